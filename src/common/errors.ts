@@ -1,0 +1,242 @@
+// Every error that raylite itself raises: class, stable code, what happened, whether to try again, what the user can do.
+// Facts are fields; the message is built from them. Never match on text: match on `code` or the class.
+import type { ActorId, NodeId, ObjectId, TaskId, WorkerId } from './ids.js';
+
+/** Base of all errors of raylite. `isRetryable` says whether the same call may succeed if made again unchanged. */
+export abstract class RayliteError extends Error {
+  abstract readonly code: string;
+  readonly isRetryable: boolean = false;
+  override get name(): string {
+    return this.constructor.name;
+  }
+}
+
+/** A value that the user gave is not what was expected. Raised before anything is started or allocated. */
+export class ConfigError extends RayliteError {
+  readonly code = 'RAYLITE_CONFIG';
+  readonly path: string;
+  readonly expected: string;
+  readonly received: unknown;
+  constructor(path: string, expected: string, received: unknown, hint?: string, options?: ErrorOptions) {
+    super(`${path}: expected ${expected}, got ${show(received)}${hint ? `. ${hint}` : ''}`, options);
+    this.path = path;
+    this.expected = expected;
+    this.received = received;
+  }
+}
+
+/** User code threw. `cause` is what it threw, rebuilt with its name, message, own fields and remote stack. */
+export class TaskError extends RayliteError {
+  readonly code = 'RAYLITE_TASK';
+  readonly functionName: string;
+  readonly workerId: WorkerId | null;
+  readonly nodeId: NodeId | null;
+  constructor(facts: { functionName: string; workerId: WorkerId | null; nodeId: NodeId | null }, options?: ErrorOptions) {
+    const cause = options?.cause;
+    super(`${facts.functionName} failed: ${cause instanceof Error ? `${cause.name}: ${cause.message}` : show(cause)}`, options);
+    this.functionName = facts.functionName;
+    this.workerId = facts.workerId;
+    this.nodeId = facts.nodeId;
+  }
+}
+
+/** The process that ran a task ended before the result came back. Retried up to `maxRetries` before it is thrown. */
+export class WorkerCrashedError extends RayliteError {
+  readonly code = 'RAYLITE_WORKER_CRASHED';
+  override readonly isRetryable = true;
+  readonly workerId: WorkerId;
+  readonly nodeId: NodeId;
+  readonly detail: string;
+  constructor(facts: { workerId: WorkerId; nodeId: NodeId; detail: string }, options?: ErrorOptions) {
+    super(`worker ${facts.workerId} on node ${facts.nodeId} ended before it answered: ${facts.detail}`, options);
+    this.workerId = facts.workerId;
+    this.nodeId = facts.nodeId;
+    this.detail = facts.detail;
+  }
+}
+
+/** The actor is gone for good. `detail` says why: killed, constructor threw, restarts used up, owner ended, node lost. */
+export class ActorDiedError extends RayliteError {
+  readonly code = 'RAYLITE_ACTOR_DIED';
+  readonly actorId: ActorId;
+  readonly className: string;
+  readonly detail: string;
+  readonly lastLogLines: readonly string[];
+  constructor(
+    facts: { actorId: ActorId; className: string; detail: string; lastLogLines?: readonly string[] },
+    options?: ErrorOptions,
+  ) {
+    const log = facts.lastLogLines?.length ? `\nIts last output:\n${facts.lastLogLines.map((line) => `  ${line}`).join('\n')}` : '';
+    super(`actor ${facts.className} (${facts.actorId}) is dead: ${facts.detail}${log}`, options);
+    this.actorId = facts.actorId;
+    this.className = facts.className;
+    this.detail = facts.detail;
+    this.lastLogLines = facts.lastLogLines ?? [];
+  }
+}
+
+/** The actor's process ended or cannot be reached while a call was in flight; it may be restarting. The call may or may not have run. */
+export class ActorUnavailableError extends RayliteError {
+  readonly code = 'RAYLITE_ACTOR_UNAVAILABLE';
+  override readonly isRetryable = true;
+  readonly actorId: ActorId;
+  readonly detail: string;
+  constructor(facts: { actorId: ActorId; detail: string }, options?: ErrorOptions) {
+    super(`actor ${facts.actorId} is unavailable: ${facts.detail}. The call may have run; call again once it answers, or set maxTaskRetries`, options);
+    this.actorId = facts.actorId;
+    this.detail = facts.detail;
+  }
+}
+
+/** The last copy is gone and its task may not run again. */
+export class ObjectLostError extends RayliteError {
+  readonly code = 'RAYLITE_OBJECT_LOST';
+  readonly objectId: ObjectId;
+  readonly detail: string;
+  constructor(facts: { objectId: ObjectId; detail: string }, options?: ErrorOptions) {
+    super(`object ${facts.objectId} was lost: ${facts.detail}`, options);
+    this.objectId = facts.objectId;
+    this.detail = facts.detail;
+  }
+}
+
+/** The process that owned the object ended, and the object with it. */
+export class OwnerDiedError extends RayliteError {
+  readonly code = 'RAYLITE_OWNER_DIED';
+  readonly objectId: ObjectId;
+  constructor(facts: { objectId: ObjectId }, options?: ErrorOptions) {
+    super(`object ${facts.objectId} is gone: the process that made it has ended`, options);
+    this.objectId = facts.objectId;
+  }
+}
+
+/** The object store of a node is full and nothing can be freed. */
+export class StoreFullError extends RayliteError {
+  readonly code = 'RAYLITE_STORE_FULL';
+  override readonly isRetryable = true;
+  readonly nodeId: NodeId;
+  readonly requestedBytes: number;
+  readonly capacityBytes: number;
+  constructor(facts: { nodeId: NodeId; requestedBytes: number; capacityBytes: number }, options?: ErrorOptions) {
+    super(
+      `the object store of node ${facts.nodeId} has no room for ${facts.requestedBytes} bytes (capacity ${facts.capacityBytes}). ` +
+        'Release refs you no longer need, or start the node with a larger --object-store-memory',
+      options,
+    );
+    this.nodeId = facts.nodeId;
+    this.requestedBytes = facts.requestedBytes;
+    this.capacityBytes = facts.capacityBytes;
+  }
+}
+
+/** No node of the cluster could ever hold the request. `detail` says what was asked and what there is. */
+export class InfeasibleError extends RayliteError {
+  readonly code = 'RAYLITE_INFEASIBLE';
+  readonly detail: string;
+  constructor(facts: { detail: string }, options?: ErrorOptions) {
+    super(facts.detail, options);
+    this.detail = facts.detail;
+  }
+}
+
+/** The task was cancelled. */
+export class CancelledError extends RayliteError {
+  readonly code = 'RAYLITE_CANCELLED';
+  readonly taskId: TaskId | null;
+  constructor(facts: { taskId: TaskId | null }, options?: ErrorOptions) {
+    super('the task was cancelled', options);
+    this.taskId = facts.taskId;
+  }
+}
+
+/** `get` waited longer than its `timeoutMs`. */
+export class GetTimeoutError extends RayliteError {
+  readonly code = 'RAYLITE_GET_TIMEOUT';
+  override readonly isRetryable = true;
+  readonly timeoutMs: number;
+  constructor(facts: { timeoutMs: number }, options?: ErrorOptions) {
+    super(`no result within ${facts.timeoutMs} ms`, options);
+    this.timeoutMs = facts.timeoutMs;
+  }
+}
+
+/** A value cannot travel between processes: a function, a symbol, a socket handle. `path` is the place inside the value. */
+export class SerializationError extends RayliteError {
+  readonly code = 'RAYLITE_SERIALIZATION';
+  readonly path: string;
+  constructor(facts: { path: string; detail: string }, options?: ErrorOptions) {
+    super(`${facts.path} cannot be sent to another process: ${facts.detail}`, options);
+    this.path = facts.path;
+  }
+}
+
+/** A function or class cannot be found by workers: it is not exported from a module, or the module cannot be loaded. */
+export class CodeNotFoundError extends RayliteError {
+  readonly code = 'RAYLITE_CODE_NOT_FOUND';
+  readonly functionName: string;
+  constructor(facts: { functionName: string; detail: string }, options?: ErrorOptions) {
+    super(`${facts.functionName}: ${facts.detail}`, options);
+    this.functionName = facts.functionName;
+  }
+}
+
+/** The cluster cannot be reached, refused the token, or runs another version. `detail` says which and what to do. */
+export class ConnectionError extends RayliteError {
+  readonly code = 'RAYLITE_CONNECTION';
+  readonly address: string;
+  readonly detail: string;
+  constructor(facts: { address: string; detail: string }, options?: ErrorOptions) {
+    super(`${facts.address}: ${facts.detail}`, options);
+    this.address = facts.address;
+    this.detail = facts.detail;
+  }
+}
+
+/** A file or record that the user gave is malformed. `place` is "file:line" or "file: tensor". */
+export class DataError extends RayliteError {
+  readonly code = 'RAYLITE_DATA';
+  readonly place: string;
+  readonly detail: string;
+  constructor(facts: { place: string; detail: string }, options?: ErrorOptions) {
+    super(`${facts.place}: ${facts.detail}`, options);
+    this.place = facts.place;
+    this.detail = facts.detail;
+  }
+}
+
+/** The native engine refused a plan, met a non-finite loss, or a collective failed. `rank` names the late or dead one where known. */
+export class EngineError extends RayliteError {
+  readonly code = 'RAYLITE_ENGINE';
+  readonly detail: string;
+  readonly rank: number | null;
+  constructor(facts: { detail: string; rank?: number | null }, options?: ErrorOptions) {
+    super(facts.detail, options);
+    this.detail = facts.detail;
+    this.rank = facts.rank ?? null;
+  }
+}
+
+/** A training run ended without finishing: its workers failed more often than `maxFailures` allows. */
+export class TrainingError extends RayliteError {
+  readonly code = 'RAYLITE_TRAINING';
+  readonly detail: string;
+  constructor(facts: { detail: string }, options?: ErrorOptions) {
+    super(facts.detail, options);
+    this.detail = facts.detail;
+  }
+}
+
+/** A short, single-line rendering of any value for messages. */
+export function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = typeof value === 'string' ? JSON.stringify(value) : (safeJson(value) ?? String(value));
+  return text.length > 120 ? `${text.slice(0, 117)}…` : text;
+}
+
+function safeJson(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined; // cycles and bigints have no JSON
+  }
+}

@@ -1,0 +1,32 @@
+// Branded ids. A bare string never names a node, worker, actor, task, object or job.
+import { randomBytes } from 'node:crypto';
+
+declare const brand: unique symbol;
+type Id<Kind extends string> = string & { readonly [brand]: Kind };
+
+export type ClusterId = Id<'cluster'>;
+export type NodeId = Id<'node'>;
+export type WorkerId = Id<'worker'>;
+export type ActorId = Id<'actor'>;
+export type TaskId = Id<'task'>;
+export type ObjectId = Id<'object'>;
+export type JobId = Id<'job'>;
+export type LeaseId = Id<'lease'>;
+export type RunId = Id<'run'>;
+
+const random = (bytes: number): string => randomBytes(bytes).toString('hex');
+
+export const newClusterId = (): ClusterId => random(8) as ClusterId;
+export const newNodeId = (): NodeId => random(8) as NodeId;
+export const newWorkerId = (): WorkerId => random(6) as WorkerId;
+export const newActorId = (): ActorId => random(8) as ActorId;
+export const newJobId = (): JobId => `job-${random(6)}` as JobId;
+export const newLeaseId = (): LeaseId => random(8) as LeaseId;
+export const newRunId = (): RunId => random(4) as RunId;
+
+/** The `sequence`-th object that `owner` made: unique without asking anyone, and its owner can be read from it. */
+export const objectIdOf = (owner: WorkerId, sequence: number): ObjectId =>
+  `${owner}-${sequence.toString(36)}` as ObjectId;
+
+/** The worker that owns `objectId`. */
+export const ownerOf = (objectId: ObjectId): WorkerId => objectId.slice(0, objectId.lastIndexOf('-')) as WorkerId;

@@ -1,0 +1,4 @@
+// The door of common/: words that every room shares. Imports nothing of ours.
+export * from './errors.js';
+export * from './ids.js';
+export * from './resources.js';

@@ -1,0 +1,89 @@
+// What native/addon exports, field by field. Errors thrown by native code are plain Errors with a stable `code`
+// ("PLAN", "SHAPE", "COMM", "STORE", …); the room that calls turns them into raylite's own.
+
+export interface NativeAddon extends NativeEngine, NativeComm, NativeStore {}
+
+// ---- engine (native/core, native/cpu) ----
+
+export type Isa = 'scalar' | 'avx2' | 'avx512';
+
+export interface NativeEngine {
+  /** The best instruction set of this CPU, and the op names the executor knows. */
+  engineInfo(): { readonly isa: Isa; readonly ops: readonly string[]; readonly cores: number };
+  /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
+  createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
+}
+
+export interface NativeDevice {
+  /** Allocates zeroed memory, 4 KiB aligned (huge pages where offered). Returns its id. Freed by dispose(). */
+  allocate(bytes: number): number;
+  free(buffer: number): void;
+  /** The buffer's memory itself, without a copy. Detached by dispose(). */
+  view(buffer: number): ArrayBuffer;
+  /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g. */
+  load(plan: Uint8Array, buffers: readonly number[], communicators: readonly NativeCommunicator[]): NativeProgram;
+  readonly allocatedBytes: number;
+  dispose(): void;
+}
+
+export interface NativeProgram {
+  /** Runs every instruction; rejects with code "ENGINE" or "COMM". One run at a time per device. */
+  run(): Promise<void>;
+  /** As run(), and returns the seconds of each instruction. */
+  profile(): Promise<Float64Array>;
+  dispose(): void;
+}
+
+// ---- collectives (native/comm) ----
+
+export interface NativeComm {
+  /** Joins the group `name` (a name under /dev/shm made by the caller) as `rank` of `size`; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
+  joinShmGroup(options: { readonly name: string; readonly rank: number; readonly size: number; readonly timeoutMs: number }): Promise<NativeCommunicator>;
+  /** Opens a listening socket on `host` for the coming group. */
+  listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
+  /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks. */
+  joinTcpGroup(options: { readonly listener: object; readonly addresses: readonly string[]; readonly rank: number; readonly secret: string; readonly timeoutMs: number }): Promise<NativeCommunicator>;
+}
+
+/** Collectives in a fixed order of ranks (deterministic). All float32. A rank that dies or is late by timeoutMs makes every peer's call fail with code "COMM", naming it. */
+export interface NativeCommunicator {
+  readonly rank: number;
+  readonly size: number;
+  readonly bytesSent: number;
+  allReduce(data: Float32Array, op: 'sum' | 'max'): Promise<void>;
+  /** `data` has size × slice elements; afterwards slice `rank` of it holds the sum. */
+  reduceScatter(data: Float32Array): Promise<void>;
+  /** `data` has size × slice elements; slice `rank` of it is sent to all. */
+  allGather(data: Float32Array): Promise<void>;
+  broadcast(data: Float32Array, root: number): Promise<void>;
+  barrier(): Promise<void>;
+  abort(reason: string): void;
+  dispose(): void;
+}
+
+// ---- shared-memory arena (native/store) ----
+
+export interface NativeStore {
+  /** Creates the arena file (mode 0600, O_EXCL) and maps it. Pre-faults it from a background thread, `prefaultBytes` at first. */
+  createArena(options: { readonly path: string; readonly bytes: number; readonly prefaultBytes: number }): NativeArena;
+  openArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
+}
+
+export interface NativeArena {
+  readonly bytes: number;
+  /** Writes go to shared memory: only for regions leased to this process and not yet sealed. */
+  writable(offset: number, length: number): ArrayBuffer;
+  /**
+   * A private copy-on-write view: a stray write changes nothing for others and does not crash. `onRelease` runs once
+   * when the last view that JavaScript holds on this ArrayBuffer is collected.
+   */
+  readable(offset: number, length: number, onRelease: () => void): ArrayBuffer;
+  /** Copies into shared memory; parts of 1 MiB or more without the caches. */
+  write(offset: number, parts: readonly Uint8Array[]): void;
+  /** Forgets private copies of pages of the region before it is used again. */
+  forget(offset: number, length: number): void;
+  crc32(offset: number, length: number): number;
+  /** Unmaps (views become invalid: only at exit) and, for its creator, unlinks the file. */
+  close(): void;
+  unlink(): void;
+}
