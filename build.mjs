@@ -29,7 +29,12 @@ function filesBelow(path, skip = []) {
 
 function digest(paths, extra = '') {
   const hash = createHash('sha256').update(extra);
-  for (const path of paths) hash.update(path).update('\0').update(readFileSync(join(root, path))).update('\0');
+  for (const path of paths)
+    hash
+      .update(path)
+      .update('\0')
+      .update(readFileSync(join(root, path)))
+      .update('\0');
   return hash.digest('hex');
 }
 
@@ -42,7 +47,9 @@ function run(command, commandArgs, options = {}) {
     ...options,
   });
   if (result.error?.code === 'ENOENT') {
-    fail(`${command} was not found. raylite builds with Node 20.19+, a C++17 compiler, make, CMake 3.22+ and Python 3.`);
+    fail(
+      `${command} was not found. raylite builds with Node 20.19+, a C++17 compiler, make, CMake 3.22+ and Python 3.`,
+    );
   }
   if (result.status !== 0) {
     if (quiet) process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
@@ -75,11 +82,23 @@ const steps = [
       const out = 'src/protocol/generated';
       mkdirSync(join(root, out), { recursive: true });
       const files = filesBelow('proto').filter((path) => path.endsWith('.proto'));
-      const flags = ['-t', 'static-module', '-w', 'es6', '--no-verify', '--no-delimited', '--no-typeurl', '--no-service'];
+      const flags = [
+        '-t',
+        'static-module',
+        '-w',
+        'es6',
+        '--no-verify',
+        '--no-delimited',
+        '--no-typeurl',
+        '--no-service',
+      ];
       run(process.execPath, [bin('pbjs'), ...flags, '-p', 'proto', '-o', `${out}/raylite.js`, ...files]);
       // Node resolves ESM by exact file name, which protobufjs's own import lacks.
       const code = readFileSync(join(root, out, 'raylite.js'), 'utf8');
-      writeFileSync(join(root, out, 'raylite.js'), code.replace(/from "protobufjs\/minimal(\.js)?"/, 'from "protobufjs/minimal.js"'));
+      writeFileSync(
+        join(root, out, 'raylite.js'),
+        code.replace(/from "protobufjs\/minimal(\.js)?"/, 'from "protobufjs/minimal.js"'),
+      );
       run(process.execPath, [bin('pbts'), '-o', `${out}/raylite.d.ts`, `${out}/raylite.js`]);
     },
   },
@@ -112,8 +131,20 @@ const steps = [
       if (!existsSync(join(root, 'src/dashboard/page/main.tsx'))) return;
       const out = join(root, 'dist/dashboard/page');
       rmSync(out, { recursive: true, force: true });
-      const flags = ['--bundle', '--minify', '--format=esm', '--target=es2022', '--jsx=automatic', '--jsx-import-source=preact'];
-      run(process.execPath, [bin('esbuild'), 'src/dashboard/page/main.tsx', ...flags, `--outfile=${relative(root, join(out, 'main.js'))}`]);
+      const flags = [
+        '--bundle',
+        '--minify',
+        '--format=esm',
+        '--target=es2022',
+        '--jsx=automatic',
+        '--jsx-import-source=preact',
+      ];
+      run(process.execPath, [
+        bin('esbuild'),
+        'src/dashboard/page/main.tsx',
+        ...flags,
+        `--outfile=${relative(root, join(out, 'main.js'))}`,
+      ]);
       cpSync(join(root, 'src/dashboard/page/index.html'), join(out, 'index.html'));
     },
   },
@@ -136,7 +167,8 @@ for (const step of steps) {
   if (only ? !only.includes(step.name) : step.optIn && !args.includes(step.optIn)) continue;
   const stamp = join(stamps, step.name);
   const key = digest(step.inputs(), `${process.platform}-${process.arch}`);
-  if (!force && existsSync(join(root, step.output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === key) continue;
+  if (!force && existsSync(join(root, step.output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === key)
+    continue;
   const start = performance.now();
   process.stderr.write(`build: ${step.title} …\n`);
   step.run();

@@ -2,10 +2,17 @@
 #pragma once
 #include <napi.h>
 
+#include <memory>
+
+#include "comm/communicator.h"
+
 namespace raylite {
 
 void bind_engine(Napi::Env env, Napi::Object exports);
 void bind_comm(Napi::Env env, Napi::Object exports);
 void bind_store(Napi::Env env, Napi::Object exports);
+
+/// The communicator inside a NativeCommunicator object; throws Napi::TypeError for anything else. In comm_binding.cpp.
+std::shared_ptr<Communicator> communicator_of(const Napi::Value& value);
 
 }  // namespace raylite

@@ -31,9 +31,15 @@ export class TaskError extends RayliteError {
   readonly functionName: string;
   readonly workerId: WorkerId | null;
   readonly nodeId: NodeId | null;
-  constructor(facts: { functionName: string; workerId: WorkerId | null; nodeId: NodeId | null }, options?: ErrorOptions) {
+  constructor(
+    facts: { functionName: string; workerId: WorkerId | null; nodeId: NodeId | null },
+    options?: ErrorOptions,
+  ) {
     const cause = options?.cause;
-    super(`${facts.functionName} failed: ${cause instanceof Error ? `${cause.name}: ${cause.message}` : show(cause)}`, options);
+    super(
+      `${facts.functionName} failed: ${cause instanceof Error ? `${cause.name}: ${cause.message}` : show(cause)}`,
+      options,
+    );
     this.functionName = facts.functionName;
     this.workerId = facts.workerId;
     this.nodeId = facts.nodeId;
@@ -66,7 +72,9 @@ export class ActorDiedError extends RayliteError {
     facts: { actorId: ActorId; className: string; detail: string; lastLogLines?: readonly string[] },
     options?: ErrorOptions,
   ) {
-    const log = facts.lastLogLines?.length ? `\nIts last output:\n${facts.lastLogLines.map((line) => `  ${line}`).join('\n')}` : '';
+    const log = facts.lastLogLines?.length
+      ? `\nIts last output:\n${facts.lastLogLines.map((line) => `  ${line}`).join('\n')}`
+      : '';
     super(`actor ${facts.className} (${facts.actorId}) is dead: ${facts.detail}${log}`, options);
     this.actorId = facts.actorId;
     this.className = facts.className;
@@ -82,7 +90,10 @@ export class ActorUnavailableError extends RayliteError {
   readonly actorId: ActorId;
   readonly detail: string;
   constructor(facts: { actorId: ActorId; detail: string }, options?: ErrorOptions) {
-    super(`actor ${facts.actorId} is unavailable: ${facts.detail}. The call may have run; call again once it answers, or set maxTaskRetries`, options);
+    super(
+      `actor ${facts.actorId} is unavailable: ${facts.detail}. The call may have run; call again once it answers, or set maxTaskRetries`,
+      options,
+    );
     this.actorId = facts.actorId;
     this.detail = facts.detail;
   }

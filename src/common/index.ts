@@ -1,4 +1,5 @@
 // The door of common/: words that every room shares. Imports nothing of ours.
+export * from './boot.js';
 export * from './errors.js';
 export * from './ids.js';
 export * from './resources.js';

@@ -32,7 +32,9 @@ export const formatResources = (resources: Resources): string => {
   const parts = Object.entries(resources).filter(([, amount]) => amount !== 0);
   return parts.length === 0
     ? 'nothing'
-    : parts.map(([name, amount]) => (name === 'memory' ? `${formatBytes(amount)} memory` : `${amount} ${name}`)).join(', ');
+    : parts
+        .map(([name, amount]) => (name === 'memory' ? `${formatBytes(amount)} memory` : `${amount} ${name}`))
+        .join(', ');
 };
 
 /** Bytes in binary units, three significant digits: 1536 → "1.5 KiB". */

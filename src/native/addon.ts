@@ -38,11 +38,22 @@ export interface NativeProgram {
 
 export interface NativeComm {
   /** Joins the group `name` (a name under /dev/shm made by the caller) as `rank` of `size`; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
-  joinShmGroup(options: { readonly name: string; readonly rank: number; readonly size: number; readonly timeoutMs: number }): Promise<NativeCommunicator>;
+  joinShmGroup(options: {
+    readonly name: string;
+    readonly rank: number;
+    readonly size: number;
+    readonly timeoutMs: number;
+  }): Promise<NativeCommunicator>;
   /** Opens a listening socket on `host` for the coming group. */
   listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
   /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks. */
-  joinTcpGroup(options: { readonly listener: object; readonly addresses: readonly string[]; readonly rank: number; readonly secret: string; readonly timeoutMs: number }): Promise<NativeCommunicator>;
+  joinTcpGroup(options: {
+    readonly listener: object;
+    readonly addresses: readonly string[];
+    readonly rank: number;
+    readonly secret: string;
+    readonly timeoutMs: number;
+  }): Promise<NativeCommunicator>;
 }
 
 /** Collectives in a fixed order of ranks (deterministic). All float32. A rank that dies or is late by timeoutMs makes every peer's call fail with code "COMM", naming it. */

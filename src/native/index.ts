@@ -11,7 +11,10 @@ export class NativeMissingError extends RayliteError {
   readonly code = 'RAYLITE_NATIVE_MISSING';
   readonly path: string;
   constructor(path: string, options?: ErrorOptions) {
-    super(`the native addon cannot be loaded from ${path}. Build it with "npm run build" (needs a C++17 compiler, make and CMake 3.22+)`, options);
+    super(
+      `the native addon cannot be loaded from ${path}. Build it with "npm run build" (needs a C++17 compiler, make and CMake 3.22+)`,
+      options,
+    );
     this.path = path;
   }
 }

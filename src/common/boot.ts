@@ -1,0 +1,52 @@
+// How the processes of a cluster are started: whoever starts one writes a boot file (mode 0600) and passes its path,
+// `node dist/head/main.js --boot FILE`. Secrets are never on a command line. A child that was given an IPC channel sends
+// one `Ready` message; with `diesWithParent` it ends when that channel closes.
+import type { Resources } from './resources.js';
+
+/** Version of the wire protocol; both sides of every stream must have the same. */
+export const PROTOCOL_VERSION = 1;
+
+/** Ports that users know from Ray. */
+export const DEFAULT_HEAD_PORT = 6379;
+export const DEFAULT_HTTP_PORT = 8265;
+
+export interface HeadBoot {
+  readonly kind: 'head';
+  readonly host: string; // to bind; "127.0.0.1" unless the user asked otherwise
+  readonly port: number; // 0: any free one
+  readonly httpHost: string;
+  readonly httpPort: number; // 0: any free one
+  readonly token: string;
+  readonly sessionDir: string; // 0700; logs in <sessionDir>/logs
+  readonly stateDir: string | null; // null: keep nothing across restarts (embedded clusters)
+  readonly diesWithParent: boolean;
+}
+
+export interface NodeBoot {
+  readonly kind: 'node';
+  readonly headAddress: string; // "host:port"
+  readonly token: string;
+  readonly host: string | null; // address other machines reach this one at; null: cluster on one machine, no TCP door
+  readonly sessionDir: string; // 0700; sockets, logs, packages
+  readonly resources: Resources; // total of the node, CPU and memory included
+  readonly labels: Readonly<Record<string, string>>;
+  readonly objectStoreBytes: number;
+  readonly isHeadNode: boolean;
+  readonly diesWithParent: boolean;
+}
+
+export type BootReady =
+  | { readonly kind: 'head'; readonly address: string; readonly httpUrl: string; readonly pid: number }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly uds: string; readonly pid: number }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string };
+
+/** What `raylite start` leaves in `<root>/current.json` so that later commands on this machine find the cluster. */
+export interface CurrentCluster {
+  readonly sessionDir: string;
+  readonly headAddress: string;
+  readonly httpUrl: string;
+  readonly tokenFile: string;
+  readonly agentUds: string;
+  readonly nodeId: string;
+  readonly pids: readonly number[];
+}
