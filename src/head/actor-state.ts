@@ -1,0 +1,182 @@
+// The life of actors: asked for, placed, alive, restarted, dead.
+//
+//   (asked) ─createActor→ pending ─schedule→ starting ─actorStarted→ alive
+//   starting | alive ─actorWorkerGone→ pending (restarts left) | dead
+//   any ─endActor→ dead                        (killed, constructor threw, owner or job ended)
+import { type ActorId, ConfigError, type WorkerId } from '../common/index.js';
+import {
+  type ActorRecord,
+  type ActorRequest,
+  type Address,
+  type ClusterState,
+  type Death,
+  type Effect,
+  ENDED_ACTORS_MAX,
+  FAILED_STARTS_MAX,
+} from './cluster-state.js';
+import { infeasible, schedule } from './schedule.js';
+
+/** The state as users know it from Ray. */
+export function actorStateName(actor: ActorRecord): 'PENDING_CREATION' | 'RESTARTING' | 'ALIVE' | 'DEAD' {
+  if (actor.phase.kind === 'alive') return 'ALIVE';
+  if (actor.phase.kind === 'dead') return 'DEAD';
+  return actor.incarnation > 1 ? 'RESTARTING' : 'PENDING_CREATION';
+}
+
+const nameKey = (actor: { readonly namespace: string; readonly name: string }): string =>
+  `${actor.namespace}/${actor.name}`;
+
+/** Accepts or refuses a new actor; the same id twice is the same actor. */
+export function createActor(
+  state: ClusterState,
+  wanted: ActorRequest,
+  request: number | null,
+  atMs: number,
+): readonly Effect[] {
+  const accepted: Effect = { kind: 'answer', request, answer: { kind: 'actor', actorId: wanted.actorId } };
+  if (state.actors.has(wanted.actorId)) return [accepted];
+  const refuse = (error: ConfigError | NonNullable<ReturnType<typeof infeasible>>): readonly Effect[] => [
+    { kind: 'answer', request, answer: { kind: 'failure', error } },
+  ];
+  if (wanted.name !== '' && state.names.has(nameKey(wanted))) {
+    return refuse(
+      new ConfigError(
+        'name',
+        `a name that no live actor of namespace ${JSON.stringify(wanted.namespace)} has`,
+        wanted.name,
+        'Use getActor(name) to reach that actor, or kill it first',
+      ),
+    );
+  }
+  const refusal = infeasible(state, `actor ${wanted.className}`, wanted.demand);
+  if (refusal) return refuse(refusal);
+  state.actors.set(wanted.actorId, {
+    ...wanted,
+    phase: { kind: 'pending', reason: '' },
+    incarnation: 1,
+    restartCount: 0,
+    failedStarts: 0,
+    createdAtMs: atMs,
+  });
+  if (wanted.name !== '') state.names.set(nameKey(wanted), wanted.actorId);
+  state.pending.add(`actor:${wanted.actorId}`);
+  return [{ kind: 'save', table: 'actor', id: wanted.actorId }, accepted, ...schedule(state)];
+}
+
+/** The constructor returned and the worker serves calls. */
+export function actorStarted(actor: ActorRecord, address: Address, pid: number): readonly Effect[] {
+  if (actor.phase.kind !== 'starting') return [];
+  actor.phase = { kind: 'alive', nodeId: actor.phase.nodeId, workerId: actor.phase.workerId, address, pid };
+  actor.failedStarts = 0;
+  return [
+    { kind: 'save', table: 'actor', id: actor.actorId },
+    { kind: 'actorChanged', actorId: actor.actorId },
+  ];
+}
+
+/** Its process ended (or its node did): restarts it while `maxRestarts` allows. */
+export function actorWorkerGone(
+  state: ClusterState,
+  actor: ActorRecord,
+  end: { readonly detail: string; readonly lastLogLines: readonly string[]; readonly isIntended: boolean },
+  atMs: number,
+): readonly Effect[] {
+  if (actor.phase.kind === 'dead') return [];
+  const mayRestart = actor.maxRestarts === -1 || actor.restartCount < actor.maxRestarts;
+  if (end.isIntended || !mayRestart) {
+    const used = !end.isIntended && actor.maxRestarts > 0 ? `; all ${actor.maxRestarts} restarts were used` : '';
+    return endActor(
+      state,
+      actor,
+      { detail: `${end.detail}${used}`, lastLogLines: end.lastLogLines, cause: null },
+      atMs,
+    );
+  }
+  actor.restartCount += 1;
+  actor.incarnation += 1;
+  return waitAgain(state, actor);
+}
+
+/** Its worker could not even be started: tried again a few times, apart from `maxRestarts`. */
+export function actorStartFailed(
+  state: ClusterState,
+  actor: ActorRecord,
+  death: Death,
+  atMs: number,
+): readonly Effect[] {
+  if (actor.phase.kind === 'dead') return [];
+  actor.failedStarts += 1;
+  if (actor.failedStarts >= FAILED_STARTS_MAX) return endActor(state, actor, death, atMs);
+  return waitAgain(state, actor);
+}
+
+function waitAgain(state: ClusterState, actor: ActorRecord): readonly Effect[] {
+  actor.phase = { kind: 'pending', reason: '' };
+  state.pending.add(`actor:${actor.actorId}`);
+  return [
+    { kind: 'save', table: 'actor', id: actor.actorId },
+    { kind: 'actorChanged', actorId: actor.actorId },
+  ];
+}
+
+/** Ends an actor for good and stops its worker, whose resources come back when the node reports it gone. */
+export function endActor(state: ClusterState, actor: ActorRecord, death: Death, atMs: number): readonly Effect[] {
+  if (actor.phase.kind === 'dead') return [];
+  const effects: Effect[] = [];
+  if (actor.phase.kind !== 'pending') {
+    const worker = state.workers.get(actor.phase.workerId);
+    if (worker) {
+      worker.purpose = null;
+      effects.push({
+        kind: 'stopWorker',
+        nodeId: worker.nodeId,
+        workerId: worker.workerId,
+        force: true,
+        reason: death.detail,
+      });
+    }
+  }
+  state.pending.delete(`actor:${actor.actorId}`);
+  if (actor.name !== '' && state.names.get(nameKey(actor)) === actor.actorId) state.names.delete(nameKey(actor));
+  actor.phase = { kind: 'dead', death, endedAtMs: atMs };
+  return [
+    { kind: 'save', table: 'actor', id: actor.actorId },
+    ...effects,
+    { kind: 'actorChanged', actorId: actor.actorId },
+    ...forgetOldest(state),
+  ];
+}
+
+/** A client asks to end an actor. With `noRestart` false only its process ends, and restarts count as after a crash. */
+export function killActor(
+  state: ClusterState,
+  actorId: ActorId,
+  noRestart: boolean,
+  request: number | null,
+  atMs: number,
+): readonly Effect[] {
+  const done: Effect = { kind: 'answer', request, answer: { kind: 'done' } };
+  const actor = state.actors.get(actorId);
+  if (!actor || actor.phase.kind === 'dead') return [done];
+  if (noRestart || actor.phase.kind === 'pending') {
+    const death: Death = { detail: 'it was killed', lastLogLines: [], cause: null };
+    return [...endActor(state, actor, death, atMs), done, ...schedule(state)];
+  }
+  const { nodeId, workerId } = actor.phase;
+  return [{ kind: 'stopWorker', nodeId, workerId, force: true, reason: 'it was killed' }, done];
+}
+
+/** Non-detached actors end with the process that made them. */
+export function endActorsOf(state: ClusterState, ownerId: WorkerId, detail: string, atMs: number): readonly Effect[] {
+  return [...state.actors.values()]
+    .filter((actor) => actor.ownerId === ownerId && !actor.isDetached)
+    .flatMap((actor) => endActor(state, actor, { detail, lastLogLines: [], cause: null }, atMs));
+}
+
+function forgetOldest(state: ClusterState): readonly Effect[] {
+  const ended = [...state.actors.values()].filter((actor) => actor.phase.kind === 'dead');
+  return ended.slice(0, Math.max(0, ended.length - ENDED_ACTORS_MAX)).map((actor) => {
+    state.actors.delete(actor.actorId);
+    return { kind: 'forget', table: 'actor', id: actor.actorId };
+  });
+}

@@ -1,0 +1,224 @@
+// What the head knows, as plain data: nodes, workers, actors, leases, jobs. The rules that change it are in the other
+// *-state.ts files; nothing here reads a clock or opens a socket.
+import type { ActorId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
+import type { Demand } from './scheduler/place.js';
+
+/** Where a process can be called (proto WorkerAddress). */
+export interface Address {
+  readonly workerId: string;
+  readonly nodeId: string;
+  readonly uds: string;
+  readonly tcp: string;
+}
+
+export interface RuntimeEnv {
+  readonly package: string;
+  readonly envVars: Readonly<Record<string, string>>;
+}
+
+/** What a node says about itself when it joins. */
+export interface NodeFacts {
+  readonly nodeId: NodeId;
+  readonly host: string;
+  readonly hostname: string;
+  readonly total: Resources;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly transfer: string;
+  readonly uds: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly isHead: boolean;
+}
+
+export interface NodeBeat {
+  readonly cpuPercent: number;
+  readonly memoryUsedBytes: number;
+  readonly memoryTotalBytes: number;
+  readonly storeUsedBytes: number;
+  readonly storeTotalBytes: number;
+  readonly workerCount: number;
+}
+
+/**
+ * connected → away (its stream broke, or the head restarted) → connected (it came back in time), or dead (silent for
+ * too long; final: a dead node that comes back is told to end its workers and joins under a new id).
+ */
+export interface NodeRecord extends NodeFacts {
+  status: 'connected' | 'away' | 'dead';
+  used: Resources;
+  beat: NodeBeat | null;
+  readonly joinedAtMs: number;
+  endedAtMs: number | null;
+  endReason: string | null;
+}
+
+/** A process that the head asked a node to run. Holds its resources until the node says that it is gone. */
+export interface WorkerRecord {
+  readonly workerId: WorkerId;
+  readonly nodeId: NodeId;
+  readonly holds: Resources;
+  /** null: it was told to stop and nobody waits for it. */
+  purpose:
+    | { readonly kind: 'actor'; readonly actorId: ActorId }
+    | { readonly kind: 'lease'; readonly leaseId: LeaseId }
+    | null;
+}
+
+/** What a client asks for when it makes an actor. `payload` is the ActorSpec message as it came. */
+export interface ActorRequest {
+  readonly actorId: ActorId;
+  readonly className: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly jobId: JobId;
+  readonly ownerId: WorkerId;
+  readonly isDetached: boolean;
+  readonly maxRestarts: number; // -1: always
+  readonly demand: Demand;
+  readonly holds: Resources; // while it lives; Ray's rule makes it differ from what placing needs
+  readonly payload: Uint8Array;
+}
+
+/** Why an actor is gone. `cause` is an encoded Failure message where user code threw. */
+export interface Death {
+  readonly detail: string;
+  readonly lastLogLines: readonly string[];
+  readonly cause: Uint8Array | null;
+}
+
+/**
+ * pending → starting → alive → pending (restart) … → dead (final).
+ * Shown to users as PENDING_CREATION (RESTARTING from the second incarnation on), ALIVE and DEAD.
+ */
+export type ActorPhase =
+  | { readonly kind: 'pending'; reason: string }
+  | { readonly kind: 'starting'; readonly nodeId: NodeId; readonly workerId: WorkerId }
+  | {
+      readonly kind: 'alive';
+      readonly nodeId: NodeId;
+      readonly workerId: WorkerId;
+      readonly address: Address;
+      readonly pid: number;
+    }
+  | { readonly kind: 'dead'; readonly death: Death; readonly endedAtMs: number };
+
+export interface ActorRecord extends ActorRequest {
+  phase: ActorPhase;
+  incarnation: number; // from 1: how many times it was started or is about to be
+  restartCount: number;
+  failedStarts: number; // in a row, without a constructor having run
+  readonly createdAtMs: number;
+}
+
+export interface LeaseRequest {
+  readonly leaseId: LeaseId;
+  readonly ownerId: WorkerId;
+  readonly jobId: JobId;
+  readonly demand: Demand;
+  readonly runtimeEnv: RuntimeEnv;
+}
+
+export type LeasePhase =
+  | { readonly kind: 'pending'; reason: string; readonly request: number | null }
+  | { readonly kind: 'starting'; readonly nodeId: NodeId; readonly workerId: WorkerId; readonly request: number | null }
+  | { readonly kind: 'granted'; readonly nodeId: NodeId; readonly workerId: WorkerId; readonly address: Address };
+
+export interface LeaseRecord extends LeaseRequest {
+  phase: LeasePhase;
+  failedStarts: number;
+}
+
+export type JobStatus = 'PENDING' | 'RUNNING' | 'STOPPED' | 'SUCCEEDED' | 'FAILED';
+
+export interface JobRequest {
+  readonly jobId: JobId;
+  readonly entrypoint: string;
+  readonly runtimeEnv: RuntimeEnv;
+  readonly demand: Demand;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** PENDING → RUNNING → STOPPED | SUCCEEDED | FAILED; the last three are final. */
+export interface JobRecord extends JobRequest {
+  /** SUBMISSION: the cluster runs its entrypoint. DRIVER: somebody else's process, known while it is connected. */
+  readonly type: 'SUBMISSION' | 'DRIVER';
+  status: JobStatus;
+  message: string;
+  nodeId: NodeId | null;
+  driverId: WorkerId | null;
+  exitCode: number | null;
+  isStopRequested: boolean;
+  readonly submittedAtMs: number;
+  startedAtMs: number | null;
+  endedAtMs: number | null;
+}
+
+export interface ClientRecord {
+  readonly workerId: WorkerId;
+  readonly isDriver: boolean;
+  readonly jobId: JobId;
+  readonly namespace: string;
+}
+
+/** One placement that waits for room, in order of arrival. */
+export type PendingKey = `actor:${string}` | `lease:${string}` | `job:${string}`;
+
+export interface ClusterState {
+  readonly nodes: Map<NodeId, NodeRecord>;
+  readonly workers: Map<WorkerId, WorkerRecord>;
+  readonly actors: Map<ActorId, ActorRecord>;
+  /** Live named actors: "<namespace>/<name>" → id. */
+  readonly names: Map<string, ActorId>;
+  readonly leases: Map<LeaseId, LeaseRecord>;
+  readonly jobs: Map<JobId, JobRecord>;
+  readonly clients: Map<WorkerId, ClientRecord>;
+  readonly pending: Set<PendingKey>;
+  /** Source of worker ids; a parameter so that tests can read them. */
+  readonly newWorkerId: () => WorkerId;
+}
+
+/** How many ended records are kept to be looked at. */
+export const ENDED_ACTORS_MAX = 1000;
+export const ENDED_JOBS_MAX = 1000;
+export const ENDED_NODES_MAX = 100;
+/** Starts of one worker that may fail in a row (no constructor ran) before its actor or lease fails. */
+export const FAILED_STARTS_MAX = 3;
+
+export const createClusterState = (newWorkerId: () => WorkerId): ClusterState => ({
+  nodes: new Map(),
+  workers: new Map(),
+  actors: new Map(),
+  names: new Map(),
+  leases: new Map(),
+  jobs: new Map(),
+  clients: new Map(),
+  pending: new Set(),
+  newWorkerId,
+});
+
+export type Table = 'node' | 'actor' | 'lease' | 'job';
+
+export type Answer =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'actor'; readonly actorId: ActorId }
+  | { readonly kind: 'lease'; readonly leaseId: LeaseId; readonly address: Address }
+  | { readonly kind: 'failure'; readonly error: RayliteError };
+
+/** What the server is to do, in this order. `save` and `forget` come first wherever an answer depends on them. */
+export type Effect =
+  | { readonly kind: 'save'; readonly table: Table; readonly id: string }
+  | { readonly kind: 'forget'; readonly table: Table; readonly id: string }
+  | { readonly kind: 'startWorker'; readonly nodeId: NodeId; readonly workerId: WorkerId; readonly incarnation: number }
+  | {
+      readonly kind: 'stopWorker';
+      readonly nodeId: NodeId;
+      readonly workerId: WorkerId;
+      readonly force: boolean;
+      readonly reason: string;
+    }
+  | { readonly kind: 'startJob'; readonly nodeId: NodeId; readonly jobId: JobId }
+  | { readonly kind: 'stopJob'; readonly nodeId: NodeId; readonly jobId: JobId }
+  | { readonly kind: 'freeNode'; readonly nodeId: NodeId; readonly reason: string }
+  | { readonly kind: 'actorChanged'; readonly actorId: ActorId }
+  | { readonly kind: 'jobChanged'; readonly jobId: JobId }
+  | { readonly kind: 'answer'; readonly request: number | null; readonly answer: Answer };

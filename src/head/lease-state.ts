@@ -1,0 +1,110 @@
+// The life of task leases: a client borrows one worker, runs tasks on it directly, and gives it back.
+//
+//   (asked) ─requestLease→ pending ─schedule→ starting ─leaseStarted→ granted ─returnLease→ (gone)
+//   starting ─leaseStartFailed→ pending | (refused)
+import { type LeaseId, type RayliteError, WorkerCrashedError, type WorkerId } from '../common/index.js';
+import {
+  type Address,
+  type ClusterState,
+  type Effect,
+  FAILED_STARTS_MAX,
+  type LeaseRecord,
+  type LeaseRequest,
+} from './cluster-state.js';
+import { infeasible, release, schedule } from './schedule.js';
+
+/** Answered when a worker is ready; refused at once when no node could ever hold it. */
+export function requestLease(state: ClusterState, wanted: LeaseRequest, request: number | null): readonly Effect[] {
+  const known = state.leases.get(wanted.leaseId);
+  if (known) return askAgain(known, request);
+  const refusal = infeasible(state, 'the task', wanted.demand);
+  if (refusal) return [{ kind: 'answer', request, answer: { kind: 'failure', error: refusal } }];
+  state.leases.set(wanted.leaseId, { ...wanted, phase: { kind: 'pending', reason: '', request }, failedStarts: 0 });
+  state.pending.add(`lease:${wanted.leaseId}`);
+  return schedule(state);
+}
+
+/** The same request after a reconnect: only the latest is answered. */
+function askAgain(lease: LeaseRecord, request: number | null): readonly Effect[] {
+  if (lease.phase.kind === 'granted') {
+    const { leaseId } = lease;
+    return [{ kind: 'answer', request, answer: { kind: 'lease', leaseId, address: lease.phase.address } }];
+  }
+  lease.phase = { ...lease.phase, request };
+  return [];
+}
+
+export function leaseStarted(lease: LeaseRecord, address: Address): readonly Effect[] {
+  if (lease.phase.kind !== 'starting') return [];
+  const { nodeId, workerId, request } = lease.phase;
+  lease.phase = { kind: 'granted', nodeId, workerId, address };
+  return [
+    { kind: 'save', table: 'lease', id: lease.leaseId },
+    { kind: 'answer', request, answer: { kind: 'lease', leaseId: lease.leaseId, address } },
+  ];
+}
+
+/** Its worker ended. Before the grant another is tried a few times; after it, its holder sees the broken stream. */
+export function leaseWorkerGone(
+  state: ClusterState,
+  lease: LeaseRecord,
+  detail: string,
+  error: RayliteError | null,
+): readonly Effect[] {
+  if (lease.phase.kind === 'granted') return forget(state, lease.leaseId);
+  if (lease.phase.kind === 'pending') return [];
+  const { nodeId, workerId, request } = lease.phase;
+  lease.failedStarts += 1;
+  if (error === null && lease.failedStarts < FAILED_STARTS_MAX) {
+    lease.phase = { kind: 'pending', reason: '', request };
+    state.pending.add(`lease:${lease.leaseId}`);
+    return [];
+  }
+  const failure = error ?? new WorkerCrashedError({ workerId, nodeId, detail });
+  return [...forget(state, lease.leaseId), { kind: 'answer', request, answer: { kind: 'failure', error: failure } }];
+}
+
+/** Gives a lease back, or cancels one that was not granted yet. The node may keep a sound worker warm. */
+export function returnLease(
+  state: ClusterState,
+  leaseId: LeaseId,
+  isWorkerBroken: boolean,
+  request: number | null,
+): readonly Effect[] {
+  const done: Effect = { kind: 'answer', request, answer: { kind: 'done' } };
+  const lease = state.leases.get(leaseId);
+  if (!lease) return [done];
+  return [...endLease(state, lease, isWorkerBroken), done, ...schedule(state)];
+}
+
+/** Leases end with the process that holds them; what runs there is stopped, since nobody waits for it. */
+export function endLeasesOf(state: ClusterState, ownerId: WorkerId): readonly Effect[] {
+  return [...state.leases.values()]
+    .filter((lease) => lease.ownerId === ownerId)
+    .flatMap((lease) => endLease(state, lease, true));
+}
+
+function endLease(state: ClusterState, lease: LeaseRecord, force: boolean): readonly Effect[] {
+  const effects = [...forget(state, lease.leaseId)];
+  if (lease.phase.kind === 'pending') return effects;
+  const worker = state.workers.get(lease.phase.workerId);
+  if (worker) {
+    // Room comes back at once: a returned worker is idle, and the next task should not wait for its exit.
+    state.workers.delete(worker.workerId);
+    release(state, worker.nodeId, worker.holds);
+    effects.push({
+      kind: 'stopWorker',
+      nodeId: worker.nodeId,
+      workerId: worker.workerId,
+      force,
+      reason: force ? 'the process that leased it ended' : 'its lease was returned',
+    });
+  }
+  return effects;
+}
+
+function forget(state: ClusterState, leaseId: LeaseId): readonly Effect[] {
+  state.leases.delete(leaseId);
+  state.pending.delete(`lease:${leaseId}`);
+  return [{ kind: 'forget', table: 'lease', id: leaseId }];
+}

@@ -1,0 +1,130 @@
+// Membership: nodes join, go silent, come back, are lost.
+//
+//   (new) ─nodeJoined→ connected ─nodeAway→ away ─nodeJoined→ connected
+//   connected | away ─nodeLost→ dead (final)
+import type { ActorId, JobId, LeaseId, NodeId, Resources, WorkerId } from '../common/index.js';
+import { actorStarted } from './actor-state.js';
+import {
+  type Address,
+  type ClusterState,
+  type Effect,
+  ENDED_NODES_MAX,
+  type NodeBeat,
+  type NodeFacts,
+} from './cluster-state.js';
+import { isEnded, jobExited, startTimes } from './job-state.js';
+import { hold, schedule } from './schedule.js';
+import { loseWorker, workerStarted } from './worker-state.js';
+
+/** A worker that a joining node says is running. `address` is null until it serves calls. */
+export interface RunningWorker {
+  readonly workerId: WorkerId;
+  readonly actorId: ActorId | null;
+  readonly leaseId: LeaseId | null;
+  readonly address: Address | null;
+  readonly pid: number;
+}
+
+/** A node says hello, for the first time or again. What it runs is adopted; what it no longer runs is gone. */
+export function nodeJoined(
+  state: ClusterState,
+  facts: NodeFacts,
+  running: { readonly workers: readonly RunningWorker[]; readonly jobs: readonly JobId[] },
+  atMs: number,
+): readonly Effect[] {
+  const known = state.nodes.get(facts.nodeId);
+  if (known?.status === 'dead') {
+    const reason = `the cluster gave node ${facts.nodeId} up (${known.endReason}); it may join again as a new node`;
+    return [{ kind: 'freeNode', nodeId: facts.nodeId, reason }];
+  }
+  state.nodes.set(facts.nodeId, {
+    ...facts,
+    status: 'connected',
+    used: known?.used ?? {},
+    beat: known?.beat ?? null,
+    joinedAtMs: known?.joinedAtMs ?? atMs,
+    endedAtMs: null,
+    endReason: null,
+  });
+  const effects: Effect[] = [{ kind: 'save', table: 'node', id: facts.nodeId }];
+  const here = new Set(running.workers.map((worker) => worker.workerId));
+  for (const worker of [...state.workers.values()]) {
+    if (worker.nodeId !== facts.nodeId || here.has(worker.workerId)) continue;
+    const detail = `its process was gone when node ${facts.nodeId} came back`;
+    effects.push(...loseWorker(state, worker.workerId, { detail, lastLogLines: [], isIntended: false }, atMs));
+  }
+  for (const worker of running.workers) effects.push(...adoptWorker(state, facts.nodeId, worker));
+  const jobsHere = new Set(running.jobs);
+  for (const job of [...state.jobs.values()]) {
+    if (job.nodeId !== facts.nodeId || job.type !== 'SUBMISSION' || isEnded(job) || jobsHere.has(job.jobId)) continue;
+    const failure = `its entrypoint was gone when node ${facts.nodeId} came back`;
+    effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure }, atMs));
+  }
+  return [...effects, ...startTimes(state, schedule(state), atMs)];
+}
+
+function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker): readonly Effect[] {
+  if (state.workers.has(worker.workerId)) {
+    return worker.address ? workerStarted(state, worker.workerId, worker.address, worker.pid) : [];
+  }
+  const stop: Effect = {
+    kind: 'stopWorker',
+    nodeId,
+    workerId: worker.workerId,
+    force: true,
+    reason: 'the cluster no longer knows it',
+  };
+  const actor = worker.actorId === null ? undefined : state.actors.get(worker.actorId);
+  if (actor?.phase.kind !== 'pending' || !worker.address) return [stop];
+  // The head lost the record of the start, not the actor: what runs is better than a second copy.
+  take(state, nodeId, worker.workerId, actor.holds, actor.actorId);
+  state.pending.delete(`actor:${actor.actorId}`);
+  actor.phase = { kind: 'starting', nodeId, workerId: worker.workerId };
+  return actorStarted(actor, worker.address, worker.pid);
+}
+
+function take(state: ClusterState, nodeId: NodeId, workerId: WorkerId, holds: Resources, actorId: ActorId): void {
+  state.workers.set(workerId, { workerId, nodeId, holds, purpose: { kind: 'actor', actorId } });
+  hold(state, nodeId, holds);
+}
+
+export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat): readonly Effect[] {
+  const node = state.nodes.get(nodeId);
+  if (node) node.beat = beat;
+  return [];
+}
+
+/** Its stream broke: nothing new is placed there, and nothing is lost yet. */
+export function nodeAway(state: ClusterState, nodeId: NodeId): readonly Effect[] {
+  const node = state.nodes.get(nodeId);
+  if (node?.status === 'connected') node.status = 'away';
+  return [];
+}
+
+/** Silent for too long, or it left: final. Its actors restart elsewhere where they may; its jobs fail. */
+export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, atMs: number): readonly Effect[] {
+  const node = state.nodes.get(nodeId);
+  if (!node || node.status === 'dead') return [];
+  node.status = 'dead';
+  node.endedAtMs = atMs;
+  node.endReason = reason;
+  const effects: Effect[] = [
+    { kind: 'save', table: 'node', id: nodeId },
+    { kind: 'freeNode', nodeId, reason },
+  ];
+  const detail = `its node ${nodeId} (${node.hostname}) was lost: ${reason}`;
+  for (const worker of [...state.workers.values()]) {
+    if (worker.nodeId !== nodeId) continue;
+    effects.push(...loseWorker(state, worker.workerId, { detail, lastLogLines: [], isIntended: false }, atMs));
+  }
+  for (const job of [...state.jobs.values()]) {
+    if (job.nodeId !== nodeId || job.type !== 'SUBMISSION') continue;
+    effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure: detail }, atMs));
+  }
+  const ended = [...state.nodes.values()].filter((other) => other.status === 'dead');
+  for (const old of ended.slice(0, Math.max(0, ended.length - ENDED_NODES_MAX))) {
+    state.nodes.delete(old.nodeId);
+    effects.push({ kind: 'forget', table: 'node', id: old.nodeId });
+  }
+  return [...effects, ...startTimes(state, schedule(state), atMs)];
+}

@@ -1,0 +1,93 @@
+// What nodes report about worker processes, turned into the next step of the actor or lease they serve.
+import type { RayliteError, WorkerId } from '../common/index.js';
+import { actorStarted, actorStartFailed, actorWorkerGone, endActor, endActorsOf } from './actor-state.js';
+import type { Address, ClusterState, Death, Effect } from './cluster-state.js';
+import { startTimes } from './job-state.js';
+import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
+import { release, schedule } from './schedule.js';
+
+export interface WorkerEnd {
+  readonly detail: string; // "its process exited with code 1"
+  readonly lastLogLines: readonly string[];
+  readonly isIntended: boolean;
+}
+
+/** A worker serves calls. */
+export function workerStarted(
+  state: ClusterState,
+  workerId: WorkerId,
+  address: Address,
+  pid: number,
+): readonly Effect[] {
+  const purpose = state.workers.get(workerId)?.purpose;
+  if (!purpose) return [];
+  if (purpose.kind === 'actor') {
+    const actor = state.actors.get(purpose.actorId);
+    return actor ? actorStarted(actor, address, pid) : [];
+  }
+  const lease = state.leases.get(purpose.leaseId);
+  return lease ? leaseStarted(lease, address) : [];
+}
+
+/**
+ * A worker did not come up. Final: its code or environment is at fault (the constructor threw, a package is missing),
+ * so that another try would end the same way.
+ */
+export function workerFailed(
+  state: ClusterState,
+  workerId: WorkerId,
+  failure: { readonly error: RayliteError; readonly cause: Uint8Array; readonly isFinal: boolean },
+  atMs: number,
+): readonly Effect[] {
+  const worker = state.workers.get(workerId);
+  if (!worker) return [];
+  const { purpose } = worker;
+  drop(state, workerId);
+  const effects: Effect[] = [
+    { kind: 'stopWorker', nodeId: worker.nodeId, workerId, force: true, reason: 'it failed to start' },
+  ];
+  if (purpose?.kind === 'actor') {
+    const actor = state.actors.get(purpose.actorId);
+    const death: Death = { detail: failure.error.message, lastLogLines: [], cause: failure.cause };
+    if (actor)
+      effects.push(
+        ...(failure.isFinal ? endActor(state, actor, death, atMs) : actorStartFailed(state, actor, death, atMs)),
+      );
+  } else if (purpose?.kind === 'lease') {
+    const lease = state.leases.get(purpose.leaseId);
+    if (lease)
+      effects.push(...leaseWorkerGone(state, lease, failure.error.message, failure.isFinal ? failure.error : null));
+  }
+  return [...effects, ...startTimes(state, schedule(state), atMs)];
+}
+
+/** A worker's process is gone; so is what it owned. */
+export function workerExited(state: ClusterState, workerId: WorkerId, end: WorkerEnd, atMs: number): readonly Effect[] {
+  return [...loseWorker(state, workerId, end, atMs), ...startTimes(state, schedule(state), atMs)];
+}
+
+/** As {@link workerExited}, without placing pending work yet. */
+export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerEnd, atMs: number): readonly Effect[] {
+  const effects: Effect[] = [
+    ...endActorsOf(state, workerId, `its owner, worker ${workerId}, ended: ${end.detail}`, atMs),
+    ...endLeasesOf(state, workerId),
+  ];
+  const worker = state.workers.get(workerId);
+  if (!worker) return effects;
+  drop(state, workerId);
+  if (worker.purpose?.kind === 'actor') {
+    const actor = state.actors.get(worker.purpose.actorId);
+    if (actor) effects.push(...actorWorkerGone(state, actor, end, atMs));
+  } else if (worker.purpose?.kind === 'lease') {
+    const lease = state.leases.get(worker.purpose.leaseId);
+    if (lease) effects.push(...leaseWorkerGone(state, lease, end.detail, null));
+  }
+  return effects;
+}
+
+function drop(state: ClusterState, workerId: WorkerId): void {
+  const worker = state.workers.get(workerId);
+  if (!worker) return;
+  state.workers.delete(workerId);
+  release(state, worker.nodeId, worker.holds);
+}

@@ -1,0 +1,225 @@
+// The head's decisions as event scripts: what goes in, and the effects that come out.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '#src/common/index.js';
+import { scenario } from './scenario.js';
+
+const actorId = (id: string): ActorId => id as ActorId;
+const nodeId = (id: string): NodeId => id as NodeId;
+
+test('an actor is on disk before its client hears of it, then it is started', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  assert.deepEqual(cluster.actor('hits'), [
+    'save actor hits',
+    'accept hits',
+    'save actor hits',
+    'start hits on a as w1',
+    'hits is starting',
+  ]);
+  assert.deepEqual(cluster.ready('hits'), ['save actor hits', 'hits is alive']);
+});
+
+test('the same actor asked for twice is one actor', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('hits');
+  assert.deepEqual(cluster.actor('hits'), ['accept hits']);
+});
+
+test('what no node can ever hold is refused at once, with what the cluster has', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 2 });
+  assert.deepEqual(cluster.actor('big', { needs: { GPU: 4 } }), [
+    'refuse: actor big asks for 4 GPU, which no node can ever hold. The cluster has node a (host-a): 2 CPU',
+  ]);
+  assert.equal(cluster.state.actors.size, 0);
+});
+
+test('work that does not fit now waits with a reason and runs when there is room', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.actor('first');
+  cluster.ready('first');
+  assert.deepEqual(cluster.actor('second'), ['save actor second', 'accept second']);
+  const phase = cluster.state.actors.get(actorId('second'))!.phase;
+  assert.equal(phase.kind === 'pending' && phase.reason, 'waits for 1 CPU: node a has 0 of 1 CPU free');
+  assert.deepEqual(cluster.crash('first'), [
+    'save actor first',
+    'first is dead: its process was ended by SIGKILL',
+    'save actor second',
+    'start second on a as w2',
+    'second is starting',
+  ]);
+});
+
+test('with no node at all, work waits for the first one', () => {
+  const cluster = scenario();
+  assert.deepEqual(cluster.actor('early'), ['save actor early', 'accept early']);
+  assert.ok(cluster.node('a').includes('start early on a as w1'));
+});
+
+test('an actor that declares nothing needs one CPU to be placed and holds none', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  for (const id of ['one', 'two', 'three']) {
+    assert.ok(cluster.actor(id, { needs: { CPU: 1 }, holds: {} }).some((line) => line.startsWith(`start ${id}`)));
+  }
+});
+
+test('an actor restarts as often as it may, then dies and says so', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('hits', { maxRestarts: 1 });
+  cluster.ready('hits');
+  assert.deepEqual(cluster.crash('hits'), [
+    'save actor hits',
+    'hits is starting',
+    'save actor hits',
+    'start hits on a as w2',
+    'hits is starting',
+  ]);
+  cluster.ready('hits');
+  assert.deepEqual(cluster.crash('hits'), [
+    'save actor hits',
+    'hits is dead: its process was ended by SIGKILL; all 1 restarts were used',
+  ]);
+  assert.deepEqual(cluster.state.nodes.get(nodeId('a'))!.used, { CPU: 0 });
+});
+
+test('a silent node loses its actors, which start again elsewhere; back from the dead it is told to end', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('hits', { maxRestarts: 1 });
+  cluster.ready('hits');
+  cluster.node('b');
+  const lines = cluster.send({ kind: 'nodeLost', nodeId: nodeId('a'), reason: 'silent for 10 s' });
+  assert.deepEqual(lines, [
+    'save node a',
+    'free a',
+    'save actor hits',
+    'hits is starting',
+    'save actor hits',
+    'start hits on b as w2',
+    'hits is starting',
+  ]);
+  assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['w1'] }), ['free a']);
+});
+
+test('a node that is away for a moment keeps what it runs', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('hits');
+  cluster.ready('hits');
+  cluster.send({ kind: 'nodeAway', nodeId: nodeId('a') });
+  assert.deepEqual(cluster.lease('l1'), [], 'nothing is placed on a node that is away');
+  assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['w1'] }), ['save node a', 'start l1 on a as w2']);
+  assert.equal(cluster.state.actors.get(actorId('hits'))!.phase.kind, 'alive');
+});
+
+test('a worker that nobody knows is stopped when its node comes back', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['stray'] }), ['save node a', 'stop stray on a by force']);
+});
+
+test('actors end with the process that made them, detached ones stay', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('mine', { owner: 'd1', needs: {} });
+  cluster.actor('kept', { owner: 'd1', needs: {}, isDetached: true });
+  cluster.ready('mine');
+  cluster.ready('kept');
+  const client = { workerId: 'd1' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: 'default' };
+  cluster.send({ kind: 'clientJoined', client, entrypoint: 'node main.js' });
+  assert.deepEqual(cluster.send({ kind: 'clientLeft', workerId: client.workerId, isClean: true }), [
+    'save actor mine',
+    'stop w1 on a by force',
+    'mine is dead: its driver ended (job job-1)',
+    'save job job-1',
+    'job-1 is SUCCEEDED',
+  ]);
+  assert.equal(cluster.state.actors.get(actorId('kept'))!.phase.kind, 'alive');
+});
+
+test('a name belongs to one live actor of a namespace at a time', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('one', { name: 'hits' });
+  assert.match(cluster.actor('two', { name: 'hits' })[0]!, /^refuse: name: expected a name that no live actor/);
+  cluster.send({ kind: 'killActor', actorId: actorId('one'), noRestart: true, request: null });
+  assert.ok(cluster.actor('three', { name: 'hits' }).includes('accept three'));
+});
+
+test('a lease is answered when its worker is ready, and its room is free again on return', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  assert.deepEqual(cluster.lease('l1'), ['start l1 on a as w1']);
+  assert.deepEqual(cluster.lease('l2'), []);
+  assert.deepEqual(cluster.ready('l1'), ['save lease l1', 'grant l1 at w1']);
+  assert.deepEqual(cluster.send({ kind: 'returnLease', leaseId: 'l1' as LeaseId, isWorkerBroken: false, request: 4 }), [
+    'forget lease l1',
+    'stop w1 on a',
+    'done',
+    'start l2 on a as w2',
+  ]);
+});
+
+test('a lease whose workers never come up is refused in the end', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.lease('l1');
+  assert.deepEqual(cluster.crash('l1'), ['start l1 on a as w2']);
+  assert.deepEqual(cluster.crash('l1'), ['start l1 on a as w3']);
+  assert.deepEqual(cluster.crash('l1'), [
+    'forget lease l1',
+    'refuse: worker w3 on node a ended before it answered: its process was ended by SIGKILL',
+  ]);
+});
+
+test('a job runs to its end and takes its actors with it', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  assert.deepEqual(cluster.job('job-7'), [
+    'save job job-7',
+    'done',
+    'save job job-7',
+    'start job-7 on a',
+    'job-7 is RUNNING',
+  ]);
+  cluster.actor('hits', { job: 'job-7', needs: {} });
+  assert.deepEqual(
+    cluster.send({ kind: 'jobExited', jobId: 'job-7' as JobId, exitCode: 3, signal: '', failure: null }),
+    [
+      'save job job-7',
+      'job-7 is FAILED: the entrypoint exited with code 3',
+      'save actor hits',
+      'stop w1 on a by force',
+      'hits is dead: its job job-7 ended',
+    ],
+  );
+});
+
+test('a stopped job is STOPPED whatever its exit code, a waiting one at once', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  const stop = (id: string) => cluster.send({ kind: 'stopJob', jobId: id as JobId, request: 5 });
+  cluster.job('job-1', { CPU: 1 });
+  cluster.job('job-2', { CPU: 1 });
+  assert.deepEqual(stop('job-2'), ['save job job-2', 'job-2 is STOPPED: stopped before it started', 'done']);
+  assert.deepEqual(stop('job-1'), ['save job job-1', 'stop job-1 on a', 'done']);
+  assert.deepEqual(
+    cluster.send({ kind: 'jobExited', jobId: 'job-1' as JobId, exitCode: 143, signal: 'SIGTERM', failure: null }),
+    ['save job job-1', 'job-1 is STOPPED: stopped by request'],
+  );
+});
+
+test('a job that was gone when its node came back has failed', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.job('job-1');
+  assert.ok(
+    cluster.node('a').includes('job-1 is FAILED: its entrypoint was gone when node a came back'),
+    'the node lists no running job',
+  );
+});

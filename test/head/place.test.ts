@@ -1,0 +1,82 @@
+// The placement policies, one promise a test.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodeId, Resources } from '#src/common/index.js';
+import { type Candidate, type Demand, place } from '#src/head/index.js';
+
+const node = (id: string, total: Resources, used: Resources = {}, rest: Partial<Candidate> = {}): Candidate => ({
+  nodeId: id as NodeId,
+  hostname: `host-${id}`,
+  isConnected: true,
+  total,
+  used,
+  labels: {},
+  workerCount: 0,
+  ...rest,
+});
+const demand = (needs: Resources, rest: Partial<Demand> = {}): Demand => ({
+  needs,
+  selector: {},
+  strategy: 'DEFAULT',
+  locality: [],
+  ...rest,
+});
+const chosen = (wanted: Demand, nodes: readonly Candidate[]): string => {
+  const placement = place(wanted, nodes);
+  return placement.kind === 'node' ? placement.nodeId : `${placement.kind}: ${placement.reason}`;
+};
+
+test('DEFAULT packs one node up to half of it, then takes the least used', () => {
+  const nodes = (used: number) => [node('a', { CPU: 4 }, { CPU: used }), node('b', { CPU: 4 })];
+  assert.equal(chosen(demand({ CPU: 1 }), nodes(1)), 'a');
+  assert.equal(chosen(demand({ CPU: 1 }), nodes(2)), 'b');
+});
+
+test('SPREAD takes the node with the fewest workers', () => {
+  const nodes = [node('a', { CPU: 4 }, {}, { workerCount: 1 }), node('b', { CPU: 4 })];
+  assert.equal(chosen(demand({ CPU: 1 }, { strategy: 'SPREAD' }), nodes), 'b');
+});
+
+test('work without a GPU keeps off GPU nodes while it can', () => {
+  const nodes = [node('gpu', { CPU: 4, GPU: 1 }), node('cpu', { CPU: 1 })];
+  assert.equal(chosen(demand({ CPU: 1 }), nodes), 'cpu');
+  assert.equal(chosen(demand({ CPU: 2 }), nodes), 'gpu');
+});
+
+test('node:<id> waits for that node and no other', () => {
+  const nodes = [node('a', { CPU: 1 }, { CPU: 1 }), node('b', { CPU: 1 })];
+  assert.match(
+    chosen(demand({ CPU: 1 }, { strategy: 'node:a' }), nodes),
+    /^wait: waits for 1 CPU on node a: node a has 0 of 1 CPU free/,
+  );
+  assert.match(chosen(demand({ CPU: 1 }, { strategy: 'node:c' }), nodes), /^infeasible: asks for 1 CPU on node c/);
+});
+
+test('label selectors: equal, not, in, not in', () => {
+  const nodes = [
+    node('a', { CPU: 1 }, {}, { labels: { zone: 'east' } }),
+    node('b', { CPU: 1 }, {}, { labels: { zone: 'west' } }),
+  ];
+  const at = (rule: string) => chosen(demand({ CPU: 1 }, { selector: { zone: rule } }), nodes);
+  assert.equal(at('west'), 'b');
+  assert.equal(at('!east'), 'b');
+  assert.equal(at('in(north, west)'), 'b');
+  assert.equal(at('!in(west,north)'), 'a');
+  assert.match(at('south'), /^infeasible: asks for 1 CPU on a node with zone=south, which no node can ever hold/);
+});
+
+test('tenths add up exactly', () => {
+  assert.equal(chosen(demand({ CPU: 0.1 }), [node('a', { CPU: 0.3 }, { CPU: 0.2 })]), 'a');
+});
+
+test('a node that holds the arguments is preferred', () => {
+  const nodes = [node('a', { CPU: 4 }), node('b', { CPU: 4 })];
+  assert.equal(chosen(demand({ CPU: 1 }, { locality: ['b' as NodeId] }), nodes), 'b');
+});
+
+test('a node that is away is waited for, not refused', () => {
+  assert.equal(
+    chosen(demand({ GPU: 1 }), [node('a', { GPU: 1 }, {}, { isConnected: false })]),
+    'wait: waits for 1 GPU: node a is away',
+  );
+});

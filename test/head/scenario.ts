@@ -1,0 +1,177 @@
+// Drives the head's decision function with short events and shows its effects as lines of text.
+import type { ActorId, JobId, LeaseId, NodeId, Resources, WorkerId } from '#src/common/index.js';
+import { type ClusterEvent, type ClusterState, createClusterState, type Effect, step } from '#src/head/index.js';
+
+export interface Scenario {
+  readonly state: ClusterState;
+  node(
+    id: string,
+    total?: Resources,
+    extra?: { labels?: Record<string, string>; workers?: string[]; jobs?: string[] },
+  ): string[];
+  actor(id: string, options?: ActorOptions): string[];
+  lease(id: string, needs?: Resources, options?: { strategy?: string }): string[];
+  job(id: string, needs?: Resources): string[];
+  /** The worker that serves actor or lease `id` reports that it is ready. */
+  ready(id: string): string[];
+  /** The worker that serves `id` dies. */
+  crash(id: string): string[];
+  send(event: ClusterEvent): string[];
+  workerOf(id: string): WorkerId;
+}
+
+export interface ActorOptions {
+  readonly needs?: Resources;
+  readonly holds?: Resources;
+  readonly name?: string;
+  readonly maxRestarts?: number;
+  readonly isDetached?: boolean;
+  readonly owner?: string;
+  readonly strategy?: string;
+  readonly selector?: Record<string, string>;
+  readonly job?: string;
+}
+
+export function scenario(): Scenario {
+  let workers = 0;
+  let now = 0;
+  const state = createClusterState(() => `w${++workers}` as WorkerId);
+  const send = (event: ClusterEvent): string[] => step(state, event, ++now).map((effect) => render(state, effect));
+  const workerOf = (id: string): WorkerId => {
+    for (const worker of state.workers.values()) {
+      const { purpose } = worker;
+      if (purpose?.kind === 'actor' && purpose.actorId === id) return worker.workerId;
+      if (purpose?.kind === 'lease' && purpose.leaseId === id) return worker.workerId;
+    }
+    throw new Error(`no worker serves ${id}`);
+  };
+  const addressOf = (workerId: WorkerId) => ({
+    workerId,
+    nodeId: state.workers.get(workerId)!.nodeId,
+    uds: `/run/${workerId}`,
+    tcp: '',
+  });
+  const demand = (needs: Resources, strategy = 'DEFAULT', selector: Record<string, string> = {}) => ({
+    needs,
+    selector,
+    strategy,
+    locality: [],
+  });
+  return {
+    state,
+    send,
+    workerOf,
+    node: (id, total = { CPU: 2 }, extra = {}) =>
+      send({
+        kind: 'nodeJoined',
+        facts: {
+          nodeId: id as NodeId,
+          host: '127.0.0.1',
+          hostname: `host-${id}`,
+          total,
+          labels: extra.labels ?? {},
+          transfer: '',
+          uds: '',
+          pid: 1,
+          version: '0',
+          isHead: false,
+        },
+        workers: (extra.workers ?? []).map((workerId) => ({
+          workerId: workerId as WorkerId,
+          actorId: null,
+          leaseId: null,
+          address: { workerId, nodeId: id, uds: `/run/${workerId}`, tcp: '' },
+          pid: 2,
+        })),
+        jobs: (extra.jobs ?? []) as JobId[],
+      }),
+    actor: (id, options = {}) =>
+      send({
+        kind: 'createActor',
+        request: 1,
+        actor: {
+          actorId: id as ActorId,
+          className: id,
+          name: options.name ?? '',
+          namespace: 'default',
+          jobId: (options.job ?? 'job-1') as JobId,
+          ownerId: (options.owner ?? 'driver') as WorkerId,
+          isDetached: options.isDetached ?? false,
+          maxRestarts: options.maxRestarts ?? 0,
+          demand: demand(options.needs ?? { CPU: 1 }, options.strategy, options.selector),
+          holds: options.holds ?? options.needs ?? { CPU: 1 },
+          payload: new Uint8Array(),
+        },
+      }),
+    lease: (id, needs = { CPU: 1 }, options = {}) =>
+      send({
+        kind: 'requestLease',
+        request: 2,
+        lease: {
+          leaseId: id as LeaseId,
+          ownerId: 'driver' as WorkerId,
+          jobId: 'job-1' as JobId,
+          demand: demand(needs, options.strategy),
+          runtimeEnv: { package: '', envVars: {} },
+        },
+      }),
+    job: (id, needs = {}) =>
+      send({
+        kind: 'submitJob',
+        request: 3,
+        job: {
+          jobId: id as JobId,
+          entrypoint: 'node main.js',
+          runtimeEnv: { package: '', envVars: {} },
+          demand: demand(needs),
+          metadata: {},
+        },
+      }),
+    ready: (id) => {
+      const workerId = workerOf(id);
+      return send({ kind: 'workerStarted', workerId, address: addressOf(workerId), pid: 10 });
+    },
+    crash: (id) =>
+      send({
+        kind: 'workerExited',
+        workerId: workerOf(id),
+        end: { detail: 'its process was ended by SIGKILL', lastLogLines: ['last words'], isIntended: false },
+      }),
+  };
+}
+
+function render(state: ClusterState, effect: Effect): string {
+  switch (effect.kind) {
+    case 'save':
+      return `save ${effect.table} ${effect.id}`;
+    case 'forget':
+      return `forget ${effect.table} ${effect.id}`;
+    case 'startWorker': {
+      const purpose = state.workers.get(effect.workerId)?.purpose;
+      const what = purpose?.kind === 'actor' ? purpose.actorId : purpose?.leaseId;
+      return `start ${what} on ${effect.nodeId} as ${effect.workerId}`;
+    }
+    case 'stopWorker':
+      return `stop ${effect.workerId} on ${effect.nodeId}${effect.force ? ' by force' : ''}`;
+    case 'startJob':
+      return `start ${effect.jobId} on ${effect.nodeId}`;
+    case 'stopJob':
+      return `stop ${effect.jobId} on ${effect.nodeId}`;
+    case 'freeNode':
+      return `free ${effect.nodeId}`;
+    case 'actorChanged': {
+      const phase = state.actors.get(effect.actorId)!.phase;
+      return `${effect.actorId} is ${phase.kind}${phase.kind === 'dead' ? `: ${phase.death.detail}` : ''}`;
+    }
+    case 'jobChanged': {
+      const job = state.jobs.get(effect.jobId)!;
+      return `${effect.jobId} is ${job.status}${job.message ? `: ${job.message}` : ''}`;
+    }
+    case 'answer': {
+      const { answer } = effect;
+      if (answer.kind === 'failure') return `refuse: ${answer.error.message}`;
+      if (answer.kind === 'lease') return `grant ${answer.leaseId} at ${answer.address.workerId}`;
+      return answer.kind === 'actor' ? `accept ${answer.actorId}` : 'done';
+    }
+  }
+}
