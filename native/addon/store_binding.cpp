@@ -1,7 +1,174 @@
+// NativeStore and NativeArena of src/native/addon.ts. Every view holds the arena: closing it never pulls memory away.
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "addon/arguments.h"
 #include "addon/bindings.h"
+#include "store/arena.h"
+#include "store/copy.h"
+#include "store/crc32.h"
 
 namespace raylite {
 
-void bind_store(Napi::Env, Napi::Object) {}
+namespace {
+
+/// Runs `work` and turns StoreError into a JavaScript error with code "STORE".
+template <typename Work>
+auto with_store_errors(Napi::Env env, Work&& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const StoreError& error) {
+    throw coded_error(env, "STORE", error.what());
+  }
+}
+
+/// What one external ArrayBuffer holds until it is collected.
+struct View {
+  std::shared_ptr<Arena> arena;
+  Napi::FunctionReference on_release;  // empty for writable views
+};
+
+// Runs on the JavaScript thread, after the collection or while the environment is torn down.
+void release_view(Napi::Env env, void*, View* view) {
+  const std::unique_ptr<View> owned(view);
+  if (view->on_release.IsEmpty()) return;
+  const Napi::HandleScope scope(env);
+  try {
+    view->on_release.Call({});
+  } catch (const Napi::Error& error) {
+    // A throwing callback has no caller: it is an uncaught exception. During teardown JavaScript cannot run at all,
+    // and there is nobody left to tell.
+    napi_fatal_exception(env, error.Value());
+  }
+}
+
+Napi::Value make_view(Napi::Env env, char* address, std::size_t length, View view) {
+  if (length == 0) {
+    // There is no memory to hold; an ordinary empty buffer, let go at once.
+    auto* released = new View(std::move(view));
+    Napi::ArrayBuffer empty = Napi::ArrayBuffer::New(env, 0);
+    empty.AddFinalizer([](Napi::Env finalizer_env, View* data) { release_view(finalizer_env, nullptr, data); }, released);
+    return empty;
+  }
+  return Napi::ArrayBuffer::New(env, address, length, release_view, new View(std::move(view)));
+}
+
+class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "NativeArena",
+                       {InstanceAccessor<&ArenaObject::bytes>("bytes"),
+                        InstanceMethod<&ArenaObject::writable>("writable"),
+                        InstanceMethod<&ArenaObject::readable>("readable"), InstanceMethod<&ArenaObject::write>("write"),
+                        InstanceMethod<&ArenaObject::forget>("forget"), InstanceMethod<&ArenaObject::crc>("crc32"),
+                        InstanceMethod<&ArenaObject::close>("close"), InstanceMethod<&ArenaObject::unlink>("unlink")});
+  }
+
+  explicit ArenaObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ArenaObject>(info) {
+    if (info.Length() != 1 || !info[0].IsExternal()) {
+      throw Napi::TypeError::New(info.Env(), "an arena is made by createArena or openArena");
+    }
+    arena_ = *info[0].As<Napi::External<std::shared_ptr<Arena>>>().Data();
+    bytes_ = arena_->bytes();
+  }
+
+ private:
+  Arena& arena(Napi::Env env) const {
+    if (!arena_) throw coded_error(env, "STORE", "the arena is closed");
+    return *arena_;
+  }
+
+  Napi::Value bytes(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(bytes_));
+  }
+
+  Napi::Value writable(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
+    return with_store_errors(info.Env(), [&] {
+      char* address = arena(info.Env()).writable(offset, length);
+      return make_view(info.Env(), address, length, View{arena_, {}});
+    });
+  }
+
+  Napi::Value readable(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
+    const Napi::Function on_release = function_of(info[2], "onRelease");
+    return with_store_errors(info.Env(), [&] {
+      char* address = arena(info.Env()).readable(offset, length);
+      return make_view(info.Env(), address, length, View{arena_, Napi::Persistent(on_release)});
+    });
+  }
+
+  void write(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset");
+    if (!info[1].IsArray()) throw Napi::TypeError::New(info.Env(), "parts: expected an array of Uint8Array");
+    const auto array = info[1].As<Napi::Array>();
+    std::vector<std::pair<const void*, std::size_t>> parts(array.Length());
+    std::size_t length = 0;
+    for (std::uint32_t i = 0; i < parts.size(); ++i) {
+      const Napi::Value part = array.Get(i);
+      if (!part.IsTypedArray() || part.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+        throw Napi::TypeError::New(info.Env(), "parts[" + std::to_string(i) + "]: expected a Uint8Array");
+      }
+      const auto bytes = part.As<Napi::Uint8Array>();
+      parts[i] = {bytes.Data(), bytes.ByteLength()};
+      length += bytes.ByteLength();
+    }
+    with_store_errors(info.Env(), [&] {
+      char* to = arena(info.Env()).writable(offset, length);
+      for (const auto& [from, bytes] : parts) {
+        copy_bytes(to, from, bytes);
+        to += bytes;
+      }
+    });
+  }
+
+  void forget(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
+    with_store_errors(info.Env(), [&] { arena(info.Env()).forget(offset, length); });
+  }
+
+  Napi::Value crc(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
+    return with_store_errors(info.Env(), [&] {
+      return Napi::Number::New(info.Env(), crc32(arena(info.Env()).shared(offset, length), length));
+    });
+  }
+
+  void close(const Napi::CallbackInfo&) {
+    if (!arena_) return;
+    arena_->close();
+    arena_.reset();
+  }
+
+  void unlink(const Napi::CallbackInfo& info) { arena(info.Env()).unlink(); }
+
+  std::shared_ptr<Arena> arena_;  // null once closed
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace
+
+void bind_store(Napi::Env env, Napi::Object exports) {
+  const auto type = std::make_shared<Napi::FunctionReference>(Napi::Persistent(ArenaObject::define(env)));
+  const auto wrap = [type](Napi::Env in, std::shared_ptr<Arena> arena) -> Napi::Value {
+    return type->New({Napi::External<std::shared_ptr<Arena>>::New(in, &arena)});
+  };
+  exports.Set("createArena", Napi::Function::New(env, [wrap](const Napi::CallbackInfo& info) {
+                const Napi::Object options = object_of(info[0], "options");
+                const std::string path = string_of(options.Get("path"), "path");
+                const std::size_t bytes = integer_of(options.Get("bytes"), "bytes", 1);
+                const std::size_t prefault_bytes = integer_of(options.Get("prefaultBytes"), "prefaultBytes");
+                return with_store_errors(info.Env(),
+                                         [&] { return wrap(info.Env(), Arena::create(path, bytes, prefault_bytes)); });
+              }));
+  exports.Set("openArena", Napi::Function::New(env, [wrap](const Napi::CallbackInfo& info) {
+                const Napi::Object options = object_of(info[0], "options");
+                const std::string path = string_of(options.Get("path"), "path");
+                const std::size_t bytes = integer_of(options.Get("bytes"), "bytes", 1);
+                return with_store_errors(info.Env(), [&] { return wrap(info.Env(), Arena::open(path, bytes)); });
+              }));
+}
 
 }  // namespace raylite

@@ -75,7 +75,7 @@ export interface NativeCommunicator {
 // ---- shared-memory arena (native/store) ----
 
 export interface NativeStore {
-  /** Creates the arena file (mode 0600, O_EXCL) and maps it. Pre-faults it from a background thread, `prefaultBytes` at first. */
+  /** Creates the arena file (mode 0600, O_EXCL) and maps it. A background thread of low priority pre-faults its first `prefaultBytes`. */
   createArena(options: { readonly path: string; readonly bytes: number; readonly prefaultBytes: number }): NativeArena;
   openArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
 }
@@ -91,10 +91,14 @@ export interface NativeArena {
   readable(offset: number, length: number, onRelease: () => void): ArrayBuffer;
   /** Copies into shared memory; parts of 1 MiB or more without the caches. */
   write(offset: number, parts: readonly Uint8Array[]): void;
-  /** Forgets private copies of pages of the region before it is used again. */
+  /**
+   * Forgets this process's private copies (made by stray writes) of all pages that the region touches, before it is used
+   * again. A private page hides what others write later: give objects whole pages, or forget when a view is released.
+   */
   forget(offset: number, length: number): void;
+  /** The CRC-32 (as zlib's) of what is shared. */
   crc32(offset: number, length: number): number;
-  /** Unmaps (views become invalid: only at exit) and, for its creator, unlinks the file. */
+  /** For its creator, unlinks the file. Views stay valid; the memory goes with the last of them. Safe to repeat; later calls throw. */
   close(): void;
   unlink(): void;
 }
