@@ -1,0 +1,73 @@
+// Frames on a gRPC stream: one frame a message. The messages are bytes to gRPC; who reads them decodes them.
+import { type ClientDuplexStream, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { ConnectionError, type RayliteError } from '../../common/index.js';
+import { FRAME_BYTES_MAX, QUEUED_BYTES_MAX } from '../channel.js';
+import { ChannelBase } from '../channel-base.js';
+
+type Stream = ClientDuplexStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
+
+/** What a status of gRPC means to a user of raylite. */
+function explain(code: number, details: string): string {
+  switch (code) {
+    case status.UNAUTHENTICATED:
+      return `${details}. Give the token of this cluster: the one in the join command that "raylite start --head" printed`;
+    case status.UNAVAILABLE:
+      return `nothing answers there (${details}). Is the cluster running, and is the address right?`;
+    case status.RESOURCE_EXHAUSTED:
+      return `a frame is larger than the limit of ${FRAME_BYTES_MAX} bytes (${details})`;
+    default:
+      return details;
+  }
+}
+
+export class GrpcChannel extends ChannelBase {
+  readonly #stream: Stream;
+  #queuedBytes = 0;
+  #isWaitingForDrain = false;
+
+  constructor(stream: Stream, peer: string) {
+    super(peer);
+    this.#stream = stream;
+    stream.on('data', (frame: Buffer) => this.deliver(frame));
+    stream.on('error', (cause: Error & { code?: number; details?: string }) => {
+      if (cause.code === status.CANCELLED) this.ended({ error: null, detail: 'the peer closed the connection' });
+      else this.fail(explain(cause.code ?? -1, cause.details ?? cause.message), cause);
+    });
+    const gone = (): void => this.ended({ error: null, detail: 'the peer closed the connection' });
+    stream.on('end', () => {
+      stream.end();
+      gone();
+    });
+    stream.on('close', gone);
+    stream.on('cancelled', gone);
+  }
+
+  get isCongested(): boolean {
+    return this.#queuedBytes > QUEUED_BYTES_MAX;
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.isClosed) return;
+    if (frame.byteLength > FRAME_BYTES_MAX) {
+      throw new ConnectionError({
+        address: this.peer,
+        detail: `a frame of ${frame.byteLength} bytes is larger than the limit of ${FRAME_BYTES_MAX}; put large values into the object store`,
+      });
+    }
+    const bytes = frame as Buffer;
+    this.#queuedBytes += bytes.byteLength;
+    this.#stream.write(bytes, () => {
+      this.#queuedBytes -= bytes.byteLength;
+      if (this.#isWaitingForDrain && !this.isCongested) {
+        this.#isWaitingForDrain = false;
+        this.drained();
+      }
+    });
+    if (this.isCongested) this.#isWaitingForDrain = true;
+  }
+
+  protected end(error: RayliteError | null): void {
+    if ('cancel' in this.#stream && error) this.#stream.cancel();
+    else this.#stream.end();
+  }
+}

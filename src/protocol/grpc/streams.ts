@@ -1,0 +1,119 @@
+// gRPC as raylite uses it: long-lived byte streams, a bearer token on each, every limit set. Loaded only by processes
+// that talk to other machines or to the head.
+import {
+  type ChannelOptions,
+  Client,
+  credentials,
+  Metadata,
+  type MethodDefinition,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  status,
+} from '@grpc/grpc-js';
+import { ConnectionError } from '../../common/index.js';
+import type { Channel } from '../channel.js';
+import { FRAME_BYTES_MAX } from '../channel.js';
+import { bearerToken, isSameToken } from '../token.js';
+import { GrpcChannel } from './channel.js';
+
+/** The three conversations that ride on gRPC; see proto/. */
+export type StreamName = 'Head.Node' | 'Head.Client' | 'CallService.Open';
+
+const pass = (bytes: Buffer): Buffer => bytes;
+
+function definition(name: StreamName): MethodDefinition<Buffer, Buffer> {
+  return {
+    path: `/raylite.${name.replace('.', '/')}`,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: pass,
+    requestDeserialize: pass,
+    responseSerialize: pass,
+    responseDeserialize: pass,
+  };
+}
+
+/**
+ * Limits and habits of every connection. grpc-js defaults: 4 MB to receive, 64 KiB windows (64 MB/s at 1 ms), no
+ * keep-alive; its retries buffer whole streams and its channelz remembers dead ones.
+ */
+const options: ChannelOptions = {
+  'grpc.max_send_message_length': FRAME_BYTES_MAX,
+  'grpc.max_receive_message_length': FRAME_BYTES_MAX,
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 20_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.enable_retries': 0,
+  'grpc.enable_channelz': 0,
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc-node.flow_control_window': 8 * 1024 * 1024,
+  'grpc-node.max_session_memory': 64, // MiB
+  'grpc.max_concurrent_streams': 16,
+  'grpc.max_metadata_size': 16 * 1024,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.enable_http_proxy': 0,
+};
+
+/** A listening gRPC door. */
+export interface GrpcDoor extends AsyncDisposable {
+  readonly port: number;
+}
+
+/**
+ * Listens on `host`:`port` (0: any free one) and hands every authenticated stream to its entry in `streams`. A stream
+ * without the cluster's token ends with UNAUTHENTICATED before anybody sees it. Rejects with {@link ConnectionError}.
+ */
+export async function serveGrpc(
+  at: { readonly host: string; readonly port: number; readonly token: string },
+  streams: Partial<Readonly<Record<StreamName, (channel: Channel, peer: string) => void>>>,
+): Promise<GrpcDoor> {
+  const server = new Server(options);
+  const open = (accept: (channel: Channel, peer: string) => void) => (stream: ServerDuplexStream<Buffer, Buffer>) => {
+    const given = stream.metadata.get('authorization');
+    const token = given.length === 1 ? bearerToken(String(given[0])) : null;
+    if (token === null || !isSameToken(token, at.token)) {
+      const details = token === null ? 'no cluster token was given' : 'the cluster token is wrong';
+      stream.on('error', () => {}); // the peer may be gone before it reads the refusal
+      stream.emit('error', { code: status.UNAUTHENTICATED, details, metadata: new Metadata() });
+      return;
+    }
+    const peer = stream.getPeer();
+    accept(new GrpcChannel(stream, peer), peer);
+  };
+  for (const [name, accept] of Object.entries(streams) as [StreamName, (channel: Channel, peer: string) => void][]) {
+    const method = name.split('.')[1]!;
+    server.addService({ [method]: definition(name) }, { [method]: open(accept) });
+  }
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${bracket(at.host)}:${at.port}`, ServerCredentials.createInsecure(), (cause, bound) => {
+      if (!cause) resolve(bound);
+      else {
+        const detail = `cannot listen (${cause.message}). Choose another port, or port 0 for any free one`;
+        reject(new ConnectionError({ address: `${at.host}:${at.port}`, detail }, { cause }));
+      }
+    });
+  });
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      server.forceShutdown();
+    },
+  };
+}
+
+/** A stream to a gRPC door, and the connection under it; both end together. */
+export function openGrpc(name: StreamName, address: string, token: string): Channel {
+  const client = new Client(address, credentials.createInsecure(), options);
+  const metadata = new Metadata();
+  metadata.set('authorization', `Bearer ${token}`);
+  const { path } = definition(name);
+  const stream = client.makeBidiStreamRequest(path, pass, pass, metadata);
+  const channel = new GrpcChannel(stream, address);
+  channel.onClose(() => client.close());
+  return channel;
+}
+
+/** An IPv6 address in the brackets that a "host:port" needs. */
+const bracket = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);

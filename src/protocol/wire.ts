@@ -1,0 +1,3 @@
+// The messages of proto/, under the one name that all rooms use: `wire.Frame`, `wire.NodeHello`, …
+// `bytes` fields of a decoded message are views of the frame it came in: copy before keeping them for long.
+export { raylite as wire } from './generated/raylite.js';
