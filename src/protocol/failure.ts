@@ -1,5 +1,5 @@
 // Errors across processes: what of an error travels, and how it is built again on the other side.
-import * as errors from '../common/errors.js';
+import * as errors from '../common/index.js';
 import { show } from '../common/index.js';
 
 /** Everything of an error that travels. */
