@@ -1,0 +1,60 @@
+// Reverse-mode differentiation of a graph: walks the ops backwards and lets each op's rule emit its derivative.
+// Gradients of one tensor are added in the order of the walk, so that a program always adds in the same order.
+import { GraphBuilder } from './builder.js';
+import type { Graph, Op, Tensor, TensorId } from './graph.js';
+import { ruleOf } from './ops/index.js';
+
+/** Adds to `graph` the ops that compute the gradient of its output `loss` by every parameter that is not frozen. */
+export function differentiate(graph: Graph, loss = 'loss'): Graph {
+  const root = graph.outputs.get(loss);
+  if (root === undefined) throw new Error(`the graph has no output ${loss}`);
+  const builder = new GraphBuilder(graph);
+  const trained = [...graph.parameters.values()].filter((parameter) => !parameter.isFrozen);
+  const wants = needGradient(
+    graph,
+    trained.map((parameter) => parameter.tensor),
+  );
+  const gradients = new Map<TensorId, Tensor>();
+
+  for (const op of graph.ops.toReversed()) {
+    const isRoot = op.outputs[0] === root;
+    if (!wants.has(op.outputs[0]!) || (!isRoot && !op.outputs.some((id) => gradients.has(id)))) continue;
+    const rule = ruleOf(op.kind);
+    if (!rule.backward) throw new Error(`${op.path}: ${op.kind} has no derivative`);
+    const contributions = rule.backward({
+      ...placed(graph, op),
+      gradients: op.outputs.map((id) => gradients.get(id) ?? null),
+      isRoot,
+      needs: op.inputs.map((id) => wants.has(id)),
+      emit: (kind, inputs, attributes) => builder.op(kind, op.path, inputs, attributes, 'gradient'),
+    });
+    for (const [index, contribution] of contributions.entries()) {
+      const id = op.inputs[index]!;
+      if (!contribution || !wants.has(id)) continue;
+      const sum = gradients.get(id);
+      const path = graph.tensors[id]!.path;
+      gradients.set(id, sum ? builder.op('add', path, [sum, contribution], {}, 'gradient')[0]! : contribution);
+    }
+  }
+
+  const byName = trained.flatMap(({ name, tensor }): [string, TensorId][] => {
+    const gradient = gradients.get(tensor);
+    return gradient ? [[name, gradient.id]] : [];
+  });
+  return builder.build(new Map(byName));
+}
+
+/** Tensors through which a gradient reaches a trained parameter. */
+function needGradient(graph: Graph, trained: readonly TensorId[]): ReadonlySet<TensorId> {
+  const wants = new Set(trained);
+  for (const op of graph.ops) {
+    if (op.inputs.some((id) => wants.has(id))) for (const id of op.outputs) wants.add(id);
+  }
+  return wants;
+}
+
+/** An op with its tensors in place of their numbers. */
+export function placed(graph: Graph, op: Op) {
+  const lookUp = (id: TensorId) => graph.tensors[id]!;
+  return { ...op, inputs: op.inputs.map(lookUp), outputs: op.outputs.map(lookUp) };
+}

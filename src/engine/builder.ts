@@ -1,0 +1,200 @@
+// Builds graphs: what model files, autodiff and passes use to add tensors and ops. Shapes are checked as ops arrive.
+import { ConfigError } from '../common/index.js';
+import type { Attributes, Dtype, Graph, Initialiser, Op, Parameter, Role, Tensor, TensorId } from './graph.js';
+import { elementCount } from './graph.js';
+import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf } from './ops/index.js';
+
+export interface ParameterOptions {
+  /** The flat buffer it lives in: `embeddings`, one per block, `head`. */
+  readonly bucket: string;
+  readonly init: Initialiser;
+  readonly isFrozen?: boolean;
+}
+
+/** Where head h begins in a row of a tensor: `offset + h * headStride`. */
+export interface HeadView {
+  readonly tensor: Tensor;
+  readonly offset: number;
+  readonly headStride: number;
+}
+
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+  /** Tokens a row sees, itself included; 0 for all. */
+  readonly window: number;
+}
+
+export class GraphBuilder {
+  readonly #tensors: Tensor[];
+  readonly #ops: Op[];
+  readonly #inputs: Map<string, TensorId>;
+  readonly #outputs: Map<string, TensorId>;
+  readonly #parameters: Map<string, Parameter>;
+  readonly #constants: Map<TensorId, Float32Array>;
+
+  /** Starts empty, or from a copy of `graph`. */
+  constructor(graph?: Graph) {
+    this.#tensors = [...(graph?.tensors ?? [])];
+    this.#ops = [...(graph?.ops ?? [])];
+    this.#inputs = new Map(graph?.inputs);
+    this.#outputs = new Map(graph?.outputs);
+    this.#parameters = new Map(graph?.parameters);
+    this.#constants = new Map(graph?.constants);
+  }
+
+  /** A tensor that is bound to memory from outside. */
+  input(name: string, dtype: Dtype, dims: readonly number[], role: Role = 'input'): Tensor {
+    const known = this.#inputs.get(name);
+    if (known !== undefined) return this.#tensors[known]!;
+    const tensor = this.#tensor(name, dtype, dims, role);
+    this.#inputs.set(name, tensor.id);
+    return tensor;
+  }
+
+  /** The parameter `name`; asking again for a tied one gives the same tensor. */
+  parameter(name: string, dims: readonly number[], options: ParameterOptions): Tensor {
+    const known = this.#parameters.get(name);
+    if (known) {
+      if (known.dims.join() !== dims.join()) throw new ConfigError(name, `dims ${known.dims.join(', ')}`, dims);
+      return this.#tensors[known.tensor]!;
+    }
+    const tensor = this.#tensor(name, 'f32', dims, 'parameter');
+    const { bucket, init, isFrozen = false } = options;
+    this.#parameters.set(name, { name, tensor: tensor.id, dims, bucket, init, isFrozen });
+    return tensor;
+  }
+
+  /** Numbers known when the graph is built. */
+  constant(path: string, dims: readonly number[], data: Float32Array): Tensor {
+    if (data.length !== elementCount(dims)) throw new ConfigError(path, `${elementCount(dims)} values`, data.length);
+    const tensor = this.#tensor(path, 'f32', dims, 'constant');
+    this.#constants.set(tensor.id, data);
+    return tensor;
+  }
+
+  /** Names a result that outlives the program. */
+  output(name: string, tensor: Tensor): void {
+    this.#outputs.set(name, tensor.id);
+  }
+
+  /** Adds an op after checking its shapes; returns its outputs. */
+  op(
+    kind: string,
+    path: string,
+    inputs: readonly Tensor[],
+    attributes: Attributes = {},
+    role: Role = 'activation',
+  ): readonly Tensor[] {
+    const rule = ruleOf(kind);
+    const call = { kind, path, inputs, attributes };
+    const types = rule.infer(call);
+    const groups = rule.outputGroups?.(call) ?? types.map((_, index) => index);
+    const outputs: Tensor[] = [];
+    for (const [index, type] of types.entries()) {
+      const first = groups.indexOf(groups[index]!);
+      if (first < index) {
+        outputs.push(outputs[first]!);
+        continue;
+      }
+      const update = rule.updates?.find(([output]) => output === index);
+      const continues = update ? inputs[update[1]]! : null;
+      outputs.push(this.#tensor(path, type.dtype, type.dims, continues?.role ?? role, continues?.id ?? null));
+    }
+    this.#ops.push({ kind, path, inputs: inputs.map(idOf), outputs: outputs.map(idOf), attributes });
+    return outputs;
+  }
+
+  /** table[ids] (+ addend). */
+  embedding(path: string, ids: Tensor, table: Tensor, addend?: Tensor): Tensor {
+    return this.op('embedding', path, addend ? [ids, table, addend] : [ids, table])[0]!;
+  }
+
+  /** x w (+ bias); `weight` is [outputs, inputs], or [inputs, outputs] when transposed. */
+  linear(path: string, x: Tensor, weight: Tensor, bias?: Tensor | null, transposed = false): Tensor {
+    const attributes = { transposed: transposed ? 1 : 0, activation: ACTIVATIONS.none };
+    return this.op('linear', path, bias ? [x, weight, bias] : [x, weight], attributes)[0]!;
+  }
+
+  layerNorm(path: string, x: Tensor, gain: Tensor, bias: Tensor, eps: number): Tensor {
+    return this.op('layer_norm', path, [x, gain, bias], { eps })[0]!;
+  }
+
+  rmsNorm(path: string, x: Tensor, gain: Tensor, eps: number): Tensor {
+    return this.op('rms_norm', path, [x, gain], { eps })[0]!;
+  }
+
+  activation(path: string, x: Tensor, kind: Activation): Tensor {
+    return this.op('activation', path, [x], { kind: ACTIVATIONS[kind] })[0]!;
+  }
+
+  /** activation(gate) * up. */
+  gatedActivation(path: string, gate: Tensor, up: Tensor, kind: Activation): Tensor {
+    return this.op('gated_activation', path, [gate, up], { kind: ACTIVATIONS[kind] })[0]!;
+  }
+
+  add(path: string, a: Tensor, b: Tensor): Tensor {
+    return this.op('add', path, [a, b])[0]!;
+  }
+
+  /** Turns the first 2 * cos.dims[1] columns of every head by the angles of the row's position. */
+  rotary(
+    path: string,
+    x: HeadView,
+    table: { readonly cos: Tensor; readonly sin: Tensor },
+    positions: Tensor,
+    shape: { readonly heads: number; readonly headDim: number },
+  ): Tensor {
+    const { offset, headStride } = x;
+    const rotaryDim = 2 * table.cos.dims[1]!;
+    const attributes = { ...shape, rotaryDim, offset, headStride, inverse: 0 };
+    return this.op('rotary', path, [x.tensor, table.cos, table.sin, positions], attributes)[0]!;
+  }
+
+  /** Loss scale * sum over labelled rows; `tokenLosses` has a value per row, 0 where the label is -100. */
+  linearCrossEntropy(
+    path: string,
+    x: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    scale: Tensor,
+    transposed = false,
+  ): { readonly loss: Tensor; readonly tokenLosses: Tensor } {
+    const vocabulary = weight.dims[transposed ? 1 : 0]!;
+    const attributes = { transposed: transposed ? 1 : 0, chunkRows: lossChunkRows(x.dims[0]!, vocabulary) };
+    const [loss, tokenLosses] = this.op('linear_cross_entropy', path, [x, weight, labels, scale], attributes);
+    return { loss: loss!, tokenLosses: tokenLosses! };
+  }
+
+  tensor(id: TensorId): Tensor {
+    return this.#tensors[id]!;
+  }
+
+  /** The graph as built so far. Later additions do not change it. */
+  build(gradients: ReadonlyMap<string, TensorId> = new Map()): Graph {
+    return {
+      tensors: [...this.#tensors],
+      ops: [...this.#ops],
+      inputs: new Map(this.#inputs),
+      outputs: new Map(this.#outputs),
+      parameters: new Map(this.#parameters),
+      constants: new Map(this.#constants),
+      gradients,
+    };
+  }
+
+  #tensor(path: string, dtype: Dtype, dims: readonly number[], role: Role, continues: TensorId | null = null): Tensor {
+    if (dims.length > 4 || dims.some((dim) => !Number.isSafeInteger(dim) || dim < 1)) {
+      throw new ConfigError(path, 'one to four dims, each a positive integer', dims);
+    }
+    const tensor: Tensor = { id: this.#tensors.length, dtype, dims: [...dims], role, path, continues };
+    this.#tensors.push(tensor);
+    return tensor;
+  }
+}
+
+function idOf(tensor: Tensor): TensorId {
+  return tensor.id;
+}

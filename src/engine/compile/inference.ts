@@ -1,0 +1,96 @@
+// From a model to the programs without a gradient: evaluation of packed rows, and decoding through a key-value cache.
+import { ConfigError } from '../../common/index.js';
+import { GraphBuilder } from '../builder.js';
+import type { Graph, Tensor } from '../graph.js';
+import { type Layout, layOut } from '../layout.js';
+import { attendCached, attendPacked, type LanguageModel } from '../model.js';
+import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
+import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { prune } from '../passes/prune.js';
+import { placeParameters } from '../passes/zero.js';
+import { type Plan, plan } from '../plan/plan.js';
+import { positionLimit, shelve } from './training.js';
+
+export interface ForwardSettings {
+  readonly model: LanguageModel;
+  readonly rows: number;
+  /** Also give the whole logits [rows, V]. */
+  readonly hasLogits?: boolean;
+  /** Also give the hidden states [rows, D] behind embeddings and blocks. */
+  readonly hasHiddenStates?: boolean;
+}
+
+export interface DecodeSettings {
+  readonly model: LanguageModel;
+  /** Tokens per run. */
+  readonly rows: number;
+  /** Rows per run that logits are computed of, chosen by the input `index`. */
+  readonly logitRows: number;
+  /** Sequences that the cache holds. */
+  readonly slots: number;
+  /** Tokens per sequence that the cache holds. */
+  readonly positions: number;
+}
+
+/** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order. */
+export function layoutOf(model: LanguageModel): Layout {
+  return layOut(parameterGraph(model).parameters.values(), 1);
+}
+
+/** The model with a batch of one row: for what does not depend on the batch (names, dims, buckets, initialisers). */
+export function parameterGraph(model: LanguageModel): Graph {
+  const graph = new GraphBuilder();
+  const [ids, positions, starts, ends] = integerInputs(graph, ['ids', 'positions', 'starts', 'ends'], 1);
+  const tokens = { ids: ids!, positions: positions!, positionLimit: 1 };
+  const { head } = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
+  graph.output('head', head.weight);
+  return graph.build();
+}
+
+/** Losses per token (and what else was asked for) of packed rows. */
+export function compileForward(settings: ForwardSettings, layout: Layout): Plan {
+  const { model, rows, hasLogits = false, hasHiddenStates = false } = settings;
+  const graph = new GraphBuilder();
+  const [ids, positions, starts, ends, labels] = integerInputs(
+    graph,
+    ['ids', 'positions', 'starts', 'ends', 'labels'],
+    rows,
+  );
+  const scale = graph.input('scale', 'f32', [1]);
+  const tokens = { ids: ids!, positions: positions!, positionLimit: positionLimit(model, rows) };
+  const outputs = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
+  const { hidden, head, hiddenStates } = outputs;
+  const loss = graph.linearCrossEntropy('loss', hidden, head.weight, labels!, scale, head.isTransposed);
+  graph.output('loss', loss.loss);
+  graph.output('tokenLosses', loss.tokenLosses);
+  if (hasLogits) graph.output('logits', graph.linear('logits', hidden, head.weight, null, head.isTransposed));
+  if (hasHiddenStates) {
+    for (const [index, state] of hiddenStates.entries()) graph.output(`hiddenStates.${index}`, state);
+  }
+  return inferencePlan(graph.build(), layout);
+}
+
+/** Appends `rows` tokens to their slots of the cache and gives the logits [logitRows, V] of the rows named by `index`. */
+export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
+  const { model, rows, logitRows, slots, positions } = settings;
+  if (positions > model.maxPositions) {
+    throw new ConfigError('positions', `at most ${model.maxPositions}, the positions of the model`, positions);
+  }
+  const graph = new GraphBuilder();
+  const [ids, at, slot] = integerInputs(graph, ['ids', 'positions', 'slots'], rows);
+  const [index] = integerInputs(graph, ['index'], logitRows);
+  const attend = attendCached(graph, slot!, at!, { slots, positions });
+  const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
+  const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
+  graph.output('logits', graph.linear('logits', chosen, head.weight, null, head.isTransposed));
+  return inferencePlan(graph.build(), layout);
+}
+
+function inferencePlan(graph: Graph, layout: Layout): Plan {
+  const optimised = prune(fuseLinearActivation(fuseResidualNorm(graph)));
+  return plan(placeParameters(optimised, layout, shelve(optimised)));
+}
+
+function integerInputs(graph: GraphBuilder, names: readonly string[], rows: number): readonly Tensor[] {
+  return names.map((name) => graph.input(name, 'i32', [rows]));
+}

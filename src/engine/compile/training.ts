@@ -1,0 +1,128 @@
+// From a model to the two programs of a training step, without a device: what `TrainStep` runs and `estimate` weighs.
+import { createHash } from 'node:crypto';
+import { ConfigError } from '../../common/index.js';
+import { differentiate } from '../autodiff.js';
+import { GraphBuilder } from '../builder.js';
+import { byteLength, type Graph, parameterCount } from '../graph.js';
+import type { Layout } from '../layout.js';
+import { attendPacked, type LanguageModel } from '../model.js';
+import { accumulate } from '../passes/accumulate.js';
+import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
+import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
+import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
+import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { prune } from '../passes/prune.js';
+import { layoutFor, type OptimizerSettings, placeParameters, type Strategy, updateProgram } from '../passes/zero.js';
+import { Shelf } from '../plan/placement.js';
+import { type Plan, plan } from '../plan/plan.js';
+
+/** Bytes that a rank needs, by use. */
+export interface MemoryFigures {
+  readonly parameterBytes: number;
+  readonly gradientBytes: number;
+  readonly optimizerBytes: number;
+  /** Activations, workspaces and everything else inside the arena of the programs. */
+  readonly activationBytes: number;
+  /** Token ids, labels, scalars, tables of constants. */
+  readonly batchBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface TrainingSettings {
+  readonly model: LanguageModel;
+  /** Tokens of a micro-batch; every micro-batch has exactly this many rows. */
+  readonly rows: number;
+  readonly strategy: Strategy;
+  readonly optimizer: OptimizerSettings;
+}
+
+export interface CompiledTraining {
+  readonly layout: Layout;
+  readonly micro: Plan;
+  readonly update: Plan;
+  readonly memory: MemoryFigures;
+  readonly parameterCount: number;
+  /** Equal on all ranks of one job: compare before the first collective. */
+  readonly jobHash: string;
+}
+
+/** Forward with loss, as the model writes it; inputs ids, positions, starts, ends, labels i32[N] and scale [1]. */
+export function lossGraph(model: LanguageModel, rows: number): Graph {
+  if (!Number.isSafeInteger(rows) || rows < 1) throw new ConfigError('rows', 'a positive number of tokens', rows);
+  const graph = new GraphBuilder();
+  const [ids, positions, starts, ends, labels] = ['ids', 'positions', 'starts', 'ends', 'labels'].map((name) =>
+    graph.input(name, 'i32', [rows]),
+  ) as [never, never, never, never, never];
+  const scale = graph.input('scale', 'f32', [1]);
+  const { hidden, head } = model.build(
+    graph,
+    { ids, positions, positionLimit: positionLimit(model, rows) },
+    attendPacked(graph, starts, ends),
+  );
+  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', hidden, head.weight, labels, scale, head.isTransposed);
+  graph.output('loss', loss);
+  graph.output('tokenLosses', tokenLosses);
+  return graph.build();
+}
+
+/** Packed rows number their sequences from 0, so that no position reaches the number of rows. */
+export function positionLimit(model: LanguageModel, rows: number): number {
+  return Math.min(rows, model.maxPositions);
+}
+
+/** All passes of the micro-batch program, in order. */
+export function trainingPasses(forward: Graph): Graph {
+  const fused = fuseLinearActivation(fuseResidualNorm(forward));
+  return prune(accumulate(fuseGradientSums(fuseHeadLoss(differentiate(fused)))));
+}
+
+/** Compiles both programs. Pure: equal settings give equal plans. */
+export function compileTraining(settings: TrainingSettings): CompiledTraining {
+  const { model, rows, strategy, optimizer } = settings;
+  const graph = trainingPasses(lossGraph(model, rows));
+  const layout = layoutFor(graph, strategy);
+  const micro = plan(placeParameters(graph, layout, shelve(graph)));
+  const update = plan(updateProgram(layout, strategy, optimizer));
+  const { zeroStage, worldSize } = strategy;
+  const jobHash = createHash('sha256')
+    .update(JSON.stringify([micro.hash, layout, optimizer, zeroStage, worldSize]))
+    .digest('hex');
+  return { layout, micro, update, memory: weigh([micro, update]), parameterCount: parameterCount(graph), jobHash };
+}
+
+/** What a training job needs, from the very plans that would run it. Needs no device. */
+export function estimateTraining(settings: TrainingSettings): MemoryFigures {
+  return compileTraining(settings).memory;
+}
+
+/** Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. */
+export function shelve(graph: Graph): Shelf {
+  const shelf = new Shelf();
+  for (const id of graph.inputs.values()) {
+    const tensor = graph.tensors[id]!;
+    shelf.put(tensor.role === 'state' ? 'cache' : 'batch', id, byteLength(tensor));
+  }
+  for (const id of graph.constants.keys()) shelf.put('constants', id, byteLength(graph.tensors[id]!));
+  for (const id of new Set(graph.outputs.values())) shelf.put('results', id, byteLength(graph.tensors[id]!));
+  return shelf;
+}
+
+function weigh(plans: readonly Plan[]): MemoryFigures {
+  const sizes = new Map<string, number>();
+  for (const { buffers } of plans) {
+    for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));
+  }
+  const take = (name: string) => {
+    const bytes = sizes.get(name) ?? 0;
+    sizes.delete(name);
+    return bytes;
+  };
+  const parameterBytes = take('parameters');
+  const gradientBytes = take('gradients');
+  const optimizerBytes = take('exp_avg') + take('exp_avg_sq');
+  const activationBytes = take('arena');
+  let batchBytes = 0;
+  for (const bytes of sizes.values()) batchBytes += bytes;
+  const totalBytes = parameterBytes + gradientBytes + optimizerBytes + activationBytes + batchBytes;
+  return { parameterBytes, gradientBytes, optimizerBytes, activationBytes, batchBytes, totalBytes };
+}

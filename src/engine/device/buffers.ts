@@ -1,0 +1,59 @@
+// Named memory on a device: allocated once, shared by the programs of a job, freed together.
+import type { NativeDevice } from '../../native/index.js';
+import { elementCount } from '../graph.js';
+import type { Plan } from '../plan/plan.js';
+
+export class DeviceBuffers {
+  readonly #device: NativeDevice;
+  readonly #buffers = new Map<string, { readonly id: number; readonly bytes: number; readonly isOwned: boolean }>();
+
+  constructor(device: NativeDevice) {
+    this.#device = device;
+  }
+
+  /** Makes sure that every buffer of the plans exists and is large enough. Buffers already there must be large enough. */
+  reserve(plans: readonly Plan[]): void {
+    const sizes = new Map<string, number>();
+    for (const { buffers } of plans) {
+      for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));
+    }
+    for (const [name, bytes] of sizes) {
+      const known = this.#buffers.get(name);
+      if (!known) this.#buffers.set(name, { id: this.#device.allocate(bytes), bytes, isOwned: true });
+      else if (known.bytes < bytes)
+        throw new Error(`buffer ${name} has ${known.bytes} bytes, a program needs ${bytes}`);
+    }
+  }
+
+  /** Makes a buffer that another owner allocated known under `name`. */
+  borrow(name: string, id: number, bytes: number): void {
+    this.#buffers.set(name, { id, bytes, isOwned: false });
+  }
+
+  id(name: string): number {
+    const buffer = this.#buffers.get(name);
+    if (!buffer) throw new Error(`there is no buffer ${name}`);
+    return buffer.id;
+  }
+
+  /** `length` elements of f32 from `offset` (in elements) on, without a copy. */
+  floats(name: string, offset: number, length: number): Float32Array {
+    return new Float32Array(this.#device.view(this.id(name)), offset * 4, length);
+  }
+
+  /** The memory of a named input or output of a program, without a copy. Integers for i32, else floats. */
+  tensor(plan: Plan, name: string): Float32Array | Int32Array {
+    const id = plan.graph.inputs.get(name) ?? plan.graph.outputs.get(name);
+    const place = id === undefined ? undefined : plan.places.get(id);
+    if (id === undefined || !place) throw new Error(`the program has no input or output ${name}`);
+    const { dtype, dims } = plan.graph.tensors[id]!;
+    const memory = this.#device.view(this.id(place.buffer));
+    const View = dtype === 'i32' ? Int32Array : Float32Array;
+    return new View(memory, place.offsetBytes, elementCount(dims));
+  }
+
+  dispose(): void {
+    for (const { id, isOwned } of this.#buffers.values()) if (isOwned) this.#device.free(id);
+    this.#buffers.clear();
+  }
+}

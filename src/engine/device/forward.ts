@@ -1,0 +1,58 @@
+// Evaluation of packed rows on a device: losses per token and, on request, logits and hidden states.
+import { compileForward, type ForwardSettings } from '../compile/inference.js';
+import type { LanguageModel } from '../model.js';
+import type { Plan } from '../plan/plan.js';
+import { type TokenBatch, writeBatch } from './batch.js';
+import { DeviceBuffers } from './buffers.js';
+import type { ParameterStore } from './parameter-store.js';
+import { Program } from './program.js';
+
+export interface ForwardResult {
+  /** Sum of the losses of the labelled rows. */
+  readonly loss: number;
+  /** Cross-entropy of each row, 0 where the label is -100. */
+  readonly tokenLosses: Float32Array;
+  /** [rows, V], when asked for. */
+  readonly logits: Float32Array | null;
+  /** [rows, D] each, when asked for: behind the embeddings, each block but the last, and the final norm. */
+  readonly hiddenStates: readonly Float32Array[];
+}
+
+export class Forward implements Disposable {
+  readonly plan: Plan;
+  readonly #model: LanguageModel;
+  readonly #program: Program;
+  readonly #buffers: DeviceBuffers;
+
+  /** Compiles and loads over the parameters of `store`, which stays the caller's and must outlive this. */
+  constructor(settings: ForwardSettings, store: ParameterStore) {
+    this.#model = settings.model;
+    this.plan = compileForward(settings, store.layout);
+    this.#buffers = new DeviceBuffers(store.device);
+    this.#buffers.borrow('parameters', store.buffer, store.bytes);
+    this.#buffers.reserve([this.plan]);
+    this.#program = new Program(store.device, this.plan, this.#buffers);
+  }
+
+  /** One run at a time; results are copies. */
+  async run(batch: TokenBatch): Promise<ForwardResult> {
+    const program = this.#program;
+    writeBatch(program, batch, this.#model);
+    program.floats('scale')[0] = 1;
+    await program.run();
+    const names = [...this.plan.graph.outputs.keys()];
+    return {
+      loss: program.floats('loss')[0]!,
+      tokenLosses: program.floats('tokenLosses').slice(),
+      logits: names.includes('logits') ? program.floats('logits').slice() : null,
+      hiddenStates: names
+        .filter((name) => name.startsWith('hiddenStates.'))
+        .map((name) => program.floats(name).slice()),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#program.dispose();
+    this.#buffers.dispose();
+  }
+}

@@ -1,0 +1,152 @@
+// The training job of one rank: parameters, gradients, optimiser state and the two programs over them, on one device.
+import { ConfigError } from '../../common/index.js';
+import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
+import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
+import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
+import type { LanguageModel } from '../model.js';
+import { type TokenBatch, writeBatch } from './batch.js';
+import { DeviceBuffers } from './buffers.js';
+import { ParameterStore } from './parameter-store.js';
+import { Program } from './program.js';
+
+export interface TrainStepSettings extends TrainingSettings {
+  readonly device: NativeDevice;
+  /** The group of all ranks; null when `strategy.worldSize` is 1. Stays the caller's. */
+  readonly communicator: NativeCommunicator | null;
+}
+
+export interface MicroResult {
+  /** scale * sum of the losses of the labelled rows of this micro-batch. */
+  readonly loss: number;
+  /** Cross-entropy of each row, 0 where the label is -100. */
+  readonly tokenLosses: Float32Array;
+}
+
+/** What checkpoints hold for each owned slice: both averages of AdamW, and the fp32 master (the parameter itself). */
+export type StateKind = 'exp_avg' | 'exp_avg_sq' | 'parameter';
+
+export class TrainStep implements AsyncDisposable {
+  readonly compiled: CompiledTraining;
+  readonly parameters: ParameterStore;
+  /** The parts of parameters whose optimiser state this rank owns. */
+  readonly slices: readonly ParameterSlice[];
+  readonly #model: LanguageModel;
+  readonly #buffers: DeviceBuffers;
+  readonly #micro: Program;
+  readonly #update: Program;
+  readonly #places: ReadonlyMap<string, ParameterPlace>;
+  #running: Promise<unknown> = Promise.resolve();
+  #isDisposed = false;
+
+  private constructor(settings: TrainStepSettings, compiled: CompiledTraining) {
+    const { device, communicator, strategy } = settings;
+    this.compiled = compiled;
+    this.#model = settings.model;
+    this.#places = placesOf(compiled.layout);
+    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 1 ? strategy.rank : 0);
+    this.parameters = new ParameterStore(device, compiled.layout);
+    this.#buffers = new DeviceBuffers(device);
+    this.#buffers.borrow('parameters', this.parameters.buffer, this.parameters.bytes);
+    this.#buffers.reserve([compiled.micro, compiled.update]);
+    this.#micro = new Program(device, compiled.micro, this.#buffers);
+    this.#update = new Program(device, compiled.update, this.#buffers, communicator ? [communicator] : []);
+  }
+
+  /** Compiles, allocates and loads. All parameters and state start at zero. */
+  static create(settings: TrainStepSettings): TrainStep {
+    const { communicator, strategy } = settings;
+    if ((communicator?.size ?? 1) !== strategy.worldSize || (communicator?.rank ?? 0) !== strategy.rank) {
+      throw new ConfigError('communicator', `rank ${strategy.rank} of ${strategy.worldSize}`, {
+        rank: communicator?.rank ?? null,
+        size: communicator?.size ?? null,
+      });
+    }
+    return new TrainStep(settings, compileTraining(settings));
+  }
+
+  loadParameter(name: string, values: Float32Array): void {
+    this.parameters.load(name, values);
+  }
+
+  readParameter(name: string): Float32Array {
+    return this.parameters.read(name);
+  }
+
+  /** The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks. */
+  readGradient(name: string): Float32Array {
+    const place = this.#places.get(name);
+    if (!place) throw new ConfigError(name, 'the name of a parameter of the model', name);
+    return this.#buffers.floats('gradients', place.offset, place.length).slice();
+  }
+
+  /** A copy of the state of one of `slices`. */
+  readState(kind: StateKind, slice: ParameterSlice): Float32Array {
+    return this.#state(kind, slice).slice();
+  }
+
+  /** Sets the state of one of `slices`. A parameter must get the same values on every rank, so load whole ones. */
+  writeState(kind: StateKind, slice: ParameterSlice, values: Float32Array): void {
+    if (values.length !== slice.length)
+      throw new ConfigError(`${kind} of ${slice.name}`, `${slice.length} values`, values.length);
+    this.#state(kind, slice).set(values);
+  }
+
+  /**
+   * Forward and backward of one micro-batch. `scale` is what each labelled row counts: 1 / (labelled rows of the whole step
+   * over all micro-batches and ranks) for a loss weighted by tokens. The first micro-batch of a step overwrites the
+   * gradients, the others add to them.
+   */
+  micro(batch: TokenBatch, options: { readonly scale: number; readonly isFirst: boolean }): Promise<MicroResult> {
+    return this.#inTurn(async () => {
+      writeBatch(this.#micro, batch, this.#model);
+      this.#micro.floats('scale')[0] = options.scale;
+      this.#micro.floats('beta')[0] = options.isFirst ? 0 : 1;
+      await this.#micro.run();
+      return { loss: this.#micro.floats('loss')[0]!, tokenLosses: this.#micro.floats('tokenLosses').slice() };
+    });
+  }
+
+  /**
+   * Exchanges gradients, clips, steps AdamW and gathers the parameters. `step` counts from 1. All ranks must call it.
+   * `gradientNorm` is the norm over all parameters before clipping.
+   */
+  update(options: { readonly lr: number; readonly step: number }): Promise<{ readonly gradientNorm: number }> {
+    return this.#inTurn(async () => {
+      this.#update.floats('lr')[0] = options.lr;
+      this.#update.floats('step')[0] = options.step;
+      await this.#update.run();
+      return { gradientNorm: this.#update.floats('gradientNorm')[0]! };
+    });
+  }
+
+  /** Seconds of each instruction of the micro-batch program, on the batch last given. */
+  profileMicro(): Promise<Float64Array> {
+    return this.#inTurn(() => this.#micro.profile());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    await Promise.allSettled([this.#running]);
+    this.#micro.dispose();
+    this.#update.dispose();
+    this.#buffers.dispose();
+    this.parameters[Symbol.dispose]();
+  }
+
+  #state(kind: StateKind, slice: ParameterSlice): Float32Array {
+    if (kind !== 'parameter') return this.#buffers.floats(kind, slice.sliceOffset, slice.length);
+    const place = this.#places.get(slice.name)!;
+    return this.#buffers.floats('parameters', place.offset + slice.parameterOffset, slice.length);
+  }
+
+  /** Runs `work` after what is running: a device runs one program at a time. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(work, work);
+    this.#running = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result;
+  }
+}

@@ -1,0 +1,94 @@
+// What a step is made of: tensors and ops as plain data, in SSA form. Nothing here computes.
+
+export type Dtype = 'f32' | 'i32' | 'u8' | 'bf16';
+export type Role = 'parameter' | 'input' | 'activation' | 'gradient' | 'state' | 'constant';
+export type TensorId = number;
+
+/** A symbol: a dense, row-major array that some op writes once or that comes from outside. */
+export interface Tensor {
+  readonly id: TensorId;
+  readonly dtype: Dtype;
+  readonly dims: readonly number[];
+  readonly role: Role;
+  /** The place in the model that made it: `transformer.h.3.attn.c_attn`. Used by every message about it. */
+  readonly path: string;
+  /** The tensor on whose bytes this one is written (an update in place), or null for bytes of its own. */
+  readonly continues: TensorId | null;
+}
+
+export type Attributes = Readonly<Record<string, number>>;
+
+/** One row of a program. `kind` is a name of the op catalogue in ARCHITECTURE.md. */
+export interface Op {
+  readonly kind: string;
+  readonly path: string;
+  readonly inputs: readonly TensorId[];
+  readonly outputs: readonly TensorId[];
+  readonly attributes: Attributes;
+}
+
+/** How a parameter starts when no checkpoint gives it. */
+export type Initialiser = { readonly kind: 'normal'; readonly std: number } | { readonly kind: 'zeros' | 'ones' };
+
+/** A trainable (or frozen) tensor, under the name that checkpoints give it. */
+export interface Parameter {
+  readonly name: string;
+  readonly tensor: TensorId;
+  readonly dims: readonly number[];
+  /** The flat buffer it lives in: embeddings, one block, or head. */
+  readonly bucket: string;
+  readonly init: Initialiser;
+  readonly isFrozen: boolean;
+}
+
+/** Ops in order of execution. `tensors[i].id === i`; tensors that no op mentions any more are harmless. */
+export interface Graph {
+  readonly tensors: readonly Tensor[];
+  readonly ops: readonly Op[];
+  readonly inputs: ReadonlyMap<string, TensorId>;
+  readonly outputs: ReadonlyMap<string, TensorId>;
+  readonly parameters: ReadonlyMap<string, Parameter>;
+  readonly constants: ReadonlyMap<TensorId, Float32Array>;
+  /** Gradient of each trained parameter, once autodiff has run. */
+  readonly gradients: ReadonlyMap<string, TensorId>;
+}
+
+const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, i32: 4, u8: 1, bf16: 2 };
+
+export function elementCount(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}
+
+export function byteLength(tensor: { readonly dtype: Dtype; readonly dims: readonly number[] }): number {
+  return elementCount(tensor.dims) * DTYPE_BYTES[tensor.dtype];
+}
+
+/** `f32 [16, 64]`: how a tensor's type is written in messages and tables. */
+export function showType(tensor: { readonly dtype: Dtype; readonly dims: readonly number[] }): string {
+  return `${tensor.dtype} [${tensor.dims.join(', ')}]`;
+}
+
+/** Number of trainable and frozen elements of a graph; a tied matrix counts once. */
+export function parameterCount(graph: Graph): number {
+  let count = 0;
+  for (const parameter of graph.parameters.values()) count += elementCount(parameter.dims);
+  return count;
+}
+
+/** The op that writes each tensor: its index in `graph.ops`. */
+export function producers(graph: Graph): ReadonlyMap<TensorId, number> {
+  const result = new Map<TensorId, number>();
+  for (const [index, op] of graph.ops.entries()) for (const output of op.outputs) result.set(output, index);
+  return result;
+}
+
+/** How often each tensor is read, a named output of the graph or a gradient counting as one more use. */
+export function useCounts(graph: Graph): ReadonlyMap<TensorId, number> {
+  const result = new Map<TensorId, number>();
+  const use = (id: TensorId) => result.set(id, (result.get(id) ?? 0) + 1);
+  for (const op of graph.ops) op.inputs.forEach(use);
+  for (const id of graph.outputs.values()) use(id);
+  for (const id of graph.gradients.values()) use(id);
+  for (const tensor of graph.tensors) if (tensor.continues !== null) use(tensor.continues);
+  return result;
+}

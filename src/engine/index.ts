@@ -1,0 +1,37 @@
+// The door of engine/: a training step as data. Build a graph (models/ do), compile it to plans, run them on a device.
+export { differentiate } from './autodiff.js';
+export { type AttentionShape, GraphBuilder, type HeadView, type ParameterOptions } from './builder.js';
+export {
+  compileDecode,
+  compileForward,
+  type DecodeSettings,
+  type ForwardSettings,
+  layoutOf,
+  parameterGraph,
+} from './compile/inference.js';
+export {
+  type CompiledTraining,
+  compileTraining,
+  estimateTraining,
+  lossGraph,
+  type MemoryFigures,
+  shelve,
+  type TrainingSettings,
+  trainingPasses,
+} from './compile/training.js';
+export type { TokenBatch } from './device/batch.js';
+export { DeviceBuffers } from './device/buffers.js';
+export { Forward, type ForwardResult } from './device/forward.js';
+export { ParameterStore } from './device/parameter-store.js';
+export { Program } from './device/program.js';
+export { type MicroResult, type StateKind, TrainStep, type TrainStepSettings } from './device/train-step.js';
+export * from './graph.js';
+export * from './layout.js';
+export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
+export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf } from './ops/index.js';
+export { layoutFor, type OptimizerSettings, placeParameters, type Strategy, updateProgram } from './passes/zero.js';
+export { explain } from './plan/explain.js';
+export { planMemory } from './plan/memory.js';
+export type { Place, PlacedGraph } from './plan/placement.js';
+export { type Plan, plan } from './plan/plan.js';
+export { type Schedule, schedule } from './plan/schedule.js';

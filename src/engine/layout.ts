@@ -1,0 +1,121 @@
+// Which byte of which flat buffer is whose. Parameters lie in buckets (embeddings, one per block, head), each padded so that
+// it cuts into equal, 64-byte aligned slices, one per partition. Gradients have the layout of the parameters; optimiser state
+// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. ZeRO, arXiv:1910.02054 §5.
+import { ConfigError } from '../common/index.js';
+import { elementCount, type Parameter } from './graph.js';
+
+const ALIGNED_ELEMENTS = 16; // 64 bytes of f32
+
+/** Where a parameter lies in its bucket, in elements. */
+export interface ParameterPlace {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** A flat run of parameters that is exchanged as one. All figures are in elements of f32. */
+export interface Bucket {
+  readonly name: string;
+  /** Padded length: `partitions * sliceElements`. */
+  readonly elements: number;
+  readonly sliceElements: number;
+  /** Elements from here on take no weight decay. */
+  readonly decayEnd: number;
+  /** Start inside the buffers `parameters` and `gradients`. */
+  readonly offset: number;
+  /** Start of a partition's slice inside the buffers of optimiser state. */
+  readonly sliceOffset: number;
+  readonly parameters: readonly ParameterPlace[];
+}
+
+export interface Layout {
+  readonly partitions: number;
+  readonly buckets: readonly Bucket[];
+  readonly elements: number;
+  readonly sliceElements: number;
+}
+
+/** A part of a parameter that one partition owns. */
+export interface ParameterSlice {
+  readonly name: string;
+  /** First element of the part, inside the flattened parameter. */
+  readonly parameterOffset: number;
+  readonly length: number;
+  readonly bucket: string;
+  /** First element of the part, inside the partition's optimiser state. */
+  readonly sliceOffset: number;
+}
+
+/** Lays out `parameters` (in order of first use) for a number of partitions: 1, or the ranks of ZeRO. */
+export function layOut(parameters: Iterable<Parameter>, partitions: number): Layout {
+  if (!Number.isSafeInteger(partitions) || partitions < 1) {
+    throw new ConfigError('partitions', 'a positive integer', partitions);
+  }
+  const byBucket = new Map<string, Parameter[]>();
+  for (const parameter of parameters) {
+    const members = byBucket.get(parameter.bucket);
+    if (members) members.push(parameter);
+    else byBucket.set(parameter.bucket, [parameter]);
+  }
+  const buckets: Bucket[] = [];
+  let offset = 0;
+  let sliceOffset = 0;
+  for (const [name, members] of byBucket) {
+    // Matrices and embeddings decay; gains and biases do not.
+    const sorted = [...members.filter(decays), ...members.filter((parameter) => !decays(parameter))];
+    let end = 0;
+    let decayEnd = 0;
+    const places: ParameterPlace[] = [];
+    for (const parameter of sorted) {
+      const length = elementCount(parameter.dims);
+      places.push({ name: parameter.name, dims: parameter.dims, offset: end, length });
+      end = align(end + length, ALIGNED_ELEMENTS);
+      if (decays(parameter)) decayEnd = end;
+    }
+    const sliceElements = align(Math.ceil(end / partitions), ALIGNED_ELEMENTS);
+    const elements = sliceElements * partitions;
+    buckets.push({ name, elements, sliceElements, decayEnd, offset, sliceOffset, parameters: places });
+    offset += elements;
+    sliceOffset += sliceElements;
+  }
+  return { partitions, buckets, elements: offset, sliceElements: sliceOffset };
+}
+
+/** The parts of parameters that partition `rank` owns, in the order of its state. Padding belongs to nobody. */
+export function slicesOf(layout: Layout, rank: number): readonly ParameterSlice[] {
+  return layout.buckets.flatMap((bucket) => {
+    const sliceStart = rank * bucket.sliceElements;
+    return bucket.parameters.flatMap((place): ParameterSlice[] => {
+      const start = Math.max(place.offset, sliceStart);
+      const end = Math.min(place.offset + place.length, sliceStart + bucket.sliceElements);
+      if (start >= end) return [];
+      return [
+        {
+          name: place.name,
+          parameterOffset: start - place.offset,
+          length: end - start,
+          bucket: bucket.name,
+          sliceOffset: bucket.sliceOffset + start - sliceStart,
+        },
+      ];
+    });
+  });
+}
+
+/** First element and dims of a parameter inside the buffers `parameters` and `gradients`. */
+export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
+  const places = new Map<string, ParameterPlace>();
+  for (const bucket of layout.buckets) {
+    for (const place of bucket.parameters) places.set(place.name, { ...place, offset: bucket.offset + place.offset });
+  }
+  return places;
+}
+
+function decays(parameter: Parameter): boolean {
+  return parameter.dims.length >= 2;
+}
+
+function align(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}

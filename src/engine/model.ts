@@ -1,0 +1,70 @@
+// What the engine asks of a model: to write its forward into a graph. How tokens see each other (packed segments or a
+// key-value cache) is the program's choice, so that one model file serves training, evaluation and decoding.
+import type { AttentionShape, GraphBuilder, HeadView } from './builder.js';
+import type { Tensor } from './graph.js';
+
+/** Emits attention over q, k, v and returns [N, heads * headDim]. */
+export type Attend = (path: string, q: HeadView, k: HeadView, v: HeadView, shape: AttentionShape) => Tensor;
+
+export interface TokenInputs {
+  /** i32[N] token ids. */
+  readonly ids: Tensor;
+  /** i32[N] positions, from 0 in each sequence. */
+  readonly positions: Tensor;
+  /** Every position is below this: how long tables by position must be. */
+  readonly positionLimit: number;
+}
+
+export interface ModelOutputs {
+  /** [N, D]: what the output matrix is applied to (behind the final norm). */
+  readonly hidden: Tensor;
+  /** Output of the embeddings, of each block but the last, and `hidden`. */
+  readonly hiddenStates: readonly Tensor[];
+  /** The output matrix [V, D] (or [D, V] when transposed); the embedding table itself when tied. */
+  readonly head: { readonly weight: Tensor; readonly isTransposed: boolean };
+}
+
+/** A causal language model: facts, and a forward written as ops. Immutable; building twice gives equal graphs. */
+export interface LanguageModel {
+  readonly vocabularySize: number;
+  /** Positions that the model was made for; larger ones are refused where they are learnt. */
+  readonly maxPositions: number;
+  build(graph: GraphBuilder, tokens: TokenInputs, attend: Attend): ModelOutputs;
+}
+
+/** Attention over the packed segments of a micro-batch. */
+export function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor): Attend {
+  return (path, q, k, v, shape) => {
+    const attributes = {
+      ...shape,
+      causal: 1,
+      ...headAttributes('q', q),
+      ...headAttributes('k', k),
+      ...headAttributes('v', v),
+    };
+    return graph.op('attention', path, [q.tensor, k.tensor, v.tensor, starts, ends], attributes)[0]!;
+  };
+}
+
+/** Attention through a cache of `slots` sequences of up to `positions` tokens: the rows are appended, then read back. */
+export function attendCached(
+  graph: GraphBuilder,
+  slots: Tensor,
+  positions: Tensor,
+  size: { readonly slots: number; readonly positions: number },
+): Attend {
+  return (path, q, k, v, shape) => {
+    const { heads, kvHeads, headDim, scale, window } = shape;
+    const dims = [size.slots, size.positions, kvHeads * headDim];
+    const cacheK = graph.input(`cache.k.${path}`, 'f32', dims, 'state');
+    const cacheV = graph.input(`cache.v.${path}`, 'f32', dims, 'state');
+    const append = { kvHeads, headDim, ...headAttributes('k', k), ...headAttributes('v', v) };
+    const caches = graph.op('kv_append', path, [k.tensor, v.tensor, slots, positions, cacheK, cacheV], append);
+    const read = { heads, kvHeads, headDim, scale, window, ...headAttributes('q', q) };
+    return graph.op('attention_cached', path, [q.tensor, caches[0]!, caches[1]!, slots, positions], read)[0]!;
+  };
+}
+
+function headAttributes(name: 'q' | 'k' | 'v', view: HeadView): Record<string, number> {
+  return { [`${name}Offset`]: view.offset, [`${name}HeadStride`]: view.headStride };
+}

@@ -1,0 +1,110 @@
+// Softmax attention over packed segments, and its derivative. Attributes say where head h begins in a row:
+// offset + h * headStride, so that fused and separate projections are the same op.
+import { ConfigError } from '../../common/index.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpCall,
+  type OpRule,
+  operand,
+  totalBytes,
+} from './rule.js';
+
+const ATTRIBUTES = [
+  'heads',
+  'kvHeads',
+  'headDim',
+  'scale',
+  'causal',
+  'window',
+  'qOffset',
+  'qHeadStride',
+  'kOffset',
+  'kHeadStride',
+  'vOffset',
+  'vHeadStride',
+] as const;
+
+/** Checks that all heads of q, k or v lie inside a row. */
+export function expectHeads(call: OpCall, name: 'q' | 'k' | 'v', index: number, heads: number): number {
+  const [rows, width] = matrix(call, index, name);
+  const end =
+    attribute(call, `${name}Offset`) + (heads - 1) * attribute(call, `${name}HeadStride`) + attribute(call, 'headDim');
+  if (end > width) {
+    const place = `${call.path} (${call.kind})`;
+    throw new ConfigError(place, `rows of ${name} of at least ${end} columns for ${heads} heads`, width);
+  }
+  return rows;
+}
+
+/** Multiply-adds of causal attention: half the square. Segments make it less; they are not known when planning. */
+function pairs(rows: number, window: number): number {
+  return window > 0 && window < rows ? rows * window : (rows * rows) / 2;
+}
+
+function inferAttention(call: OpCall, first: number): readonly [rows: number, heads: number, headDim: number] {
+  const heads = attribute(call, 'heads');
+  const kvHeads = attribute(call, 'kvHeads');
+  if (kvHeads < 1 || heads % kvHeads !== 0) {
+    throw new ConfigError(`${call.path} (${call.kind})`, 'a number of heads divisible by that of key-value heads', [
+      heads,
+      kvHeads,
+    ]);
+  }
+  const rows = expectHeads(call, 'q', first, heads);
+  expectHeads(call, 'k', first + 1, kvHeads);
+  expectHeads(call, 'v', first + 2, kvHeads);
+  expectType(call, 'starts', operand(call, first + 3, 'starts'), [rows], 'i32');
+  expectType(call, 'ends', operand(call, first + 4, 'ends'), [rows], 'i32');
+  return [rows, heads, attribute(call, 'headDim')];
+}
+
+/** q, k, v, starts, ends → o[N, H*C], lse[N, H]. */
+export const attention: OpRule = {
+  kind: 'attention',
+  attributes: ATTRIBUTES,
+  infer(call) {
+    expectInputs(call, [5]);
+    const [rows, heads, headDim] = inferAttention(call, 0);
+    return [f32(rows, heads * headDim), f32(rows, heads)];
+  },
+  backward({ inputs, outputs, attributes, gradients, emit }) {
+    const dout = gradients[0];
+    if (!dout) return inputs.map(() => null);
+    const [dq, dk, dv] = emit('attention_backward', [dout, outputs[0]!, outputs[1]!, ...inputs], attributes);
+    // One fused tensor gets its whole gradient once.
+    const isFused = inputs[0]!.id === inputs[1]!.id;
+    return isFused ? [dq!, null, null, null, null] : [dq!, dk!, dv!, null, null];
+  },
+  cost(op) {
+    const rows = op.inputs[0]!.dims[0]!;
+    const width = op.outputs[0]!.dims[1]!;
+    return { flops: 4 * width * pairs(rows, attribute(op, 'window')), bytes: totalBytes(op) };
+  },
+};
+
+/** do, o, lse, q, k, v, starts, ends → dq, dk, dv; one tensor when q, k and v are one. */
+export const attentionBackward: OpRule = {
+  kind: 'attention_backward',
+  attributes: ATTRIBUTES,
+  infer(call) {
+    expectInputs(call, [8]);
+    const [rows, heads, headDim] = inferAttention(call, 3);
+    expectType(call, 'do', operand(call, 0, 'do'), [rows, heads * headDim]);
+    expectType(call, 'o', operand(call, 1, 'o'), [rows, heads * headDim]);
+    expectType(call, 'lse', operand(call, 2, 'lse'), [rows, heads]);
+    return [operand(call, 3, 'q'), operand(call, 4, 'k'), operand(call, 5, 'v')];
+  },
+  outputGroups: ({ inputs }) => {
+    if (inputs[3]!.id === inputs[4]!.id && inputs[4]!.id === inputs[5]!.id) return [0, 0, 0];
+    return [0, 1, 2];
+  },
+  cost(op) {
+    const rows = op.inputs[0]!.dims[0]!;
+    const width = op.inputs[0]!.dims[1]!;
+    return { flops: 10 * width * pairs(rows, attribute(op, 'window')), bytes: totalBytes(op) };
+  },
+};

@@ -1,0 +1,30 @@
+// Sums, copies, constants and chosen rows.
+import { expectInputs, expectType, f32, matrix, type OpRule, operand, vector } from './rule.js';
+
+/** y = a + b. */
+export const add: OpRule = {
+  kind: 'add',
+  attributes: [],
+  inPlace: [[0, 0]],
+  infer(call) {
+    expectInputs(call, [2]);
+    const a = operand(call, 0, 'a');
+    expectType(call, 'b', operand(call, 1, 'b'), a.dims);
+    return [a];
+  },
+  backward({ gradients }) {
+    const dy = gradients[0] ?? null;
+    return [dy, dy];
+  },
+};
+
+/** y[M,D] = x[index]. Not differentiable: only decoding uses it. */
+export const gatherRows: OpRule = {
+  kind: 'gather_rows',
+  attributes: [],
+  infer(call) {
+    expectInputs(call, [2]);
+    const [, width] = matrix(call, 0, 'x');
+    return [f32(vector(call, 1, 'index', 'i32'), width)];
+  },
+};

@@ -1,0 +1,40 @@
+// Rows of a table by id, optionally added to another tensor; and the gradient of the table.
+import type { Tensor } from '../graph.js';
+import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand, totalBytes, vector } from './rule.js';
+
+/** y[N,D] = table[ids] (+ addend). */
+export const embedding: OpRule = {
+  kind: 'embedding',
+  attributes: [],
+  inPlace: [[0, 2]],
+  infer(call) {
+    expectInputs(call, [2, 3]);
+    const rows = vector(call, 0, 'ids', 'i32');
+    const [, width] = matrix(call, 1, 'table');
+    const addend = call.inputs[2];
+    if (addend) expectType(call, 'addend', addend, [rows, width]);
+    return [f32(rows, width)];
+  },
+  backward({ inputs, gradients, needs, emit }) {
+    const [ids, table] = inputs as [Tensor, Tensor];
+    const dy = gradients[0] ?? null;
+    const [dtable] =
+      dy && needs[1] ? emit('embedding_backward', [ids, dy], { accumulate: 0, rows: table.dims[0]! }) : [];
+    return [null, dtable ?? null, ...(inputs.length === 3 ? [needs[2] ? dy : null] : [])];
+  },
+};
+
+/** dtable[V,D] = sum of dy by id. `rows` is V; only the compiler reads it. */
+export const embeddingBackward: OpRule = {
+  kind: 'embedding_backward',
+  attributes: ['accumulate'],
+  accumulates: true,
+  infer(call) {
+    expectInputs(call, [2], true);
+    const rows = vector(call, 0, 'ids', 'i32');
+    const [dyRows, width] = matrix(call, 1, 'dy');
+    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, width]);
+    return [f32(attribute(call, 'rows'), dyRows === 0 ? 0 : width)];
+  },
+  cost: (op) => ({ flops: op.inputs[1]!.dims.reduce((a, b) => a * b, 1), bytes: totalBytes(op) }),
+};

@@ -1,0 +1,64 @@
+// The catalogue: every op kind the compiler knows, by name.
+import { activation, activationBackward, gatedActivation, gatedActivationBackward } from './activation.js';
+import { attention, attentionBackward } from './attention.js';
+import { attentionCached, kvAppend } from './cache.js';
+import { allGather, allReduce, reduceScatter } from './collective.js';
+import { add, gatherRows } from './elementwise.js';
+import { embedding, embeddingBackward } from './embedding.js';
+import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
+import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
+import { linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
+import { adamw, clipFactor, sumSquares } from './optimizer.js';
+import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
+import { rotary } from './rotary.js';
+import type { OpRule } from './rule.js';
+
+export { lossChunkRows } from './loss.js';
+export * from './rule.js';
+
+const RULES: ReadonlyMap<string, OpRule> = new Map(
+  [
+    activation,
+    activationBackward,
+    adamw,
+    add,
+    addLayerNorm,
+    addRmsNorm,
+    allGather,
+    allReduce,
+    attention,
+    attentionBackward,
+    attentionCached,
+    clipFactor,
+    embedding,
+    embeddingBackward,
+    gatedActivation,
+    gatedActivationBackward,
+    gatherRows,
+    kvAppend,
+    layerNorm,
+    layerNormBackward,
+    linear,
+    linearBackwardInput,
+    linearBackwardWeight,
+    linearCrossEntropy,
+    linearCrossEntropyGrad,
+    reduceScatter,
+    rmsNorm,
+    rmsNormBackward,
+    rotary,
+    sumSquares,
+  ].map((rule) => [rule.kind, rule]),
+);
+
+/** All kinds, in alphabetical order. */
+export function opKinds(): readonly string[] {
+  return [...RULES.keys()];
+}
+
+/** The rule of a kind. An unknown kind is a bug of the pass that made it. */
+export function ruleOf(kind: string): OpRule {
+  const rule = RULES.get(kind);
+  if (!rule) throw new Error(`no op is called ${kind}`);
+  return rule;
+}

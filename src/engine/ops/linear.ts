@@ -1,0 +1,90 @@
+// y = activation(x w + bias) and its two derivatives. w is [O, I], or [I, O] when `transposed` (GPT-2's Conv1D).
+import type { Tensor } from '../graph.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpCall,
+  type OpRule,
+  operand,
+  type PlacedOp,
+  totalBytes,
+} from './rule.js';
+
+/** [outputs, inputs] of the weight at input `index`. */
+function weightShape(call: OpCall, index: number): readonly [outputs: number, inputs: number] {
+  const [first, second] = matrix(call, index, 'w');
+  return attribute(call, 'transposed') ? [second, first] : [first, second];
+}
+
+function productCost(op: PlacedOp, x: Tensor, dy: Tensor) {
+  return { flops: 2 * x.dims[0]! * x.dims[1]! * dy.dims[1]!, bytes: totalBytes(op) };
+}
+
+/** x[N,I], w, (bias[O]) → y[N,O], (pre[N,O]: the sum before the activation). */
+export const linear: OpRule = {
+  kind: 'linear',
+  attributes: ['transposed', 'activation'],
+  optionalOutputsFrom: 1,
+  infer(call) {
+    expectInputs(call, [2, 3]);
+    const [rows] = matrix(call, 0, 'x');
+    const [outputs, inputs] = weightShape(call, 1);
+    expectType(call, 'x', operand(call, 0, 'x'), [rows, inputs]);
+    const bias = call.inputs[2];
+    if (bias) expectType(call, 'bias', bias, [outputs]);
+    return attribute(call, 'activation') === 0 ? [f32(rows, outputs)] : [f32(rows, outputs), f32(rows, outputs)];
+  },
+  backward({ inputs, outputs, attributes, gradients, needs, emit }) {
+    const [x, w] = inputs as [Tensor, Tensor];
+    const dy = gradients[0] ?? null;
+    if (!dy) return inputs.map(() => null);
+    const transposed = attributes['transposed']!;
+    const kind = attributes['activation']!;
+    const [dpre] = kind === 0 ? [dy] : emit('activation_backward', [dy, outputs[1]!], { kind });
+    const hasBias = inputs.length === 3;
+    const [dx] = needs[0] ? emit('linear_backward_input', [dpre!, w], { transposed }) : [];
+    const [dw, dbias] =
+      needs[1] || needs[2]
+        ? emit('linear_backward_weight', [x, dpre!], { transposed, accumulate: 0, hasBias: hasBias ? 1 : 0 })
+        : [];
+    return hasBias ? [dx ?? null, dw ?? null, dbias ?? null] : [dx ?? null, dw ?? null];
+  },
+  cost: (op) => productCost(op, op.inputs[0]!, op.outputs[0]!),
+};
+
+/** dy[N,O], w, (addend[N,I]) → dx[N,I]. */
+export const linearBackwardInput: OpRule = {
+  kind: 'linear_backward_input',
+  attributes: ['transposed'],
+  inPlace: [[0, 2]],
+  infer(call) {
+    expectInputs(call, [2, 3]);
+    const [rows] = matrix(call, 0, 'dy');
+    const [outputs, inputs] = weightShape(call, 1);
+    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, outputs]);
+    const addend = call.inputs[2];
+    if (addend) expectType(call, 'addend', addend, [rows, inputs]);
+    return [f32(rows, inputs)];
+  },
+  cost: (op) => productCost(op, op.outputs[0]!, op.inputs[0]!),
+};
+
+/** x[N,I], dy[N,O] → dw, (dbias[O], when `hasBias`; only the compiler reads that attribute). */
+export const linearBackwardWeight: OpRule = {
+  kind: 'linear_backward_weight',
+  attributes: ['transposed', 'accumulate'],
+  accumulates: true,
+  optionalOutputsFrom: 1,
+  infer(call) {
+    expectInputs(call, [2], true);
+    const [rows, inputs] = matrix(call, 0, 'x');
+    const [, outputs] = matrix(call, 1, 'dy');
+    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, outputs]);
+    const dw = attribute(call, 'transposed') ? f32(inputs, outputs) : f32(outputs, inputs);
+    return attribute(call, 'hasBias') ? [dw, f32(outputs)] : [dw];
+  },
+  cost: (op) => productCost(op, op.inputs[0]!, op.inputs[1]!),
+};

@@ -1,0 +1,69 @@
+// y = x * rstd * gain per row with rstd = 1 / sqrt(mean(x²) + eps), alone or behind a residual sum, and its derivative.
+import type { Tensor } from '../graph.js';
+import { attribute, expectInputs, expectType, f32, matrix, type OpCall, type OpRule, operand } from './rule.js';
+
+function inferNorm(call: OpCall, gainIndex: number) {
+  const [rows, width] = matrix(call, 0, 'x');
+  expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width]);
+  return [f32(rows, width), f32(rows)];
+}
+
+/** x[N,D], gain[D] → y[N,D], rstd[N]. */
+export const rmsNorm: OpRule = {
+  kind: 'rms_norm',
+  attributes: ['eps'],
+  infer(call) {
+    expectInputs(call, [2]);
+    return inferNorm(call, 1);
+  },
+  backward({ inputs, outputs, gradients, emit }) {
+    const [x, gain] = inputs as [Tensor, Tensor];
+    const dy = gradients[0];
+    if (!dy) return [null, null];
+    return emit('rms_norm_backward', [dy, x, gain, outputs[1]!], { accumulate: 0, hasAddend: 0 });
+  },
+};
+
+/** x, r, gain → sum = x + r, y = norm(sum), rstd. */
+export const addRmsNorm: OpRule = {
+  kind: 'add_rms_norm',
+  attributes: ['eps'],
+  inPlace: [[0, 0]],
+  infer(call) {
+    expectInputs(call, [3]);
+    const [rows, width] = matrix(call, 0, 'x');
+    expectType(call, 'r', operand(call, 1, 'r'), [rows, width]);
+    return [f32(rows, width), ...inferNorm(call, 2)];
+  },
+  backward({ inputs, outputs, gradients, emit }) {
+    const [dsum, dy] = gradients;
+    if (!dy) return [dsum ?? null, dsum ?? null, null];
+    const operands = [dy, outputs[0]!, inputs[2]!, outputs[2]!];
+    const [dx, dgain] = emit('rms_norm_backward', dsum ? [...operands, dsum] : operands, {
+      accumulate: 0,
+      hasAddend: dsum ? 1 : 0,
+    });
+    return [dx!, dx!, dgain!];
+  },
+};
+
+/** dy, x, gain, rstd, (addend) → dx (+ addend), dgain. */
+export const rmsNormBackward: OpRule = {
+  kind: 'rms_norm_backward',
+  attributes: ['accumulate', 'hasAddend'],
+  accumulates: true,
+  inPlace: [
+    [0, 4],
+    [0, 0],
+  ],
+  infer(call) {
+    const addends = attribute(call, 'hasAddend');
+    expectInputs(call, [4 + addends], true);
+    const [rows, width] = matrix(call, 1, 'x');
+    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width]);
+    expectType(call, 'gain', operand(call, 2, 'gain'), [width]);
+    expectType(call, 'rstd', operand(call, 3, 'rstd'), [rows]);
+    if (addends) expectType(call, 'addend', operand(call, 4, 'addend'), [rows, width]);
+    return [f32(rows, width), f32(width)];
+  },
+};

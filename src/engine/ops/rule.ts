@@ -1,0 +1,151 @@
+// What the compiler must know about an op kind: its shape rule, its derivative, its price, what may share memory.
+import { ConfigError } from '../../common/index.js';
+import { type Attributes, byteLength, type Dtype, elementCount, showType, type Tensor } from '../graph.js';
+
+export interface TensorType {
+  readonly dtype: Dtype;
+  readonly dims: readonly number[];
+}
+
+/** One use of an op, as its rule sees it. */
+export interface OpCall {
+  readonly kind: string;
+  readonly path: string;
+  readonly inputs: readonly Tensor[];
+  readonly attributes: Attributes;
+}
+
+/** A use with its outputs, for derivative and price. */
+export interface PlacedOp extends OpCall {
+  readonly outputs: readonly Tensor[];
+}
+
+/** Adds an op to the graph under construction and returns its outputs. */
+export type Emit = (kind: string, inputs: readonly Tensor[], attributes?: Attributes) => readonly Tensor[];
+
+export interface BackwardCall extends PlacedOp {
+  /** Gradient of the loss by each output; null where nothing flows back. At the root of the walk, `'one'`. */
+  readonly gradients: readonly (Tensor | null)[];
+  /** The walk starts here: the gradient of output 0 is the number one. */
+  readonly isRoot: boolean;
+  /** Which inputs want a gradient; what the others would get need not be computed. */
+  readonly needs: readonly boolean[];
+  readonly emit: Emit;
+}
+
+export interface Cost {
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+export interface OpRule {
+  readonly kind: string;
+  /** Names of the attributes in the order of the plan format. */
+  readonly attributes: readonly string[];
+  /** Types of all outputs. Throws ConfigError that names the model path and both dims. */
+  infer(call: OpCall): readonly TensorType[];
+  /** Outputs that are one tensor: equal numbers, as [0, 0, 0] for the fused gradient of attention. Default: all differ. */
+  outputGroups?(call: OpCall): readonly number[];
+  /** Emits the ops of the derivative; returns a gradient (or null) per input. Absent: not differentiable. */
+  backward?(call: BackwardCall): readonly (Tensor | null)[];
+  /** Arithmetic and memory traffic. Default: one operation per element written, every operand moved once. */
+  cost?(op: PlacedOp): Cost;
+  /** [output, input] pairs that may share bytes when the input dies here. */
+  readonly inPlace?: readonly (readonly [output: number, input: number])[];
+  /** [output, input] pairs that must share bytes: the op updates its input. */
+  readonly updates?: readonly (readonly [output: number, input: number])[];
+  /** Makes a parameter's gradient, and so takes `beta` as its last input once accumulation is decided. */
+  readonly accumulates?: boolean;
+  /** Outputs from this one on may be left out when nobody reads them. */
+  readonly optionalOutputsFrom?: number;
+  /** Outputs that hold nothing after the op. */
+  readonly workspaces?: readonly number[];
+  /** Runs on the communication stream. */
+  readonly isCollective?: boolean;
+  /** Draws random numbers, so that a copy must get the same counters. */
+  readonly isRandom?: boolean;
+}
+
+/** The legend of activation kinds shared with the executor. */
+export const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, relu: 3, silu: 4 } as const;
+export type Activation = keyof typeof ACTIVATIONS;
+
+export function totalBytes(op: PlacedOp): number {
+  let bytes = 0;
+  for (const tensor of op.inputs) bytes += byteLength(tensor);
+  for (const tensor of op.outputs) bytes += byteLength(tensor);
+  return bytes;
+}
+
+export function defaultCost(op: PlacedOp): Cost {
+  let flops = 0;
+  for (const tensor of op.outputs) flops += elementCount(tensor.dims);
+  return { flops, bytes: totalBytes(op) };
+}
+
+export function f32(...dims: number[]): TensorType {
+  return { dtype: 'f32', dims };
+}
+
+/** Input `index`, or an error that says which operand of which place is missing. */
+export function operand(call: OpCall, index: number, name: string): Tensor {
+  const tensor = call.inputs[index];
+  if (!tensor) throw new ConfigError(`${call.path} (${call.kind})`, `an input ${name}`, undefined);
+  return tensor;
+}
+
+/** Checks that an operand has exactly this type. */
+export function expectType(call: OpCall, name: string, tensor: Tensor, dims: readonly number[], dtype: Dtype = 'f32') {
+  if (tensor.dtype === dtype && tensor.dims.length === dims.length && tensor.dims.every((dim, i) => dim === dims[i]))
+    return;
+  throw new ConfigError(
+    `${call.path} (${call.kind})`,
+    `${name} to be ${showType({ dtype, dims })}`,
+    `${showType(tensor)} from ${tensor.path}`,
+  );
+}
+
+/** An operand with two dims, as [rows, columns]. */
+export function matrix(call: OpCall, index: number, name: string, dtype: Dtype = 'f32'): readonly [number, number] {
+  const tensor = operand(call, index, name);
+  const [rows, columns] = tensor.dims;
+  if (tensor.dtype !== dtype || tensor.dims.length !== 2 || rows === undefined || columns === undefined) {
+    throw new ConfigError(
+      `${call.path} (${call.kind})`,
+      `${name} to be a matrix of ${dtype}`,
+      `${showType(tensor)} from ${tensor.path}`,
+    );
+  }
+  return [rows, columns];
+}
+
+/** An operand with one dim, as its length. */
+export function vector(call: OpCall, index: number, name: string, dtype: Dtype = 'f32'): number {
+  const tensor = operand(call, index, name);
+  const [length] = tensor.dims;
+  if (tensor.dtype !== dtype || tensor.dims.length !== 1 || length === undefined) {
+    throw new ConfigError(
+      `${call.path} (${call.kind})`,
+      `${name} to be a vector of ${dtype}`,
+      `${showType(tensor)} from ${tensor.path}`,
+    );
+  }
+  return length;
+}
+
+export function attribute(call: OpCall, name: string): number {
+  const value = call.attributes[name];
+  if (value === undefined) throw new ConfigError(`${call.path} (${call.kind})`, `an attribute ${name}`, undefined);
+  return value;
+}
+
+/** Checks the number of inputs; ops that accumulate may have `beta` [1] behind them. */
+export function expectInputs(call: OpCall, counts: readonly number[], accumulates = false): void {
+  const { length } = call.inputs;
+  if (counts.includes(length)) return;
+  if (accumulates && counts.includes(length - 1)) {
+    expectType(call, 'beta', operand(call, length - 1, 'beta'), [1]);
+    return;
+  }
+  throw new ConfigError(`${call.path} (${call.kind})`, `${counts.join(' or ')} inputs`, length);
+}

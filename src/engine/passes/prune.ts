@@ -1,0 +1,23 @@
+// Pass: drops ops whose results nobody reads, and optional outputs that nobody reads. Results are the graph's outputs,
+// its gradients, and whatever is written onto bytes from outside.
+import type { Graph, Op, TensorId } from '../graph.js';
+import { ruleOf } from '../ops/index.js';
+
+export function prune(graph: Graph): Graph {
+  const live = new Set<TensorId>([...graph.outputs.values(), ...graph.gradients.values()]);
+  const kept: Op[] = [];
+  for (const op of graph.ops.toReversed()) {
+    if (!op.outputs.some((id) => live.has(id) || updatesOutside(graph, id))) continue;
+    for (const id of op.inputs) live.add(id);
+    const optionalFrom = ruleOf(op.kind).optionalOutputsFrom ?? op.outputs.length;
+    const outputs = op.outputs.filter((id, index) => index < optionalFrom || live.has(id));
+    kept.push(outputs.length === op.outputs.length ? op : { ...op, outputs });
+  }
+  return { ...graph, ops: kept.reverse() };
+}
+
+/** Whether writing `id` changes an input of the graph. */
+function updatesOutside(graph: Graph, id: TensorId): boolean {
+  const { continues } = graph.tensors[id]!;
+  return continues !== null && graph.tensors[continues]!.role !== 'activation';
+}

@@ -1,0 +1,136 @@
+// Pass: data parallelism without partitioning (stage 0) or with the optimiser cut into slices (ZeRO stage 1). Gives every
+// parameter and gradient of the micro-batch program its place in the layout, and makes the update program: exchange the
+// gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather the parameters again.
+// Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
+import { ConfigError } from '../../common/index.js';
+import { GraphBuilder } from '../builder.js';
+import { byteLength, type Graph, type Tensor } from '../graph.js';
+import { type Layout, layOut, placesOf } from '../layout.js';
+import { type PlacedGraph, Shelf } from '../plan/placement.js';
+
+/** How the ranks share the work of a step. */
+export interface Strategy {
+  /** 0: every rank owns all optimiser state. 1: rank r owns slice r. */
+  readonly zeroStage: 0 | 1;
+  readonly rank: number;
+  readonly worldSize: number;
+}
+
+/** AdamW as PyTorch has it; matrices and embeddings decay, vectors do not. */
+export interface OptimizerSettings {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  /** Largest norm of the gradient over all parameters; 0 for no clipping. */
+  readonly maxGradientNorm: number;
+  /** Decay apart from the gradient (AdamW, the default), or added to it (Adam with L2). */
+  readonly isDecayDecoupled?: boolean;
+  readonly hasBiasCorrection?: boolean;
+}
+
+const BYTES = 4;
+
+export function layoutFor(graph: Graph, strategy: Strategy): Layout {
+  const { rank, worldSize, zeroStage } = strategy;
+  if (!Number.isSafeInteger(worldSize) || worldSize < 1)
+    throw new ConfigError('worldSize', 'a positive integer', worldSize);
+  if (!Number.isSafeInteger(rank) || rank < 0 || rank >= worldSize) {
+    throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
+  }
+  const trained = [...graph.parameters.values()];
+  return layOut(trained, zeroStage === 1 ? worldSize : 1);
+}
+
+/** Puts the parameters and gradients of `graph` where the layout says. */
+export function placeParameters(graph: Graph, layout: Layout, shelf: Shelf): PlacedGraph {
+  const places = new Map(shelf.places);
+  const layoutPlaces = placesOf(layout);
+  for (const { name, tensor } of graph.parameters.values()) {
+    const offsetBytes = layoutPlaces.get(name)!.offset * BYTES;
+    places.set(tensor, { buffer: 'parameters', offsetBytes });
+    const gradient = graph.gradients.get(name);
+    if (gradient === undefined) continue;
+    // Earlier writes of a tied gradient lie on the same bytes as the last one.
+    for (let id: number | null = gradient; id !== null; id = graph.tensors[id]!.continues) {
+      places.set(id, { buffer: 'gradients', offsetBytes });
+    }
+  }
+  const bytes = layout.elements * BYTES;
+  const buffers = new Map([['parameters', bytes], ['gradients', bytes], ...shelf.buffers]);
+  return { graph, places, buffers };
+}
+
+/** The program that ends a step: gradients of all micro-batches in, stepped parameters out. */
+export function updateProgram(layout: Layout, strategy: Strategy, optimizer: OptimizerSettings): PlacedGraph {
+  const builder = new GraphBuilder();
+  const shelf = new Shelf();
+  const places = shelf.places;
+  const isShared = strategy.worldSize > 1;
+  const isPartitioned = isShared && strategy.zeroStage === 1;
+  const rank = isPartitioned ? strategy.rank : 0;
+  const group = 0;
+
+  const scalar = (name: string) => {
+    const tensor = builder.input(name, 'f32', [1]);
+    shelf.put('update_scalars', tensor.id, byteLength(tensor));
+    return tensor;
+  };
+  const flat = (name: string, buffer: string, offset: number, elements: number): Tensor => {
+    const tensor = builder.input(name, 'f32', [elements], 'state');
+    places.set(tensor.id, { buffer, offsetBytes: offset * BYTES });
+    return tensor;
+  };
+  const lr = scalar('lr');
+  const step = scalar('step');
+  const squares = scalar('sum_squares');
+
+  // The bucket whose gradient is ready first goes first: the head, then the blocks from the last to the first.
+  const order = layout.buckets.toReversed();
+  const slices = order.map((bucket) => {
+    const gradient = flat(`gradients.${bucket.name}`, 'gradients', bucket.offset, bucket.elements);
+    if (!isShared) return gradient;
+    if (!isPartitioned) return builder.op('all_reduce', bucket.name, [gradient], { group, op: 0 }, 'state')[0]!;
+    const attributes = { group, slice: bucket.sliceElements };
+    const slice = builder.op('reduce_scatter', bucket.name, [gradient], attributes, 'state')[0]!;
+    places.set(slice.id, { buffer: 'gradients', offsetBytes: (bucket.offset + rank * bucket.sliceElements) * BYTES });
+    return slice;
+  });
+
+  for (const [index, bucket] of order.entries()) {
+    const sum = builder.op('sum_squares', bucket.name, [slices[index]!], { accumulate: index === 0 ? 0 : 1 })[0]!;
+    places.set(sum.id, places.get(squares.id)!);
+  }
+  const total = isPartitioned ? builder.op('all_reduce', 'gradient_norm', [squares], { group, op: 0 })[0]! : squares;
+  const [norm, factor] = builder.op('clip_factor', 'gradient_norm', [total], { maxNorm: optimizer.maxGradientNorm });
+  shelf.put('update_scalars', norm!.id, byteLength(norm!));
+  builder.output('gradientNorm', norm!);
+
+  const { beta1, beta2, eps, weightDecay, isDecayDecoupled = true, hasBiasCorrection = true } = optimizer;
+  for (const [index, bucket] of order.entries()) {
+    const { name, sliceElements, sliceOffset } = bucket;
+    const sliceStart = rank * sliceElements;
+    const parameter = flat(`parameters.${name}`, 'parameters', bucket.offset + sliceStart, sliceElements);
+    const average = flat(`exp_avg.${name}`, 'exp_avg', sliceOffset, sliceElements);
+    const variance = flat(`exp_avg_sq.${name}`, 'exp_avg_sq', sliceOffset, sliceElements);
+    const decayEnd = Math.min(Math.max(bucket.decayEnd - sliceStart, 0), sliceElements);
+    const adamWMode = isDecayDecoupled ? 1 : 0;
+    const biasCorrection = hasBiasCorrection ? 1 : 0;
+    const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode, biasCorrection };
+    const inputs = [parameter, average, variance, slices[index]!, factor!, lr, step];
+    const [stepped] = builder.op('adamw', name, inputs, attributes);
+    if (!isPartitioned) continue;
+    const [whole] = builder.op('all_gather', name, [stepped!], { group, whole: bucket.elements }, 'state');
+    places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.offset * BYTES });
+  }
+
+  const whole = layout.elements * BYTES;
+  const owned = layout.sliceElements * BYTES;
+  const sizes: [string, number][] = [
+    ['parameters', whole],
+    ['gradients', whole],
+    ['exp_avg', owned],
+    ['exp_avg_sq', owned],
+  ];
+  return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]) };
+}

@@ -1,0 +1,65 @@
+// A plan as a table for people: what runs when, on what, and what it costs.
+import { placed } from '../autodiff.js';
+import { showType } from '../graph.js';
+import { defaultCost, ruleOf } from '../ops/index.js';
+import type { Plan } from './plan.js';
+
+/** One line per instruction, then buffers, arena and totals. */
+export function explain(plan: Plan): string {
+  const { graph, places, schedule } = plan;
+  let flops = 0;
+  let bytes = 0;
+  const rows = graph.ops.map((op, index) => {
+    const cost = (ruleOf(op.kind).cost ?? defaultCost)(placed(graph, op));
+    flops += cost.flops;
+    bytes += cost.bytes;
+    const types = [...new Set(op.outputs)].map((id) => {
+      const place = places.get(id)!;
+      return `${showType(graph.tensors[id]!)} @${place.buffer}+${place.offsetBytes}`;
+    });
+    const waits = schedule.waits[index]!.map((wait) => `#${wait}`).join(' ');
+    const stream = schedule.streams[index] === 0 ? 'compute' : 'comm';
+    return [
+      `#${index}`,
+      stream,
+      waits,
+      op.kind,
+      op.path,
+      amount(cost.flops, 'FLOP'),
+      amount(cost.bytes, 'B'),
+      types.join(', '),
+    ];
+  });
+  const { peakBytes, lowerBoundBytes } = plan.arena;
+  const lost = peakBytes === 0 ? 0 : 100 * (1 - lowerBoundBytes / peakBytes);
+  return [
+    ...table(['', 'stream', 'waits', 'op', 'path', 'arithmetic', 'memory', 'results'], rows),
+    '',
+    ...plan.buffers.map((buffer) => `buffer ${buffer.name}: ${amount(buffer.bytes, 'B')}`),
+    `arena: peak ${amount(peakBytes, 'B')}, at least ${amount(lowerBoundBytes, 'B')}, lost ${lost.toFixed(1)} %`,
+    `total: ${graph.ops.length} instructions, ${amount(flops, 'FLOP')}, ${amount(bytes, 'B')} moved; plan ${plan.hash}`,
+  ].join('\n');
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
+  const all = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
+  return all.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** 1234567 B → "1.23 MB". */
+function amount(value: number, unit: string): string {
+  const scale = ['', 'k', 'M', 'G', 'T', 'P'];
+  let power = 0;
+  let rest = value;
+  while (rest >= 1000 && power < scale.length - 1) {
+    rest /= 1000;
+    power++;
+  }
+  return `${power === 0 ? rest : rest.toFixed(2)} ${scale[power]}${unit}`;
+}

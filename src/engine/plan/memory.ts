@@ -1,0 +1,143 @@
+// Lays all tensors of a program that do not outlive it into one arena. Tensors share bytes when an op works in place or when
+// every op that touches the one has surely ended before the other is first written, over both streams.
+import { byteLength, type Graph, type TensorId } from '../graph.js';
+import { ruleOf } from '../ops/index.js';
+import type { Place } from './placement.js';
+import { rootOf, type Schedule } from './schedule.js';
+
+export const ARENA = 'arena';
+const ALIGNMENT = 64;
+
+export interface MemoryPlan {
+  /** A place for every tensor that an op mentions. */
+  readonly places: ReadonlyMap<TensorId, Place>;
+  readonly peakBytes: number;
+  /** The largest sum of what is alive during one op: no layout can need less. */
+  readonly lowerBoundBytes: number;
+}
+
+/** Bytes in the arena that one or more tensors hold in turn. */
+interface Block {
+  readonly id: TensorId;
+  readonly bytes: number;
+  readonly accesses: number[]; // ops in order
+}
+
+export function planMemory(graph: Graph, fixed: ReadonlyMap<TensorId, Place>, order: Schedule): MemoryPlan {
+  const owner = new Map<TensorId, TensorId>(); // tensor → the tensor that names its block
+  const blocks = new Map<TensorId, Block>();
+  const isFixed = (id: TensorId) => fixed.has(id) || fixed.has(rootOf(graph, id));
+  const blockOf = (id: TensorId) => blocks.get(owner.get(id) ?? owner.get(rootOf(graph, id)) ?? -1);
+
+  const accesses = new Map<TensorId, number[]>(); // by root
+  for (const [index, op] of graph.ops.entries()) {
+    for (const id of [...op.inputs, ...op.outputs]) {
+      if (isFixed(id)) continue;
+      const root = rootOf(graph, id);
+      const list = accesses.get(root) ?? [];
+      if (list.at(-1) !== index) list.push(index);
+      accesses.set(root, list);
+    }
+  }
+
+  for (const [index, op] of graph.ops.entries()) {
+    const rule = ruleOf(op.kind);
+    for (const id of op.inputs) {
+      if (!isFixed(id) && !blockOf(id))
+        throw new Error(`${op.path} (${op.kind}) reads ${graph.tensors[id]!.path} before it is written`);
+    }
+    const claimed = new Set<Block>();
+    for (const [position, id] of op.outputs.entries()) {
+      if (isFixed(id) || blockOf(id)) continue;
+      const bytes = byteLength(graph.tensors[id]!);
+      const donor = rule.inPlace
+        ?.filter(([output]) => output === position)
+        .map(([, input]) => op.inputs[input])
+        .filter((input) => input !== undefined && !isFixed(input))
+        .map((input) => blockOf(input!)!)
+        .find(
+          (block) =>
+            block.bytes === bytes &&
+            !claimed.has(block) &&
+            block.accesses.every((access) => access === index || order.isBefore(access, index)),
+        );
+      const uses = accesses.get(id)!;
+      if (donor) {
+        claimed.add(donor);
+        donor.accesses.push(...uses.filter((access) => access !== index));
+        owner.set(id, donor.id);
+      } else {
+        blocks.set(id, { id, bytes, accesses: [...uses] });
+        owner.set(id, id);
+      }
+    }
+  }
+
+  const offsets = fit([...blocks.values()], order);
+  const places = new Map<TensorId, Place>();
+  for (const op of graph.ops) {
+    for (const id of [...op.inputs, ...op.outputs]) {
+      if (places.has(id)) continue;
+      const given = fixed.get(id) ?? fixed.get(rootOf(graph, id));
+      places.set(id, given ?? { buffer: ARENA, offsetBytes: offsets.get(blockOf(id)!.id)! });
+    }
+  }
+  let peakBytes = 0;
+  for (const block of blocks.values()) peakBytes = Math.max(peakBytes, offsets.get(block.id)! + aligned(block.bytes));
+  return { places, peakBytes, lowerBoundBytes: largestLiveSum([...blocks.values()], graph.ops.length) };
+}
+
+/** Best fit in order of size: each block goes into the smallest gap between the blocks that live at the same time. */
+function fit(blocks: readonly Block[], order: Schedule): ReadonlyMap<TensorId, number> {
+  const offsets = new Map<TensorId, number>();
+  const placed: { readonly block: Block; readonly start: number; readonly end: number }[] = []; // by start
+  const bySize = blocks.toSorted((a, b) => b.bytes - a.bytes || a.accesses[0]! - b.accesses[0]!);
+  for (const block of bySize) {
+    const size = aligned(block.bytes);
+    let best = -1;
+    let bestGap = Number.POSITIVE_INFINITY;
+    let end = 0;
+    for (const other of placed) {
+      if (isBefore(other.block, block, order) || isBefore(block, other.block, order)) continue;
+      const gap = other.start - end;
+      if (gap >= size && gap < bestGap) {
+        best = end;
+        bestGap = gap;
+      }
+      end = Math.max(end, other.end);
+    }
+    const start = best >= 0 ? best : end;
+    offsets.set(block.id, start);
+    const entry = { block, start, end: start + size };
+    const position = placed.findIndex((other) => other.start > start);
+    placed.splice(position < 0 ? placed.length : position, 0, entry);
+  }
+  return offsets;
+}
+
+/** Whether every op that touches `a` has ended when `b` is first written. */
+function isBefore(a: Block, b: Block, order: Schedule): boolean {
+  const first = b.accesses[0]!;
+  // Later accesses of one stream end later, so the last of each stream would do; lists are short.
+  if (a.accesses.at(-1)! >= first) return false;
+  return a.accesses.every((access) => order.isBefore(access, first));
+}
+
+function largestLiveSum(blocks: readonly Block[], opCount: number): number {
+  const change = new Float64Array(opCount + 1);
+  for (const block of blocks) {
+    change[block.accesses[0]!]! += aligned(block.bytes);
+    change[block.accesses.at(-1)! + 1]! -= aligned(block.bytes);
+  }
+  let live = 0;
+  let largest = 0;
+  for (const delta of change) {
+    live += delta;
+    largest = Math.max(largest, live);
+  }
+  return largest;
+}
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}

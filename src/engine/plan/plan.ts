@@ -1,0 +1,30 @@
+// From a placed graph to a plan: streams and waits, memory, bytes, hash.
+import { createHash } from 'node:crypto';
+import type { Graph, TensorId } from '../graph.js';
+import { type BufferSize, encodePlan } from './encode.js';
+import { ARENA, planMemory } from './memory.js';
+import type { Place, PlacedGraph } from './placement.js';
+import { type Schedule, schedule } from './schedule.js';
+
+export interface Plan {
+  readonly graph: Graph;
+  readonly places: ReadonlyMap<TensorId, Place>;
+  readonly schedule: Schedule;
+  /** What the program runs over, in the order of the plan's buffer table. */
+  readonly buffers: readonly BufferSize[];
+  readonly arena: { readonly peakBytes: number; readonly lowerBoundBytes: number };
+  readonly bytes: Uint8Array;
+  /** sha256 of the bytes, in hex. */
+  readonly hash: string;
+}
+
+export function plan({ graph, places: fixed, buffers: sizes }: PlacedGraph): Plan {
+  const order = schedule(graph, fixed);
+  const { places, peakBytes, lowerBoundBytes } = planMemory(graph, fixed, order);
+  const used = new Set([...places.values()].map((place) => place.buffer));
+  const buffers = [...sizes].filter(([name]) => used.has(name)).map(([name, bytes]) => ({ name, bytes }));
+  if (peakBytes > 0) buffers.push({ name: ARENA, bytes: peakBytes });
+  const bytes = encodePlan(graph, places, order, buffers);
+  const hash = createHash('sha256').update(bytes).digest('hex');
+  return { graph, places, schedule: order, buffers, arena: { peakBytes, lowerBoundBytes }, bytes, hash };
+}

@@ -1,0 +1,27 @@
+// From a config.json to its model: the table of families.
+import { ConfigError } from '../common/index.js';
+import { gpt2 } from './gpt2.js';
+import { llama } from './llama.js';
+import type { Family, Model } from './model.js';
+
+type Reader = (json: Readonly<Record<string, unknown>>, place: string) => Model;
+
+const FAMILIES: Readonly<Record<Family, Reader>> = {
+  gpt2,
+  llama: (json, place) => llama(json, place, 'llama'),
+  mistral: (json, place) => llama(json, place, 'mistral'),
+  qwen2: (json, place) => llama(json, place, 'qwen2'),
+};
+
+/** The model that a parsed config.json describes. Errors name the key; `place` is the file. */
+export function modelFromConfig(json: unknown, place = 'config.json'): Model {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new ConfigError(place, 'an object', json);
+  }
+  const config = json as Readonly<Record<string, unknown>>;
+  const type = config['model_type'];
+  if (typeof type !== 'string' || !Object.hasOwn(FAMILIES, type)) {
+    throw new ConfigError(`${place}.model_type`, `one of ${Object.keys(FAMILIES).join(', ')}`, type);
+  }
+  return FAMILIES[type as Family](config, place);
+}

@@ -1,0 +1,126 @@
+// The LLaMA family: RMS norm before each half, rotary positions, grouped key-value heads, gated SiLU. Mistral adds a sliding
+// window, Qwen2 biases on q, k and v.
+import { z } from 'zod';
+import { ConfigError } from '../common/index.js';
+import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
+import { activationNamed, Block } from './blocks.js';
+import { commonFields, count, readConfig, tokenIds } from './config.js';
+import type { Model } from './model.js';
+import { ropeFields, ropeFrequencies, ropeTables } from './rope.js';
+
+const schema = z.looseObject({
+  ...commonFields,
+  ...ropeFields,
+  hidden_size: count,
+  intermediate_size: count,
+  num_hidden_layers: count,
+  num_attention_heads: count,
+  num_key_value_heads: count.nullish(),
+  head_dim: count.nullish(),
+  max_position_embeddings: count,
+  rms_norm_eps: z.number().positive().default(1e-6),
+  hidden_act: z.string().default('silu'),
+  tie_word_embeddings: z.boolean().default(false),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  sliding_window: count.nullish(),
+  use_sliding_window: z.boolean().default(false),
+  max_window_layers: z.number().int().nonnegative().optional(),
+});
+
+type Config = z.output<typeof schema>;
+
+/** Reads a config.json of model_type llama, mistral or qwen2; `place` names it in errors. */
+export function llama(
+  json: Readonly<Record<string, unknown>>,
+  place: string,
+  family: 'llama' | 'mistral' | 'qwen2',
+): Model {
+  const config = readConfig(schema, json, place);
+  const { hidden_size: width, num_attention_heads: heads, num_hidden_layers: layers, rms_norm_eps: eps } = config;
+  const kvHeads = config.num_key_value_heads ?? heads;
+  if (heads % kvHeads !== 0) throw new ConfigError(`${place}.num_key_value_heads`, `a divisor of ${heads}`, kvHeads);
+  const headDim = config.head_dim ?? width / heads;
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
+    throw new ConfigError(`${place}.hidden_size`, `an even number of columns for each of ${heads} heads`, width);
+  }
+  const activation = activationNamed(`${place}.hidden_act`, config.hidden_act);
+  const frequencies = ropeFrequencies(config, headDim, place);
+  const std = config.initializer_range;
+  const hasQkvBias = family === 'qwen2' || config.attention_bias;
+  const hasOutputBias = family === 'llama' && config.attention_bias;
+
+  function block(graph: GraphBuilder, x: Tensor, index: number, tokens: Rotation, attend: Attend): Tensor {
+    const path = `model.layers.${index}`;
+    const part = new Block(graph, path, std);
+    const normed = part.rmsNorm(`${path}.input_layernorm`, x, eps);
+    const project = (name: string, count: number) =>
+      part.linear(`${path}.self_attn.${name}`, normed, count * headDim, hasQkvBias);
+    const turn = (name: string, count: number) => {
+      const view = { tensor: project(name, count), offset: 0, headStride: headDim };
+      const tensor = graph.rotary(`${path}.self_attn.${name}`, view, tokens.table, tokens.positions, {
+        heads: count,
+        headDim,
+      });
+      return { ...view, tensor };
+    };
+    const shape = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim), window: windowOf(config, family, index) };
+    const q = turn('q_proj', heads);
+    const k = turn('k_proj', kvHeads);
+    const v = { tensor: project('v_proj', kvHeads), offset: 0, headStride: headDim };
+    const mixed = attend(`${path}.self_attn`, q, k, v, shape);
+    const afterAttention = graph.add(path, x, part.linear(`${path}.self_attn.o_proj`, mixed, width, hasOutputBias));
+    const again = part.rmsNorm(`${path}.post_attention_layernorm`, afterAttention, eps);
+    const gate = part.linear(`${path}.mlp.gate_proj`, again, config.intermediate_size, config.mlp_bias);
+    const up = part.linear(`${path}.mlp.up_proj`, again, config.intermediate_size, config.mlp_bias);
+    const hidden = graph.gatedActivation(`${path}.mlp.act`, gate, up, activation);
+    return graph.add(path, afterAttention, part.linear(`${path}.mlp.down_proj`, hidden, width, config.mlp_bias));
+  }
+
+  return {
+    family,
+    config: json,
+    vocabularySize: config.vocab_size,
+    maxPositions: config.max_position_embeddings,
+    isTied: config.tie_word_embeddings,
+    prefix: 'model.',
+    ignoredNames: /(^|\.)rotary_emb\.inv_freq$/,
+    ...tokenIds(config),
+    build(graph: GraphBuilder, { ids, positions, positionLimit }: TokenInputs, attend: Attend): ModelOutputs {
+      const embeddings = new Block(graph, 'embeddings', std);
+      const tokenTable = embeddings.matrix('model.embed_tokens.weight', [config.vocab_size, width]);
+      const tables = ropeTables(frequencies, positionLimit);
+      const dims = [positionLimit, frequencies.length];
+      const table = {
+        cos: graph.constant('rope.cos', dims, tables.cos),
+        sin: graph.constant('rope.sin', dims, tables.sin),
+      };
+      let x = graph.embedding('model.embed_tokens', ids, tokenTable);
+      const hiddenStates = [x];
+      for (let index = 0; index < layers; index++) {
+        x = block(graph, x, index, { table, positions }, attend);
+        hiddenStates.push(x);
+      }
+      const head = new Block(graph, 'head', std);
+      const hidden = head.rmsNorm('model.norm', x, eps);
+      hiddenStates[layers] = hidden;
+      const weight = config.tie_word_embeddings
+        ? tokenTable
+        : head.matrix('lm_head.weight', [config.vocab_size, width]);
+      return { hidden, hiddenStates, head: { weight, isTransposed: false } };
+    },
+  };
+}
+
+interface Rotation {
+  readonly table: { readonly cos: Tensor; readonly sin: Tensor };
+  readonly positions: Tensor;
+}
+
+/** Tokens that a row of layer `index` sees, itself included; 0 for all. */
+function windowOf(config: Config, family: string, index: number): number {
+  const window = config.sliding_window ?? 0;
+  if (family === 'mistral') return window;
+  const isSliding = family === 'qwen2' && config.use_sliding_window && index >= (config.max_window_layers ?? 0);
+  return isSliding ? window : 0;
+}

@@ -1,0 +1,19 @@
+// A model as this room hands it out: the engine's view of it, and what its checkpoint folder says besides.
+import type { LanguageModel } from '../engine/index.js';
+
+export type Family = 'gpt2' | 'llama' | 'mistral' | 'qwen2';
+
+export interface Model extends LanguageModel {
+  readonly family: Family;
+  /** config.json as read (or made), for saving. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** The output matrix is the embedding table. */
+  readonly isTied: boolean;
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: readonly number[];
+  readonly padTokenId: number | null;
+  /** Prefix of the checkpoint's names that files of the bare base model lack: `transformer.`. */
+  readonly prefix: string;
+  /** Names in old files that hold no parameter (masks, frequency tables). */
+  readonly ignoredNames: RegExp;
+}
