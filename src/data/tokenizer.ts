@@ -115,10 +115,10 @@ export class Tokenizer {
     const one = await this.#native.encode(first, null, { addSpecialTokens: false });
     const two = await this.#native.encode(second, null, { addSpecialTokens: false });
     if (options.maxTokens !== undefined) {
-      const specials = this.#native.postProcess(one, two, true).getLength() - one.getLength() - two.getLength();
+      const specials = (await this.#native.encode('', '', { addSpecialTokens: true })).getLength();
       const [keepOne, keepTwo] = cutLongestFirst(one.getLength(), two.getLength(), options.maxTokens - specials);
-      one.truncate(keepOne);
-      two.truncate(keepTwo);
+      one.truncate(keepOne, 0, 'right'); // the binding's default is the left side
+      two.truncate(keepTwo, 0, 'right');
     }
     const encoding = this.#native.postProcess(one, two, true);
     const ids = encoding.getIds();
