@@ -1,4 +1,13 @@
 // The door of data/: how files become token batches. Read, template, tokenise, pack.
 export * from './chat-template.js';
+export * from './instructions.js';
+export type { SourceOptions } from './open-source.js';
+export * from './pack.js';
+export * from './prompt.js';
+export * from './random.js';
+export * from './read-records.js';
+export type { InstructionRecord, PlacedRecord } from './records.js';
+export * from './tokenise.js';
 export * from './tokenizer.js';
 export { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
+export * from './train-bpe.js';
