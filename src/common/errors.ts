@@ -203,6 +203,18 @@ export class ConnectionError extends RayliteError {
   }
 }
 
+/** The head cannot use its saved state: it is damaged, or another head has it open. Nothing was changed on disk. */
+export class HeadStateError extends RayliteError {
+  readonly code = 'RAYLITE_HEAD_STATE';
+  readonly stateDir: string;
+  readonly detail: string;
+  constructor(facts: { stateDir: string; detail: string }, options?: ErrorOptions) {
+    super(`${facts.stateDir}: ${facts.detail}`, options);
+    this.stateDir = facts.stateDir;
+    this.detail = facts.detail;
+  }
+}
+
 /** A file or record that the user gave is malformed. `place` is "file:line" or "file: tensor". */
 export class DataError extends RayliteError {
   readonly code = 'RAYLITE_DATA';

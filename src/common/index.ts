@@ -3,3 +3,4 @@ export * from './boot.js';
 export * from './errors.js';
 export * from './ids.js';
 export * from './resources.js';
+export * from './version.js';

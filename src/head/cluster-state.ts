@@ -64,10 +64,18 @@ export interface WorkerRecord {
     | null;
 }
 
+/** Code is named, never carried (proto CodeRef). */
+export interface CodeRef {
+  readonly module: string;
+  readonly name: string;
+  readonly package: string;
+}
+
 /** What a client asks for when it makes an actor. `payload` is the ActorSpec message as it came. */
 export interface ActorRequest {
   readonly actorId: ActorId;
   readonly className: string;
+  readonly code: CodeRef;
   readonly name: string;
   readonly namespace: string;
   readonly jobId: JobId;

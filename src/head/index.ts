@@ -1,4 +1,8 @@
-// The door of head/: cluster rules and the processes' view of them.
+// The door of head/: the cluster's rules, and a whole head to start.
 export * from './cluster-state.js';
+export type { JobSubmission } from './http/job-request.js';
+export type * from './http/views.js';
 export * from './scheduler/place.js';
+export { type Head, startHead } from './server.js';
 export { type ClusterEvent, step } from './step.js';
+export { LevelStore, type Store } from './store.js';

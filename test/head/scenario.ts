@@ -92,6 +92,7 @@ export function scenario(): Scenario {
         actor: {
           actorId: id as ActorId,
           className: id,
+          code: { module: 'main.js', name: id, package: '' },
           name: options.name ?? '',
           namespace: 'default',
           jobId: (options.job ?? 'job-1') as JobId,

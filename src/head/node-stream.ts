@@ -1,0 +1,116 @@
+// The conversation with one node agent: what it says becomes events, what is decided for it goes back on its stream.
+import {
+  ConfigError,
+  type JobId,
+  type NodeId,
+  PROTOCOL_VERSION,
+  RayliteError,
+  WorkerCrashedError,
+  type WorkerId,
+} from '../common/index.js';
+import { type Channel, errorOf, failureOf, MessageChannel, wire } from '../protocol/index.js';
+import type { Cluster } from './cluster.js';
+import { addressIn, beatIn, nodeIn } from './wire-in.js';
+
+/** Serves one agent until its stream ends. The first message must be its hello; anything else closes the stream. */
+export function serveNode(cluster: Cluster, channel: Channel, httpUrl: () => string): void {
+  const messages = new MessageChannel(channel, wire.HeadToNode, wire.NodeToHead);
+  let nodeId: NodeId | null = null;
+  messages.receive((message) => {
+    if (nodeId !== null) {
+      cluster.nodeHeard(nodeId);
+      heard(cluster, nodeId, message);
+      return;
+    }
+    const refusal = refuse(message.hello);
+    if (refusal !== null) {
+      messages.send({ welcome: { error: refusal } });
+      messages.close(refusal);
+      return;
+    }
+    const joining = nodeIn(message.hello as wire.NodeHello);
+    nodeId = joining.facts.nodeId;
+    cluster.nodeOpened(nodeId, messages);
+    if (cluster.state.nodes.get(nodeId)?.status !== 'dead') {
+      messages.send({ welcome: { clusterId: cluster.id, httpUrl: httpUrl() } });
+    }
+    cluster.apply({ kind: 'nodeJoined', ...joining });
+  });
+  messages.onClose(() => {
+    if (nodeId !== null) cluster.nodeClosed(nodeId, messages);
+  });
+}
+
+function refuse(hello: wire.NodeHello.$Properties | null | undefined): string | null {
+  if (!hello) return 'the first message was no hello';
+  if (hello.protocol === PROTOCOL_VERSION) return null;
+  return `the node speaks protocol ${hello.protocol}, the head ${PROTOCOL_VERSION}: install the same raylite version on both`;
+}
+
+function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void {
+  switch (message.kind) {
+    case 'beat':
+      cluster.apply({ kind: 'nodeBeat', nodeId, beat: beatIn(message.beat!) });
+      return;
+    case 'workerStarted': {
+      const { workerId, address, pid } = message.workerStarted!;
+      cluster.apply({
+        kind: 'workerStarted',
+        workerId: workerId as WorkerId,
+        address: addressIn(address),
+        pid: pid ?? 0,
+      });
+      return;
+    }
+    case 'workerFailed': {
+      const { workerId, failure, isFinal } = message.workerFailed!;
+      const given = failure ?? failureOf(new ConfigError('failure', 'why the worker failed', undefined));
+      const error = errorOf(given);
+      cluster.apply({
+        kind: 'workerFailed',
+        workerId: workerId as WorkerId,
+        error:
+          error instanceof RayliteError
+            ? error
+            : new WorkerCrashedError(
+                { workerId: workerId as WorkerId, nodeId, detail: `${error.name}: ${error.message}` },
+                { cause: error },
+              ),
+        cause: wire.Failure.encode(given).finish(),
+        isFinal: isFinal ?? false,
+      });
+      return;
+    }
+    case 'workerExited': {
+      const { workerId, exitCode, signal, lastLogLines, isIntended } = message.workerExited!;
+      const detail = signal ? `its process was ended by ${signal}` : `its process exited with code ${exitCode ?? 0}`;
+      cluster.apply({
+        kind: 'workerExited',
+        workerId: workerId as WorkerId,
+        end: { detail, lastLogLines: lastLogLines ?? [], isIntended: isIntended ?? false },
+      });
+      return;
+    }
+    case 'jobOutput':
+      cluster.jobOutput(nodeId, message.jobOutput!.jobId as JobId, message.jobOutput!.chunk ?? new Uint8Array());
+      return;
+    case 'jobExited': {
+      const { jobId, exitCode, signal, failure } = message.jobExited!;
+      cluster.apply({
+        kind: 'jobExited',
+        jobId: jobId as JobId,
+        exitCode: exitCode ?? 0,
+        signal: signal ?? '',
+        failure: failure ? errorOf(failure).message : null,
+      });
+      return;
+    }
+    case 'driverLog': {
+      const lines = message.driverLog!.lines;
+      if (lines?.jobId) cluster.driverOf(lines.jobId as JobId)?.send({ requestId: 0, logLines: lines });
+      return;
+    }
+    default:
+      return; // a second hello, or a message of a newer agent: nothing to do
+  }
+}

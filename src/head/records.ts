@@ -1,0 +1,74 @@
+// The cluster's state as records of the store, and back: what a new head finds, and how it takes it up.
+import type { JobId, WorkerId } from '../common/index.js';
+import type { ActorRecord, ClusterState, JobRecord, LeaseRecord, NodeRecord, Table } from './cluster-state.js';
+import { isEnded } from './job-state.js';
+import { hold } from './schedule.js';
+import type { Change, Entry } from './store.js';
+
+/** The change that makes the store hold the present record of `table`/`id`. */
+export function changeOf(state: ClusterState, table: Table, id: string): Change {
+  return { table, id, value: recordOf(state, table, id) };
+}
+
+function recordOf(state: ClusterState, table: Table, id: string): unknown {
+  switch (table) {
+    case 'node': {
+      const node = state.nodes.get(id as never);
+      return node && { ...node, used: {}, beat: null };
+    }
+    case 'actor':
+      return state.actors.get(id as never);
+    case 'lease':
+      return state.leases.get(id as never);
+    case 'job':
+      return state.jobs.get(id as never);
+  }
+}
+
+/**
+ * Fills an empty `state` with what a former head kept. Nodes are away until they say hello; what ran there counts as
+ * running until they do, or are given up. Returns the processes whose end would end others, so that they can be missed.
+ */
+export function restore(state: ClusterState, entries: readonly Entry[]): { readonly owners: ReadonlySet<WorkerId> } {
+  const owners = new Set<WorkerId>();
+  const of = <T>(table: Table): readonly T[] =>
+    entries.filter((entry) => entry.table === table).map((entry) => entry.value as T);
+  for (const node of [...of<NodeRecord>('node')].sort((a, b) => a.joinedAtMs - b.joinedAtMs)) {
+    state.nodes.set(node.nodeId, { ...node, status: node.status === 'dead' ? 'dead' : 'away' });
+  }
+  for (const actor of [...of<ActorRecord>('actor')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
+    state.actors.set(actor.actorId, actor);
+    if (actor.phase.kind === 'dead') continue;
+    if (actor.name !== '') state.names.set(`${actor.namespace}/${actor.name}`, actor.actorId);
+    if (!actor.isDetached) owners.add(actor.ownerId);
+    if (actor.phase.kind === 'pending') {
+      state.pending.add(`actor:${actor.actorId}`);
+    } else {
+      const { nodeId, workerId } = actor.phase;
+      const purpose = { kind: 'actor', actorId: actor.actorId } as const;
+      state.workers.set(workerId, { workerId, nodeId, holds: actor.holds, purpose });
+      hold(state, nodeId, actor.holds);
+    }
+  }
+  for (const lease of of<LeaseRecord>('lease')) {
+    if (lease.phase.kind !== 'granted') continue;
+    const { nodeId, workerId } = lease.phase;
+    const purpose = { kind: 'lease', leaseId: lease.leaseId } as const;
+    state.leases.set(lease.leaseId, lease);
+    state.workers.set(workerId, { workerId, nodeId, holds: lease.demand.needs, purpose });
+    hold(state, nodeId, lease.demand.needs);
+    owners.add(lease.ownerId);
+  }
+  for (const job of [...of<JobRecord>('job')].sort((a, b) => a.submittedAtMs - b.submittedAtMs)) {
+    state.jobs.set(job.jobId, job);
+    if (isEnded(job)) continue;
+    if (job.driverId !== null) {
+      owners.add(job.driverId);
+      const { driverId, jobId } = job;
+      state.clients.set(driverId, { workerId: driverId, isDriver: true, jobId: jobId as JobId, namespace: 'default' });
+    }
+    if (job.status === 'PENDING') state.pending.add(`job:${job.jobId}`);
+    else if (job.nodeId !== null) hold(state, job.nodeId, job.demand.needs);
+  }
+  return { owners };
+}

@@ -1,0 +1,147 @@
+// What arrives on the wire, decoded once into the types that the rules use. Refuses what makes no sense, by field.
+import {
+  type ActorId,
+  ConfigError,
+  type JobId,
+  type LeaseId,
+  type NodeId,
+  type Resources,
+  type WorkerId,
+} from '../common/index.js';
+import { wire } from '../protocol/index.js';
+import type { ActorRequest, Address, LeaseRequest, NodeBeat, NodeFacts, RuntimeEnv } from './cluster-state.js';
+import type { RunningWorker } from './node-state.js';
+import { type Demand, isStrategy } from './scheduler/place.js';
+
+/** More of one resource than any machine has; keeps sums exact. */
+const AMOUNT_MAX = 2 ** 53 / 10_000;
+
+/** Amounts as asked or offered. Throws {@link ConfigError} for what is no amount. */
+export function resourcesIn(message: wire.Resources.$Properties | null | undefined, path: string): Resources {
+  const amounts: Record<string, number> = {};
+  for (const [name, amount] of Object.entries(message?.amounts ?? {})) {
+    if (!Number.isFinite(amount) || amount < 0 || amount > AMOUNT_MAX) {
+      throw new ConfigError(`${path}.${name}`, 'an amount of 0 or more', amount);
+    }
+    if (name === '' || name === '__proto__') throw new ConfigError(path, 'names of resources', name);
+    amounts[name] = amount;
+  }
+  return amounts;
+}
+
+/** A map<string, string> without names that JavaScript gives a meaning. */
+export const textMap = (map: Readonly<Record<string, string>> | null | undefined): Record<string, string> =>
+  Object.fromEntries(Object.entries(map ?? {}).filter(([key]) => key !== '__proto__'));
+
+export const addressIn = (message: wire.WorkerAddress.$Properties | null | undefined): Address => ({
+  workerId: message?.workerId ?? '',
+  nodeId: message?.nodeId ?? '',
+  uds: message?.uds ?? '',
+  tcp: message?.tcp ?? '',
+});
+
+const runtimeEnvIn = (message: wire.RuntimeEnv.$Properties | null | undefined): RuntimeEnv => ({
+  package: message?.package ?? '',
+  envVars: textMap(message?.envVars),
+});
+
+/** Ray's rule: a task or actor that declares nothing needs one CPU to be placed. */
+const DEFAULT_NEEDS: Resources = { CPU: 1 };
+
+function demandIn(
+  message: {
+    readonly resources?: wire.Resources.$Properties | null;
+    readonly labelSelector?: Record<string, string> | null;
+    readonly schedulingStrategy?: string | null;
+  },
+  locality: readonly string[],
+): { readonly demand: Demand; readonly declared: Resources } {
+  const declared = resourcesIn(message.resources, 'resources');
+  const strategy = message.schedulingStrategy || 'DEFAULT';
+  if (!isStrategy(strategy)) {
+    throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
+  }
+  const needs = Object.keys(declared).length === 0 ? DEFAULT_NEEDS : declared;
+  const selector = textMap(message.labelSelector);
+  return { demand: { needs, selector, strategy, locality: locality as readonly NodeId[] }, declared };
+}
+
+/** @param from the client that asks, and owns the actor */
+export function actorIn(
+  spec: wire.ActorSpec,
+  from: { readonly workerId: WorkerId; readonly jobId: JobId },
+): ActorRequest {
+  if (spec.actorId === '') throw new ConfigError('actor.actorId', 'an id', spec.actorId);
+  const { demand, declared } = demandIn(spec, []);
+  return {
+    actorId: spec.actorId as ActorId,
+    className: spec.className || spec.code?.name || 'actor',
+    code: {
+      module: spec.code?.module ?? '',
+      name: spec.code?.name ?? '',
+      package: spec.code?.package ?? '',
+    },
+    name: spec.name,
+    namespace: spec.namespace || 'default',
+    jobId: from.jobId,
+    ownerId: from.workerId,
+    isDetached: spec.isDetached,
+    maxRestarts: Math.max(-1, spec.maxRestarts),
+    demand,
+    holds: declared,
+    payload: wire.ActorSpec.encode(spec).finish(),
+  };
+}
+
+export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseRequest {
+  if (message.leaseId === '') throw new ConfigError('lease.leaseId', 'an id', message.leaseId);
+  return {
+    leaseId: message.leaseId as LeaseId,
+    ownerId,
+    jobId: message.jobId as JobId,
+    demand: demandIn(message, message.locality).demand,
+    runtimeEnv: runtimeEnvIn(message.runtimeEnv),
+  };
+}
+
+export function nodeIn(hello: wire.NodeHello): {
+  readonly facts: NodeFacts;
+  readonly workers: readonly RunningWorker[];
+  readonly jobs: readonly JobId[];
+} {
+  if (hello.nodeId === '') throw new ConfigError('node.nodeId', 'an id', hello.nodeId);
+  return {
+    facts: {
+      nodeId: hello.nodeId as NodeId,
+      host: hello.host,
+      hostname: hello.hostname,
+      total: resourcesIn(hello.total, 'node.total'),
+      labels: textMap(hello.labels),
+      transfer: hello.transfer,
+      uds: hello.uds,
+      pid: hello.pid,
+      version: hello.version,
+      isHead: hello.isHead,
+    },
+    workers: hello.workers.map((worker) => {
+      const address = addressIn(worker.address);
+      return {
+        workerId: address.workerId as WorkerId,
+        actorId: (worker.actorId as ActorId) || null,
+        leaseId: (worker.leaseId as LeaseId) || null,
+        address: address.uds === '' && address.tcp === '' ? null : address,
+        pid: worker.pid ?? 0,
+      };
+    }),
+    jobs: hello.runningJobs as JobId[],
+  };
+}
+
+export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({
+  cpuPercent: beat.cpuPercent ?? 0,
+  memoryUsedBytes: beat.memoryUsedBytes ?? 0,
+  memoryTotalBytes: beat.memoryTotalBytes ?? 0,
+  storeUsedBytes: beat.storeUsedBytes ?? 0,
+  storeTotalBytes: beat.storeTotalBytes ?? 0,
+  workerCount: beat.workerCount ?? 0,
+});

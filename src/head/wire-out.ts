@@ -1,0 +1,94 @@
+// What the head says on the wire, built from its records.
+import { ActorDiedError, ConfigError, subtractResources } from '../common/index.js';
+import { failureOf, wire } from '../protocol/index.js';
+import { actorStateName } from './actor-state.js';
+import type { ActorRecord, ClusterState, JobRecord, NodeRecord, WorkerRecord } from './cluster-state.js';
+
+/** An actor as clients see it; of a dead one, the failure that its callers get. */
+export function actorOut(actor: ActorRecord): wire.ActorInfo.$Properties {
+  const { phase } = actor;
+  return {
+    actorId: actor.actorId,
+    state: actorStateName(actor),
+    incarnation: actor.incarnation,
+    className: actor.className,
+    name: actor.name,
+    code: actor.code,
+    pendingReason: phase.kind === 'pending' ? phase.reason : '',
+    ...(phase.kind === 'alive' ? { address: phase.address } : {}),
+    ...(phase.kind === 'dead' ? { death: deathOut(actor, phase.death) } : {}),
+  };
+}
+
+function deathOut(
+  actor: ActorRecord,
+  death: { readonly detail: string; readonly lastLogLines: readonly string[]; readonly cause: Uint8Array | null },
+): wire.Failure.$Properties {
+  const { actorId, className } = actor;
+  const failure = failureOf(
+    new ActorDiedError({ actorId, className, detail: death.detail, lastLogLines: death.lastLogLines }),
+  );
+  return death.cause === null ? failure : { ...failure, cause: wire.Failure.decode(death.cause) };
+}
+
+export function nodeOut(node: NodeRecord): wire.NodeInfo.$Properties {
+  return {
+    nodeId: node.nodeId,
+    host: node.host,
+    hostname: node.hostname,
+    state: nodeStateName(node),
+    total: { amounts: node.total },
+    available: { amounts: subtractResources(node.total, node.used) },
+    labels: node.labels,
+    transfer: node.transfer,
+    joinedMs: node.joinedAtMs,
+    isHead: node.isHead,
+    uds: node.uds,
+    ...(node.beat ? { beat: node.beat } : {}),
+  };
+}
+
+export const nodeStateName = (node: NodeRecord): 'ALIVE' | 'AWAY' | 'DEAD' =>
+  node.status === 'connected' ? 'ALIVE' : node.status === 'away' ? 'AWAY' : 'DEAD';
+
+/** The order to start a worker for what it is meant to serve, or null if that is gone meanwhile. */
+export function startWorkerOut(
+  state: ClusterState,
+  worker: WorkerRecord,
+  incarnation: number,
+): wire.StartWorker.$Properties | null {
+  if (worker.purpose?.kind === 'actor') {
+    const actor = state.actors.get(worker.purpose.actorId);
+    if (!actor) return null;
+    const spec = wire.ActorSpec.decode(actor.payload);
+    return {
+      workerId: worker.workerId,
+      resources: { amounts: worker.holds },
+      runtimeEnv: spec.runtimeEnv,
+      jobId: actor.jobId,
+      actor: spec,
+      incarnation,
+    };
+  }
+  const lease = worker.purpose ? state.leases.get(worker.purpose.leaseId) : undefined;
+  if (!lease) return null;
+  return {
+    workerId: worker.workerId,
+    resources: { amounts: worker.holds },
+    runtimeEnv: lease.runtimeEnv,
+    jobId: lease.jobId,
+    leaseId: lease.leaseId,
+    incarnation,
+  };
+}
+
+export const startJobOut = (job: JobRecord): wire.StartJob.$Properties => ({
+  jobId: job.jobId,
+  entrypoint: job.entrypoint,
+  runtimeEnv: job.runtimeEnv,
+  resources: { amounts: job.demand.needs },
+});
+
+/** The error of a look-up by name that finds no live actor. */
+export const noSuchActor = (namespace: string, name: string): ConfigError =>
+  new ConfigError('name', `the name of a live actor in namespace ${JSON.stringify(namespace)}`, name);
