@@ -20,7 +20,6 @@ export function checkRepository(root: string): Report {
   const src = readSources(root, 'src', TYPESCRIPT);
   const native = readSources(root, 'native', ['.h', '.cpp', '.inc']);
   const beside = ['test', 'bench', 'examples'].flatMap((folder) => [...readSources(root, folder, TYPESCRIPT)]);
-  const errors = readFileSync(join(root, 'src/common/errors.ts'), 'utf8');
   return {
     problems: [
       ...checkTypeScriptLayers(src, readRooms(architecture, 'src')),
@@ -28,7 +27,7 @@ export function checkRepository(root: string): Report {
       // The rules' own words stand in test/lint.
       ...checkText(new Map([...src, ...beside.filter(([path]) => !path.startsWith('test/lint/'))])),
       ...checkProto(readSources(root, 'proto', ['.proto'])),
-      ...checkErrorTable(errorClasses(errors), readFileSync(join(root, 'README.md'), 'utf8')),
+      ...checkErrorTable([...src.values()].flatMap(errorClasses), readFileSync(join(root, 'README.md'), 'utf8')),
     ],
     sizes: sizeReport(new Map([...src, ...native])),
   };

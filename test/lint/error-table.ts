@@ -1,4 +1,4 @@
-// Holds the table of errors in README.md and src/common/errors.ts together.
+// Holds the table of errors in README.md and the error classes of src/ together.
 
 export interface ErrorClass {
   readonly name: string;
@@ -6,7 +6,7 @@ export interface ErrorClass {
   readonly isRetryable: boolean;
 }
 
-/** The error classes that errors.ts declares. */
+/** The error classes with a code that a source file declares. */
 export function errorClasses(source: string): readonly ErrorClass[] {
   return source
     .split(/^export class /m)

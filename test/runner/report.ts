@@ -5,6 +5,7 @@ import type { FileResult } from './test-file.js';
 export const BY_DESIGN = 'by design:';
 
 const LOG_LINES = 60;
+const DETAIL_LINES = 40;
 
 export function printFile(result: FileResult): void {
   const counts = [
@@ -14,7 +15,7 @@ export function printFile(result: FileResult): void {
   ].join(', ');
   const mark = result.failed.length > 0 ? '✖' : '✔';
   console.log(`${mark} ${shortName(result.file)}  ${counts}  ${result.seconds.toFixed(1)} s`);
-  for (const { name, detail } of result.failed) console.log(`    ✖ ${name}\n${indent(detail)}`);
+  for (const { name, detail } of result.failed) console.log(`    ✖ ${name}\n${indent(head(detail))}`);
   if (result.failed.length > 0 && result.output.trim() !== '') {
     const lines = result.output.trimEnd().split('\n');
     console.log(
@@ -47,3 +48,8 @@ export function printSkips(results: readonly FileResult[], forbidSkip: boolean):
 const shortName = (file: string): string => file.replace(/^build\/tests\//, '').replace(/\.js$/, '.ts');
 
 const indent = (text: string): string => text.replace(/^/gm, '      ');
+
+function head(text: string): string {
+  const lines = text.split('\n');
+  return lines.length <= DETAIL_LINES ? text : [...lines.slice(0, DETAIL_LINES), '…'].join('\n');
+}
