@@ -13,13 +13,18 @@ const FAMILIES: Readonly<Record<Family, Reader>> = {
   qwen2: (json, place) => llama(json, place, 'qwen2'),
 };
 
+/** Values of `model_type` that can be loaded. */
+export function supportedFamilies(): readonly Family[] {
+  return Object.keys(FAMILIES) as Family[];
+}
+
 /** The model that a parsed config.json describes. Errors name the key; `place` is the file. */
 export function modelFromConfig(json: unknown, place = 'config.json'): Model {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new ConfigError(place, 'an object', json);
   }
   const config = json as Readonly<Record<string, unknown>>;
-  const type = config['model_type'];
+  const type = config.model_type;
   if (typeof type !== 'string' || !Object.hasOwn(FAMILIES, type)) {
     throw new ConfigError(`${place}.model_type`, `one of ${Object.keys(FAMILIES).join(', ')}`, type);
   }

@@ -1,3 +1,9 @@
 // The door of models/: Hugging Face configurations and checkpoints as models of the engine.
-export { modelFromConfig } from './families.js';
+export { Checkpoint, countParameters, readModel } from './checkpoint.js';
+export { modelFromConfig, supportedFamilies } from './families.js';
+export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
+export { type RopeFields, ropeFrequencies } from './rope.js';
+export { SafetensorsFile, type StoredTensor } from './safetensors.js';
+export { saveModel } from './save.js';
+export { type TensorToWrite, writeSafetensors } from './write-safetensors.js';

@@ -15,7 +15,7 @@ export const activation: OpRule = {
   },
   backward({ inputs, attributes, gradients, emit }) {
     const dy = gradients[0];
-    return dy ? emit('activation_backward', [dy, inputs[0]!], { kind: attributes['kind']! }) : [null];
+    return dy ? emit('activation_backward', [dy, inputs[0]!], { kind: attributes.kind! }) : [null];
   },
   cost: costly,
 };
@@ -47,7 +47,7 @@ export const gatedActivation: OpRule = {
   backward({ inputs, attributes, gradients, emit }) {
     const [gate, up] = inputs as [Tensor, Tensor];
     const dy = gradients[0];
-    return dy ? emit('gated_activation_backward', [dy, gate, up], { kind: attributes['kind']! }) : [null, null];
+    return dy ? emit('gated_activation_backward', [dy, gate, up], { kind: attributes.kind! }) : [null, null];
   },
   cost: costly,
 };

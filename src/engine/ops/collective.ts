@@ -21,7 +21,7 @@ export const reduceScatter: OpRule = {
   infer(call) {
     expectInputs(call, [1]);
     vector(call, 0, 'x');
-    return [f32(call.attributes['slice']!)];
+    return [f32(call.attributes.slice!)];
   },
 };
 
@@ -33,6 +33,6 @@ export const allGather: OpRule = {
   infer(call) {
     expectInputs(call, [1]);
     vector(call, 0, 'slice');
-    return [f32(call.attributes['whole']!)];
+    return [f32(call.attributes.whole!)];
   },
 };

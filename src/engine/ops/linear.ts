@@ -41,8 +41,8 @@ export const linear: OpRule = {
     const [x, w] = inputs as [Tensor, Tensor];
     const dy = gradients[0] ?? null;
     if (!dy) return inputs.map(() => null);
-    const transposed = attributes['transposed']!;
-    const kind = attributes['activation']!;
+    const transposed = attributes.transposed!;
+    const kind = attributes.activation!;
     const [dpre] = kind === 0 ? [dy] : emit('activation_backward', [dy, outputs[1]!], { kind });
     const hasBias = inputs.length === 3;
     const [dx] = needs[0] ? emit('linear_backward_input', [dpre!, w], { transposed }) : [];

@@ -19,7 +19,7 @@ export const rotary: OpRule = {
   backward({ inputs, attributes, gradients, emit }) {
     const dy = gradients[0];
     if (!dy) return [null, null, null, null];
-    const inverse = attributes['inverse'] ? 0 : 1;
+    const inverse = attributes.inverse ? 0 : 1;
     const [dx] = emit('rotary', [dy, inputs[1]!, inputs[2]!, inputs[3]!], { ...attributes, inverse });
     return [dx!, null, null, null];
   },

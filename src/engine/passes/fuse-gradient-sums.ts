@@ -26,5 +26,5 @@ export function fuseGradientSums(graph: Graph): Graph {
 }
 
 function hasAddend(op: Op): boolean {
-  return op.kind === 'linear_backward_input' ? op.inputs.length === 3 : op.attributes['hasAddend'] === 1;
+  return op.kind === 'linear_backward_input' ? op.inputs.length === 3 : op.attributes.hasAddend === 1;
 }

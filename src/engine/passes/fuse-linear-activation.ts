@@ -6,7 +6,7 @@ export function fuseLinearActivation(graph: Graph): Graph {
   const uses = useCounts(graph);
   const linears = new Set(
     graph.ops
-      .filter((op) => op.kind === 'linear' && op.attributes['activation'] === 0 && uses.get(op.outputs[0]!) === 1)
+      .filter((op) => op.kind === 'linear' && op.attributes.activation === 0 && uses.get(op.outputs[0]!) === 1)
       .map((op) => op.outputs[0]!),
   );
   const activationOf = new Map<number, Op>();
@@ -19,7 +19,7 @@ export function fuseLinearActivation(graph: Graph): Graph {
     const pre = op.outputs[0];
     const activation = op.kind === 'linear' && pre !== undefined ? activationOf.get(pre) : undefined;
     if (!activation || pre === undefined) return [op];
-    const attributes = { ...op.attributes, activation: activation.attributes['kind']! };
+    const attributes = { ...op.attributes, activation: activation.attributes.kind! };
     return [{ ...op, attributes, outputs: [activation.outputs[0]!, pre] }];
   });
   return { ...graph, ops };

@@ -1,0 +1,162 @@
+// A Hugging Face folder as a model and its weights: config.json, and model.safetensors or its shards. Every disagreement
+// between config and tensors is found before anything is read, and named from both sides.
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ConfigError, DataError } from '../common/index.js';
+import { elementCount, type Parameter, parameterGraph } from '../engine/index.js';
+import { modelFromConfig } from './families.js';
+import type { Model } from './model.js';
+import { SafetensorsFile } from './safetensors.js';
+
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+/** Reads config.json of a folder (or the file `configFile` in it). */
+export async function readModel(folder: string, configFile = 'config.json'): Promise<Model> {
+  return modelFromConfig(await readJson(join(folder, configFile)), join(folder, configFile));
+}
+
+/** An open checkpoint whose tensors fit its model. */
+export class Checkpoint implements AsyncDisposable {
+  readonly model: Model;
+  /** Parameters by the model's names, in the model's order. */
+  readonly parameters: ReadonlyMap<string, Parameter>;
+  readonly #sources: ReadonlyMap<string, { readonly file: SafetensorsFile; readonly stored: string }>;
+  readonly #files: readonly SafetensorsFile[];
+
+  private constructor(model: Model, files: readonly SafetensorsFile[]) {
+    this.model = model;
+    this.#files = files;
+    this.parameters = parameterGraph(model).parameters;
+    this.#sources = matchTensors(model, this.parameters, files);
+  }
+
+  /** Opens the checkpoint in `folder`. Throws ConfigError or DataError that says what is missing, unexpected or misshapen. */
+  static async open(folder: string, options: { readonly configFile?: string } = {}): Promise<Checkpoint> {
+    const model = await readModel(folder, options.configFile);
+    const files: SafetensorsFile[] = [];
+    try {
+      for (const path of await weightFiles(folder)) files.push(await SafetensorsFile.open(path));
+      return new Checkpoint(model, files);
+    } catch (error) {
+      await Promise.all(files.map((file) => file[Symbol.asyncDispose]()));
+      throw error;
+    }
+  }
+
+  /** The values of one parameter as float32. */
+  async read(name: string): Promise<Float32Array> {
+    const source = this.#sources.get(name);
+    if (!source) throw new ConfigError(name, 'the name of a parameter of the model', name);
+    return source.file.readFloats(source.stored);
+  }
+
+  /** Hands every parameter to `load`, one at a time. */
+  async loadInto(target: { load(name: string, values: Float32Array): void }): Promise<void> {
+    for (const name of this.parameters.keys()) target.load(name, await this.read(name));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#files.map((file) => file[Symbol.asyncDispose]()));
+  }
+}
+
+/** model.safetensors, or the shards that model.safetensors.index.json names. */
+async function weightFiles(folder: string): Promise<readonly string[]> {
+  const indexPath = join(folder, 'model.safetensors.index.json');
+  const single = join(folder, 'model.safetensors');
+  if (await isFile(single)) return [single];
+  if (!(await isFile(indexPath))) {
+    throw new DataError({ place: folder, detail: 'holds neither model.safetensors nor model.safetensors.index.json' });
+  }
+  const index = indexSchema.safeParse(await readJson(indexPath));
+  if (!index.success) throw new DataError({ place: indexPath, detail: 'must have a weight_map of names to files' });
+  const names = [...new Set(Object.values(index.data.weight_map))].sort();
+  for (const name of names) {
+    // A shard is a plain name: an index must not reach outside its folder.
+    if (!/^[\w.-]+\.safetensors$/.test(name)) {
+      throw new DataError({
+        place: indexPath,
+        detail: `names the shard ${JSON.stringify(name)}, which is not a file name`,
+      });
+    }
+  }
+  return names.map((name) => join(folder, name));
+}
+
+function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, files: readonly SafetensorsFile[]) {
+  const stored = new Map<string, SafetensorsFile>();
+  for (const file of files) {
+    for (const name of file.tensors.keys()) {
+      if (stored.has(name)) throw new DataError({ place: `${file.path}: ${name}`, detail: 'is in another shard too' });
+      stored.set(name, file);
+    }
+  }
+  const place = files[0]!.path;
+  const sources = new Map<string, { readonly file: SafetensorsFile; readonly stored: string }>();
+  const missing: string[] = [];
+  for (const { name, dims } of parameters.values()) {
+    const bare = name.startsWith(model.prefix) ? name.slice(model.prefix.length) : name;
+    const found = [name, bare].find((candidate) => stored.has(candidate));
+    if (found === undefined) {
+      missing.push(name);
+      continue;
+    }
+    const file = stored.get(found)!;
+    stored.delete(found);
+    const { shape } = file.tensors.get(found)!;
+    if (shape.join() !== dims.join()) {
+      throw new ConfigError(
+        name,
+        `[${dims.join(', ')}] by the configuration`,
+        shape,
+        `${file.path} holds [${shape.join(', ')}]`,
+      );
+    }
+    sources.set(name, { file, stored: found });
+  }
+  // A tied head may be stored a second time; old files hold masks and tables.
+  const unexpected = [...stored.keys()].filter(
+    (name) => !model.ignoredNames.test(name) && !(model.isTied && name === 'lm_head.weight'),
+  );
+  if (missing.length > 0 || unexpected.length > 0) {
+    const sides = [
+      missing.length > 0 ? `lacks ${some(missing)} of the configuration` : '',
+      unexpected.length > 0 ? `holds ${some(unexpected)} that the configuration does not know` : '',
+    ];
+    const hint =
+      missing.includes('lm_head.weight') && !model.isTied
+        ? '. If the output matrix is the embedding table, set tie_word_embeddings to true'
+        : '';
+    throw new DataError({ place, detail: sides.filter((side) => side !== '').join(', and ') + hint });
+  }
+  return sources;
+}
+
+function some(names: readonly string[]): string {
+  const shown = names.slice(0, 5).join(', ');
+  return names.length > 5 ? `${shown} and ${names.length - 5} more tensors` : shown;
+}
+
+/** Number of elements of all parameters of a model; a tied matrix counts once. */
+export function countParameters(model: Model): number {
+  let total = 0;
+  for (const { dims } of parameterGraph(model).parameters.values()) total += elementCount(dims);
+  return total;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => null);
+  return found?.isFile() ?? false;
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new DataError({ place: path, detail: 'cannot be read' }, { cause });
+  });
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new DataError({ place: path, detail: 'is not JSON' }, { cause });
+  }
+}

@@ -1,0 +1,54 @@
+// First values of a model trained from scratch. Each parameter draws from a generator seeded by the run's seed and its own
+// name, so that values depend on neither order nor rank.
+import { createHash } from 'node:crypto';
+import { elementCount, type Parameter, parameterGraph } from '../engine/index.js';
+import type { Model } from './model.js';
+
+/** Hands first values of every parameter to `target.load`. Equal seeds give equal models. */
+export function initialise(
+  model: Model,
+  seed: number,
+  target: { load(name: string, values: Float32Array): void },
+): void {
+  for (const parameter of parameterGraph(model).parameters.values()) {
+    target.load(parameter.name, initialValues(parameter, seed));
+  }
+}
+
+function initialValues({ name, dims, init }: Parameter, seed: number): Float32Array {
+  const values = new Float32Array(elementCount(dims));
+  if (init.kind !== 'normal') return values.fill(init.kind === 'ones' ? 1 : 0);
+  const random = seededRandom(`${seed}/${name}`);
+  // Box–Muller: two uniform numbers make two normal ones.
+  for (let i = 0; i < values.length; i += 2) {
+    const radius = init.std * Math.sqrt(-2 * Math.log(1 - random()));
+    const angle = 2 * Math.PI * random();
+    values[i] = radius * Math.cos(angle);
+    if (i + 1 < values.length) values[i + 1] = radius * Math.sin(angle);
+  }
+  return values;
+}
+
+/** Uniform numbers in [0, 1) from a text seed: xoshiro128** (Blackman, Vigna 2018), started from a sha256. */
+export function seededRandom(seed: string): () => number {
+  const digest = createHash('sha256').update(seed).digest();
+  let a = digest.readInt32LE(0);
+  let b = digest.readInt32LE(4);
+  let c = digest.readInt32LE(8);
+  let d = digest.readInt32LE(12) | 1; // the state must not be all zeros
+  return () => {
+    const scrambled = Math.imul(rotate(Math.imul(b, 5), 7), 9);
+    const shifted = b << 9;
+    c ^= a;
+    d ^= b;
+    b ^= c;
+    a ^= d;
+    c ^= shifted;
+    d = rotate(d, 11);
+    return (scrambled >>> 0) / 2 ** 32;
+  };
+}
+
+function rotate(value: number, bits: number): number {
+  return (value << bits) | (value >>> (32 - bits));
+}

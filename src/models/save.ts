@@ -1,0 +1,37 @@
+// Writes a model as a Hugging Face folder that Transformers opens: config.json, generation_config.json, model.safetensors.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parameterGraph } from '../engine/index.js';
+import type { Model } from './model.js';
+import { writeSafetensors } from './write-safetensors.js';
+
+const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
+  gpt2: 'GPT2LMHeadModel',
+  llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+};
+
+/** Saves float32 weights that `read` gives by name. The folder is made when absent; files in it are replaced. */
+export async function saveModel(folder: string, model: Model, read: (name: string) => Float32Array): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const tensors = [...parameterGraph(model).parameters.values()].map(({ name, dims }) => ({
+    name,
+    shape: dims,
+    read: () => read(name),
+  }));
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+  const config = {
+    ...model.config,
+    architectures: [ARCHITECTURES[model.family]],
+    dtype: 'float32',
+    torch_dtype: 'float32',
+  };
+  const generation = {
+    bos_token_id: model.bosTokenId ?? undefined,
+    eos_token_id: model.eosTokenIds.length === 1 ? model.eosTokenIds[0] : model.eosTokenIds,
+    pad_token_id: model.padTokenId ?? undefined,
+  };
+  await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  await writeFile(join(folder, 'generation_config.json'), `${JSON.stringify(generation, null, 2)}\n`);
+}

@@ -1,0 +1,44 @@
+// Writes a safetensors file, one tensor at a time, under a temporary name that becomes the real one at the end.
+import { open, rename, rm } from 'node:fs/promises';
+
+export interface TensorToWrite {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Called when its turn comes; float32, as many as the shape says. */
+  readonly read: () => Float32Array;
+}
+
+/** Writes F32 tensors in order of name. A crash leaves no file of this name, or the old one. */
+export async function writeSafetensors(path: string, tensors: readonly TensorToWrite[]): Promise<void> {
+  const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+  let end = 0;
+  for (const { name, shape } of sorted) {
+    const begin = end;
+    end += 4 * shape.reduce((product, dim) => product * dim, 1);
+    header[name] = { dtype: 'F32', shape, data_offsets: [begin, end] };
+  }
+  const json = JSON.stringify(header);
+  const text = Buffer.from(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)), 'utf8');
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+
+  const temporary = `${path}.${process.pid}.tmp`;
+  const file = await open(temporary, 'w');
+  try {
+    await file.writeFile(Buffer.concat([length, text]));
+    for (const { name, shape, read } of sorted) {
+      const values = read();
+      const count = shape.reduce((product, dim) => product * dim, 1);
+      if (values.length !== count) throw new Error(`${name} has ${values.length} values, its shape says ${count}`);
+      await file.writeFile(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+  } catch (error) {
+    await file.close();
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}

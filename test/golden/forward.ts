@@ -1,0 +1,93 @@
+// Cases that run a model once: forward, forward_backward, packed_forward_backward.
+import { Forward, layoutOf, ParameterStore, type TokenBatch, TrainStep } from '#src/engine/index.js';
+import type { Checkpoint } from '#src/models/index.js';
+import type { NativeDevice } from '#src/native/index.js';
+import { Checks, LIMITS, rootMeanSquare } from './checks.js';
+import type { CaseTensors, GoldenCase, GoldenFolder } from './folder.js';
+import { documentRows, labelCount, packRows, paddedRows } from './packing.js';
+
+/** Plain AdamW: what these cases use of a training job does not depend on it. */
+export const OPTIMIZER = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradientNorm: 0 };
+export const ALONE = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
+
+export interface CaseRun {
+  readonly folder: GoldenFolder;
+  readonly golden: GoldenCase;
+  readonly tensors: CaseTensors;
+  readonly checkpoint: Checkpoint;
+  readonly device: NativeDevice;
+}
+
+export async function runForward(run: CaseRun): Promise<Checks> {
+  const { golden, tensors } = run;
+  const checks = new Checks();
+  const ids = await tensors.integers('input_ids');
+  const length = tensors.shape('input_ids')[1]!;
+  const labels = await tensors.integers('labels');
+  const isPacked = golden.kind === 'packed_forward_backward';
+  const rows = isPacked
+    ? documentRows(ids, await tensors.integers('document_ids'), labels, length)
+    : paddedRows(ids, await tensors.integers('attention_mask'), labels, length);
+  const batch = packRows(rows);
+  const isReal = (row: number) => rows.sequence[row] !== -1;
+
+  await compareOutputs(run, checks, batch, isReal);
+  if (golden.kind !== 'forward') await compareGradients(run, checks, batch);
+  return checks;
+}
+
+async function compareOutputs(run: CaseRun, checks: Checks, batch: TokenBatch, isReal: (row: number) => boolean) {
+  const { golden, tensors, checkpoint } = run;
+  const settings = { model: checkpoint.model, rows: batch.ids.length, hasLogits: true, hasHiddenStates: true };
+  using store = await loadStore(run);
+  using forward = new Forward(settings, store);
+  const result = await forward.run(batch);
+  checks.add('loss', Math.abs(result.loss / labelCount(batch) - (golden.loss as number)), LIMITS.loss);
+  const compare = async (name: string, found: Float32Array) => {
+    const width = found.length / batch.ids.length;
+    const expected = await tensors.floats(name);
+    checks.arrays(name, found, expected, LIMITS.logits, (i) => isReal(Math.floor(i / width)));
+  };
+  await compare('logits', result.logits!);
+  for (const [index, state] of result.hiddenStates.entries()) {
+    if (tensors.has(`hidden_states/${index}`)) await compare(`hidden_states/${index}`, state);
+  }
+}
+
+/** A store of its own with the checkpoint's weights. */
+async function loadStore({ checkpoint, device }: CaseRun): Promise<ParameterStore> {
+  const store = new ParameterStore(device, layoutOf(checkpoint.model));
+  await checkpoint.loadInto(store);
+  return store;
+}
+
+async function compareGradients(run: CaseRun, checks: Checks, batch: TokenBatch): Promise<void> {
+  const { golden, tensors, checkpoint, device } = run;
+  const settings = { model: checkpoint.model, rows: batch.ids.length, strategy: ALONE, optimizer: OPTIMIZER };
+  await using step = TrainStep.create({ ...settings, device, communicator: null });
+  await checkpoint.loadInto(step.parameters);
+  const { loss } = await step.micro(batch, { scale: 1 / labelCount(batch), isFirst: true });
+  checks.add('loss of the training program', Math.abs(loss - (golden.loss as number)), LIMITS.loss);
+
+  let squares = 0;
+  const summaries = golden.gradients as Readonly<Record<string, { readonly sample_stride?: number }>>;
+  for (const name of checkpoint.parameters.keys()) {
+    const gradient = step.readGradient(name);
+    squares += rootMeanSquare(gradient) ** 2 * gradient.length;
+    const stride = summaries[name]?.sample_stride;
+    const sample = stride === undefined ? gradient : gradient.filter((_, i) => i % stride === 0).subarray(0, 256);
+    const expected = await tensors.floats(stride === undefined ? `grad/${name}` : `grad_sample/${name}`);
+    const ranges = run.folder.idle[name] ?? [];
+    const isIdle = (i: number) => ranges.some(([start, end]) => i * (stride ?? 1) >= start && i * (stride ?? 1) < end);
+    const size = rootMeanSquare(expected, (i) => !isIdle(i));
+    checks.arrays(
+      `grad/${name}`,
+      sample.map((value) => value / size),
+      expected.map((value) => value / size),
+      LIMITS.gradients,
+      (i) => !isIdle(i),
+    );
+    if (ranges.length > 0) checks.arrays(`grad/${name} (idle)`, sample, expected, LIMITS.idleGradients, isIdle);
+  }
+  checks.relative('gradient_norm', Math.sqrt(squares), golden.gradient_norm as number, LIMITS.gradientNorm);
+}

@@ -1,0 +1,84 @@
+// Cases that train: every loss and gradient norm of the curve, and the parameters at its end.
+import { TrainStep } from '#src/engine/index.js';
+import { Checks, LIMITS } from './checks.js';
+import type { CaseTensors } from './folder.js';
+import { ALONE, type CaseRun } from './forward.js';
+import { labelCount, packRows, paddedRows } from './packing.js';
+
+interface Settings {
+  readonly weight_decay: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly clip: number | null;
+}
+
+interface Step {
+  readonly step: number;
+  readonly micro_batches: readonly number[];
+  readonly loss: number;
+  readonly micro_losses: readonly number[];
+  readonly gradient_norm: number;
+  readonly lr: number;
+}
+
+interface FinalParameter {
+  readonly norm: number;
+  readonly abs_sum: number;
+  readonly left_out?: readonly (readonly [number, number])[];
+}
+
+export async function runTrain(run: CaseRun, caseTensors: (name: string) => CaseTensors): Promise<Checks> {
+  const { golden, checkpoint, device } = run;
+  const checks = new Checks();
+  const settings = golden.settings as Settings;
+  const isTokenWeighted = golden.name.includes('token_weighted');
+  const pool = await readPool(caseTensors((golden.pool_of as string | undefined) ?? golden.name));
+  const optimizer = {
+    beta1: settings.betas[0],
+    beta2: settings.betas[1],
+    eps: settings.eps,
+    weightDecay: settings.weight_decay,
+    maxGradientNorm: settings.clip ?? 0,
+  };
+  const job = { model: checkpoint.model, rows: pool[0]!.ids.length, strategy: ALONE, optimizer };
+  await using step = TrainStep.create({ ...job, device, communicator: null });
+  await checkpoint.loadInto(step.parameters);
+
+  for (const row of golden.curve as readonly Step[]) {
+    const batches = row.micro_batches.map((index) => pool[index]!);
+    const labelled = batches.reduce((sum, batch) => sum + labelCount(batch), 0);
+    let loss = 0;
+    for (const [index, batch] of batches.entries()) {
+      const scale = isTokenWeighted ? 1 / labelled : 1 / (labelCount(batch) * batches.length);
+      const micro = await step.micro(batch, { scale, isFirst: index === 0 });
+      loss += micro.loss;
+      const share = isTokenWeighted ? micro.loss : micro.loss * batches.length;
+      checks.add(`micro loss ${index} of step ${row.step}`, Math.abs(share - row.micro_losses[index]!), LIMITS.curve);
+    }
+    const { gradientNorm } = await step.update({ lr: row.lr, step: row.step + 1 });
+    checks.add(`loss of step ${row.step}`, Math.abs(loss - row.loss), LIMITS.curve);
+    if (row.step === 0)
+      checks.relative('gradient norm of step 0', gradientNorm, row.gradient_norm, LIMITS.gradientNorm);
+  }
+  for (const [name, expected] of Object.entries(golden.final_parameters as Readonly<Record<string, FinalParameter>>)) {
+    const leftOut = expected.left_out ?? [];
+    let squares = 0;
+    for (const [i, value] of step.readParameter(name).entries()) {
+      if (!leftOut.some(([start, end]) => i >= start && i < end)) squares += value ** 2;
+    }
+    checks.relative(`final norm of ${name}`, Math.sqrt(squares), expected.norm, LIMITS.finalNorms);
+  }
+  return checks;
+}
+
+async function readPool(tensors: CaseTensors) {
+  const [count, batch, length] = tensors.shape('pool/input_ids') as [number, number, number];
+  const ids = await tensors.integers('pool/input_ids');
+  const mask = await tensors.integers('pool/attention_mask');
+  const labels = await tensors.integers('pool/labels');
+  const size = batch * length;
+  return Array.from({ length: count }, (_, index) => {
+    const part = (values: Int32Array) => values.subarray(index * size, (index + 1) * size);
+    return packRows(paddedRows(part(ids), part(mask), part(labels), length));
+  });
+}
