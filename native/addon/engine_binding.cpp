@@ -1,7 +1,260 @@
+// The engine as JavaScript objects (src/native/addon.ts, NativeEngine): checks arguments, calls core, settles promises.
+// Objects are plain: their methods hold what they need, so that memory lives as long as anyone can reach it.
+#include <algorithm>
+#include <map>
+#include <thread>
+
 #include "addon/bindings.h"
+#include "core/error.h"
+#include "core/executor.h"
+#include "core/isa.h"
+#include "core/memory.h"
+#include "core/program.h"
+#include "core/registry.h"
 
 namespace raylite {
 
-void bind_engine(Napi::Env, Napi::Object) {}
+namespace {
+
+constexpr double kBytesMax = 9007199254740992.0;  // 2^53
+
+Napi::Error js_error(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Value().Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+/// Runs `body`, turning the engine's errors into JavaScript's.
+template <class Body>
+Napi::Value guarded(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const EngineError& error) {
+    throw js_error(env, error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    throw js_error(env, "ENGINE", "out of memory");
+  }
+}
+
+struct Buffer {
+  std::shared_ptr<Memory> memory;
+  Napi::Reference<Napi::ArrayBuffer> view;  // made at the first view(): one ArrayBuffer per memory
+};
+
+struct LoadedProgram;
+
+/// A device of one JavaScript environment.
+struct Device {
+  Device(int threads, bool pin, const Kernels& kernels_) : executor(std::make_unique<Executor>(threads, pin)), threads(threads), kernels(kernels_) {}
+
+  Executor& live() {
+    if (!executor) throw EngineError("ENGINE", "the device was disposed");
+    return *executor;
+  }
+  Buffer& buffer(std::uint32_t id) {
+    live();
+    const auto found = buffers.find(id);
+    if (found == buffers.end()) throw EngineError("ENGINE", "buffer " + std::to_string(id) + " does not exist or was freed");
+    return found->second;
+  }
+  void release(Buffer& buffer) {
+    if (!buffer.view.IsEmpty()) buffer.view.Value().Detach();
+    buffer.view.Reset();
+    allocated_bytes -= buffer.memory->bytes();
+    buffer.memory.reset();  // programs that use it hold it until they are disposed
+  }
+
+  std::unique_ptr<Executor> executor;
+  const int threads;
+  const Kernels& kernels;
+  std::map<std::uint32_t, Buffer> buffers;
+  std::uint32_t next_buffer = 1;
+  std::size_t allocated_bytes = 0;
+  std::vector<std::weak_ptr<LoadedProgram>> programs;
+};
+
+struct LoadedProgram {
+  std::shared_ptr<Device> device;
+  std::shared_ptr<Program> program;  // null once disposed
+};
+
+/// A number argument that is an integer in [low, high].
+double integer_argument(const Napi::Value& value, const char* name, double low, double high) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!value.IsNumber() || number != static_cast<double>(static_cast<std::int64_t>(number)) || number < low || number > high) {
+    throw Napi::TypeError::New(value.Env(), std::string(name) + " must be an integer from " +
+                                                std::to_string(static_cast<std::int64_t>(low)) + " to " +
+                                                std::to_string(static_cast<std::int64_t>(high)));
+  }
+  return number;
+}
+
+Napi::Function method(Napi::Env env, const char* name, std::function<Napi::Value(const Napi::CallbackInfo&)> body) {
+  return Napi::Function::New(env, [body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(info); }); }, name);
+}
+
+/// Starts a run and returns its promise. The threads of the executor hand the outcome to the event loop.
+Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, bool profile) {
+  if (!loaded.program) throw EngineError("ENGINE", "the program was disposed");
+  Executor& executor = loaded.device->live();
+  const auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "raylite run", 0, 1);
+  const auto done = [settle, deferred, profile](const Outcome& result) mutable {
+    auto* outcome = new Outcome(result);
+    const napi_status status = settle.BlockingCall(outcome, [deferred, profile](Napi::Env env, Napi::Function, Outcome* raw) {
+      const std::unique_ptr<Outcome> outcome(raw);
+      if (!outcome->code.empty()) {
+        const Napi::Error error = js_error(env, outcome->code.c_str(), outcome->message);
+        if (outcome->code == "COMM") error.Value().Set("rank", Napi::Number::New(env, outcome->rank));
+        deferred->Reject(error.Value());
+      } else if (profile) {
+        Napi::Float64Array seconds = Napi::Float64Array::New(env, outcome->seconds.size());
+        std::copy(outcome->seconds.begin(), outcome->seconds.end(), seconds.Data());
+        deferred->Resolve(seconds);
+      } else {
+        deferred->Resolve(env.Undefined());
+      }
+    });
+    if (status != napi_ok) delete outcome;  // the environment is ending: nobody waits
+    settle.Release();
+  };
+  try {
+    executor.start(loaded.program, profile, done);
+  } catch (...) {
+    settle.Release();
+    throw;
+  }
+  return deferred->Promise();
+}
+
+Napi::Object program_object(Napi::Env env, std::shared_ptr<LoadedProgram> loaded) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("run", method(env, "run", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, false); }));
+  object.Set("profile", method(env, "profile", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, true); }));
+  object.Set("dispose", method(env, "dispose", [loaded](const Napi::CallbackInfo& info) {
+               loaded->program.reset();  // a run in progress holds it to its end
+               return info.Env().Undefined();
+             }));
+  return object;
+}
+
+Napi::Value view_of(Napi::Env env, Buffer& buffer) {
+  if (buffer.view.IsEmpty()) {
+    // The ArrayBuffer holds the memory too: a view that outlives a forgotten device stays valid.
+    auto* holder = new std::shared_ptr<Memory>(buffer.memory);
+    const Napi::ArrayBuffer view = Napi::ArrayBuffer::New(
+        env, buffer.memory->data(), buffer.memory->bytes(),
+        [](Napi::Env, void*, std::shared_ptr<Memory>* held) { delete held; }, holder);
+    buffer.view = Napi::Persistent(view);
+  }
+  return buffer.view.Value();
+}
+
+Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& device) {
+  const Napi::Env env = info.Env();
+  device->live();
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(env, "plan must be a Uint8Array");
+  }
+  if (!info[1].IsArray() || !info[2].IsArray()) throw Napi::TypeError::New(env, "buffers and communicators must be arrays");
+  const auto plan = info[0].As<Napi::Uint8Array>();
+  const auto ids = info[1].As<Napi::Array>();
+  const auto groups = info[2].As<Napi::Array>();
+  std::vector<std::shared_ptr<Memory>> memories;
+  for (std::uint32_t i = 0; i < ids.Length(); i++) {
+    memories.push_back(device->buffer(static_cast<std::uint32_t>(integer_argument(ids.Get(i), "a buffer", 0, UINT32_MAX))).memory);
+  }
+  std::vector<std::shared_ptr<Communicator>> communicators;
+  for (std::uint32_t i = 0; i < groups.Length(); i++) communicators.push_back(communicator_of(groups.Get(i)));
+  auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators),
+                              {&device->kernels, device->threads});
+  const auto loaded = std::make_shared<LoadedProgram>(LoadedProgram{device, std::move(program)});
+  auto& programs = device->programs;
+  programs.erase(std::remove_if(programs.begin(), programs.end(), [](const auto& known) { return known.expired(); }), programs.end());
+  programs.push_back(loaded);
+  return program_object(env, loaded);
+}
+
+void dispose_device(Device& device) {
+  device.executor.reset();  // ends a run in progress, whose promise rejects, and joins the threads
+  for (const auto& known : device.programs) {
+    if (const auto loaded = known.lock()) loaded->program.reset();
+  }
+  for (auto& entry : device.buffers) device.release(entry.second);
+  device.buffers.clear();
+}
+
+Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("allocate", method(env, "allocate", [device](const Napi::CallbackInfo& info) {
+               device->live();
+               const double bytes = integer_argument(info[0], "bytes", 1, kBytesMax);
+               const std::uint32_t id = device->next_buffer++;
+               device->buffers[id].memory = std::make_shared<Memory>(static_cast<std::size_t>(bytes));
+               device->allocated_bytes += static_cast<std::size_t>(bytes);
+               return Napi::Number::New(info.Env(), id);
+             }));
+  object.Set("free", method(env, "free", [device](const Napi::CallbackInfo& info) {
+               const auto id = static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX));
+               device->release(device->buffer(id));
+               device->buffers.erase(id);
+               return info.Env().Undefined();
+             }));
+  object.Set("view", method(env, "view", [device](const Napi::CallbackInfo& info) {
+               const auto id = static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX));
+               return view_of(info.Env(), device->buffer(id));
+             }));
+  object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
+  object.Set("dispose", method(env, "dispose", [device](const Napi::CallbackInfo& info) {
+               dispose_device(*device);
+               return info.Env().Undefined();
+             }));
+  object.DefineProperty(Napi::PropertyDescriptor::Accessor(
+      env, object, "allocatedBytes",
+      [device](const Napi::CallbackInfo& info) {
+        return Napi::Number::New(info.Env(), static_cast<double>(device->allocated_bytes));
+      },
+      napi_enumerable));
+  return object;
+}
+
+Napi::Value engine_info(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::vector<std::string> names = op_names();
+  const Napi::Array ops = Napi::Array::New(env, names.size());
+  for (std::size_t i = 0; i < names.size(); i++) ops.Set(static_cast<std::uint32_t>(i), names[i]);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("isa", best_isa());
+  result.Set("ops", ops);
+  result.Set("cores", Napi::Number::New(env, std::thread::hardware_concurrency()));
+  return result;
+}
+
+Napi::Value create_device(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "createDevice needs { threads, isa, pin }");
+  const auto options = info[0].As<Napi::Object>();
+  const Napi::Value isa = options.Get("isa");
+  if (!isa.IsNull() && !isa.IsString()) throw Napi::TypeError::New(env, "isa must be null, \"scalar\", \"avx2\" or \"avx512\"");
+  const Napi::Value pin = options.Get("pin");
+  if (!pin.IsBoolean()) throw Napi::TypeError::New(env, "pin must be a boolean");
+  const int threads = static_cast<int>(integer_argument(options.Get("threads"), "threads", 1, 1024));
+  const Kernels& kernels = kernels_of(isa.IsNull() ? best_isa() : isa.As<Napi::String>().Utf8Value());
+  return device_object(env, std::make_shared<Device>(threads, pin.As<Napi::Boolean>().Value(), kernels));
+}
+
+/// GFLOP/s of one core of this machine for an instruction set; blocks for `seconds`. For benchmarks.
+Napi::Value measure_peak(const Napi::CallbackInfo& info) {
+  const Kernels& kernels = kernels_of(info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : best_isa());
+  return Napi::Number::New(info.Env(), kernels.measure_peak(info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : 0.2));
+}
+
+}  // namespace
+
+void bind_engine(Napi::Env env, Napi::Object exports) {
+  exports.Set("engineInfo", method(env, "engineInfo", engine_info));
+  exports.Set("createDevice", method(env, "createDevice", create_device));
+  exports.Set("measurePeak", method(env, "measurePeak", measure_peak));
+}
 
 }  // namespace raylite

@@ -1,0 +1,240 @@
+// Runs programs. A failure is recorded once, ends both streams at their next instruction, and aborts the groups that
+// could otherwise leave peers waiting for a collective that will never come.
+#include "core/executor.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <chrono>
+
+#include "core/error.h"
+#include "core/ops/collectives.h"
+#include "core/sync.h"
+
+namespace raylite {
+
+/// What the threads of one team share during a run.
+class TeamShared {
+ public:
+  explicit TeamShared(int count) : barrier(count) {}
+
+  Barrier barrier;
+  alignas(64) std::atomic<std::int64_t> claimed{0};
+  bool stop = false;  // written by the last to arrive at a barrier, read by all after it
+
+  // The lowest row that held a forbidden value in the current instruction.
+  std::mutex fault_mutex;
+  bool has_fault = false;
+  std::string fault_what;
+  std::int64_t fault_row = 0, fault_value = 0, fault_low = 0, fault_high = 0;
+};
+
+void Team::barrier() const {
+  shared->barrier.arrive([this] { shared->claimed.store(0, std::memory_order_relaxed); });
+}
+
+std::int64_t Team::claim() const { return shared->claimed.fetch_add(1, std::memory_order_relaxed); }
+
+void Team::fail_value(const char* what, std::int64_t row, std::int64_t value, std::int64_t low, std::int64_t high) const {
+  const std::lock_guard<std::mutex> lock(shared->fault_mutex);
+  if (shared->has_fault && shared->fault_row <= row) return;
+  shared->has_fault = true;
+  shared->fault_what = what;
+  shared->fault_row = row;
+  shared->fault_value = value;
+  shared->fault_low = low;
+  shared->fault_high = high;
+}
+
+namespace {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void pin_to_core(int index) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) == 0) return;
+  int wanted = index % CPU_COUNT(&allowed);
+  for (int core = 0; core < CPU_SETSIZE; core++) {
+    if (!CPU_ISSET(core, &allowed) || wanted-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
+    return;
+  }
+}
+
+}  // namespace
+
+struct Executor::Run {
+  Run(std::shared_ptr<Program> program_, bool profile_, int threads)
+      : program(std::move(program_)), profile(profile_), compute(threads), communication(1) {
+    if (profile) outcome.seconds.assign(program->instructions.size(), 0.0);
+  }
+
+  /// `broken` is the group that failed by itself: its peers already learn why.
+  void fail(const char* code, const std::string& message, int rank, const Communicator* broken) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!failed.load()) {
+        outcome.code = code;
+        outcome.message = message;
+        outcome.rank = rank;
+        failed.store(true);
+      } else {
+        return;
+      }
+    }
+    for (const auto& communicator : program->communicators) {
+      if (communicator.get() != broken) communicator->abort(message);
+    }
+    progress[0].publish(UINT32_MAX);
+    progress[1].publish(UINT32_MAX);
+  }
+
+  void advance(int stream, std::uint32_t done) {
+    // After a failure the counters stay at their end, so that nobody waits for what will not come.
+    progress[stream].publish(done);
+    if (failed.load()) progress[stream].publish(UINT32_MAX);
+  }
+
+  void wait_for(int stream, std::uint32_t count) {
+    for (std::uint32_t done = progress[stream].load(); done < count; done = progress[stream].load()) {
+      progress[stream].wait_while(done);
+    }
+  }
+
+  /// All instructions of one stream, called by every thread of its team.
+  void run_stream(int stream, TeamShared& shared, int index, int count) {
+    Team team;
+    team.index = index;
+    team.count = count;
+    team.workspace = program->workspaces[stream] ? program->workspaces[stream]->data() : nullptr;
+    team.shared = &shared;
+    for (const std::uint32_t i : program->streams[stream]) {
+      const Instruction& instruction = program->instructions[i];
+      if (instruction.wait_count > 0) {
+        wait_for(1 - stream, instruction.wait_count);
+        settle(shared, i);
+        if (shared.stop) return;
+      }
+      const double start = profile ? now_seconds() : 0;
+      try {
+        instruction.bound.run(instruction.bound.arguments.get(), team);
+      } catch (const GroupError& error) {
+        fail("COMM", describe(i, instruction.op, instruction.path) + ": " + error.what(), error.rank(), error.group());
+      } catch (const std::exception& error) {
+        fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + error.what(), -1, nullptr);
+      }
+      settle(shared, i);
+      if (profile && index == 0) outcome.seconds[i] = now_seconds() - start;
+      if (shared.stop) return;
+      if (index == 0) advance(stream, instruction.ordinal + 1);
+    }
+  }
+
+  /// Every thread of the team agrees on whether to go on.
+  void settle(TeamShared& shared, std::uint32_t i) {
+    shared.barrier.arrive([&] {
+      shared.claimed.store(0, std::memory_order_relaxed);
+      if (shared.has_fault) {
+        const Instruction& instruction = program->instructions[i];
+        fail("ENGINE",
+             describe(i, instruction.op, instruction.path) + ": " + shared.fault_what + "[" +
+                 std::to_string(shared.fault_row) + "] is " + std::to_string(shared.fault_value) + ", expected " +
+                 std::to_string(shared.fault_low) + " <= value < " + std::to_string(shared.fault_high),
+             -1, nullptr);
+      }
+      shared.stop = failed.load();
+    });
+  }
+
+  std::shared_ptr<Program> program;
+  const bool profile;
+  TeamShared compute;
+  TeamShared communication;
+  Signal progress[2];
+  std::mutex mutex;
+  std::atomic<bool> failed{false};
+  Outcome outcome;
+  std::atomic<int> running{0};
+  std::function<void(Outcome)> done;
+};
+
+Executor::Executor(int threads, bool pin) : threads_(threads) {
+  for (int thread = 0; thread <= threads; thread++) {
+    pool_.emplace_back([this, thread, pin] { thread_main(thread, pin); });
+  }
+}
+
+Executor::~Executor() {
+  cancel("the device was disposed");
+  wait_idle();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : pool_) thread.join();
+}
+
+void Executor::start(std::shared_ptr<Program> program, bool profile, std::function<void(Outcome)> done) {
+  auto run = std::make_shared<Run>(std::move(program), profile, threads_);
+  run->done = std::move(done);
+  run->running = threads_ + 1;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (current_) throw EngineError("ENGINE", "the device is running a program: await it before the next run");
+    current_ = std::move(run);
+    generation_++;
+  }
+  changed_.notify_all();
+}
+
+void Executor::cancel(const std::string& reason) {
+  std::shared_ptr<Run> run;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    run = current_;
+  }
+  if (run) run->fail("ENGINE", reason, -1, nullptr);
+}
+
+void Executor::wait_idle() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [this] { return !current_; });
+}
+
+void Executor::thread_main(int thread, bool pin) {
+  const bool computes = thread < threads_;
+  if (pin && computes) pin_to_core(thread);
+  std::uint64_t seen = 0;
+  for (;;) {
+    std::shared_ptr<Run> run;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+      if (stopping_) return;
+      seen = generation_;
+      run = current_;
+    }
+    if (computes) {
+      run->run_stream(0, run->compute, thread, threads_);
+    } else {
+      run->run_stream(1, run->communication, 0, 1);
+    }
+    if (run->running.fetch_sub(1) != 1) continue;
+    Outcome outcome = std::move(run->outcome);
+    const std::function<void(Outcome)> done = std::move(run->done);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      current_.reset();  // before `done`, so that it may start the next run
+    }
+    changed_.notify_all();
+    done(std::move(outcome));
+  }
+}
+
+}  // namespace raylite

@@ -1,0 +1,54 @@
+// The threads of a device, and how they run a program: a team on the compute stream, one thread on the communication
+// stream, each stream in order, waiting for the other where the plan says so. Nothing here runs on the caller's thread.
+#pragma once
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/program.h"
+
+namespace raylite {
+
+/// How a run ended. `code` is empty when it went well, else ENGINE or COMM (then `rank` is the late or dead one, or -1).
+struct Outcome {
+  std::string code;
+  std::string message;
+  int rank = -1;
+  std::vector<double> seconds;  // of each instruction, when profiled
+};
+
+class Executor {
+ public:
+  /// `threads` compute threads plus one for communication; `pin` binds compute thread i to the i-th allowed core.
+  Executor(int threads, bool pin);
+  /// Cancels a run in progress (its outcome: ENGINE) and joins the threads.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  /// Starts a run; `done` is called from a thread of the executor when all of them have finished with the program.
+  /// Throws EngineError("ENGINE") while another run is in progress.
+  void start(std::shared_ptr<Program> program, bool profile, std::function<void(Outcome)> done);
+  /// Ends a run in progress at the next instruction, making collectives of the group fail. Does not wait.
+  void cancel(const std::string& reason);
+  /// Waits until no run is in progress.
+  void wait_idle();
+
+ private:
+  struct Run;
+  void thread_main(int thread, bool pin);
+
+  const int threads_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::shared_ptr<Run> current_;
+  std::uint64_t generation_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> pool_;
+};
+
+}  // namespace raylite

@@ -1,0 +1,47 @@
+// Elementwise activations, plain and gated, and their gradients.
+#pragma once
+#include <cstdint>
+
+namespace raylite {
+
+/// The numbers of ARCHITECTURE.md. gelu_tanh: 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3))); gelu_erf: 0.5x(1+erf(x/sqrt 2)); silu: x*sigmoid(x).
+enum class Activation : int { kNone = 0, kGeluTanh = 1, kGeluErf = 2, kRelu = 3, kSilu = 4 };
+
+/// y[n] = act(x[n]); y may be x.
+struct ActivationArguments {
+  const float* x;
+  float* y;
+  std::int64_t n;
+  Activation kind;
+};
+
+/// dx[n] = dy[n] * act'(x[n]); dx may be dy.
+struct ActivationBackwardArguments {
+  const float* dy;
+  const float* x;
+  float* dx;
+  std::int64_t n;
+  Activation kind;
+};
+
+/// y[n] = act(gate[n]) * up[n].
+struct GatedActivationArguments {
+  const float* gate;
+  const float* up;
+  float* y;
+  std::int64_t n;
+  Activation kind;
+};
+
+/// dgate = dy * up * act'(gate), dup = dy * act(gate). dgate may be gate or dy, dup may be up.
+struct GatedActivationBackwardArguments {
+  const float* dy;
+  const float* gate;
+  const float* up;
+  float* dgate;
+  float* dup;
+  std::int64_t n;
+  Activation kind;
+};
+
+}  // namespace raylite

@@ -1,0 +1,61 @@
+// The contracts of the key-value cache.
+#include "core/ops/attention_cached.h"
+
+#include "core/bind.h"
+#include "core/ops/heads.h"
+
+namespace raylite {
+
+Bound bind_kv_append(Binder& in, const Kernels& kernels) {
+  KvAppendArguments a{};
+  Dim n("N"), k("K"), v("V"), b("B"), p("P");
+  a.kv_heads = in.integer("kvHeads", 1, kColumnsMax);
+  a.head_dim = in.integer("headDim", 1, 1024);
+  a.k_layout = take_layout(in, "kOffset", "kHeadStride");
+  a.v_layout = take_layout(in, "vOffset", "vHeadStride");
+  Dim gc("G*C", a.kv_heads * a.head_dim);
+  a.k = in.input("k", {&n, &k});
+  a.v = in.input("v", {&n, &v});
+  a.slots = in.ints("slots", {&n});
+  a.positions = in.ints("positions", {&n});
+  in.input("cacheK", {&b, &p, &gc});
+  in.input("cacheV", {&b, &p, &gc});
+  a.cache_k = in.output("cacheK", {&b, &p, &gc});
+  a.cache_v = in.output("cacheV", {&b, &p, &gc});
+  in.must_share("cacheK", "cacheK");
+  in.must_share("cacheV", "cacheV");
+  in.finish();
+  a.n = n.value, a.b = b.value, a.p = p.value;
+  a.k_layout.width = k.value, a.v_layout.width = v.value;
+  check_layout(in, "k", a.k_layout, a.kv_heads, a.head_dim);
+  check_layout(in, "v", a.v_layout, a.kv_heads, a.head_dim);
+  return bound(in, a, kernels.kv_append);
+}
+
+Bound bind_attention_cached(Binder& in, const Kernels& kernels) {
+  AttentionCachedArguments a{};
+  Dim n("N"), q("Q"), b("B"), p("P");
+  a.heads = in.integer("heads", 1, kColumnsMax);
+  a.kv_heads = in.integer("kvHeads", 1, a.heads);
+  a.head_dim = in.integer("headDim", 1, 1024);
+  a.scale = static_cast<float>(in.number("scale"));
+  a.window = in.integer("window", 0, kColumnsMax);
+  a.q_layout = take_layout(in, "qOffset", "qHeadStride");
+  if (a.heads % a.kv_heads != 0) {
+    in.fail_shape("heads " + std::to_string(a.heads) + " is not a multiple of kvHeads " + std::to_string(a.kv_heads));
+  }
+  Dim gc("G*C", a.kv_heads * a.head_dim), hc("H*C", a.heads * a.head_dim);
+  a.q = in.input("q", {&n, &q});
+  a.cache_k = in.input("cacheK", {&b, &p, &gc});
+  a.cache_v = in.input("cacheV", {&b, &p, &gc});
+  a.slots = in.ints("slots", {&n});
+  a.positions = in.ints("positions", {&n});
+  a.o = in.output("o", {&n, &hc});
+  in.finish();
+  a.n = n.value, a.b = b.value, a.p = p.value;
+  a.q_layout.width = q.value;
+  check_layout(in, "q", a.q_layout, a.heads, a.head_dim);
+  return bound(in, a, kernels.attention_cached);
+}
+
+}  // namespace raylite

@@ -1,0 +1,38 @@
+// Layer normalisation, with the residual addition before it fused in, and its gradient. Biased variance (arXiv:1607.06450).
+// N rows, D width.
+#pragma once
+#include <cstdint>
+
+namespace raylite {
+
+/// sum = x + r (when r is given; sum may be x), y = (sum - mean) * rstd * gain + bias. Without r, sum is null.
+struct LayerNormArguments {
+  const float* x;
+  const float* r;
+  const float* gain;
+  const float* bias;
+  float* sum;
+  float* y;
+  float* mean;
+  float* rstd;
+  std::int64_t n, d;
+  float eps;
+};
+
+/// dx = gradient by x (+ addend; dx may be addend or dy), dgain and dbias (+)= theirs. Overwrites them when beta[0] is 0.
+struct LayerNormBackwardArguments {
+  const float* dy;
+  const float* x;
+  const float* gain;
+  const float* mean;
+  const float* rstd;
+  const float* addend;
+  const float* beta;
+  float* dx;
+  float* dgain;
+  float* dbias;
+  std::int64_t n, d;
+  bool accumulate;
+};
+
+}  // namespace raylite

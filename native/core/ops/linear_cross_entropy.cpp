@@ -1,0 +1,36 @@
+// The contracts of the fused head and loss, without and with gradients.
+#include "core/ops/linear_cross_entropy.h"
+
+#include "core/bind.h"
+
+namespace raylite {
+
+namespace {
+Bound bind_loss(Binder& in, const Kernels& kernels, bool gradients) {
+  LinearCrossEntropyArguments a{};
+  Dim n("N"), d("D"), v("V"), one("1", 1), chunk("chunk");
+  a.transposed = in.flag("transposed");
+  chunk.value = in.integer("chunkRows", 1, std::int64_t{1} << 31);
+  if (gradients) a.accumulate = in.flag("accumulate");
+  a.x = in.input("x", {&n, &d});
+  a.w = a.transposed ? in.input("w", {&d, &v}) : in.input("w", {&v, &d});
+  a.labels = in.ints("labels", {&n});
+  a.scale = in.input("scale", {&one});
+  if (gradients) a.beta = in.input("beta", {&one});
+  a.loss = in.output("loss", {&one});
+  a.token_losses = in.output("tokenLosses", {&n});
+  if (gradients) {
+    a.dx = in.output("dx", {&n, &d});
+    a.dw = a.transposed ? in.output("dw", {&d, &v}) : in.output("dw", {&v, &d});
+  }
+  a.logits = in.output("workspace", {&chunk, &v});
+  in.finish();
+  a.n = n.value, a.d = d.value, a.v = v.value, a.chunk = chunk.value;
+  return bound(in, a, kernels.linear_cross_entropy);
+}
+}  // namespace
+
+Bound bind_linear_cross_entropy(Binder& in, const Kernels& kernels) { return bind_loss(in, kernels, false); }
+Bound bind_linear_cross_entropy_grad(Binder& in, const Kernels& kernels) { return bind_loss(in, kernels, true); }
+
+}  // namespace raylite

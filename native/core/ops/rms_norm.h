@@ -1,0 +1,34 @@
+// Root-mean-square normalisation (arXiv:1910.07467), with the residual addition before it fused in, and its gradient.
+// N rows, D width.
+#pragma once
+#include <cstdint>
+
+namespace raylite {
+
+/// sum = x + r (when r is given; sum may be x), y = sum * rstd * gain. Without r, sum is null.
+struct RmsNormArguments {
+  const float* x;
+  const float* r;
+  const float* gain;
+  float* sum;
+  float* y;
+  float* rstd;
+  std::int64_t n, d;
+  float eps;
+};
+
+/// dx = gradient by x (+ addend; dx may be addend or dy), dgain (+)= its own. Overwrites it when beta[0] is 0.
+struct RmsNormBackwardArguments {
+  const float* dy;
+  const float* x;
+  const float* gain;
+  const float* rstd;
+  const float* addend;
+  const float* beta;
+  float* dx;
+  float* dgain;
+  std::int64_t n, d;
+  bool accumulate;
+};
+
+}  // namespace raylite

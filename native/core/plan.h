@@ -1,0 +1,50 @@
+// The plan's bytes as typed rows (ARCHITECTURE.md, "Plan format"). Decoding checks every count, offset and range, and
+// that the two streams cannot wait for each other for ever; it knows no ops and touches no tensor memory.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace raylite {
+
+enum class DType : std::uint32_t { kF32 = 0, kI32 = 1, kU8 = 2, kBF16 = 3 };
+const char* dtype_name(DType dtype);
+
+enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1 };
+
+struct PlanBuffer {
+  std::uint64_t bytes = 0;
+  std::string name;
+};
+
+struct PlanTensor {
+  std::uint32_t buffer = 0;
+  DType dtype = DType::kF32;
+  std::uint32_t rank = 0;
+  std::uint64_t offset_bytes = 0;
+  std::int64_t dims[4] = {1, 1, 1, 1};  // dims[rank..] are 1
+  std::int64_t elements = 1;
+  std::uint64_t bytes = 0;
+};
+
+struct PlanInstruction {
+  std::string op;
+  std::string path;
+  Stream stream = Stream::kCompute;
+  std::vector<std::uint32_t> inputs;
+  std::vector<std::uint32_t> outputs;
+  std::vector<std::uint32_t> waits;
+  std::vector<double> attributes;
+};
+
+struct Plan {
+  std::vector<PlanBuffer> buffers;
+  std::vector<PlanTensor> tensors;
+  std::vector<PlanInstruction> instructions;
+};
+
+/// Decodes `size` bytes. Throws EngineError("PLAN") naming the row at fault; never reads outside of the bytes.
+Plan decode_plan(const std::uint8_t* bytes, std::size_t size);
+
+}  // namespace raylite

@@ -1,0 +1,76 @@
+// Binds a decoded plan: tensors to memory, ops to kernels, waits to counts. Sizes the workspaces, so that a run allocates nothing.
+#include "core/program.h"
+
+#include <algorithm>
+
+#include "core/binder.h"
+#include "core/error.h"
+#include "core/registry.h"
+
+namespace raylite {
+
+std::string describe(std::size_t index, const std::string& op, const std::string& path) {
+  return "instruction " + std::to_string(index) + " (" + op + (path.empty() ? "" : ", " + path) + ")";
+}
+
+std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t size,
+                                      std::vector<std::shared_ptr<Memory>> memories,
+                                      std::vector<std::shared_ptr<Communicator>> communicators,
+                                      const LoadOptions& options) {
+  const Plan plan = decode_plan(bytes, size);
+  if (memories.size() != plan.buffers.size()) {
+    throw EngineError("PLAN", "plan: has " + std::to_string(plan.buffers.size()) + " buffers, " +
+                                  std::to_string(memories.size()) + " given");
+  }
+  for (std::size_t i = 0; i < memories.size(); i++) {
+    if (memories[i]->bytes() < plan.buffers[i].bytes) {
+      throw EngineError("PLAN", "plan: buffer " + std::to_string(i) + " \"" + plan.buffers[i].name + "\" needs " +
+                                    std::to_string(plan.buffers[i].bytes) + " bytes, " +
+                                    std::to_string(memories[i]->bytes()) + " given");
+    }
+  }
+
+  auto program = std::make_shared<Program>();
+  program->memories = std::move(memories);
+  program->communicators = std::move(communicators);
+  const auto resolve = [&](const std::vector<std::uint32_t>& indices) {
+    std::vector<Tensor> tensors;
+    for (const std::uint32_t i : indices) {
+      const PlanTensor& row = plan.tensors[i];
+      tensors.push_back({program->memories[row.buffer]->data() + row.offset_bytes, &row});
+    }
+    return tensors;
+  };
+
+  std::size_t workspace_bytes[2] = {0, 0};
+  for (std::size_t i = 0; i < plan.instructions.size(); i++) {
+    const PlanInstruction& row = plan.instructions[i];
+    const BindOp bind = find_op(row.op);
+    if (bind == nullptr) throw EngineError("PLAN", describe(i, row.op, row.path) + ": there is no such op");
+    const auto stream = static_cast<std::uint32_t>(row.stream);
+    Binder binder(i, row, resolve(row.inputs), resolve(row.outputs), program->communicators,
+                  row.stream == Stream::kCompute ? options.threads : 1);
+    Instruction instruction;
+    instruction.op = row.op;
+    instruction.path = row.path;
+    instruction.stream = row.stream;
+    instruction.bound = bind(binder, *options.kernels);
+    instruction.ordinal = static_cast<std::uint32_t>(program->streams[stream].size());
+    program->streams[stream].push_back(static_cast<std::uint32_t>(i));
+    workspace_bytes[stream] = std::max(workspace_bytes[stream], instruction.bound.workspace_bytes);
+    program->instructions.push_back(std::move(instruction));
+  }
+  // A stream finishes in order: waiting for several is waiting for the last of them.
+  for (std::size_t i = 0; i < plan.instructions.size(); i++) {
+    for (const std::uint32_t wait : plan.instructions[i].waits) {
+      auto& count = program->instructions[i].wait_count;
+      count = std::max(count, program->instructions[wait].ordinal + 1);
+    }
+  }
+  for (int stream = 0; stream < 2; stream++) {
+    if (workspace_bytes[stream] > 0) program->workspaces[stream] = std::make_unique<Memory>(workspace_bytes[stream]);
+  }
+  return program;
+}
+
+}  // namespace raylite

@@ -1,0 +1,57 @@
+// A plan bound to memory, kernels and communicators: what an executor runs. Built once by load_program().
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "core/memory.h"
+#include "core/plan.h"
+#include "core/team.h"
+
+namespace raylite {
+
+struct Kernels;
+
+/// An op's checked arguments and the kernel that takes them.
+struct Bound {
+  std::shared_ptr<const void> arguments;
+  void (*run)(const void* arguments, const Team& team) = nullptr;
+  std::size_t workspace_bytes = 0;
+};
+
+struct Instruction {
+  std::string op;
+  std::string path;
+  Stream stream = Stream::kCompute;
+  Bound bound;
+  std::uint32_t ordinal = 0;    // its place in its stream
+  std::uint32_t wait_count = 0;  // how many instructions of the other stream must have finished before it starts
+};
+
+struct Program {
+  std::vector<Instruction> instructions;
+  std::vector<std::uint32_t> streams[2];  // instruction numbers in order
+  std::vector<std::shared_ptr<Memory>> memories;
+  std::vector<std::shared_ptr<Communicator>> communicators;
+  std::unique_ptr<Memory> workspaces[2];
+};
+
+struct LoadOptions {
+  const Kernels* kernels;
+  int threads;  // of the compute stream
+};
+
+/// Decodes and checks everything once. Throws EngineError PLAN (bytes, ranges, aliasing) or SHAPE (an op's contract),
+/// naming instruction, op and model path. memories[i] backs plan buffer i, communicators[g] is group g.
+std::shared_ptr<Program> load_program(const std::uint8_t* plan, std::size_t plan_bytes,
+                                      std::vector<std::shared_ptr<Memory>> memories,
+                                      std::vector<std::shared_ptr<Communicator>> communicators,
+                                      const LoadOptions& options);
+
+/// "instruction 12 (linear, layers.3.attn.qkv)"
+std::string describe(std::size_t index, const std::string& op, const std::string& path);
+
+}  // namespace raylite

@@ -1,0 +1,46 @@
+// embedding, embedding_backward. Rows are split among threads forward, columns backward: so each sum has one owner and one order.
+#include "cpu/kernels.h"
+#include "cpu/split.h"
+
+namespace raylite::RL_ISA {
+
+void embedding(const EmbeddingArguments& a, const Team& team) {
+  const Range rows = share_rows(team, a.n, a.d);
+  for (std::int64_t i = rows.begin; i < rows.end; i++) {
+    const std::int64_t id = a.ids[i];
+    if (id < 0 || id >= a.v) {
+      team.fail_value("ids", i, id, 0, a.v);
+      continue;
+    }
+    const float* entry = a.table + id * a.d;
+    const float* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
+    float* y = a.y + i * a.d;
+    each_vector(a.d, [&](std::int64_t j, int n) {
+      Floats x = load_n(entry + j, n);
+      if (addend != nullptr) x += load_n(addend + j, n);
+      store_n(y + j, x, n);
+    });
+  }
+}
+
+void embedding_backward(const EmbeddingBackwardArguments& a, const Team& team) {
+  if (!a.accumulate && a.beta[0] == 0.0f) {
+    const Range all = share_elements(team, a.v * a.d);
+    each_vector(all.end - all.begin, [&](std::int64_t i, int n) { store_n(a.dtable + all.begin + i, broadcast(0), n); });
+    team.barrier();
+  }
+  const Range columns = share(team, a.d, kLanes);
+  const std::int64_t width = columns.end - columns.begin;
+  for (std::int64_t i = 0; i < a.n; i++) {
+    const std::int64_t id = a.ids[i];
+    if (id < 0 || id >= a.v) {
+      team.fail_value("ids", i, id, 0, a.v);
+      continue;
+    }
+    float* entry = a.dtable + id * a.d + columns.begin;
+    const float* dy = a.dy + i * a.d + columns.begin;
+    each_vector(width, [&](std::int64_t j, int n) { store_n(entry + j, load_n(entry + j, n) + load_n(dy + j, n), n); });
+  }
+}
+
+}  // namespace raylite::RL_ISA

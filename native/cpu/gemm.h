@@ -1,0 +1,33 @@
+// Matrix products of a team: C (+)= A B with strided operands, packed panels and register-blocked tiles.
+#pragma once
+#include "core/ops/activation.h"
+#include "core/team.h"
+#include "cpu/simd.h"
+
+namespace raylite::RL_ISA {
+
+/// Element (i, p) of A is a[i * a_row + p * a_col], element (p, j) of B is b[p * b_row + j * b_col]; in both one of the
+/// strides is 1. C is [m, n] with rows `ldc` apart. Per element: c = act(sum (+ c if accumulate) + bias[j]) + addend;
+/// `pre` receives the value before the activation. bias, pre and addend (laid out as c) may be null.
+struct Gemm {
+  std::int64_t m, n, k;
+  const float* a;
+  std::int64_t a_row, a_col;
+  const float* b;
+  std::int64_t b_row, b_col;
+  float* c;
+  std::int64_t ldc;
+  bool accumulate;
+  const float* bias;
+  float* pre;
+  const float* addend;
+  Activation activation;
+};
+
+/// Called by every thread of the team with the same arguments; returns after a barrier.
+/// The result depends on the arguments alone, not on the team's size.
+void gemm(const Gemm& gemm, const Team& team, std::uint8_t* workspace);
+/// Bytes that gemm() needs for this size.
+std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int threads);
+
+}  // namespace raylite::RL_ISA

@@ -1,0 +1,39 @@
+// The table of this instruction set's kernels.
+#include "cpu/kernels.h"
+
+namespace raylite::RL_ISA {
+
+const Kernels& kernels() {
+  static constexpr Kernels kTable{
+      {embedding, nullptr},
+      {embedding_backward, nullptr},
+      {linear, linear_workspace},
+      {linear_backward_input, linear_backward_input_workspace},
+      {linear_backward_weight, linear_backward_weight_workspace},
+      {layer_norm, nullptr},
+      {layer_norm_backward, layer_norm_backward_workspace},
+      {rms_norm, nullptr},
+      {rms_norm_backward, rms_norm_backward_workspace},
+      {activation, nullptr},
+      {activation_backward, nullptr},
+      {gated_activation, nullptr},
+      {gated_activation_backward, nullptr},
+      {rotary, nullptr},
+      {attention, attention_workspace},
+      {attention_backward, attention_backward_workspace},
+      {kv_append, nullptr},
+      {attention_cached, nullptr},
+      {linear_cross_entropy, linear_cross_entropy_workspace},
+      {add, nullptr},
+      {copy, nullptr},
+      {fill, nullptr},
+      {gather_rows, nullptr},
+      {sum_squares, sum_squares_workspace},
+      {clip_factor, nullptr},
+      {adamw, nullptr},
+      measure_peak,
+  };
+  return kTable;
+}
+
+}  // namespace raylite::RL_ISA

@@ -1,0 +1,85 @@
+// layer_norm (with and without a residual), layer_norm_backward. A row fits the first cache, so it is read again freely.
+#include "cpu/kernels.h"
+#include "cpu/reduce_rows.h"
+#include "cpu/split.h"
+
+namespace raylite::RL_ISA {
+
+void layer_norm(const LayerNormArguments& a, const Team& team) {
+  const Range rows = share_rows(team, a.n, a.d);
+  const float per_d = 1.0f / static_cast<float>(a.d);
+  for (std::int64_t i = rows.begin; i < rows.end; i++) {
+    const float* x = a.x + i * a.d;
+    Floats total{};
+    if (a.r != nullptr) {
+      const float* r = a.r + i * a.d;
+      float* sum = a.sum + i * a.d;
+      each_vector(a.d, [&](std::int64_t j, int n) {
+        const Floats value = load_n(x + j, n) + load_n(r + j, n);
+        store_n(sum + j, value, n);
+        total += value;
+      });
+      x = sum;
+    } else {
+      each_vector(a.d, [&](std::int64_t j, int n) { total += load_n(x + j, n); });
+    }
+    const float mean = sum_lanes(total) * per_d;
+    Floats squares{};
+    each_vector(a.d, [&](std::int64_t j, int n) {
+      // Lanes beyond the row must not count: they hold 0, not the mean.
+      const Floats centred = n == kLanes ? load(x + j) - mean : load_first(x + j, n) - first_lanes(mean, n);
+      squares += centred * centred;
+    });
+    const float rstd = 1.0f / __builtin_sqrtf(sum_lanes(squares) * per_d + a.eps);
+    float* y = a.y + i * a.d;
+    each_vector(a.d, [&](std::int64_t j, int n) {
+      store_n(y + j, (load_n(x + j, n) - mean) * rstd * load_n(a.gain + j, n) + load_n(a.bias + j, n), n);
+    });
+    a.mean[i] = mean;
+    a.rstd[i] = rstd;
+  }
+}
+
+void layer_norm_backward(const LayerNormBackwardArguments& a, const Team& team) {
+  const Range rows = share_rows(team, a.n, a.d);
+  const float per_d = 1.0f / static_cast<float>(a.d);
+  float* dgain = partial_row(team, 2 * a.d);
+  float* dbias = dgain + a.d;
+  for (std::int64_t i = rows.begin; i < rows.end; i++) {
+    const float* dy = a.dy + i * a.d;
+    const float* x = a.x + i * a.d;
+    const float mean = a.mean[i];
+    const float rstd = a.rstd[i];
+    Floats total{};
+    Floats projected{};
+    each_vector(a.d, [&](std::int64_t j, int n) {
+      const Floats g = load_n(dy + j, n);
+      const Floats normal = (load_n(x + j, n) - mean) * rstd;
+      const Floats scaled = g * load_n(a.gain + j, n);
+      total += scaled;
+      projected += scaled * normal;
+      store_n(dgain + j, load_n(dgain + j, n) + g * normal, n);
+      store_n(dbias + j, load_n(dbias + j, n) + g, n);
+    });
+    const float shift = sum_lanes(total) * per_d;
+    const float slope = sum_lanes(projected) * per_d;
+    const float* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
+    float* dx = a.dx + i * a.d;
+    each_vector(a.d, [&](std::int64_t j, int n) {
+      const Floats normal = (load_n(x + j, n) - mean) * rstd;
+      Floats value = (load_n(dy + j, n) * load_n(a.gain + j, n) - shift - normal * slope) * rstd;
+      if (addend != nullptr) value += load_n(addend + j, n);
+      store_n(dx + j, value, n);
+    });
+  }
+  team.barrier();
+  const bool adds = a.accumulate || a.beta[0] != 0.0f;
+  reduce_partials(team, 2 * a.d, 0, a.d, a.dgain, adds);
+  reduce_partials(team, 2 * a.d, a.d, a.d, a.dbias, adds);
+}
+
+std::size_t layer_norm_backward_workspace(const LayerNormBackwardArguments& a, int threads) {
+  return partials_bytes(2 * a.d, threads);
+}
+
+}  // namespace raylite::RL_ISA

@@ -1,0 +1,74 @@
+// linear and its gradients: three shapes of the same product.
+#include "cpu/gemm.h"
+#include "cpu/kernels.h"
+#include "cpu/reduce_rows.h"
+#include "cpu/split.h"
+
+namespace raylite::RL_ISA {
+
+void linear(const LinearArguments& a, const Team& team) {
+  Gemm g{};
+  g.m = a.n, g.n = a.o, g.k = a.i;
+  g.a = a.x, g.a_row = a.i, g.a_col = 1;
+  g.b = a.w, g.b_row = a.transposed ? a.o : 1, g.b_col = a.transposed ? 1 : a.i;
+  g.c = a.y, g.ldc = a.o;
+  g.bias = a.bias, g.pre = a.pre, g.activation = a.activation;
+  gemm(g, team, team.workspace);
+}
+
+void linear_backward_input(const LinearBackwardInputArguments& a, const Team& team) {
+  Gemm g{};
+  g.m = a.n, g.n = a.i, g.k = a.o;
+  g.a = a.dy, g.a_row = a.o, g.a_col = 1;
+  g.b = a.w, g.b_row = a.transposed ? 1 : a.i, g.b_col = a.transposed ? a.o : 1;
+  g.c = a.dx, g.ldc = a.i;
+  g.accumulate = a.addend == a.dx;
+  g.addend = g.accumulate ? nullptr : a.addend;
+  gemm(g, team, team.workspace);
+}
+
+void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& team) {
+  const bool adds = a.accumulate || a.beta[0] != 0.0f;
+  if (a.dbias != nullptr) {
+    // Columns are split, so that every sum has one owner and runs over the rows in order.
+    const Range columns = share(team, a.o, 4 * kLanes);
+    for (std::int64_t j = columns.begin; j < columns.end; j += 4 * kLanes) {
+      const std::int64_t width = min_of(4 * kLanes, columns.end - j);
+      Floats sums[4] = {};
+      if (width == 4 * kLanes) {
+        for (std::int64_t row = 0; row < a.n; row++) {
+          for (int k = 0; k < 4; k++) sums[k] += load(a.dy + row * a.o + j + k * kLanes);
+        }
+      } else {
+        for (std::int64_t row = 0; row < a.n; row++) {
+          each_vector(width, [&](std::int64_t at, int n) { sums[at / kLanes] += load_n(a.dy + row * a.o + j + at, n); });
+        }
+      }
+      each_vector(width, [&](std::int64_t at, int n) {
+        float* to = a.dbias + j + at;
+        store_n(to, adds ? load_n(to, n) + sums[at / kLanes] : sums[at / kLanes], n);
+      });
+    }
+  }
+  Gemm g{};
+  const float* left = a.transposed ? a.x : a.dy;
+  const float* right = a.transposed ? a.dy : a.x;
+  g.m = a.transposed ? a.i : a.o, g.n = a.transposed ? a.o : a.i, g.k = a.n;
+  g.a = left, g.a_row = 1, g.a_col = g.m;
+  g.b = right, g.b_row = g.n, g.b_col = 1;
+  g.c = a.dw, g.ldc = g.n;
+  g.accumulate = adds;
+  gemm(g, team, team.workspace);
+}
+
+std::size_t linear_workspace(const LinearArguments& a, int threads) { return gemm_workspace(a.n, a.o, a.i, threads); }
+
+std::size_t linear_backward_input_workspace(const LinearBackwardInputArguments& a, int threads) {
+  return gemm_workspace(a.n, a.i, a.o, threads);
+}
+
+std::size_t linear_backward_weight_workspace(const LinearBackwardWeightArguments& a, int threads) {
+  return a.transposed ? gemm_workspace(a.i, a.o, a.n, threads) : gemm_workspace(a.o, a.i, a.n, threads);
+}
+
+}  // namespace raylite::RL_ISA

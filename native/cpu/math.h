@@ -1,0 +1,126 @@
+// exp, tanh, erf and the activations on vectors, to about 1e-7 relative. NaN stays NaN.
+#pragma once
+#include "core/ops/activation.h"
+#include "cpu/simd.h"
+
+namespace raylite::RL_ISA {
+
+/// e^x: 0 below -87.3, largest finite powers above 88.3 (no infinity). Cody-Waite reduction, then a polynomial of
+/// degree 6 on [-ln2/2, ln2/2] (coefficients: Cephes expf).
+RL_INLINE Floats exp_of(Floats x) {
+  const Floats clamped = select(x > 88.3f, broadcast(88.3f), x);
+  const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Floats shifted = clamped * 1.44269504088896341f + magic;
+  const Floats n = shifted - magic;
+  Floats r = fma(n, broadcast(-0.693359375f), clamped);
+  r = fma(n, broadcast(2.12194440e-4f), r);
+  Floats p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  p = fma(p, r * r, r) + 1.0f;
+  const Ints power = (bits(shifted) - bits(magic) + 127) << 23;
+  return select(x < -87.3f, broadcast(0), p * floats(power));
+}
+
+/// tanh: an odd polynomial near 0 (Cephes tanhf), else by exp.
+RL_INLINE Floats tanh_of(Floats x) {
+  const Floats a = absolute(x);
+  const Floats z = x * x;
+  Floats p = broadcast(-5.70498872745e-3f);
+  p = fma(p, z, broadcast(2.06390887954e-2f));
+  p = fma(p, z, broadcast(-5.37397155531e-2f));
+  p = fma(p, z, broadcast(1.33314422036e-1f));
+  p = fma(p, z, broadcast(-3.33332819422e-1f));
+  const Floats near_zero = fma(p * z, x, x);
+  const Floats e = exp_of(select(a > 20.0f, broadcast(40.0f), a + a));
+  const Floats far = 1.0f - 2.0f / (e + 1.0f);
+  const Floats signed_far = floats(bits(far) | (bits(x) & static_cast<std::int32_t>(0x80000000)));
+  return select(a < 0.625f, near_zero, signed_far);
+}
+
+/// erf: a rational function of x on [-4, 4], beyond which it is +-1 to single precision (Eigen's coefficients).
+RL_INLINE Floats erf_of(Floats value) {
+  Floats x = select(value > 4.0f, broadcast(4.0f), value);
+  x = select(x < -4.0f, broadcast(-4.0f), x);
+  const Floats z = x * x;
+  Floats p = broadcast(-2.72614225801306e-10f);
+  p = fma(p, z, broadcast(2.77068142495902e-08f));
+  p = fma(p, z, broadcast(-2.10102402082508e-06f));
+  p = fma(p, z, broadcast(-5.69250639462346e-05f));
+  p = fma(p, z, broadcast(-7.34990630326855e-04f));
+  p = fma(p, z, broadcast(-2.95459980854025e-03f));
+  p = fma(p, z, broadcast(-1.60960333262415e-02f));
+  Floats q = broadcast(-1.45660718464996e-05f);
+  q = fma(q, z, broadcast(-2.13374055278905e-04f));
+  q = fma(q, z, broadcast(-1.68282697438203e-03f));
+  q = fma(q, z, broadcast(-7.37332916720468e-03f));
+  q = fma(q, z, broadcast(-1.42647390514189e-02f));
+  return x * p / q;
+}
+
+constexpr float kSqrt2OverPi = 0.7978845608028654f;
+constexpr float kGeluCubic = 0.044715f;
+
+template <Activation kKind>
+RL_INLINE Floats activate(Floats x) {
+  switch (kKind) {
+    case Activation::kNone:
+      return x;
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + tanh_of(kSqrt2OverPi * x * (1.0f + kGeluCubic * x * x)));
+    case Activation::kGeluErf:
+      return 0.5f * x * (1.0f + erf_of(x * 0.7071067811865476f));
+    case Activation::kRelu:
+      return select(x < 0.0f, broadcast(0), x);
+    case Activation::kSilu:
+      return x / (1.0f + exp_of(-x));
+  }
+  return x;
+}
+
+/// The derivative of activate() at x.
+template <Activation kKind>
+RL_INLINE Floats activate_slope(Floats x) {
+  switch (kKind) {
+    case Activation::kNone:
+      return broadcast(1);
+    case Activation::kGeluTanh: {
+      const Floats z = x * x;
+      const Floats t = tanh_of(kSqrt2OverPi * x * (1.0f + kGeluCubic * z));
+      return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * kSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * z);
+    }
+    case Activation::kGeluErf: {
+      const Floats density = exp_of(-0.5f * x * x) * 0.3989422804014327f;
+      return 0.5f * (1.0f + erf_of(x * 0.7071067811865476f)) + x * density;
+    }
+    case Activation::kRelu:
+      return select(x > 0.0f, broadcast(1), broadcast(0));
+    case Activation::kSilu: {
+      const Floats s = 1.0f / (1.0f + exp_of(-x));
+      return s * (1.0f + x * (1.0f - s));
+    }
+  }
+  return x;
+}
+
+/// Calls f with the kind as a compile-time constant.
+template <class F>
+RL_INLINE void with_kind(Activation kind, F f) {
+  switch (kind) {
+    case Activation::kNone:
+      return f.template operator()<Activation::kNone>();
+    case Activation::kGeluTanh:
+      return f.template operator()<Activation::kGeluTanh>();
+    case Activation::kGeluErf:
+      return f.template operator()<Activation::kGeluErf>();
+    case Activation::kRelu:
+      return f.template operator()<Activation::kRelu>();
+    case Activation::kSilu:
+      return f.template operator()<Activation::kSilu>();
+  }
+}
+
+}  // namespace raylite::RL_ISA

@@ -1,0 +1,37 @@
+// rotary, rows split among threads.
+#include "cpu/kernels.h"
+#include "cpu/split.h"
+
+namespace raylite::RL_ISA {
+
+void rotary(const RotaryArguments& a, const Team& team) {
+  const Range rows = share_rows(team, a.n, a.w);
+  const std::int64_t half = a.rotary_dim / 2;
+  const float sign = a.inverse ? -1.0f : 1.0f;
+  for (std::int64_t i = rows.begin; i < rows.end; i++) {
+    const std::int64_t position = a.positions[i];
+    if (position < 0 || position >= a.p) {
+      team.fail_value("positions", i, position, 0, a.p);
+      continue;
+    }
+    const float* x = a.x + i * a.w;
+    float* y = a.y + i * a.w;
+    if (x != y) __builtin_memcpy(y, x, static_cast<std::size_t>(a.w) * 4);
+    const float* cos = a.cos + position * half;
+    const float* sin = a.sin + position * half;
+    for (std::int64_t head = 0; head < a.heads; head++) {
+      float* first = y + a.offset + head * a.head_stride;
+      float* second = first + half;
+      each_vector(half, [&](std::int64_t j, int n) {
+        const Floats p = load_n(first + j, n);
+        const Floats q = load_n(second + j, n);
+        const Floats c = load_n(cos + j, n);
+        const Floats s = load_n(sin + j, n) * sign;
+        store_n(first + j, p * c - q * s, n);
+        store_n(second + j, q * c + p * s, n);
+      });
+    }
+  }
+}
+
+}  // namespace raylite::RL_ISA
