@@ -63,7 +63,7 @@ export async function checkTokenizer(dir: string): Promise<readonly TokenizerRes
       const rendered = tokenizer.applyChatTemplate(messages, { addGenerationPrompt });
       const encoded = await tokenizer.encodeChat(messages, { addGenerationPrompt });
       return [
-        [rendered, text],
+        [rendered.text, text],
         [encoded.ids, ids],
         ...(assistant_mask ? ([[encoded.assistantMask, assistant_mask]] as const) : []),
       ];

@@ -1,0 +1,232 @@
+// Every differentiable op against finite differences: the op's result goes through a fixed output matrix into the loss, and
+// the slope of the loss along two directions must be what the gradient says.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Graph, GraphBuilder, type Tensor, trainingPasses } from '#src/engine/index.js';
+import { seededRandom } from '#src/models/index.js';
+import { GraphRun, openDevice } from './device-for-tests.js';
+
+const N = 12; // rows
+const W = 16; // columns of the tensor under test
+const VOCABULARY = 11;
+
+interface Bench {
+  readonly graph: GraphBuilder;
+  /** A trained parameter. */
+  parameter(name: string, ...dims: number[]): Tensor;
+  /** Integers, one per row. */
+  integers(name: string): Tensor;
+}
+
+type Build = (bench: Bench) => Tensor;
+
+/** Two packed sequences and a row of padding. */
+const STARTS = Int32Array.from({ length: N }, (_, t) => (t < 5 ? 0 : t < 11 ? 5 : 11));
+const ENDS = Int32Array.from({ length: N }, (_, t) => (t < 5 ? 5 : t < 11 ? 11 : 12));
+const INTEGERS: Readonly<Record<string, Int32Array>> = {
+  ids: Int32Array.from({ length: N }, (_, t) => (t * 5) % 7),
+  positions: Int32Array.from({ length: N }, (_, t) => t - STARTS[t]!),
+  starts: STARTS,
+  ends: ENDS,
+  labels: Int32Array.from({ length: N }, (_, t) => (t === 3 || t === 11 ? -100 : (t * 3) % VOCABULARY)),
+};
+
+function lossOf(build: Build): Graph {
+  const graph = new GraphBuilder();
+  const random = { bucket: 'all', init: { kind: 'normal', std: 1 } } as const;
+  const bench: Bench = {
+    graph,
+    parameter: (name, ...dims) => graph.parameter(name, dims, random),
+    integers: (name) => graph.input(name, 'i32', [N]),
+  };
+  const result = build(bench);
+  const weight = graph.parameter('readout', [VOCABULARY, result.dims[1]!], { ...random, isFrozen: true });
+  const scale = graph.input('scale', 'f32', [1]);
+  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, weight, bench.integers('labels'), scale);
+  graph.output('loss', loss);
+  graph.output('tokenLosses', tokenLosses);
+  return graph.build();
+}
+
+async function checkGradients(build: Build): Promise<void> {
+  using opened = openDevice();
+  using run = new GraphRun(opened.device, trainingPasses(lossOf(build)));
+  const { program, store } = run;
+  for (const name of run.plan.graph.inputs.keys()) {
+    if (name in INTEGERS) program.integers(name).set(INTEGERS[name]!);
+  }
+  program.floats('scale')[0] = 1;
+  program.floats('beta')[0] = 0;
+  for (const { name } of store.parameters) {
+    const random = seededRandom(name);
+    store.load(
+      name,
+      store.read(name).map(() => 1.6 * (random() - 0.5)),
+    );
+  }
+  const loss = async () => {
+    await program.run();
+    return program.floats('tokenLosses').reduce((sum, value) => sum + value, 0);
+  };
+  const base = await loss();
+  assert.ok(Math.abs(program.floats('loss')[0]! - base) < 1e-4, 'loss is the sum of the token losses');
+
+  for (const name of run.plan.graph.gradients.keys()) {
+    await loss();
+    const gradient = run.gradient(name);
+    const norm = Math.hypot(...gradient);
+    assert.ok(norm > 1e-4, `${name} has a gradient`);
+    const random = seededRandom(`direction of ${name}`);
+    const noise = gradient.map(() => random() - 0.5);
+    const noiseNorm = Math.hypot(...noise);
+    for (const direction of [gradient.map((g) => g / norm), noise.map((d) => d / noiseNorm)]) {
+      const values = store.read(name);
+      const h = 4e-3;
+      store.load(
+        name,
+        values.map((value, i) => value + h * direction[i]!),
+      );
+      const above = await loss();
+      store.load(
+        name,
+        values.map((value, i) => value - h * direction[i]!),
+      );
+      const below = await loss();
+      store.load(name, values);
+      const slope = (above - below) / (2 * h);
+      const expected = gradient.reduce((sum, g, i) => sum + g * direction[i]!, 0);
+      assert.ok(Math.abs(slope - expected) < 5e-3 * norm + 2e-4, `${name}: slope ${slope}, gradient says ${expected}`);
+    }
+  }
+}
+
+const plain = ({ parameter }: Bench) => parameter('x', N, W);
+
+const CASES: Readonly<Record<string, Build>> = {
+  'embedding with an addend': (b) => b.graph.embedding('e', b.integers('ids'), b.parameter('table', 7, W), plain(b)),
+  linear: (b) => b.graph.linear('l', plain(b), b.parameter('w', 9, W), b.parameter('bias', 9)),
+  'linear without a bias': (b) => b.graph.linear('l', plain(b), b.parameter('w', 9, W)),
+  'linear, transposed': (b) => b.graph.linear('l', plain(b), b.parameter('w', W, 9), b.parameter('bias', 9), true),
+  layer_norm: (b) => b.graph.layerNorm('n', plain(b), b.parameter('gain', W), b.parameter('bias', W), 1e-5),
+  rms_norm: (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5),
+  'layer_norm behind a residual sum, with both read': (b) => {
+    const sum = b.graph.add('sum', plain(b), b.parameter('r', N, W));
+    const y = b.graph.layerNorm('n', sum, b.parameter('gain', W), b.parameter('bias', W), 1e-5);
+    return b.graph.add('again', sum, y);
+  },
+  'rms_norm behind a residual sum, with both read': (b) => {
+    const sum = b.graph.add('sum', plain(b), b.parameter('r', N, W));
+    return b.graph.add('again', sum, b.graph.rmsNorm('n', sum, b.parameter('gain', W), 1e-5));
+  },
+  'a tensor read three times': (b) => {
+    const x = b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5);
+    const first = b.graph.linear('a', x, b.parameter('wa', W, W));
+    const second = b.graph.linear('b', x, b.parameter('wb', W, W));
+    return b.graph.add('sum', b.graph.add('ab', first, second), b.graph.linear('c', x, b.parameter('wc', W, W)));
+  },
+  'a weight used twice': (b) => {
+    const w = b.parameter('w', W, W);
+    return b.graph.linear('b', b.graph.linear('a', plain(b), w), w);
+  },
+};
+for (const kind of ['gelu_tanh', 'gelu_erf', 'silu'] as const) {
+  const all: Record<string, Build> = CASES as Record<string, Build>;
+  all[`activation ${kind}`] = (b) => b.graph.activation('a', plain(b), kind);
+  all[`linear with activation ${kind}`] = (b) =>
+    b.graph.activation('a', b.graph.linear('l', plain(b), b.parameter('w', W, W), b.parameter('bias', W)), kind);
+  all[`gated activation ${kind}`] = (b) => b.graph.gatedActivation('g', plain(b), b.parameter('up', N, W), kind);
+}
+
+const HEADS = { heads: 4, headDim: 4 };
+Object.assign(CASES, {
+  rotary: (b: Bench) => rotary(b, 4),
+  'rotary on half of each head': (b: Bench) => rotary(b, 2),
+  'attention, fused': (b: Bench) => {
+    const qkv = b.parameter('qkv', N, 3 * W);
+    return attend(b, { tensor: qkv, offset: 0 }, { tensor: qkv, offset: W }, { tensor: qkv, offset: 2 * W }, 4, 0);
+  },
+  'attention, grouped': (b: Bench) => grouped(b, 0),
+  'attention, grouped, window of 3': (b: Bench) => grouped(b, 3),
+});
+
+function rotary(b: Bench, rotaryDim: number): Tensor {
+  const dims = [8, rotaryDim / 2];
+  const angles = Float32Array.from({ length: 8 * (rotaryDim / 2) }, (_, i) => i * 0.37);
+  const table = {
+    cos: b.graph.constant('cos', dims, angles.map(Math.cos)),
+    sin: b.graph.constant('sin', dims, angles.map(Math.sin)),
+  };
+  return b.graph.rotary('r', { tensor: plain(b), offset: 0, headStride: 4 }, table, b.integers('positions'), HEADS);
+}
+
+function grouped(b: Bench, window: number): Tensor {
+  const [q, k, v] = [b.parameter('q', N, W), b.parameter('k', N, W / 2), b.parameter('v', N, W / 2)];
+  return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window);
+}
+
+interface View {
+  readonly tensor: Tensor;
+  readonly offset: number;
+}
+
+function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: number): Tensor {
+  const attributes = {
+    ...HEADS,
+    kvHeads,
+    scale: 0.7,
+    causal: 1,
+    window,
+    qOffset: q.offset,
+    qHeadStride: 4,
+    kOffset: k.offset,
+    kHeadStride: 4,
+    vOffset: v.offset,
+    vHeadStride: 4,
+  };
+  const inputs = [q.tensor, k.tensor, v.tensor, b.integers('starts'), b.integers('ends')];
+  return b.graph.op('attention', 'attention', inputs, attributes)[0]!;
+}
+
+for (const [name, build] of Object.entries(CASES)) {
+  test(`the gradient of ${name} is the slope of the loss`, () => checkGradients(build));
+}
+
+test('the gradient of a table tied to the output matrix is the sum of both uses', async () => {
+  using opened = openDevice();
+  const graph = new GraphBuilder();
+  const table = graph.parameter('table', [VOCABULARY, W], { bucket: 'all', init: { kind: 'zeros' } });
+  const integers = (name: string) => graph.input(name, 'i32', [N]);
+  const x = graph.embedding('e', integers('ids'), table);
+  const scale = graph.input('scale', 'f32', [1]);
+  const loss = graph.linearCrossEntropy('loss', x, table, integers('labels'), scale);
+  graph.output('loss', loss.loss);
+  graph.output('tokenLosses', loss.tokenLosses);
+  using run = new GraphRun(opened.device, trainingPasses(graph.build()));
+  for (const name of ['ids', 'labels']) run.program.integers(name).set(INTEGERS[name]!);
+  run.program.floats('scale')[0] = 0.5;
+  const random = seededRandom('table');
+  run.store.load(
+    'table',
+    new Float32Array(VOCABULARY * W).map(() => random() - 0.5),
+  );
+  await run.program.run();
+  const gradient = run.gradient('table');
+  // With beta 1 a second run adds the same again.
+  run.program.floats('beta')[0] = 1;
+  await run.program.run();
+  const twice = run.gradient('table');
+  for (const [i, value] of gradient.entries()) assert.ok(Math.abs(twice[i]! - 2 * value) < 1e-6);
+  const values = run.store.read('table');
+  const norm = Math.hypot(...gradient);
+  const h = 4e-3;
+  const at = async (sign: number) => {
+    run.store.load(
+      'table',
+      values.map((value, i) => value + (sign * h * gradient[i]!) / norm),
+    );
+    await run.program.run();
+    return run.program.floats('tokenLosses').reduce((sum, value) => sum + value, 0) / 2;
+  };
+  const slope = ((await at(1)) - (await at(-1))) / (2 * h);
+  assert.ok(Math.abs(slope - norm) < 5e-3 * norm, `slope ${slope}, gradient says ${norm}`);
+});

@@ -1,0 +1,77 @@
+// The layout of flat buffers: every element of every parameter has one owner, whatever the sizes and the number of ranks.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { elementCount, layOut, type Parameter, placesOf, slicesOf } from '#src/engine/index.js';
+
+const parameters = fc
+  .array(
+    fc.record({
+      dims: fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 2 }),
+      bucket: fc.constantFrom('embeddings', 'block 0', 'block 1', 'head'),
+    }),
+    { minLength: 1, maxLength: 20 },
+  )
+  .map((list) =>
+    list.map(
+      ({ dims, bucket }, index): Parameter => ({
+        name: `p${index}`,
+        tensor: index,
+        dims,
+        bucket,
+        init: { kind: 'zeros' },
+        isFrozen: false,
+      }),
+    ),
+  );
+
+test('the slices of all ranks cover every parameter once, and state offsets of one rank do not meet', () => {
+  fc.assert(
+    fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
+      const layout = layOut(list, ranks);
+      const owners = new Map(list.map(({ name, dims }) => [name, new Array<number>(elementCount(dims)).fill(0)]));
+      for (let rank = 0; rank < ranks; rank++) {
+        const state = new Set<number>();
+        for (const { name, parameterOffset, length, sliceOffset } of slicesOf(layout, rank)) {
+          for (let i = 0; i < length; i++) {
+            owners.get(name)![parameterOffset + i]! += 1;
+            assert.ok(!state.has(sliceOffset + i));
+            state.add(sliceOffset + i);
+            assert.ok(sliceOffset + i < layout.sliceElements);
+          }
+        }
+      }
+      for (const counts of owners.values()) assert.ok(counts.every((count) => count === 1));
+    }),
+  );
+});
+
+test('buckets cut into equal slices of whole 64-byte lines, and parameters that decay come first', () => {
+  fc.assert(
+    fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
+      const layout = layOut(list, ranks);
+      for (const bucket of layout.buckets) {
+        assert.equal(bucket.elements, bucket.sliceElements * ranks);
+        assert.equal(bucket.sliceElements % 16, 0);
+        for (const place of bucket.parameters) {
+          assert.equal(place.offset % 16, 0);
+          assert.equal(place.offset < bucket.decayEnd, place.dims.length >= 2, place.name);
+        }
+      }
+    }),
+  );
+});
+
+test('places inside the whole buffer do not meet', () => {
+  fc.assert(
+    fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
+      const layout = layOut(list, ranks);
+      let reached = 0;
+      for (const { offset, length } of [...placesOf(layout).values()].sort((a, b) => a.offset - b.offset)) {
+        assert.ok(offset >= reached);
+        reached = offset + length;
+      }
+      assert.ok(reached <= layout.elements);
+    }),
+  );
+});
