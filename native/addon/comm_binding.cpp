@@ -1,11 +1,300 @@
+// NativeComm and NativeCommunicator of src/native/addon.ts. Every communicator has a thread of its own for calls that JavaScript makes.
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/arguments.h"
 #include "addon/bindings.h"
+#include "addon/call_thread.h"
+#include "comm/shm_communicator.h"
+#include "comm/tcp_communicator.h"
+#include "comm/tcp_mesh.h"
 
 namespace raylite {
 
-void bind_comm(Napi::Env, Napi::Object) {}
+namespace {
+
+constexpr napi_type_tag kCommunicatorTag = {0x7261796c69746543ull, 0x6f6d6d756e696361ull};
+constexpr napi_type_tag kListenerTag = {0x7261796c6974654cull, 0x697374656e657220ull};
+constexpr int kRanksMax = 4096;
+
+Napi::Error comm_error(Napi::Env env, std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const CommError& error) {
+    const Napi::Error result = coded_error(env, "COMM", error.what());
+    if (error.rank() >= 0) result.Value().Set("rank", Napi::Number::New(env, error.rank()));
+    return result;
+  } catch (const std::exception& error) {
+    return coded_error(env, "COMM", error.what());
+  }
+}
+
+/// What a join makes, shared between its thread (which fills it) and whoever may want to interrupt it.
+class Joining {
+ public:
+  const std::atomic<bool>& is_cancelled() const { return is_cancelled_; }
+  void fill(std::shared_ptr<Communicator> made) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    known_ = made;
+    made_ = std::move(made);
+  }
+  std::shared_ptr<Communicator> take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::move(made_);
+  }
+  void interrupt() {
+    is_cancelled_.store(true);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto communicator = known_.lock()) communicator->abort("it left during a collective");
+  }
+
+ private:
+  std::atomic<bool> is_cancelled_{false};
+  std::mutex mutex_;
+  std::shared_ptr<Communicator> made_;
+  std::weak_ptr<Communicator> known_;  // whoever took it decides how long it lives
+};
+
+class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "NativeCommunicator",
+                       {InstanceAccessor<&CommunicatorObject::rank>("rank"),
+                        InstanceAccessor<&CommunicatorObject::size>("size"),
+                        InstanceAccessor<&CommunicatorObject::bytes_sent>("bytesSent"),
+                        InstanceMethod<&CommunicatorObject::all_reduce>("allReduce"),
+                        InstanceMethod<&CommunicatorObject::reduce_scatter>("reduceScatter"),
+                        InstanceMethod<&CommunicatorObject::all_gather>("allGather"),
+                        InstanceMethod<&CommunicatorObject::broadcast>("broadcast"),
+                        InstanceMethod<&CommunicatorObject::barrier>("barrier"),
+                        InstanceMethod<&CommunicatorObject::abort>("abort"),
+                        InstanceMethod<&CommunicatorObject::dispose>("dispose")});
+  }
+
+  struct Parts {
+    std::shared_ptr<Communicator> communicator;
+    std::shared_ptr<CallThread> thread;
+  };
+
+  explicit CommunicatorObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<CommunicatorObject>(info) {
+    if (info.Length() != 1 || !info[0].IsExternal()) {
+      throw Napi::TypeError::New(info.Env(), "a communicator is made by joinShmGroup or joinTcpGroup");
+    }
+    parts_ = *info[0].As<Napi::External<Parts>>().Data();
+    rank_ = parts_.communicator->rank();
+    size_ = parts_.communicator->size();
+    info.This().As<Napi::Object>().TypeTag(&kCommunicatorTag);
+  }
+
+  ~CommunicatorObject() override {
+    if (parts_.thread) parts_.thread->stop();
+  }
+
+  std::shared_ptr<Communicator> communicator(Napi::Env env) const {
+    if (!parts_.communicator) throw coded_error(env, "COMM", "the communicator of rank " + std::to_string(rank_) + " was disposed");
+    return parts_.communicator;
+  }
+
+ private:
+  Napi::Value rank(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), rank_); }
+  Napi::Value size(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), size_); }
+  Napi::Value bytes_sent(const Napi::CallbackInfo& info) {
+    const std::uint64_t bytes = parts_.communicator ? parts_.communicator->bytes_sent() : bytes_sent_at_end_;
+    return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+  }
+
+  static Napi::Float32Array floats_of(const Napi::Value& value) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
+      throw Napi::TypeError::New(value.Env(), "data: expected a Float32Array");
+    }
+    return value.As<Napi::Float32Array>();
+  }
+
+  std::size_t slice_of(Napi::Env env, const Napi::Float32Array& data) const {
+    const auto ranks = static_cast<std::size_t>(size_);
+    if (data.ElementLength() % ranks != 0) {
+      throw Napi::RangeError::New(env, "data: expected a multiple of " + std::to_string(size_) + " elements, got " +
+                                           std::to_string(data.ElementLength()));
+    }
+    return data.ElementLength() / ranks;
+  }
+
+  /// `work` runs on the communicator's thread; this object and `data` stay until it is done.
+  Napi::Value run(const Napi::CallbackInfo& info, Napi::Value data, std::function<void(Communicator&)> work) {
+    const Napi::Env env = info.Env();
+    const std::shared_ptr<Communicator> target = communicator(env);
+    const Napi::Array keep = Napi::Array::New(env, 2);
+    keep.Set(0u, info.This());
+    keep.Set(1u, data);
+    return parts_.thread->call(
+        env, keep, [target, work = std::move(work)] { work(*target); }, [](Napi::Env in) { return in.Undefined(); },
+        comm_error);
+  }
+
+  Napi::Value all_reduce(const Napi::CallbackInfo& info) {
+    Napi::Float32Array data = floats_of(info[0]);
+    const std::string op = string_of(info[1], "op");
+    if (op != "sum" && op != "max") throw Napi::TypeError::New(info.Env(), "op: expected \"sum\" or \"max\", got \"" + op + "\"");
+    const ReduceOp reduce = op == "sum" ? ReduceOp::kSum : ReduceOp::kMax;
+    return run(info, data, [floats = data.Data(), count = data.ElementLength(), reduce](Communicator& group) {
+      group.all_reduce(floats, count, reduce);
+    });
+  }
+
+  Napi::Value reduce_scatter(const Napi::CallbackInfo& info) {
+    Napi::Float32Array data = floats_of(info[0]);
+    return run(info, data, [floats = data.Data(), slice = slice_of(info.Env(), data)](Communicator& group) {
+      group.reduce_scatter(floats, slice);
+    });
+  }
+
+  Napi::Value all_gather(const Napi::CallbackInfo& info) {
+    Napi::Float32Array data = floats_of(info[0]);
+    return run(info, data, [floats = data.Data(), slice = slice_of(info.Env(), data)](Communicator& group) {
+      group.all_gather(floats, slice);
+    });
+  }
+
+  Napi::Value broadcast(const Napi::CallbackInfo& info) {
+    Napi::Float32Array data = floats_of(info[0]);
+    const int root = static_cast<int>(integer_of(info[1], "root", 0, size_ - 1));
+    return run(info, data, [floats = data.Data(), count = data.ElementLength(), root](Communicator& group) {
+      group.broadcast(floats, count, root);
+    });
+  }
+
+  Napi::Value barrier(const Napi::CallbackInfo& info) {
+    return run(info, info.Env().Undefined(), [](Communicator& group) { group.barrier(); });
+  }
+
+  void abort(const Napi::CallbackInfo& info) { communicator(info.Env())->abort(string_of(info[0], "reason")); }
+
+  void dispose(const Napi::CallbackInfo&) {
+    if (!parts_.communicator) return;
+    bytes_sent_at_end_ = parts_.communicator->bytes_sent();
+    parts_.thread->stop();
+    parts_ = {};
+  }
+
+  Parts parts_;  // empty once disposed
+  int rank_ = 0;
+  int size_ = 0;
+  std::uint64_t bytes_sent_at_end_ = 0;
+};
+
+double timeout_of(const Napi::Value& value, const std::string& name) {
+  const double timeout = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(timeout > 0)) throw Napi::RangeError::New(value.Env(), name + ": expected a positive number of milliseconds");
+  return timeout;
+}
+
+JoinOptions join_options_of(const Napi::Object& options, int size) {
+  JoinOptions join{};
+  join.size = size;
+  join.rank = static_cast<int>(integer_of(options.Get("rank"), "rank", 0, size - 1));
+  join.timeout_ms = timeout_of(options.Get("timeoutMs"), "timeoutMs");
+  const Napi::Value operation = options.Get("operationTimeoutMs");
+  join.operation_timeout_ms = operation.IsUndefined() ? join.timeout_ms : timeout_of(operation, "operationTimeoutMs");
+  return join;
+}
+
+using CommunicatorType = std::shared_ptr<Napi::FunctionReference>;
+using Make = std::function<std::shared_ptr<Communicator>(const std::atomic<bool>&)>;
+
+/// Starts a thread, makes the communicator on it, and resolves to the object that owns both.
+Napi::Value join_on_thread(Napi::Env env, const CommunicatorType& type, Make make) {
+  const auto joining = std::make_shared<Joining>();
+  const std::shared_ptr<CallThread> thread = CallThread::start(env, [joining] { joining->interrupt(); });
+  const auto work = [joining, make = std::move(make)] {
+    joining->fill(make(joining->is_cancelled()));
+  };
+  const auto resolve = [joining, type, thread](Napi::Env in) -> Napi::Value {
+    CommunicatorObject::Parts parts{joining->take(), thread};
+    return type->New({Napi::External<CommunicatorObject::Parts>::New(in, &parts)});
+  };
+  const auto reject = [thread](Napi::Env in, std::exception_ptr error) {
+    thread->stop();
+    return comm_error(in, error);
+  };
+  return thread->call(env, Napi::Object::New(env), work, resolve, reject);
+}
+
+using SharedListener = std::shared_ptr<TcpListener>;
+
+SharedListener listener_of(const Napi::Value& value) {
+  if (!value.IsExternal() || !value.As<Napi::External<SharedListener>>().CheckTypeTag(&kListenerTag)) {
+    throw Napi::TypeError::New(value.Env(), "listener: expected what listenTcpGroup returned");
+  }
+  SharedListener& held = *value.As<Napi::External<SharedListener>>().Data();
+  if (!held) throw coded_error(value.Env(), "COMM", "listener: it was used for a group already; a listener serves one");
+  return std::exchange(held, nullptr);
+}
+
+Napi::Value listen_tcp_group(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    const auto listener = std::make_shared<TcpListener>(listen_tcp(string_of(info[0], "host")));
+    const auto external = Napi::External<SharedListener>::New(
+        env, new SharedListener(listener), [](Napi::Env, SharedListener* held) { delete held; });
+    external.TypeTag(&kListenerTag);
+    const Napi::Object result = Napi::Object::New(env);
+    result.Set("port", Napi::Number::New(env, listener->port));
+    result.Set("listener", external);
+    return result;
+  } catch (const CommError&) {
+    throw comm_error(env, std::current_exception());
+  }
+}
+
+}  // namespace
 
 std::shared_ptr<Communicator> communicator_of(const Napi::Value& value) {
-  throw Napi::TypeError::New(value.Env(), "not a communicator");
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kCommunicatorTag)) {
+    throw Napi::TypeError::New(value.Env(), "expected a communicator that joinShmGroup or joinTcpGroup made");
+  }
+  return CommunicatorObject::Unwrap(value.As<Napi::Object>())->communicator(value.Env());
+}
+
+void bind_comm(Napi::Env env, Napi::Object exports) {
+  const auto type = std::make_shared<Napi::FunctionReference>(Napi::Persistent(CommunicatorObject::define(env)));
+  exports.Set("joinShmGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
+                const Napi::Object options = object_of(info[0], "options");
+                const std::string name = string_of(options.Get("name"), "name");
+                const int size = static_cast<int>(integer_of(options.Get("size"), "size", 1, kRanksMax));
+                const JoinOptions join = join_options_of(options, size);
+                return join_on_thread(info.Env(), type, [name, join](const std::atomic<bool>& is_cancelled) {
+                  JoinOptions cancellable = join;
+                  cancellable.is_cancelled = &is_cancelled;
+                  return std::make_shared<ShmCommunicator>(name, cancellable);
+                });
+              }));
+  exports.Set("listenTcpGroup", Napi::Function::New(env, listen_tcp_group));
+  exports.Set("joinTcpGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
+                const Napi::Object options = object_of(info[0], "options");
+                if (!options.Get("addresses").IsArray()) {
+                  throw Napi::TypeError::New(info.Env(), "addresses: expected an array of strings");
+                }
+                const auto list = options.Get("addresses").As<Napi::Array>();
+                if (list.Length() < 1 || list.Length() > kRanksMax) {
+                  throw Napi::RangeError::New(info.Env(), "addresses: expected 1 to " + std::to_string(kRanksMax));
+                }
+                std::vector<std::string> addresses;
+                for (std::uint32_t i = 0; i < list.Length(); ++i) {
+                  addresses.push_back(string_of(list.Get(i), "addresses[" + std::to_string(i) + "]"));
+                }
+                const JoinOptions join = join_options_of(options, static_cast<int>(addresses.size()));
+                const std::string secret = string_of(options.Get("secret"), "secret");
+                const SharedListener listener = listener_of(options.Get("listener"));
+                return join_on_thread(info.Env(), type, [=](const std::atomic<bool>& is_cancelled) {
+                  JoinOptions cancellable = join;
+                  cancellable.is_cancelled = &is_cancelled;
+                  return std::make_shared<TcpCommunicator>(*listener, addresses, secret, cancellable);
+                });
+              }));
 }
 
 }  // namespace raylite

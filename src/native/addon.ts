@@ -36,39 +36,49 @@ export interface NativeProgram {
 
 // ---- collectives (native/comm) ----
 
-export interface NativeComm {
-  /** Joins the group `name` (a name under /dev/shm made by the caller) as `rank` of `size`; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
-  joinShmGroup(options: {
-    readonly name: string;
-    readonly rank: number;
-    readonly size: number;
-    readonly timeoutMs: number;
-  }): Promise<NativeCommunicator>;
-  /** Opens a listening socket on `host` for the coming group. */
-  listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
-  /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks. */
-  joinTcpGroup(options: {
-    readonly listener: object;
-    readonly addresses: readonly string[];
-    readonly rank: number;
-    readonly secret: string;
-    readonly timeoutMs: number;
-  }): Promise<NativeCommunicator>;
+export interface JoinOptions {
+  readonly rank: number;
+  /** For forming the group. Infinity waits for ever. */
+  readonly timeoutMs: number;
+  /** For each later wait on a peer; default timeoutMs. A rank that is late by this fails the group: allow for its longest pause. */
+  readonly operationTimeoutMs?: number;
 }
 
-/** Collectives in a fixed order of ranks (deterministic). All float32. A rank that dies or is late by timeoutMs makes every peer's call fail with code "COMM", naming it. */
+export interface NativeComm {
+  /** Joins the group `name` (a fresh name under /dev/shm) of `size` ranks; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
+  joinShmGroup(options: JoinOptions & { readonly name: string; readonly size: number }): Promise<NativeCommunicator>;
+  /** Opens a listening socket on `host` for one coming group. */
+  listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
+  /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks; it never travels. */
+  joinTcpGroup(
+    options: JoinOptions & {
+      readonly listener: object;
+      readonly addresses: readonly string[];
+      readonly secret: string;
+    },
+  ): Promise<NativeCommunicator>;
+}
+
+/**
+ * Collectives of float32, summed in the order of the ranks: all ranks, and both kinds of group, get the same bits. Calls
+ * queue up; all ranks make the same calls in the same order (else: an error). `data` must not be touched meanwhile.
+ * A rank that ends, leaves, is late or aborts makes every peer's call reject with code "COMM", field `rank` (where
+ * known), and one same message; the group is then of no more use.
+ */
 export interface NativeCommunicator {
   readonly rank: number;
   readonly size: number;
   readonly bytesSent: number;
   allReduce(data: Float32Array, op: 'sum' | 'max'): Promise<void>;
-  /** `data` has size × slice elements; afterwards slice `rank` of it holds the sum. */
+  /** `data` has size × slice elements; afterwards slice `rank` of it holds the sum. The other slices are unspecified. */
   reduceScatter(data: Float32Array): Promise<void>;
   /** `data` has size × slice elements; slice `rank` of it is sent to all. */
   allGather(data: Float32Array): Promise<void>;
   broadcast(data: Float32Array, root: number): Promise<void>;
   barrier(): Promise<void>;
+  /** Fails the calls of all ranks, now and later. */
   abort(reason: string): void;
+  /** Leaves the group: orderly between calls, as a failure during one. Safe to repeat. */
   dispose(): void;
 }
 

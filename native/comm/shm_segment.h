@@ -1,0 +1,84 @@
+// The memory that the ranks of one machine share: counters they wait on, and staging areas they read from each other.
+//
+// Life of a segment: the first rank to come creates the file, the last one removes its name; the memory stays until all
+// have left. Each rank holds a lock on "its" byte of the file for as long as it lives. The kernel drops the lock when
+// the process ends in whatever way, so that asking for the lock tells the dead from the slow, with no pid to be reused.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/join.h"
+#include "comm/signature.h"
+
+namespace raylite {
+
+/// A counter that only grows, and whoever sleeps until it does. Compared as a signed difference: it may wrap.
+struct alignas(64) Counter {
+  std::atomic<std::uint32_t> value;
+  std::atomic<std::uint32_t> sleepers;
+
+  bool reached(std::uint32_t target) const {
+    return static_cast<std::int32_t>(value.load(std::memory_order_acquire) - target) >= 0;
+  }
+  void advance(std::uint32_t to);
+  void wake_all();
+  /// Sleeps until the counter moves from below `target`, at most `milliseconds`.
+  void sleep_below(std::uint32_t target, int milliseconds);
+};
+
+class ShmSegment {
+ public:
+  static constexpr std::uint32_t kSlots = 4;               // chunks of one rank under way at once
+  static constexpr std::size_t kSlotFloats = 64 << 10;     // 256 KiB: a chunk stays in the second-level cache
+
+  struct Member {
+    Counter posted;    // chunks staged for the others to read
+    Counter reduced;   // chunks of which this rank's part is summed
+    Counter consumed;  // chunks read from all others, so that their slots may be used again
+    std::atomic<std::uint32_t> has_joined;
+    std::atomic<std::uint32_t> has_left;
+  };
+  struct Slot {
+    Signature signature;
+    alignas(64) float data[kSlotFloats];
+  };
+
+  /// Joins the group `name`; returns when all ranks have. Throws CommError naming the ranks that did not come.
+  ShmSegment(const std::string& name, const JoinOptions& options);
+  ~ShmSegment();
+  ShmSegment(const ShmSegment&) = delete;
+  ShmSegment& operator=(const ShmSegment&) = delete;
+
+  Member& member(int rank) const;
+  Slot& slot(int rank, std::uint32_t sequence) const;
+  /// False once the process of `rank` has ended or left the group.
+  bool is_alive(int rank) const;
+  /// The first caller's reason stays; everybody is woken.
+  void abort(int rank, const std::string& reason) noexcept;
+  /// Throws the reason of abort(), if there was one.
+  void check_abort() const;
+
+ private:
+  struct Header;
+  bool create();
+  bool open();
+  static std::size_t bytes_of(int size);
+  void map(std::size_t bytes);
+  void wait_for_all(const JoinOptions& options, const Deadline& deadline);
+  bool try_lock(int rank) const;
+  void unlink() noexcept;
+  void release() noexcept;
+
+  std::string path_;
+  int file_ = -1;
+  int rank_;
+  int size_;
+  std::size_t bytes_ = 0;
+  Header* header_ = nullptr;
+};
+
+}  // namespace raylite

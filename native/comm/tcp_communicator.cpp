@@ -1,0 +1,309 @@
+// One call at a time: all peers' sockets are moved forward together until every frame of the call has left and arrived.
+// Bad news travels on its own connection, which nothing else fills: a rank that fails tells all others whose fault it was
+// before it closes anything, and a rank that sees a connection close looks there first.
+#include "comm/tcp_communicator.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+namespace raylite {
+
+namespace {
+
+constexpr std::uint32_t kFrameMagic = 0x46434C52;  // "RLCF"
+constexpr std::uint32_t kNewsMagic = 0x4E434C52;   // "RLCN"
+constexpr std::size_t kFlatFloats = 8 << 10;       // up to here one round trip beats sending less
+constexpr std::size_t kTurnBytes = 1 << 20;        // from one peer before the next has its turn
+constexpr int kNapMs = 1000;
+constexpr int kNewsMs = 500;
+constexpr auto kSpin = std::chrono::microseconds(30);
+
+std::string system_text(int error) { return std::generic_category().message(error); }
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
+}  // namespace
+
+TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<std::string>& addresses,
+                                 const std::string& secret, const JoinOptions& options)
+    : rank_(options.rank),
+      size_(options.size),
+      operation_timeout_ms_(options.operation_timeout_ms),
+      peers_(static_cast<std::size_t>(options.size)),
+      wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      scratch_(options.size) {
+  std::vector<TcpLinks> links = join_tcp_mesh(listener, addresses, secret, options);
+  for (int rank = 0; rank < size_; ++rank) peer(rank).links = std::move(links[static_cast<std::size_t>(rank)]);
+}
+
+void TcpCommunicator::all_reduce(float* data, std::size_t count, ReduceOp op) {
+  const Signature signature{Collective::kAllReduce, static_cast<std::uint32_t>(op), count};
+  if (size_ == 2 || count <= kFlatFloats) {
+    // Two ranks send as much either way; this one has a single phase.
+    FlatExchange exchange(rank_, size_, data, count, op, scratch_);
+    return run(signature, exchange);
+  }
+  const auto ranks = static_cast<std::size_t>(size_);
+  SliceExchange exchange(rank_, size_, data, count, (count + ranks - 1) / ranks, {true, true}, op, scratch_);
+  run(signature, exchange);
+}
+
+void TcpCommunicator::reduce_scatter(float* data, std::size_t slice_count) {
+  const std::size_t count = slice_count * static_cast<std::size_t>(size_);
+  SliceExchange exchange(rank_, size_, data, count, slice_count, {true, false}, ReduceOp::kSum, scratch_);
+  run({Collective::kReduceScatter, 0, slice_count}, exchange);
+}
+
+void TcpCommunicator::all_gather(float* data, std::size_t slice_count) {
+  const std::size_t count = slice_count * static_cast<std::size_t>(size_);
+  SliceExchange exchange(rank_, size_, data, count, slice_count, {false, true}, ReduceOp::kSum, scratch_);
+  run({Collective::kAllGather, 0, slice_count}, exchange);
+}
+
+void TcpCommunicator::broadcast(float* data, std::size_t count, int root) {
+  BroadcastExchange exchange(rank_, size_, data, count, root);
+  run({Collective::kBroadcast, static_cast<std::uint32_t>(root), count}, exchange);
+}
+
+void TcpCommunicator::barrier() {
+  FlatExchange exchange(rank_, size_, nullptr, 0, ReduceOp::kSum, scratch_);
+  run({Collective::kBarrier, 0, 0}, exchange);
+}
+
+void TcpCommunicator::run(const Signature& signature, Exchange& exchange) {
+  const std::lock_guard<std::mutex> lock(one_call_);
+  check_abort();
+  call_ += 1;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    if (peer(rank).links.control.is_open()) read_news(rank);
+    peer(rank).frames_to_send = exchange.frames_out(rank);
+    peer(rank).frames_to_receive = exchange.frames_in(rank);
+  }
+  Clock::time_point last_progress = Clock::now();
+  bool is_first_look = true;
+  while (!is_done()) {
+    if (advance(exchange, signature) == Progress::kSome) {
+      is_first_look = true;
+      continue;
+    }
+    const auto now = Clock::now();
+    if (is_first_look) last_progress = now;
+    is_first_look = false;
+    if (now - last_progress < kSpin) continue;
+    const double waited_ms = std::chrono::duration<double, std::milli>(now - last_progress).count();
+    if (waited_ms >= operation_timeout_ms_) late(waited_ms);
+    wait(static_cast<int>(std::min<double>(kNapMs, operation_timeout_ms_ - waited_ms + 1)));
+    check_abort();
+  }
+}
+
+bool TcpCommunicator::is_done() const {
+  return std::all_of(peers_.begin(), peers_.end(), [](const Peer& peer) {
+    return peer.frames_to_send == 0 && peer.frames_to_receive == 0;
+  });
+}
+
+TcpCommunicator::Progress TcpCommunicator::advance(Exchange& exchange, const Signature& signature) {
+  Progress progress = Progress::kNone;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    if (send_some(rank, exchange, signature) == Progress::kSome) progress = Progress::kSome;
+    if (receive_some(rank, exchange, signature) == Progress::kSome) progress = Progress::kSome;
+  }
+  return progress;
+}
+
+TcpCommunicator::Progress TcpCommunicator::send_some(int rank, Exchange& exchange, const Signature& signature) {
+  Peer& to = peer(rank);
+  Progress progress = Progress::kNone;
+  for (std::size_t turn = 0; to.frames_to_send > 0 && turn < kTurnBytes;) {
+    if (!to.is_sending) {
+      if (!exchange.next(rank, to.out)) break;
+      to.out_header = {kFrameMagic, call_, signature, to.out.phase, to.out.chunk, to.out.floats};
+      to.out_bytes = 0;
+      to.is_sending = true;
+    }
+    const std::size_t data_bytes = to.out.floats * sizeof(float);
+    iovec parts[2];
+    int count = 0;
+    if (to.out_bytes < sizeof(FrameHeader)) {
+      parts[count++] = {reinterpret_cast<char*>(&to.out_header) + to.out_bytes, sizeof(FrameHeader) - to.out_bytes};
+    }
+    const std::size_t data_done = to.out_bytes > sizeof(FrameHeader) ? to.out_bytes - sizeof(FrameHeader) : 0;
+    if (data_done < data_bytes) {
+      const char* data = reinterpret_cast<const char*>(to.out.data) + data_done;
+      parts[count++] = {const_cast<char*>(data), data_bytes - data_done};
+    }
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    const ssize_t sent = sendmsg(to.links.data.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+      if (would_block(errno)) break;
+      peer_failed(rank, system_text(errno));
+    }
+    progress = Progress::kSome;
+    turn += static_cast<std::size_t>(sent);
+    to.out_bytes += static_cast<std::size_t>(sent);
+    bytes_sent_.fetch_add(static_cast<std::uint64_t>(sent), std::memory_order_relaxed);
+    if (to.out_bytes == sizeof(FrameHeader) + data_bytes) {
+      to.is_sending = false;
+      to.frames_to_send -= 1;
+      exchange.sent(rank, to.out);
+    }
+  }
+  return progress;
+}
+
+TcpCommunicator::Progress TcpCommunicator::receive_some(int rank, Exchange& exchange, const Signature& signature) {
+  Peer& from = peer(rank);
+  Progress progress = Progress::kNone;
+  from.is_stalled = false;
+  for (std::size_t turn = 0; from.frames_to_receive > 0 && turn < kTurnBytes;) {
+    if (from.in_bytes == sizeof(FrameHeader) && !from.in_data && !find_place(rank, exchange, signature)) {
+      from.is_stalled = true;
+      break;
+    }
+    const std::size_t data_bytes = from.in_bytes < sizeof(FrameHeader) ? 0 : from.in_header.floats * sizeof(float);
+    const bool is_header = from.in_bytes < sizeof(FrameHeader);
+    const std::size_t wanted = is_header ? sizeof(FrameHeader) - from.in_bytes
+                                         : sizeof(FrameHeader) + data_bytes - from.in_bytes;
+    if (wanted > 0) {
+      char* to = is_header ? reinterpret_cast<char*>(&from.in_header) + from.in_bytes
+                           : reinterpret_cast<char*>(from.in_data) + (from.in_bytes - sizeof(FrameHeader));
+      const ssize_t got = recv(from.links.data.get(), to, wanted, MSG_DONTWAIT);
+      if (got < 0 && would_block(errno)) break;
+      if (got <= 0) peer_failed(rank, got == 0 ? "its process ended or it left" : system_text(errno));
+      progress = Progress::kSome;
+      turn += static_cast<std::size_t>(got);
+      from.in_bytes += static_cast<std::size_t>(got);
+    }
+    if (!is_header && from.in_bytes == sizeof(FrameHeader) + data_bytes) {
+      from.in_bytes = 0;
+      from.in_data = nullptr;
+      from.frames_to_receive -= 1;
+      progress = Progress::kSome;
+      exchange.arrived(rank, from.in_header.phase, from.in_header.chunk);
+    }
+  }
+  return progress;
+}
+
+/// False: the frame whose header came has to wait. Throws when it has no business here.
+bool TcpCommunicator::find_place(int rank, Exchange& exchange, const Signature& signature) {
+  Peer& from = peer(rank);
+  const FrameHeader& header = from.in_header;
+  if (header.magic != kFrameMagic) fail(rank, "rank " + std::to_string(rank) + " sent something that is no frame");
+  if (header.signature != signature || header.call != call_) {
+    fail(rank, mismatch(rank, header.signature, rank_, signature));
+  }
+  float* to = nullptr;
+  switch (exchange.place(rank, header.phase, header.chunk, header.floats, to)) {
+    case Exchange::Place::kLater:
+      return false;
+    case Exchange::Place::kWrong:
+      fail(rank, "rank " + std::to_string(rank) + " sent a frame out of order");
+    case Exchange::Place::kReady:
+      break;
+  }
+  from.in_data = to;
+  return true;
+}
+
+void TcpCommunicator::wait(int milliseconds) {
+  std::vector<pollfd> polled{{wake_.get(), POLLIN, 0}};
+  for (const Peer& other : peers_) {
+    short events = 0;
+    if (other.is_sending) events |= POLLOUT;
+    if (other.frames_to_receive > 0 && !other.is_stalled) events |= POLLIN;
+    // A descriptor of which nothing is wanted is left out: its hang-up would wake this loop for ever.
+    polled.push_back({events ? other.links.data.get() : -1, events, 0});
+    polled.push_back({other.links.control.get(), POLLIN, 0});
+  }
+  if (poll(polled.data(), polled.size(), milliseconds) <= 0) return;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (polled[2 + 2 * static_cast<std::size_t>(rank)].revents != 0) read_news(rank);
+  }
+}
+
+/// Reads what the peer has to say, if anything; a closed connection alone says nothing (the peer may be done).
+void TcpCommunicator::read_news(int rank) {
+  Peer& from = peer(rank);
+  auto* to = reinterpret_cast<char*>(&from.news) + from.news_bytes;
+  const ssize_t got = recv(from.links.control.get(), to, sizeof(BadNews) - from.news_bytes, MSG_DONTWAIT);
+  if (got < 0 && would_block(errno)) return;
+  if (got > 0) from.news_bytes += static_cast<std::size_t>(got);
+  if (got > 0 && from.news_bytes < sizeof(BadNews)) return;
+  {
+    const std::lock_guard<std::mutex> lock(abort_mutex_);  // abort() may be about to write to it
+    from.links.control.reset();
+  }
+  if (got <= 0 || from.news.magic != kNewsMagic) return;
+  fail(from.news.rank, std::string(from.news.reason, strnlen(from.news.reason, sizeof(from.news.reason))));
+}
+
+void TcpCommunicator::peer_failed(int rank, const std::string& what) {
+  check_abort();
+  // It may have closed because another rank failed, and said so; all its connections close when its process ends.
+  const Deadline deadline(kNewsMs);
+  while (peer(rank).links.control.is_open() && !deadline.expired()) {
+    pollfd polled{peer(rank).links.control.get(), POLLIN, 0};
+    if (poll(&polled, 1, deadline.left_ms(kNewsMs)) > 0) read_news(rank);
+  }
+  fail(rank, "lost rank " + std::to_string(rank) + ": " + what);
+}
+
+void TcpCommunicator::late(double waited_ms) {
+  // Who has sent nothing of this call at all holds up the others too.
+  int latest = -1;
+  for (int rank = 0; rank < size_; ++rank) {
+    const bool is_waited_for = rank != rank_ && (peer(rank).frames_to_receive > 0 || peer(rank).frames_to_send > 0);
+    if (!is_waited_for) continue;
+    if (latest < 0 || peer(rank).frames_to_receive > peer(latest).frames_to_receive) latest = rank;
+  }
+  fail(latest, "rank " + std::to_string(latest) + " is late: nothing came from it for " + milliseconds(waited_ms));
+}
+
+void TcpCommunicator::fail(int rank, const std::string& reason) {
+  set_aborted(rank, reason);
+  check_abort();
+  throw CommError(reason, rank);
+}
+
+void TcpCommunicator::abort(const std::string& reason) noexcept {
+  set_aborted(rank_, "rank " + std::to_string(rank_) + " aborted the group: " + reason);
+}
+
+/// The first reason stays. Tells every peer, and wakes the call under way.
+void TcpCommunicator::set_aborted(int rank, const std::string& reason) noexcept {
+  const std::lock_guard<std::mutex> lock(abort_mutex_);
+  if (is_aborted_.load()) return;
+  abort_rank_ = rank;
+  abort_reason_ = reason;
+  BadNews news{kNewsMagic, rank, {}};
+  std::memcpy(news.reason, reason.data(), std::min(reason.size(), sizeof(news.reason) - 1));
+  for (const Peer& other : peers_) {
+    // Always fits: the connection carries nothing else. Where the peer is gone there is nobody to tell.
+    if (other.links.control.is_open()) send(other.links.control.get(), &news, sizeof(news), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  is_aborted_.store(true);
+  const std::uint64_t one = 1;
+  if (write(wake_.get(), &one, sizeof(one)) < 0) return;  // full means: it is awake already
+}
+
+void TcpCommunicator::check_abort() {
+  if (!is_aborted_.load()) return;
+  const std::lock_guard<std::mutex> lock(abort_mutex_);
+  throw CommError(abort_reason_, abort_rank_);
+}
+
+}  // namespace raylite

@@ -1,0 +1,95 @@
+// The Communicator of ranks on several machines: a full mesh of TCP connections.
+#pragma once
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/join.h"
+#include "comm/signature.h"
+#include "comm/tcp_exchange.h"
+#include "comm/tcp_mesh.h"
+
+namespace raylite {
+
+class TcpCommunicator final : public Communicator {
+ public:
+  /// Blocks until all ranks have come; the listener is not needed afterwards.
+  TcpCommunicator(const TcpListener& listener, const std::vector<std::string>& addresses, const std::string& secret,
+                  const JoinOptions& options);
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
+  void all_reduce(float* data, std::size_t count, ReduceOp op) override;
+  void reduce_scatter(float* data, std::size_t slice_count) override;
+  void all_gather(float* data, std::size_t slice_count) override;
+  void broadcast(float* data, std::size_t count, int root) override;
+  void barrier() override;
+  void abort(const std::string& reason) noexcept override;
+
+ private:
+  struct FrameHeader {
+    std::uint32_t magic;
+    std::uint32_t call;  // the sender's calls so far, as a check
+    Signature signature;
+    std::uint32_t phase;
+    std::uint32_t chunk;
+    std::uint64_t floats;
+  };
+  struct BadNews {
+    std::uint32_t magic;
+    std::int32_t rank;
+    char reason[248];
+  };
+  struct Peer {
+    TcpLinks links;
+    // the frame under way to the peer
+    bool is_sending = false;
+    FrameHeader out_header{};
+    Frame out{};
+    std::size_t out_bytes = 0;
+    // the frame under way from the peer
+    FrameHeader in_header{};
+    std::size_t in_bytes = 0;
+    float* in_data = nullptr;  // null until the header is whole and there is a place for the data
+    // of the present call
+    std::size_t frames_to_send = 0, frames_to_receive = 0;
+    bool is_stalled = false;  // the frame at hand has no place yet
+    BadNews news{};
+    std::size_t news_bytes = 0;
+  };
+  enum class Progress { kNone, kSome };
+
+  void run(const Signature& signature, Exchange& exchange);
+  bool is_done() const;
+  Progress advance(Exchange& exchange, const Signature& signature);
+  Progress send_some(int rank, Exchange& exchange, const Signature& signature);
+  Progress receive_some(int rank, Exchange& exchange, const Signature& signature);
+  bool find_place(int rank, Exchange& exchange, const Signature& signature);
+  void wait(int milliseconds);
+  void read_news(int rank);
+  [[noreturn]] void peer_failed(int rank, const std::string& what);
+  [[noreturn]] void late(double waited_ms);
+  [[noreturn]] void fail(int rank, const std::string& reason);
+  void set_aborted(int rank, const std::string& reason) noexcept;
+  void check_abort();
+  Peer& peer(int rank) { return peers_[static_cast<std::size_t>(rank)]; }
+
+  const int rank_;
+  const int size_;
+  const double operation_timeout_ms_;
+  std::vector<Peer> peers_;  // by rank; the own one is empty
+  Fd wake_;                  // an eventfd that abort() writes to
+  Scratch scratch_;
+  std::mutex one_call_;
+  std::uint32_t call_ = 0;
+  std::atomic<std::uint64_t> bytes_sent_{0};
+  std::atomic<bool> is_aborted_{false};
+  std::mutex abort_mutex_;
+  int abort_rank_ = -1;
+  std::string abort_reason_;
+};
+
+}  // namespace raylite
