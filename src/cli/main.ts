@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+// `raylite`: one verb a file. A verb reads its flags, makes one call of the library or the head's API, shows the result.
+import { Command } from 'commander';
+import { RAYLITE_VERSION } from '../common/index.js';
+import { register as registerDoctor } from './doctor.js';
+import { register as registerJob } from './job.js';
+import { register as registerList } from './list.js';
+import { register as registerLogs } from './logs.js';
+import { reportError } from './output.js';
+import { register as registerStart } from './start.js';
+import { register as registerStatus } from './status.js';
+import { register as registerStop } from './stop.js';
+
+const program = new Command('raylite')
+  .description('An actor cluster for Node.js that fine-tunes language models.')
+  .version(RAYLITE_VERSION, '-v, --version')
+  .showHelpAfterError('Add --help to see what is possible.')
+  .exitOverride();
+
+for (const register of [
+  registerStart,
+  registerStatus,
+  registerStop,
+  registerJob,
+  registerList,
+  registerLogs,
+  registerDoctor,
+]) {
+  register(program);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = reportError(error);
+}

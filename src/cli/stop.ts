@@ -1,0 +1,26 @@
+// `raylite stop`: ends what `raylite start` started on this machine.
+import type { Command } from 'commander';
+import { print, printJson } from './output.js';
+import { stopProcesses } from './processes.js';
+import { readCurrent, removeCurrent, sessionRoot } from './session.js';
+
+export function register(program: Command): void {
+  program
+    .command('stop')
+    .summary('end the cluster processes of this machine')
+    .description('Ends the head and the nodes that "raylite start" started on this machine, and their workers.')
+    .option('--json', 'print what was stopped as JSON')
+    .addHelpText('after', '\nExample:\n  $ raylite stop')
+    .action(async (options: { readonly json?: true }) => {
+      const root = sessionRoot();
+      const current = readCurrent(root);
+      const stopped = await stopProcesses(current?.pids ?? [], root);
+      removeCurrent(root);
+      if (options.json) printJson({ stopped });
+      else if (stopped.length === 0) print('Nothing of raylite was running here.');
+      else
+        print(
+          `Stopped ${stopped.length === 1 ? 'one process' : `${stopped.length} processes`}. Logs: ${current?.sessionDir}/logs`,
+        );
+    });
+}
