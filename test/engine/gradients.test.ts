@@ -24,6 +24,7 @@ type Build = (bench: Bench) => Tensor;
 const STARTS = Int32Array.from({ length: N }, (_, t) => (t < 5 ? 0 : t < 11 ? 5 : 11));
 const ENDS = Int32Array.from({ length: N }, (_, t) => (t < 5 ? 5 : t < 11 ? 11 : 12));
 const INTEGERS: Readonly<Record<string, Int32Array>> = {
+  rows: Int32Array.from({ length: N }, (_, t) => t),
   ids: Int32Array.from({ length: N }, (_, t) => (t * 5) % 7),
   positions: Int32Array.from({ length: N }, (_, t) => t - STARTS[t]!),
   starts: STARTS,
@@ -100,7 +101,10 @@ async function checkGradients(build: Build): Promise<void> {
   }
 }
 
-const plain = ({ parameter }: Bench) => parameter('x', N, W);
+/** A trained [N, width] tensor that is no parameter itself: the rows of a table, so that the op gives it a plain gradient. */
+const rows = (b: Bench, name: string, width: number) =>
+  b.graph.embedding(name, b.integers('rows'), b.parameter(name, N, width));
+const plain = (b: Bench) => rows(b, 'x', W);
 
 const CASES: Readonly<Record<string, Build>> = {
   'embedding with an addend': (b) => b.graph.embedding('e', b.integers('ids'), b.parameter('table', 7, W), plain(b)),
@@ -110,12 +114,12 @@ const CASES: Readonly<Record<string, Build>> = {
   layer_norm: (b) => b.graph.layerNorm('n', plain(b), b.parameter('gain', W), b.parameter('bias', W), 1e-5),
   rms_norm: (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5),
   'layer_norm behind a residual sum, with both read': (b) => {
-    const sum = b.graph.add('sum', plain(b), b.parameter('r', N, W));
+    const sum = b.graph.add('sum', plain(b), rows(b, 'r', W));
     const y = b.graph.layerNorm('n', sum, b.parameter('gain', W), b.parameter('bias', W), 1e-5);
     return b.graph.add('again', sum, y);
   },
   'rms_norm behind a residual sum, with both read': (b) => {
-    const sum = b.graph.add('sum', plain(b), b.parameter('r', N, W));
+    const sum = b.graph.add('sum', plain(b), rows(b, 'r', W));
     return b.graph.add('again', sum, b.graph.rmsNorm('n', sum, b.parameter('gain', W), 1e-5));
   },
   'a tensor read three times': (b) => {
@@ -134,7 +138,7 @@ for (const kind of ['gelu_tanh', 'gelu_erf', 'silu'] as const) {
   all[`activation ${kind}`] = (b) => b.graph.activation('a', plain(b), kind);
   all[`linear with activation ${kind}`] = (b) =>
     b.graph.activation('a', b.graph.linear('l', plain(b), b.parameter('w', W, W), b.parameter('bias', W)), kind);
-  all[`gated activation ${kind}`] = (b) => b.graph.gatedActivation('g', plain(b), b.parameter('up', N, W), kind);
+  all[`gated activation ${kind}`] = (b) => b.graph.gatedActivation('g', plain(b), rows(b, 'up', W), kind);
 }
 
 const HEADS = { heads: 4, headDim: 4 };
@@ -142,7 +146,7 @@ Object.assign(CASES, {
   rotary: (b: Bench) => rotary(b, 4),
   'rotary on half of each head': (b: Bench) => rotary(b, 2),
   'attention, fused': (b: Bench) => {
-    const qkv = b.parameter('qkv', N, 3 * W);
+    const qkv = rows(b, 'qkv', 3 * W);
     return attend(b, { tensor: qkv, offset: 0 }, { tensor: qkv, offset: W }, { tensor: qkv, offset: 2 * W }, 4, 0);
   },
   'attention, grouped': (b: Bench) => grouped(b, 0),
@@ -160,7 +164,7 @@ function rotary(b: Bench, rotaryDim: number): Tensor {
 }
 
 function grouped(b: Bench, window: number): Tensor {
-  const [q, k, v] = [b.parameter('q', N, W), b.parameter('k', N, W / 2), b.parameter('v', N, W / 2)];
+  const [q, k, v] = [rows(b, 'q', W), rows(b, 'k', W / 2), rows(b, 'v', W / 2)];
   return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window);
 }
 
@@ -190,6 +194,11 @@ function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: nu
 for (const [name, build] of Object.entries(CASES)) {
   test(`the gradient of ${name} is the slope of the loss`, () => checkGradients(build));
 }
+
+test('a parameter that no op can accumulate into is refused by name', () => {
+  const build = (b: Bench) => b.graph.activation('a', b.parameter('naked', N, W), 'silu');
+  assert.throws(() => trainingPasses(lossOf(build)), /naked: expected a gradient made by an op that can accumulate/);
+});
 
 test('the gradient of a table tied to the output matrix is the sum of both uses', async () => {
   using opened = openDevice();

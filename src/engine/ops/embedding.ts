@@ -28,7 +28,7 @@ export const embedding: OpRule = {
 export const embeddingBackward: OpRule = {
   kind: 'embedding_backward',
   attributes: ['accumulate'],
-  accumulates: true,
+  accumulates: [0],
   infer(call) {
     expectInputs(call, [2], true);
     const rows = vector(call, 0, 'ids', 'i32');

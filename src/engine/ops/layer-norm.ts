@@ -53,7 +53,7 @@ export const addLayerNorm: OpRule = {
 export const layerNormBackward: OpRule = {
   kind: 'layer_norm_backward',
   attributes: ['accumulate', 'hasAddend'],
-  accumulates: true,
+  accumulates: [1, 2],
   inPlace: [
     [0, 5],
     [0, 0],

@@ -76,7 +76,7 @@ export const linearBackwardInput: OpRule = {
 export const linearBackwardWeight: OpRule = {
   kind: 'linear_backward_weight',
   attributes: ['transposed', 'accumulate'],
-  accumulates: true,
+  accumulates: [0, 1],
   optionalOutputsFrom: 1,
   infer(call) {
     expectInputs(call, [2], true);

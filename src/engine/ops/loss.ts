@@ -65,7 +65,7 @@ export const linearCrossEntropy: OpRule = {
 export const linearCrossEntropyGrad: OpRule = {
   kind: 'linear_cross_entropy_grad',
   attributes: ['transposed', 'chunkRows', 'accumulate'],
-  accumulates: true,
+  accumulates: [3],
   workspaces: [4],
   infer(call) {
     expectInputs(call, [4], true);

@@ -51,7 +51,7 @@ export const addRmsNorm: OpRule = {
 export const rmsNormBackward: OpRule = {
   kind: 'rms_norm_backward',
   attributes: ['accumulate', 'hasAddend'],
-  accumulates: true,
+  accumulates: [1],
   inPlace: [
     [0, 4],
     [0, 0],

@@ -54,8 +54,8 @@ export interface OpRule {
   readonly inPlace?: readonly (readonly [output: number, input: number])[];
   /** [output, input] pairs that must share bytes: the op updates its input. */
   readonly updates?: readonly (readonly [output: number, input: number])[];
-  /** Makes a parameter's gradient, and so takes `beta` as its last input once accumulation is decided. */
-  readonly accumulates?: boolean;
+  /** Outputs that are gradients of parameters. Such an op takes `beta` as its last input once accumulation is decided. */
+  readonly accumulates?: readonly number[];
   /** Outputs from this one on may be left out when nobody reads them. */
   readonly optionalOutputsFrom?: number;
   /** Outputs that hold nothing after the op. */

@@ -28,7 +28,7 @@ export function accumulate(graph: Graph): Graph {
     for (const [index, id] of terms.entries()) {
       const maker = madeBy.get(id);
       const op = maker === undefined ? null : ops[maker];
-      if (maker === undefined || !op || !ruleOf(op.kind).accumulates) {
+      if (maker === undefined || !op || !ruleOf(op.kind).accumulates?.includes(op.outputs.indexOf(id))) {
         throw new ConfigError(name, 'a gradient made by an op that can accumulate', op?.kind ?? 'none');
       }
       if (index === 0) continue;

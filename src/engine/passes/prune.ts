@@ -9,6 +9,10 @@ export function prune(graph: Graph): Graph {
   for (const op of graph.ops.toReversed()) {
     if (!op.outputs.some((id) => live.has(id) || updatesOutside(graph, id))) continue;
     for (const id of op.inputs) live.add(id);
+    for (const id of op.outputs) {
+      const { continues } = graph.tensors[id]!;
+      if (continues !== null) live.add(continues); // what is added to must have been written
+    }
     const optionalFrom = ruleOf(op.kind).optionalOutputsFrom ?? op.outputs.length;
     const outputs = op.outputs.filter((id, index) => index < optionalFrom || live.has(id));
     kept.push(outputs.length === op.outputs.length ? op : { ...op, outputs });
