@@ -1,5 +1,5 @@
 // Rules about the text of single files that the formatter does not know.
-import { withoutComments } from './imports.js';
+import { codeOnly, withoutComments } from './imports.js';
 import type { Sources } from './layering.js';
 
 interface Rule {
@@ -10,7 +10,7 @@ interface Rule {
 }
 
 const RULES: readonly Rule[] = [
-  { pattern: /(?:\bas|[:<,|(])\s*any\b(?!['":\w-])/, message: '`any`: use `unknown` and a decoder', inComments: false },
+  { pattern: /(?:\bas|[:<,|(])\s*any\b(?!\s*:)/, message: '`any`: use `unknown` and a decoder', inComments: false },
   { pattern: /@ts-(?:ignore|nocheck|expect-error)/, message: 'the compiler is silenced', inComments: true },
   { pattern: /\b(?:TODO|FIXME|XXX)\b/, message: 'unfinished work: finish it or open an issue', inComments: true },
   { pattern: /(?<![\w.])\/(?:work|home|root)\/\w/, message: "a path of somebody's machine", inComments: true },
@@ -21,7 +21,7 @@ export function checkText(sources: Sources): readonly string[] {
   const problems: string[] = [];
   for (const [path, text] of sources) {
     const lines = text.split('\n');
-    const codeLines = withoutComments(text).split('\n');
+    const codeLines = codeOnly(text).split('\n');
     const first = lines[0]?.startsWith('#!') ? lines[1] : lines[0];
     if (!/^(?:\/\/|\/\*)/.test(first ?? '')) problems.push(`${path}:1: the first line must say what the file is for`);
     for (const { pattern, message, inComments } of RULES) {
