@@ -17,6 +17,7 @@ threads, rows, tokens, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 config = GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False)
 model = GPT2LMHeadModel(config)
 model.train()

@@ -1,0 +1,90 @@
+// What the machine allows: measured in the same run as the figures, so that no number is read without its ceiling.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const MESSAGE_BYTES = 64;
+const SAMPLE_MS = 1000;
+
+/** GFLOP/s of float32 multiply-adds, all `threads` together. */
+export async function fmaPeak(threads: number): Promise<number> {
+  mkdirSync('build/bench', { recursive: true });
+  const binary = 'build/bench/fma_peak';
+  const flags = ['-O3', '-march=native', '-ffp-contract=fast', '-pthread'];
+  run('cc', [...flags, 'bench/limits/fma_peak.c', '-o', binary]);
+  return Number(run(binary, [String(threads)]).split(' ')[0]);
+}
+
+/** Messages per second between two processes over a Unix socket, each answered before the next `batch` is sent. */
+export async function pingPong(batch: number): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'ping-'));
+  const path = join(folder, 's');
+  const server = spawn(process.execPath, [fileURLToPath(new URL('./echo.js', import.meta.url)), path], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    await once(server.stdout, 'data');
+    return await exchange(path, batch);
+  } finally {
+    server.kill();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function exchange(path: string, batch: number): Promise<number> {
+  const socket = connect(path);
+  await once(socket, 'connect');
+  const request = Buffer.alloc(batch * MESSAGE_BYTES);
+  let received = 0;
+  let answered: () => void = () => {};
+  socket.on('data', (bytes) => {
+    received += bytes.length;
+    if (received >= request.length) answered();
+  });
+  let count = 0;
+  const start = performance.now();
+  while (performance.now() - start < SAMPLE_MS) {
+    received = 0;
+    await new Promise<void>((resolve) => {
+      answered = resolve;
+      socket.write(request);
+    });
+    count += batch;
+  }
+  const seconds = (performance.now() - start) / 1000;
+  socket.destroy();
+  return count / seconds;
+}
+
+/** Awaited promises per second in one process: what any API that returns promises can reach. */
+export async function awaits(): Promise<number> {
+  const answer = async () => 0;
+  let count = 0;
+  const start = performance.now();
+  while (performance.now() - start < SAMPLE_MS) {
+    for (let at = 0; at < 1000; at += 1) await answer();
+    count += 1000;
+  }
+  return count / ((performance.now() - start) / 1000);
+}
+
+/** Seconds to start and end one empty Node process. */
+export async function nodeStart(): Promise<number> {
+  const start = performance.now();
+  run(process.execPath, ['-e', '0']);
+  return (performance.now() - start) / 1000;
+}
+
+function run(command: string, args: readonly string[]): string {
+  const { status, error, stdout } = spawnSync(command, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`"${command} ${args.join(' ')}" ended with ${status}`);
+  return stdout;
+}

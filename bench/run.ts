@@ -1,0 +1,63 @@
+// `npm run bench -- SUITE [--only NAME] [--json] [--no-peers] [--save]`: measures raylite and its peers in turn on the
+// same cores and prints ours, theirs, the ratio, the goal, and what the machine allows.
+import { parseArgs } from 'node:util';
+import { engineSuite } from './engine/suite.js';
+import { type Measured, measure, type Suite } from './harness/figure.js';
+import { machineName } from './harness/machine.js';
+import { peerPython } from './harness/peers.js';
+import { regressions, save, table } from './harness/results.js';
+
+const SUITES: Readonly<Record<string, (python: string | null) => Promise<Suite>>> = {
+  engine: engineSuite,
+};
+
+const usage = `npm run bench -- SUITE [--only NAME] [--json] [--no-peers] [--save]
+
+  SUITE       ${Object.keys(SUITES).join(' or ')}
+  --only      only the figures whose name contains NAME
+  --json      one JSON line per figure instead of the table
+  --no-peers  measure raylite alone, install nothing
+  --save      write the figures to bench/results`;
+
+async function main(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      only: { type: 'string', default: '' },
+      json: { type: 'boolean', default: false },
+      'no-peers': { type: 'boolean', default: false },
+      save: { type: 'boolean', default: false },
+    },
+  });
+  const open = SUITES[positionals[0] ?? ''];
+  if (!open || positionals.length !== 1) {
+    console.error(usage);
+    return 2;
+  }
+  await using suite = await open(values['no-peers'] ? null : peerPython());
+  const chosen = suite.figures.filter(({ name }) => name.includes(values.only));
+  if (chosen.length === 0) {
+    console.error(`no figure's name contains "${values.only}": ${suite.figures.map(({ name }) => name).join(', ')}`);
+    return 2;
+  }
+  const measured: Measured[] = [];
+  for (const figure of chosen) {
+    console.error(`bench: ${figure.name} …`);
+    const result = await measure(figure, positionals[0]!, suite.peerName, machineName());
+    if (values.json) console.log(JSON.stringify(result));
+    measured.push(result);
+  }
+  if (!values.json) console.log(table(measured));
+  for (const sentence of regressions(measured)) console.error(sentence);
+  if (values.save) console.error(`bench: written to ${save(measured)}`);
+  return 0;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof TypeError) || !('code' in error)) throw error;
+  console.error(`${error.message}\n\n${usage}`);
+  process.exitCode = 2;
+}
