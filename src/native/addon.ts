@@ -12,6 +12,8 @@ export interface NativeEngine {
   engineInfo(): { readonly isa: Isa; readonly ops: readonly string[]; readonly cores: number };
   /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
   createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
+  /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products. Blocks for `seconds`. */
+  measurePeak(isa: Isa, seconds: number): number;
 }
 
 export interface NativeDevice {
