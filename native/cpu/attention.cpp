@@ -39,19 +39,17 @@ RL_INLINE Range visible(const AttentionMask& mask, std::int64_t i) {
 
 /// The segments must tile the rows. Every thread finds the same; one reports.
 bool segments_valid(const AttentionMask& mask, std::int64_t n, const Team& team) {
-  for (std::int64_t i = 0; i < n; i++) {
-    const bool continues = i > 0 && mask.starts[i] == mask.starts[i - 1];
-    const std::int64_t start = continues ? mask.starts[i - 1] : i;
-    if (mask.starts[i] != start) {
-      if (team.index == 0) team.fail_value("starts", i, mask.starts[i], start, start + 1);
-      return false;
-    }
-    const std::int64_t low = continues ? mask.ends[i - 1] : i + 1;
-    const std::int64_t high = continues ? low : n;
-    if (mask.ends[i] < low || mask.ends[i] > high || (i + 1 == mask.ends[i] && i + 1 < n && mask.starts[i + 1] == start) ||
-        (i + 1 < mask.ends[i] && mask.starts[i + 1] != start)) {
-      if (team.index == 0) team.fail_value("ends", i, mask.ends[i], low, high + 1);
-      return false;
+  const auto expect = [&](const char* what, const std::int32_t* values, std::int64_t i, std::int64_t low, std::int64_t high) {
+    if (values[i] >= low && values[i] < high) return true;
+    if (team.index == 0) team.fail_value(what, i, values[i], low, high);
+    return false;
+  };
+  for (std::int64_t begin = 0; begin < n; begin = mask.ends[begin]) {
+    if (!expect("starts", mask.starts, begin, begin, begin + 1)) return false;
+    if (!expect("ends", mask.ends, begin, begin + 1, n + 1)) return false;
+    const std::int64_t end = mask.ends[begin];
+    for (std::int64_t i = begin + 1; i < end; i++) {
+      if (!expect("starts", mask.starts, i, begin, begin + 1) || !expect("ends", mask.ends, i, end, end + 1)) return false;
     }
   }
   return true;
