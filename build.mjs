@@ -129,6 +129,7 @@ const steps = [
     output: 'dist/dashboard/page/index.html',
     run: () => {
       if (!existsSync(join(root, 'src/dashboard/page/main.tsx'))) return;
+      run(process.execPath, [bin('tsc'), '-p', 'src/dashboard/page/tsconfig.json']);
       const out = join(root, 'dist/dashboard/page');
       rmSync(out, { recursive: true, force: true });
       const flags = [

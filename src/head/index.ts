@@ -1,5 +1,6 @@
 // The door of head/: the cluster's rules, and a whole head to start.
 export * from './cluster-state.js';
+export { httpCensus } from './http/app.js';
 export type { JobSubmission } from './http/job-request.js';
 export type * from './http/views.js';
 export * from './scheduler/place.js';

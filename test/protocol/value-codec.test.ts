@@ -36,10 +36,10 @@ test('structured-clone types, cycles and shared parts survive', () => {
     a: shared,
     b: shared,
   };
-  value['self'] = value;
+  value.self = value;
   const back = trip(value) as typeof value;
-  assert.equal(back['self'], back);
-  assert.equal(back['a'], back['b']);
+  assert.equal(back.self, back);
+  assert.equal(back.a, back.b);
   assert.deepEqual(back, value);
 });
 

@@ -13,6 +13,7 @@ import type { PackageStore } from '../packages.js';
 import { check, checkPlace, cookieName, cookieValue, type GuardOptions, type RequestFacts } from './guard.js';
 import { jobIn } from './job-request.js';
 import { metricsText } from './metrics.js';
+import { SOCKET_ROUTES } from './sockets.js';
 import { actorsView, clusterView, jobsView, jobView, nodesView, runView } from './views.js';
 
 export interface AppOptions {
@@ -105,6 +106,20 @@ export function createApp(options: AppOptions): Hono {
   return app;
 }
 
+/** Every route and WebSocket that there is, as "METHOD /path": the list that a test holds against the guard. */
+export function httpCensus(): ReadonlySet<string> {
+  const unused = null as never; // the routes are only looked at
+  const app = createApp({
+    cluster: unused,
+    packages: unused,
+    pageDir: '',
+    guard: { token: '', port: 0, hosts: new Set() },
+    headAddress: () => '',
+  });
+  const routes = app.routes.filter((route) => route.method !== 'ALL').map((route) => `${route.method} ${route.path}`);
+  return new Set([...routes, ...SOCKET_ROUTES.map((route) => `UPGRADE ${route.path}`)]);
+}
+
 function jobRoutes(app: Hono, cluster: Cluster, packages: PackageStore): void {
   const jobOf = (context: Context): JobRecord | undefined => cluster.state.jobs.get(context.req.param('id') as JobId);
 
@@ -153,7 +168,9 @@ function jobRoutes(app: Hono, cluster: Cluster, packages: PackageStore): void {
 
 function packageRoutes(app: Hono, packages: PackageStore): void {
   app.get('/api/packages/:sha256', (context) => {
-    const found = packages.read(context.req.param('sha256'));
+    const sha256 = context.req.param('sha256');
+    if (context.req.method === 'HEAD') return packages.has(sha256) ? context.body(null) : missing(context, 'package');
+    const found = packages.read(sha256);
     if (!found) return missing(context, 'package');
     context.header('content-type', 'application/gzip');
     context.header('content-length', String(found.bytes));
