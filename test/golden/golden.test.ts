@@ -1,0 +1,69 @@
+// The golden command as users run it: what must pass passes, what is not supported is named, a wrong path is an error.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+const VECTORS = '../shared/golden';
+const TOKENIZERS = '../shared/data';
+const skip = !existsSync(VECTORS) && `${VECTORS} is absent`;
+
+interface Outcome {
+  readonly code: number;
+  readonly output: string;
+}
+
+function golden(...args: readonly string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['build/tests/test/golden/main.js', ...args], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, output: stdout + stderr });
+    });
+  });
+}
+
+const MODELS = [
+  'gpt2',
+  'gpt2_bf16_checkpoint',
+  'llama',
+  'llama3_rope',
+  'llama_fp16_checkpoint',
+  'llama_sharded',
+  'llama_tied',
+  'mistral',
+  'qwen2',
+];
+
+test('the reference results of the supported families are met', { skip }, async () => {
+  const { code, output } = await golden(...MODELS.map((name) => join(VECTORS, name)));
+  assert.equal(code, 0, output);
+  assert.match(output, /^31 passed, 0 failed, 2 skipped$/m);
+  assert.match(output, /skipped +gpt2 +train_bf16 +kind train_curve in bfloat16/);
+});
+
+test('tokenizers give the reference ids and texts', { skip }, async () => {
+  const dirs = ['tokenizer-4k', 'tokenizer-16k', 'tokenizer-llama-4k', 'tokenizer-bert-4k', 'tokenizer-gpt2'];
+  const { code, output } = await golden(...dirs.flatMap((dir) => ['--tokenizer', join(TOKENIZERS, dir)]));
+  assert.equal(code, 0, output);
+  assert.match(output, /^14 passed, 0 failed, 0 skipped$/m);
+});
+
+test('an unsupported kind is skipped by name', { skip }, async () => {
+  const { code, output } = await golden(join(VECTORS, 'ppo'));
+  assert.equal(code, 0);
+  assert.match(output, /skipped +ppo +actor +kind ppo_actor/);
+  assert.match(output, /^0 passed, 0 failed, 5 skipped$/m);
+});
+
+test('a path without cases, a path that does not exist and no path at all are errors', async () => {
+  const empty = await mkdtemp(join(tmpdir(), 'golden-'));
+  try {
+    for (const args of [[empty], [join(empty, 'nowhere')], [], ['--tokenizer', empty]]) {
+      assert.equal((await golden(...args)).code, 2, args.join(' '));
+    }
+  } finally {
+    await rm(empty, { recursive: true });
+  }
+});

@@ -1,0 +1,108 @@
+// Decoding with a cache against evaluation without one, and slots that take several prompts in turn.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Forward, layoutOf, ParameterStore, type TokenBatch } from '#src/engine/index.js';
+import { Generator } from '#src/infer/index.js';
+import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
+import { type NativeDevice, native } from '#src/native/index.js';
+
+const VOCABULARY = 23;
+const model = (): Model =>
+  modelFromConfig({
+    model_type: 'mistral',
+    hidden_size: 16,
+    intermediate_size: 24,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    max_position_embeddings: 32,
+    sliding_window: 5,
+    initializer_range: 0.4,
+    vocab_size: VOCABULARY,
+    eos_token_id: 2,
+  });
+
+const PROMPTS = [[1, 5, 9], [4], [7, 7, 3, 8, 1, 0, 2, 6, 11], [20, 21], [13, 12, 14, 15]];
+
+async function withStore(use: (store: ParameterStore, device: NativeDevice) => Promise<void>): Promise<void> {
+  const device = native().createDevice({ threads: 2, isa: null, pin: false });
+  try {
+    using store = new ParameterStore(device, layoutOf(model()));
+    initialise(model(), 11, store);
+    await use(store, device);
+  } finally {
+    device.dispose();
+  }
+}
+
+/** One sequence as a batch of its own. */
+function alone(ids: readonly number[]): TokenBatch {
+  const rows = ids.length;
+  return {
+    ids: Int32Array.from(ids),
+    positions: Int32Array.from(ids, (_, t) => t),
+    starts: new Int32Array(rows),
+    ends: new Int32Array(rows).fill(rows),
+    labels: new Int32Array(rows).fill(-100),
+  };
+}
+
+test('greedy decoding chooses what evaluation of the whole sequence says, whatever the slots and the prefill', () =>
+  withStore(async (store) => {
+    for (const [slots, prefillRows] of [
+      [1, 4],
+      [2, 64],
+      [5, 3],
+    ] as const) {
+      using generator = new Generator({ model: model(), store, slots, positions: 20, prefillRows });
+      const results = await generator.generate(PROMPTS, { maxNewTokens: 6, stopIds: [], hasStepLogits: true });
+      for (const [index, { ids, stepLogits, end }] of results.entries()) {
+        assert.equal(end, 'length');
+        assert.equal(ids.length, 6);
+        const whole = [...PROMPTS[index]!, ...ids];
+        using forward = new Forward({ model: model(), rows: whole.length, hasLogits: true }, store);
+        const { logits } = await forward.run(alone(whole));
+        for (const [t, found] of stepLogits.entries()) {
+          const row = PROMPTS[index]!.length + t - 1;
+          const expected = logits!.subarray(row * VOCABULARY, (row + 1) * VOCABULARY);
+          assert.ok(Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) < 1e-4);
+          assert.equal(ids[t], expected.indexOf(Math.max(...expected)));
+        }
+      }
+    }
+  }));
+
+test('draws depend on seed and prompt, not on what else is decoded', () =>
+  withStore(async (store) => {
+    const options = { maxNewTokens: 8, stopIds: [], temperature: 1, topP: 0.9, seed: 4 };
+    using wide = new Generator({ model: model(), store, slots: 5, positions: 32 });
+    using narrow = new Generator({ model: model(), store, slots: 1, positions: 32 });
+    const ids = async (generator: Generator, seed: number) =>
+      (await generator.generate(PROMPTS, { ...options, seed })).map((result) => result.ids);
+    const first = await ids(wide, 4);
+    assert.deepEqual(await ids(narrow, 4), first);
+    assert.notDeepEqual(await ids(wide, 5), first);
+  }));
+
+test('a stop id ends a sequence, and so does the last position', () =>
+  withStore(async (store) => {
+    using generator = new Generator({ model: model(), store, slots: 2, positions: 10 });
+    const [free] = await generator.generate([[1, 5, 9]], { maxNewTokens: 30, stopIds: [] });
+    assert.equal(free!.end, 'full');
+    assert.equal(free!.ids.length, 8, 'seven ids get a position, the last needs none');
+    const [stopped] = await generator.generate([[1, 5, 9]], { maxNewTokens: 30, stopIds: [free!.ids[2]!] });
+    assert.equal(stopped!.end, 'stop');
+    assert.equal(stopped!.ids.at(-1), free!.ids[2]);
+    assert.ok(stopped!.ids.length <= 3);
+  }));
+
+test('prompts that cannot be decoded are refused by index, and a signal ends a call', () =>
+  withStore(async (store) => {
+    using generator = new Generator({ model: model(), store, slots: 2, positions: 10 });
+    const options = { maxNewTokens: 4 };
+    await assert.rejects(generator.generate([[1], []], options), /prompts\[1\]: expected 1 to 10 tokens, got 0/);
+    await assert.rejects(generator.generate([[1, VOCABULARY]], options), /prompts\[0\]: expected ids below 23, got 23/);
+    await assert.rejects(generator.generate([[1]], { maxNewTokens: 0 }), /maxNewTokens/);
+    await assert.rejects(generator.generate([[1]], { ...options, signal: AbortSignal.abort() }), /abort/i);
+    assert.throws(() => new Generator({ model: model(), store, slots: 2, positions: 33 }), /at most 32/);
+  }));

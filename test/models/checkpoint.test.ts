@@ -1,0 +1,188 @@
+// Hugging Face folders: what disagrees is named from both sides, what was saved opens again.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { compileForward, layoutOf } from '#src/engine/index.js';
+import {
+  Checkpoint,
+  countParameters,
+  initialise,
+  type Model,
+  modelFromConfig,
+  readModel,
+  ropeFrequencies,
+  saveModel,
+  writeSafetensors,
+} from '#src/models/index.js';
+
+const GPT2 = { model_type: 'gpt2', n_layer: 1, n_head: 2, n_embd: 8, n_positions: 16, vocab_size: 11, eos_token_id: 3 };
+const LLAMA = {
+  model_type: 'llama',
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  max_position_embeddings: 16,
+  vocab_size: 11,
+};
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'checkpoint-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+function randomWeights(model: Model): Map<string, Float32Array> {
+  const weights = new Map<string, Float32Array>();
+  initialise(model, 5, { load: (name, values) => void weights.set(name, values) });
+  return weights;
+}
+
+/** Saves a model with random weights; `edit` changes what the file holds afterwards. */
+async function save(config: Readonly<Record<string, unknown>>, edit?: (weights: Map<string, Float32Array>) => void) {
+  const model = modelFromConfig(config);
+  const weights = randomWeights(model);
+  const path = await mkdtemp(join(folder, 'model-'));
+  await saveModel(path, model, (name) => weights.get(name)!);
+  if (!edit) return { path, weights };
+  const places = layoutOf(model).buckets.flatMap((bucket) => bucket.parameters);
+  edit(weights);
+  const tensors = [...weights].map(([name, values]) => {
+    const dims = places.find((place) => place.name.endsWith(name) && place.length === values.length)?.dims;
+    return { name, shape: dims ?? [values.length], read: () => values };
+  });
+  await writeSafetensors(join(path, 'model.safetensors'), tensors);
+  return { path, weights };
+}
+
+for (const config of [GPT2, LLAMA, { ...LLAMA, tie_word_embeddings: true }]) {
+  test(`a saved ${config.model_type} opens again with the same weights and configuration`, async () => {
+    const { path, weights } = await save(config);
+    await using checkpoint = await Checkpoint.open(path);
+    for (const [name, values] of weights) assert.deepEqual(await checkpoint.read(name), values);
+    const saved = JSON.parse(await readFile(join(path, 'config.json'), 'utf8'));
+    for (const [key, value] of Object.entries(config)) assert.deepEqual(saved[key], value);
+    assert.ok(saved.architectures[0].endsWith('LMHeadModel') || saved.architectures[0].endsWith('ForCausalLM'));
+    assert.equal(
+      countParameters(checkpoint.model),
+      [...weights.values()].reduce((sum, v) => sum + v.length, 0),
+    );
+  });
+}
+
+test('names without the prefix, masks of old files and a second copy of a tied head are accepted', async () => {
+  const { path, weights } = await save(GPT2, (all) => {
+    for (const [name, values] of [...all]) {
+      all.delete(name);
+      all.set(name.replace('transformer.', ''), values);
+    }
+    all.set('h.0.attn.bias', new Float32Array(4));
+    all.set('h.0.attn.masked_bias', new Float32Array(1));
+    all.set('lm_head.weight', all.get('wte.weight')!);
+  });
+  await using checkpoint = await Checkpoint.open(path);
+  assert.deepEqual(await checkpoint.read('transformer.wte.weight'), weights.get('wte.weight'));
+});
+
+test('a missing, an unexpected and a misshapen tensor are named', async () => {
+  const missing = await save(GPT2, (all) => all.delete('transformer.ln_f.bias'));
+  await assert.rejects(Checkpoint.open(missing.path), /lacks transformer\.ln_f\.bias of the configuration/);
+  const unexpected = await save(LLAMA, (all) => all.set('model.layers.1.mlp.up_proj.weight', new Float32Array(96)));
+  await assert.rejects(
+    Checkpoint.open(unexpected.path),
+    /holds model\.layers\.1\.mlp\.up_proj\.weight that the configuration/,
+  );
+  const misshapen = await save(GPT2);
+  await writeFile(join(misshapen.path, 'config.json'), JSON.stringify({ ...GPT2, vocab_size: 12 }));
+  await assert.rejects(
+    Checkpoint.open(misshapen.path),
+    /transformer\.wte\.weight: expected "?\[12, 8\] by the configuration"?, got \[11,8\]/,
+  );
+});
+
+test('an untied model without its output matrix is told about tie_word_embeddings', async () => {
+  const { path } = await save(LLAMA, (all) => all.delete('lm_head.weight'));
+  await assert.rejects(Checkpoint.open(path), /lm_head\.weight.*set tie_word_embeddings to true/);
+});
+
+test('a folder without weights, without config, and an index that points outside are refused', async () => {
+  const { path } = await save(LLAMA);
+  await rm(join(path, 'model.safetensors'));
+  await assert.rejects(Checkpoint.open(path), /holds neither model\.safetensors nor/);
+  const index = { weight_map: { 'model.norm.weight': '../../etc/passwd.safetensors' } };
+  await writeFile(join(path, 'model.safetensors.index.json'), JSON.stringify(index));
+  await assert.rejects(Checkpoint.open(path), /names the shard "\.\.\/\.\.\/etc\/passwd\.safetensors"/);
+  await assert.rejects(Checkpoint.open(join(path, 'nowhere')), /config\.json: cannot be read/);
+  await writeFile(join(path, 'config.json'), '{');
+  await assert.rejects(Checkpoint.open(path), /config\.json: is not JSON/);
+});
+
+test('a configuration that cannot be built is refused by key', () => {
+  assert.throws(
+    () => modelFromConfig({ model_type: 'mamba' }),
+    /config\.json\.model_type: expected one of gpt2, llama/,
+  );
+  assert.throws(() => modelFromConfig({ ...GPT2, n_head: 3 }), /n_embd: expected a multiple of n_head \(3\), got 8/);
+  assert.throws(() => modelFromConfig({ ...GPT2, n_layer: '2' }), /config\.json\.n_layer/);
+  assert.throws(() => modelFromConfig({ ...GPT2, activation_function: 'mish' }), /activation_function/);
+  const yarn = { rope_type: 'yarn', factor: 4 };
+  assert.throws(
+    () => modelFromConfig({ ...LLAMA, rope_scaling: yarn }),
+    /rope_scaling\.rope_type: expected default, linear or llama3, got "yarn"/,
+  );
+  assert.throws(
+    () => modelFromConfig({ ...LLAMA, rope_parameters: { rope_type: 'linear' } }),
+    /rope_parameters\.factor/,
+  );
+  assert.throws(() => modelFromConfig([]), /expected an object/);
+});
+
+test('rope_parameters means what rope_theta and rope_scaling mean', () => {
+  const scaling = {
+    rope_type: 'llama3',
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 32,
+  };
+  const old = ropeFrequencies({ rope_theta: 500_000, rope_scaling: scaling }, 16, 'config.json');
+  assert.deepEqual(ropeFrequencies({ rope_parameters: { ...scaling, rope_theta: 500_000 } }, 16, 'config.json'), old);
+  const linear = ropeFrequencies({ rope_scaling: { type: 'linear', factor: 2 } }, 4, 'config.json');
+  assert.deepEqual(linear, Float32Array.of(0.5, Math.fround(0.01) / 2));
+});
+
+const golden = '../shared/golden';
+test('both spellings of the reference configurations build the same program', {
+  skip: !existsSync(golden) && `${golden} is absent`,
+}, async () => {
+  for (const name of ['llama', 'llama_tied', 'llama3_rope', 'mistral', 'qwen2']) {
+    const hash = async (file: string) => {
+      const model = await readModel(join(golden, name), file);
+      return compileForward({ model, rows: 8 }, layoutOf(model)).hash;
+    };
+    assert.equal(await hash('config.v5.json'), await hash('config.json'), name);
+  }
+});
+
+test('a shard that is missing is named', { skip: !existsSync(golden) && `${golden} is absent` }, async () => {
+  const path = await mkdtemp(join(folder, 'shards-'));
+  await cp(join(golden, 'llama_sharded'), path, { recursive: true });
+  await rm(join(path, 'model-00003-of-00005.safetensors'), { force: true });
+  await assert.rejects(Checkpoint.open(path), /model-00003-of-00005\.safetensors: cannot be opened/);
+});
+
+test('first values depend on the seed and the name alone', () => {
+  const model = modelFromConfig({ ...GPT2, n_layer: 2 });
+  const [one, same] = [randomWeights(model), randomWeights(model)];
+  assert.deepEqual(one, same);
+  const shallow = randomWeights(modelFromConfig(GPT2));
+  assert.deepEqual(one.get('transformer.wte.weight'), shallow.get('transformer.wte.weight'));
+  const spread = (values: Float32Array) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length);
+  assert.ok(Math.abs(spread(one.get('transformer.h.0.mlp.c_fc.weight')!) / 0.02 - 1) < 0.2);
+  assert.ok(Math.abs(spread(one.get('transformer.h.0.mlp.c_proj.weight')!) / 0.01 - 1) < 0.2);
+  assert.ok(one.get('transformer.ln_f.weight')!.every((value) => value === 1));
+  assert.ok(one.get('transformer.ln_f.bias')!.every((value) => value === 0));
+});
