@@ -50,6 +50,7 @@ export class Cluster {
   readonly #nodeDeadlines = new Map<NodeId, number>();
   readonly #clientDeadlines = new Map<WorkerId, number>();
   readonly #changeListeners = new Set<() => void>();
+  #isClosed = false;
   #lastRequest = 0;
   #runsSavedAtMs = 0;
 
@@ -87,6 +88,7 @@ export class Cluster {
   }
 
   apply(event: ClusterEvent): void {
+    if (this.#isClosed) return;
     this.#outbox.put(step(this.state, event, this.now()));
     this.#changed();
   }
@@ -102,6 +104,7 @@ export class Cluster {
 
   /** Resolves when the key is on disk. */
   kvPut(key: string, value: Uint8Array | undefined): Promise<void> {
+    if (this.#isClosed) return new Promise(() => {}); // never acknowledged: it will not be written
     if (value === undefined) this.kv.delete(key);
     else this.kv.set(key, value);
     return new Promise((done) => this.#outbox.put([{ kind: 'change', change: { table: 'kv', id: key, value }, done }]));
@@ -187,8 +190,12 @@ export class Cluster {
     this.#outbox.put(changes.map((change) => ({ kind: 'change', change, done: () => {} })));
   }
 
-  /** Writes down what only memory has. */
-  async settle(): Promise<void> {
+  /**
+   * Writes down what only memory has, and takes no more events: that streams break because this head ends says nothing
+   * about those at their other end.
+   */
+  async close(): Promise<void> {
+    this.#isClosed = true;
     this.#saveRuns(this.now());
     await this.idle;
   }

@@ -36,7 +36,6 @@ export async function startHead(boot: HeadBoot, fatal: (error: unknown) => void)
   const logs = stack.use(new JobLogs(logsDir));
   const packages = new PackageStore(join(boot.stateDir ?? boot.sessionDir, 'packages'));
   const cluster = await Cluster.open({ store, logs, now: Date.now, fatal });
-  stack.defer(() => cluster.settle());
 
   let address = '';
   let httpUrl = '';
@@ -65,6 +64,7 @@ export async function startHead(boot: HeadBoot, fatal: (error: unknown) => void)
   address = `${advertisedHost(boot.host)}:${door.port}`;
   const ticking = setInterval(() => cluster.tick(), TICK_MS);
   stack.defer(() => clearInterval(ticking));
+  stack.defer(() => cluster.close());
   const owned = stack.move();
   return { address, httpUrl, cluster, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() };
 }

@@ -5,7 +5,6 @@ import { closeSync, constants, mkdirSync, openSync, readSync, writeSync } from '
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ClassicLevel } from 'classic-level';
-import { Packr } from 'msgpackr';
 import { HeadStateError } from '../common/index.js';
 
 export type StoreTable = 'node' | 'actor' | 'lease' | 'job' | 'kv' | 'run' | 'meta';
@@ -39,8 +38,6 @@ export class MemoryStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-// Plain maps and arrays only: records and structured clones would let bytes define code.
-const codec = new Packr({ useRecords: false, mapsAsObjects: true });
 const SEQUENCE_KEY = 'meta/sequence';
 
 export class LevelStore implements Store {
@@ -126,11 +123,22 @@ function readCounter(file: number): number {
 }
 
 function seal(value: unknown): Uint8Array {
-  const body = codec.pack(value);
+  const body = Buffer.from(JSON.stringify(value, bytesOut));
   const sealed = Buffer.allocUnsafe(4 + body.length);
   sealed.writeUInt32LE(crc32(body));
   body.copy(sealed, 4);
   return sealed;
+}
+
+/** JSON, so that every version can read it; bytes as base64. `this` is the holder: a Buffer would turn itself into an array. */
+function bytesOut(this: unknown, key: string, value: unknown): unknown {
+  const raw = (this as Record<string, unknown>)[key];
+  return raw instanceof Uint8Array ? { $bytes: Buffer.from(raw).toString('base64') } : value;
+}
+
+function bytesIn(_key: string, value: unknown): unknown {
+  const isBytes = typeof value === 'object' && value !== null && '$bytes' in value && typeof value.$bytes === 'string';
+  return isBytes ? Buffer.from(value.$bytes as string, 'base64') : value;
 }
 
 function unseal(dir: string, key: string, sealed: Uint8Array): unknown {
@@ -138,7 +146,7 @@ function unseal(dir: string, key: string, sealed: Uint8Array): unknown {
   if (bytes.length < 4 || crc32(bytes.subarray(4)) !== bytes.readUInt32LE(0)) {
     throw damaged(dir, `record ${key} does not match its checksum`);
   }
-  return codec.unpack(bytes.subarray(4));
+  return JSON.parse(bytes.toString('utf8', 4), bytesIn);
 }
 
 const damaged = (stateDir: string, what: string, cause?: unknown): HeadStateError =>

@@ -6,12 +6,13 @@ import { Panel, State } from './parts.js';
 
 export function JobsTable(props: { readonly jobs: readonly JobView[]; readonly pending: readonly Pending[] }) {
   const [openId, setOpenId] = useState<string | null>(null);
+  const pending = props.pending.filter((item) => item.kind !== 'job'); // a job that waits says so in its row
   const running = props.jobs.filter((job) => job.status === 'RUNNING').length;
   return (
     <Panel title="Jobs" note={`${running} running`}>
-      {props.pending.length > 0 && (
+      {pending.length > 0 && (
         <ul class="pending">
-          {props.pending.map((item, index) => (
+          {pending.map((item, index) => (
             <li key={`${item.what}-${index}`}>
               <State name="PENDING" /> {item.kind} {item.what} {item.reason}
             </li>

@@ -45,12 +45,14 @@ function NodeCard({ node }: { readonly node: NodeView }) {
           <Bar label="cpu load" used={beat.cpuPercent} total={100} text={`${Math.round(beat.cpuPercent)} %`} />
           <Bar
             label="ram"
+            warns
             used={beat.memoryUsedBytes}
             total={beat.memoryTotalBytes}
             text={`${bytes(beat.memoryUsedBytes)} / ${bytes(beat.memoryTotalBytes)}`}
           />
           <Bar
             label="object store"
+            warns
             used={beat.storeUsedBytes}
             total={beat.storeTotalBytes}
             text={`${bytes(beat.storeUsedBytes)} / ${bytes(beat.storeTotalBytes)}`}

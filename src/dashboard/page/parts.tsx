@@ -39,9 +39,11 @@ export function Bar(props: {
   readonly used: number;
   readonly total: number;
   readonly text: string;
+  /** Whether much use is a reason to worry: of memory it is, of what work reserves it is not. */
+  readonly warns?: boolean;
 }) {
   const share = props.total > 0 ? Math.min(1, props.used / props.total) : 0;
-  const tone = share > 0.9 ? 'high' : share > 0.7 ? 'mid' : 'low';
+  const tone = !props.warns ? 'low' : share > 0.9 ? 'high' : share > 0.75 ? 'mid' : 'low';
   return (
     <div class="bar">
       <span class="bar-label">{props.label}</span>
