@@ -1,0 +1,221 @@
+// One actor as this process sees it: where it lives now, the calls that wait for it, what became of those in flight.
+//
+//   unknown ─info ALIVE→ alive ─stream broken→ unknown      unknown | alive ─info DEAD→ dead
+import { ActorDiedError, type ActorId, ActorUnavailableError, CancelledError } from '../common/index.js';
+import { errorOf, failureOf, type wire } from '../protocol/index.js';
+import type { Invocation } from './invoke.js';
+import type { PeerLink } from './peer-link.js';
+import type { Runtime } from './runtime.js';
+
+/** How long calls that were in flight when the stream broke wait for the head to say what became of the actor. */
+const NEWS_MS_MAX = 10_000;
+
+interface InFlight {
+  readonly invocation: Invocation;
+  readonly link: PeerLink;
+  readonly callId: number;
+}
+
+export class ActorClient {
+  readonly actorId: ActorId;
+  readonly #runtime: Runtime;
+  readonly #waiting: Invocation[] = [];
+  readonly #kept: unknown[] = [];
+  readonly #inFlight = new Map<Invocation, InFlight>();
+  #limbo: Invocation[] = []; // were in flight on a broken stream
+  #limboTimer: NodeJS.Timeout | null = null;
+  #info: wire.ActorInfo.$Properties = {};
+  #link: PeerLink | null = null;
+  #linkIncarnation = 0;
+  #brokenIncarnation = 0;
+  #isWatching = false;
+  #isConnecting = false;
+  #settled: { resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  constructor(runtime: Runtime, actorId: ActorId, className: string) {
+    this.#runtime = runtime;
+    this.actorId = actorId;
+    this.#info = { className };
+  }
+
+  get className(): string {
+    return this.#info.className || 'actor';
+  }
+
+  send(invocation: Invocation): void {
+    const link = this.#link;
+    if (link && !link.stream.isClosed && this.#waiting.length === 0) this.#sendOn(link, invocation);
+    else if (this.#info.state === 'DEAD') this.#fail(invocation, this.#death());
+    else {
+      this.#waiting.push(invocation);
+      this.#locate();
+    }
+  }
+
+  cancel(invocation: Invocation): void {
+    invocation.isCancelled = true;
+    const flying = this.#inFlight.get(invocation);
+    if (flying) flying.link.stream.cancel({ callId: flying.callId });
+    else {
+      const at = this.#waiting.indexOf(invocation);
+      if (at >= 0) this.#waiting.splice(at, 1);
+      this.#fail(invocation, new CancelledError({ taskId: null }));
+    }
+  }
+
+  /** Resolves when the actor is alive; rejects with ActorDiedError when it will never be. */
+  ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#info.state === 'ALIVE') resolve();
+      else if (this.#info.state === 'DEAD') reject(this.#death());
+      else {
+        this.#settled.push({ resolve, reject });
+        this.#watch();
+      }
+    });
+  }
+
+  /** News from the head. */
+  inform(info: wire.ActorInfo.$Properties): void {
+    const isOld = (info.incarnation ?? 0) < (this.#info.incarnation ?? 0) || this.#info.state === 'DEAD';
+    if (isOld) return;
+    this.#info = info;
+    if (info.state === 'ALIVE') {
+      for (const { resolve } of this.#settled) resolve();
+      this.#settled = [];
+      if ((info.incarnation ?? 0) > this.#brokenIncarnation) this.#resolveLimbo('it was restarted');
+      if (this.#waiting.length > 0) this.#connect();
+    } else if (info.state === 'DEAD') {
+      const death = this.#death();
+      for (const { reject } of this.#settled) reject(death);
+      this.#settled = [];
+      const lost = [...this.#limbo, ...this.#waiting.splice(0)];
+      this.#limbo = [];
+      this.#stopTimer();
+      this.#kept.length = 0;
+      for (const invocation of lost) this.#fail(invocation, death);
+      this.#runtime.head.unwatch(this.actorId);
+    } else if (info.state === 'RESTARTING') this.#resolveLimbo('its process ended and it is being restarted');
+  }
+
+  /** Holds on to what a restart would need, until the actor is dead. */
+  keep(things: readonly unknown[]): void {
+    this.#kept.push(...things);
+  }
+
+  close(): void {
+    this.#stopTimer();
+  }
+
+  #sendOn(link: PeerLink, invocation: Invocation): void {
+    const callId = link.call(invocation.message, invocation.bytes, {
+      answered: (result) => {
+        this.#inFlight.delete(invocation);
+        this.#runtime.settleResult(invocation.state, result, () => link.stream.taken(result.callId));
+      },
+      broken: () => {
+        this.#inFlight.delete(invocation);
+        this.#limbo.push(invocation);
+      },
+    });
+    this.#inFlight.set(invocation, { invocation, link, callId });
+  }
+
+  /** The stream is gone; the calls that were in flight on it are in limbo. The news may have been faster. */
+  #broke(link: PeerLink): void {
+    if (this.#link !== link) return;
+    this.#link = null;
+    this.#brokenIncarnation = this.#linkIncarnation;
+    if (this.#info.state === 'DEAD') {
+      const death = this.#death();
+      for (const invocation of this.#limbo.splice(0)) this.#fail(invocation, death);
+    } else if ((this.#info.incarnation ?? 0) > this.#linkIncarnation) this.#resolveLimbo('its process ended');
+    else {
+      this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX);
+      this.#watch();
+    }
+  }
+
+  /** The calls that were in flight: they may have run, so that only those with retries go again. */
+  #resolveLimbo(detail: string): void {
+    this.#stopTimer();
+    const limbo = this.#limbo;
+    this.#limbo = [];
+    const again: Invocation[] = [];
+    for (const invocation of limbo) {
+      if (invocation.retriesLeft === 0)
+        this.#fail(invocation, new ActorUnavailableError({ actorId: this.actorId, detail }));
+      else {
+        if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
+        again.push(invocation);
+      }
+    }
+    this.#waiting.unshift(...again);
+    if (this.#waiting.length > 0) this.#locate();
+  }
+
+  #locate(): void {
+    if (this.#info.state === 'ALIVE' && (this.#info.incarnation ?? 0) > this.#brokenIncarnation) this.#connect();
+    else this.#watch();
+  }
+
+  #watch(): void {
+    if (this.#isWatching && this.#info.state) return;
+    this.#isWatching = true;
+    this.#runtime.head.watch(this.actorId).then(
+      (reply) => {
+        if (reply.actor) this.inform(reply.actor);
+      },
+      (error: Error) => {
+        for (const { reject } of this.#settled) reject(error);
+        this.#settled = [];
+        for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) this.#fail(invocation, error);
+      },
+    );
+  }
+
+  #connect(): void {
+    if (this.#isConnecting || !this.#info.address) return;
+    this.#isConnecting = true;
+    const incarnation = this.#info.incarnation ?? 0;
+    this.#runtime.peers.link(this.#info.address).then(
+      (link) => {
+        this.#isConnecting = false;
+        this.#link = link;
+        this.#linkIncarnation = incarnation;
+        link.stream.onClose(() => this.#broke(link));
+        for (const invocation of this.#waiting.splice(0)) this.#sendOn(link, invocation);
+      },
+      () => {
+        // Nothing answers there: the process is gone and the head will say what comes next.
+        this.#isConnecting = false;
+        this.#brokenIncarnation = incarnation;
+        this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX);
+        this.#watch();
+      },
+    );
+  }
+
+  /** The head has no news either (it may be away): nobody should wait for ever. */
+  #giveUp(): void {
+    const detail = 'its process cannot be reached';
+    this.#resolveLimbo(detail);
+    for (const invocation of this.#waiting.splice(0))
+      this.#fail(invocation, new ActorUnavailableError({ actorId: this.actorId, detail }));
+  }
+
+  #stopTimer(): void {
+    if (this.#limboTimer) clearTimeout(this.#limboTimer);
+    this.#limboTimer = null;
+  }
+
+  #death(): Error {
+    const { death } = this.#info;
+    return death
+      ? errorOf(death)
+      : new ActorDiedError({ actorId: this.actorId, className: this.className, detail: 'it ended' });
+  }
+  #fail(invocation: Invocation, error: Error): void {
+    invocation.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
+  }
+}

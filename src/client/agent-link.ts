@@ -1,0 +1,113 @@
+// The socket between this process and the node agent of its machine: slabs, the object index, pulls, assignments.
+import { ConnectionError, PROTOCOL_VERSION } from '../common/index.js';
+import { connectSocket, errorOf, MessageChannel, wire } from '../protocol/index.js';
+
+/** What the agent may push. */
+export interface AgentPushes {
+  readonly assign: (assignment: wire.StartWorker) => void;
+  readonly exit: (exit: wire.Exit) => void;
+  /** An object in one of our slabs is no longer needed. */
+  readonly freed: (objectId: string) => void;
+  /** The agent is gone, and with it this machine's part in the cluster. */
+  readonly lost: (detail: string) => void;
+}
+
+type Reply = Extract<keyof wire.AgentToProcess, 'slab' | 'pulled' | 'attached'>;
+interface Waiter {
+  readonly resolve: (message: wire.AgentToProcess) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class AgentLink {
+  readonly #channel: MessageChannel<wire.ProcessToAgent.$Shape, wire.AgentToProcess>;
+  readonly #waiters = new Map<number, Waiter>();
+  readonly #path: string;
+  #nextId = 1;
+
+  private constructor(
+    channel: MessageChannel<wire.ProcessToAgent.$Shape, wire.AgentToProcess>,
+    path: string,
+    pushes: AgentPushes,
+  ) {
+    this.#channel = channel;
+    this.#path = path;
+    channel.receive((message) => this.#received(message, pushes));
+    channel.onClose(({ error, detail }) => {
+      const lost = new ConnectionError({
+        address: path,
+        detail: `the node agent is gone: ${error?.message ?? detail}`,
+      });
+      for (const waiter of this.#waiters.values()) waiter.reject(lost);
+      this.#waiters.clear();
+      pushes.lost(lost.detail);
+    });
+  }
+
+  /** Connects to the agent's socket at `path`. Rejects with {@link ConnectionError} when it is not there or refuses. */
+  static async connect(path: string, pushes: AgentPushes): Promise<AgentLink> {
+    const channel = await connectSocket(path);
+    return new AgentLink(new MessageChannel(channel, wire.ProcessToAgent, wire.AgentToProcess), path, pushes);
+  }
+
+  async attach(attach: Omit<wire.Attach.$Shape, 'protocol'>): Promise<wire.Attached> {
+    const reply = await this.#request(
+      { attach: { ...attach, protocol: PROTOCOL_VERSION }, kind: 'attach' },
+      'attached',
+    );
+    return reply.attached as wire.Attached;
+  }
+  async leaseSlab(size: number): Promise<wire.Slab> {
+    return (await this.#request({ leaseSlab: { size }, kind: 'leaseSlab' }, 'slab')).slab as wire.Slab;
+  }
+  /** Brings an object of another node into this node's arena; pinned until `releasePull`. */
+  async pull(objectId: string, from: wire.Location.$Shape): Promise<wire.Location> {
+    const reply = await this.#request({ pull: { objectId, from }, kind: 'pull' }, 'pulled');
+    return reply.pulled?.location as wire.Location;
+  }
+  releasePull(objectId: string): void {
+    this.#channel.send({ releasePull: { objectId }, kind: 'releasePull' });
+  }
+  sealed(sealed: wire.Sealed.$Shape): void {
+    this.#channel.send({ sealed, kind: 'sealed' });
+  }
+  freed(objectId: string, location: wire.Location.$Shape): void {
+    this.#channel.send({ freed: { objectId, location }, kind: 'freed' });
+  }
+  ready(ready: wire.Ready.$Shape): void {
+    this.#channel.send({ ready, kind: 'ready' });
+  }
+  /** Tells the agent that this process ends because it wants to. */
+  exiting(reason: string): void {
+    this.#channel.send({ exiting: { reason }, kind: 'exiting' });
+  }
+  close(detail: string): void {
+    this.#channel.close(detail);
+  }
+
+  #request(message: wire.ProcessToAgent.$Shape, expected: Reply): Promise<wire.AgentToProcess> {
+    if (this.#channel.isClosed)
+      return Promise.reject(new ConnectionError({ address: this.#path, detail: 'the node agent is gone' }));
+    const requestId = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiters.set(requestId, {
+        reject,
+        resolve: (reply) => {
+          if (reply.failure) reject(errorOf(reply.failure));
+          else if (reply[expected]) resolve(reply);
+          else reject(new ConnectionError({ address: this.#path, detail: `the agent answered without "${expected}"` }));
+        },
+      });
+      this.#channel.send({ ...message, requestId });
+    });
+  }
+
+  #received(message: wire.AgentToProcess, pushes: AgentPushes): void {
+    const waiter = this.#waiters.get(message.requestId);
+    if (waiter) {
+      this.#waiters.delete(message.requestId);
+      waiter.resolve(message);
+    } else if (message.assign) pushes.assign(message.assign as wire.StartWorker);
+    else if (message.exit) pushes.exit(message.exit as wire.Exit);
+    else if (message.freed) pushes.freed(message.freed.objectId ?? '');
+  }
+}

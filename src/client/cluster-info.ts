@@ -1,0 +1,68 @@
+// What a process can ask about the cluster and itself.
+import type { JobId, NodeId, Resources, WorkerId } from '../common/index.js';
+import { currentRuntime } from './current.js';
+
+export interface NodeView {
+  readonly nodeId: NodeId;
+  readonly hostname: string;
+  readonly host: string;
+  readonly isAlive: boolean;
+  readonly isHead: boolean;
+  readonly resources: Resources;
+  readonly available: Resources;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The nodes of the cluster. */
+export async function nodes(): Promise<readonly NodeView[]> {
+  const reply = await currentRuntime().head.request({ listNodes: {} });
+  return (reply.nodes?.nodes ?? []).map((node) => ({
+    nodeId: (node.nodeId ?? '') as NodeId,
+    hostname: node.hostname ?? '',
+    host: node.host ?? '',
+    isAlive: node.state === 'ALIVE',
+    isHead: node.isHead ?? false,
+    resources: { ...node.total?.amounts },
+    available: { ...node.available?.amounts },
+    labels: { ...node.labels },
+  }));
+}
+
+export interface RuntimeContext {
+  readonly workerId: WorkerId;
+  readonly nodeId: NodeId;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly isDriver: boolean;
+  /** The address that peers on other machines can reach this machine at; empty in a cluster bound to one machine. */
+  readonly host: string;
+  /** Of the actor that runs here: its id, and which start of it this is (from 1). Null in drivers and tasks. */
+  readonly actor: { readonly actorId: string; readonly incarnation: number } | null;
+}
+
+/** Where this code runs. */
+export function runtimeContext(): RuntimeContext {
+  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = currentRuntime();
+  return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor };
+}
+
+/** Shows the progress of a training run on the page and in `raylite status`: one JSON object (observe/run.ts). */
+export async function reportRun(runId: string, json: string): Promise<void> {
+  await currentRuntime().head.request({ reportRun: { runId, json } });
+}
+
+/** A small value that the head keeps for all of the cluster; null when there is none. */
+export async function kvGet(key: string): Promise<Uint8Array | null> {
+  const reply = await currentRuntime().head.request({ kvGet: { key } });
+  return reply.kvValue?.isFound ? new Uint8Array(reply.kvValue.value ?? []) : null;
+}
+export async function kvPut(
+  key: string,
+  value: Uint8Array,
+  options: { readonly overwrite?: boolean } = {},
+): Promise<void> {
+  await currentRuntime().head.request({ kvPut: { key, value, overwrite: options.overwrite ?? true } });
+}
+export async function kvDelete(key: string): Promise<void> {
+  await currentRuntime().head.request({ kvDelete: { key } });
+}

@@ -1,0 +1,25 @@
+// The cluster that `actor`, `task`, `put`, … mean: the one that this process joined last. One per process by the design of
+// the API; kept on globalThis so that two copies of this package in one process agree.
+import { ConfigError } from '../common/index.js';
+import type { Runtime } from './runtime.js';
+
+const CURRENT = Symbol.for('raylite.current');
+const globals = globalThis as Record<symbol, Runtime | null | undefined>;
+
+export function currentRuntime(): Runtime {
+  const runtime = globals[CURRENT];
+  if (!runtime)
+    throw new ConfigError(
+      'cluster',
+      'a cluster that was joined',
+      undefined,
+      'Write "await using cluster = await init()" first',
+    );
+  return runtime;
+}
+
+export const findRuntime = (): Runtime | null => globals[CURRENT] ?? null;
+
+export function setRuntime(runtime: Runtime | null): void {
+  globals[CURRENT] = runtime;
+}

@@ -1,0 +1,130 @@
+// `put`, `get`, `wait`, `cancel`: what one does with refs.
+import { ConfigError, GetTimeoutError } from '../common/index.js';
+import { calls } from './actor-handle.js';
+import { currentRuntime } from './current.js';
+import { ObjectRef } from './object-ref.js';
+import type { Content } from './object-state.js';
+
+/** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
+export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value);
+
+export interface GetOptions {
+  /** Milliseconds until GetTimeoutError. Without it, waits as long as it takes. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+type Values<Refs extends readonly ObjectRef<unknown>[]> = {
+  -readonly [Index in keyof Refs]: Refs[Index] extends ObjectRef<infer Value> ? Value : never;
+};
+
+/** The value of a ref, or the values of several in their order. Rejects with the first failure. */
+export function get<T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
+export function get<const Refs extends readonly ObjectRef<unknown>[]>(
+  refs: Refs,
+  options?: GetOptions,
+): Promise<Values<Refs>>;
+export function get(
+  refs: ObjectRef<unknown> | readonly ObjectRef<unknown>[],
+  options: GetOptions = {},
+): Promise<unknown> {
+  const runtime = currentRuntime();
+  const read = (ref: unknown): Promise<unknown> => runtime.read(ObjectRef.stateOf(checkRef(ref)));
+  const value = ObjectRef.isRef(refs) ? read(refs) : Promise.all(checkRefs(refs).map(read));
+  return options.timeoutMs === undefined && !options.signal ? value : limited(value, options);
+}
+
+function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer =
+      timeoutMs === undefined
+        ? null
+        : setTimeout(() => settle(() => reject(new GetTimeoutError({ timeoutMs }))), timeoutMs);
+    const onAbort = (): void => settle(() => reject(signal?.reason));
+    const settle = (how: () => void): void => {
+      if (timer) clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      how();
+    };
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+    value.then(
+      (got) => settle(() => resolve(got)),
+      (error) => settle(() => reject(error)),
+    );
+  });
+}
+
+export interface WaitOptions {
+  /** How many to wait for. Default 1. */
+  readonly numReturns?: number;
+  /** Milliseconds to wait at most; 0 only looks. Without it, waits as long as it takes. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Splits refs into those that are ready and the rest, in their order, once `numReturns` are ready or the time is up; at
+ * most `numReturns` are in `ready`. A failed call counts as ready. As Ray's.
+ */
+export async function wait<T>(
+  refs: readonly ObjectRef<T>[],
+  { numReturns = 1, timeoutMs }: WaitOptions = {},
+): Promise<{ readonly ready: ObjectRef<T>[]; readonly rest: ObjectRef<T>[] }> {
+  const runtime = currentRuntime();
+  checkRefs(refs);
+  if (new Set(refs.map((ref) => ref.id)).size !== refs.length)
+    throw new ConfigError('refs', 'refs that are all different', refs.length);
+  if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length)
+    throw new ConfigError('numReturns', `an integer from 1 to ${refs.length}, the number of refs`, numReturns);
+  const states = refs.map((ref) => ObjectRef.stateOf(ref));
+  const isReady = (index: number): boolean => states[index]!.content !== null;
+  const countReady = (): number => states.filter((_, index) => isReady(index)).length;
+  if (countReady() < numReturns && timeoutMs !== 0) {
+    await new Promise<void>((resolve) => {
+      runtime.runner?.blocked(1);
+      let missing = numReturns - countReady();
+      const listeners: { readonly at: number; readonly listener: (content: Content) => void }[] = [];
+      const timer = timeoutMs === undefined ? null : setTimeout(() => done(), timeoutMs);
+      const done = (): void => {
+        if (timer) clearTimeout(timer);
+        for (const { at, listener } of listeners) states[at]!.forgetListener(listener);
+        runtime.runner?.blocked(-1);
+        resolve();
+      };
+      const settled = (): void => {
+        missing -= 1;
+        if (missing === 0) done();
+      };
+      states.forEach((state, at) => {
+        if (state.content) return;
+        listeners.push({ at, listener: settled });
+        runtime.whenSettled(state, settled);
+      });
+    });
+  } else if (timeoutMs === 0) {
+    // Gives what has arrived but was not read yet its turn.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const ready: ObjectRef<T>[] = [];
+  const rest: ObjectRef<T>[] = [];
+  refs.forEach((ref, index) => {
+    (ready.length < numReturns && isReady(index) ? ready : rest).push(ref);
+  });
+  return { ready, rest };
+}
+
+/** Cancels the call behind a ref: it fails with CancelledError. One that already runs is not interrupted; its result is dropped. */
+export function cancel(ref: ObjectRef<unknown>): void {
+  const call = calls.get(checkRef(ref));
+  if (!call) throw new ConfigError('ref', 'the ref of a call that this process made', ref.id);
+  call.by.cancel(call.invocation);
+}
+
+function checkRef(value: unknown): ObjectRef<unknown> {
+  if (!ObjectRef.isRef(value)) throw new ConfigError('ref', 'an ObjectRef, as calls and put() return', value);
+  return value;
+}
+function checkRefs(values: readonly unknown[]): readonly ObjectRef<unknown>[] {
+  if (!Array.isArray(values)) throw new ConfigError('refs', 'an ObjectRef or a list of them', values);
+  return values.map(checkRef);
+}

@@ -1,0 +1,149 @@
+// The conversation with the head: requests that survive a reconnect, and pushes. Connects when first needed. Calls and
+// objects never need it.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConnectionError } from '../common/index.js';
+import { type Channel, errorOf, MessageChannel, wire } from '../protocol/index.js';
+
+const BACKOFF_MS_FIRST = 100;
+const BACKOFF_MS_MAX = 2_000;
+
+export interface HeadPushes {
+  readonly actor: (info: wire.ActorInfo) => void;
+  readonly logLines: (lines: wire.LogLines) => void;
+}
+
+export type HeadRequest = Omit<wire.ClientToHead.$Properties, 'requestId' | 'hello' | 'kind'>;
+
+interface Waiter {
+  readonly request: wire.ClientToHead.$Properties;
+  readonly resolve: (reply: wire.HeadToClient) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class HeadLink {
+  readonly #address: string;
+  readonly #token: string;
+  readonly #hello: () => wire.ClientHello.$Properties;
+  readonly #pushes: HeadPushes;
+  readonly #waiters = new Map<number, Waiter>();
+  readonly #watched = new Set<string>();
+  readonly #stop = new AbortController();
+  #nextId = 1;
+  #channel: MessageChannel<wire.ClientToHead.$Properties, wire.HeadToClient> | null = null;
+  #welcomed: Promise<wire.ClientWelcome> | null = null;
+
+  constructor(address: string, token: string, hello: () => wire.ClientHello.$Properties, pushes: HeadPushes) {
+    this.#address = address;
+    this.#token = token;
+    this.#hello = hello;
+    this.#pushes = pushes;
+  }
+
+  /** Connects if this has not happened yet. Rejects with {@link ConnectionError} when nothing answers or the head refuses. */
+  welcome(): Promise<wire.ClientWelcome> {
+    this.#welcomed ??= this.#connect();
+    return this.#welcomed;
+  }
+
+  /** Sends a request, again after each reconnect, until it is answered. Rejects with the head's failure. */
+  async request(request: HeadRequest): Promise<wire.HeadToClient> {
+    await this.welcome();
+    if (this.#stop.signal.aborted) throw this.#gone('the connection was closed by this process');
+    const requestId = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const waiter = { request: { ...request, requestId }, resolve, reject };
+      this.#waiters.set(requestId, waiter);
+      this.#channel?.send(waiter.request);
+    });
+  }
+
+  /** A request whose answer nobody needs. */
+  tell(request: HeadRequest): void {
+    this.request(request).catch(() => {}); // the head being gone is known to whoever waits for something
+  }
+
+  /** Asks for pushes about an actor, now and after each reconnect; resolves to what is known now. */
+  async watch(actorId: string): Promise<wire.HeadToClient> {
+    this.#watched.add(actorId);
+    return this.request({ watchActor: { actorId } });
+  }
+  unwatch(actorId: string): void {
+    this.#watched.delete(actorId);
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#channel?.close('the client is done');
+    const error = this.#gone('the connection was closed by this process');
+    for (const waiter of this.#waiters.values()) waiter.reject(error);
+    this.#waiters.clear();
+  }
+
+  async #connect(): Promise<wire.ClientWelcome> {
+    const { openGrpc } = await import('../protocol/grpc/index.js');
+    return this.#greet(openGrpc('Head.Client', this.#address, this.#token));
+  }
+
+  #greet(raw: Channel): Promise<wire.ClientWelcome> {
+    const channel = new MessageChannel<wire.ClientToHead.$Properties, wire.HeadToClient>(
+      raw,
+      wire.ClientToHead,
+      wire.HeadToClient,
+    );
+    return new Promise((resolve, reject) => {
+      let isWelcome = false;
+      channel.receive((message) => {
+        if (isWelcome) this.#received(message);
+        else if (message.welcome) {
+          isWelcome = true;
+          this.#channel = channel;
+          for (const actorId of this.#watched) this.tell({ watchActor: { actorId } });
+          for (const { request } of this.#waiters.values()) channel.send(request);
+          resolve(message.welcome as wire.ClientWelcome);
+        } else if (message.failure) {
+          reject(errorOf(message.failure));
+          channel.close('refused');
+        }
+      });
+      channel.onClose(({ error, detail }) => {
+        if (!isWelcome) reject(error ?? this.#gone(detail));
+        else if (!this.#stop.signal.aborted) this.#reconnect();
+      });
+      channel.send({ hello: this.#hello() });
+    });
+  }
+
+  #reconnect(): void {
+    this.#channel = null;
+    const retry = async (): Promise<void> => {
+      const { openGrpc } = await import('../protocol/grpc/index.js');
+      for (let waitMs = BACKOFF_MS_FIRST; ; waitMs = Math.min(waitMs * 2, BACKOFF_MS_MAX)) {
+        await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false });
+        try {
+          await this.#greet(openGrpc('Head.Client', this.#address, this.#token));
+          return;
+        } catch (error) {
+          if (error instanceof ConnectionError && /token|protocol/.test(error.detail)) throw error;
+        }
+      }
+    };
+    retry().catch((error: unknown) => {
+      for (const waiter of this.#waiters.values()) waiter.reject(error as Error);
+      this.#waiters.clear();
+    });
+  }
+
+  #received(message: wire.HeadToClient): void {
+    if (message.requestId !== 0) {
+      const waiter = this.#waiters.get(message.requestId);
+      this.#waiters.delete(message.requestId);
+      if (message.failure) waiter?.reject(errorOf(message.failure));
+      else waiter?.resolve(message);
+    } else if (message.actor) this.#pushes.actor(message.actor as wire.ActorInfo);
+    else if (message.logLines) this.#pushes.logLines(message.logLines as wire.LogLines);
+  }
+
+  #gone(detail: string): ConnectionError {
+    return new ConnectionError({ address: this.#address, detail });
+  }
+}

@@ -1,0 +1,233 @@
+// Joining a cluster: an address, the environment, or a cluster of one's own.
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { ConfigError, ConnectionError, type JobId, newWorkerId, PROTOCOL_VERSION } from '../common/index.js';
+import type { wire } from '../protocol/index.js';
+import { handleHost } from './actor-handle.js';
+import { AgentLink } from './agent-link.js';
+import { findRuntime, setRuntime } from './current.js';
+import { type EmbeddedCluster, startEmbedded } from './embedded.js';
+import { HeadLink } from './head-link.js';
+import type { NodeOffer } from './node-resources.js';
+import { Peers } from './peers.js';
+import { Runtime } from './runtime.js';
+import { currentCluster } from './session-dir.js';
+import { ObjectStore } from './store.js';
+import { packWorkingDir, uploadPackage } from './working-dir.js';
+
+export interface RuntimeEnvOptions {
+  /** A folder that workers get a copy of and run in. */
+  readonly workingDir?: string;
+  /** Environment variables of the workers. */
+  readonly envVars?: Readonly<Record<string, string>>;
+}
+
+export interface InitOptions extends NodeOffer {
+  /** "host:port" of the head; "auto": the cluster that `raylite start` started here; "local": always one of our own. */
+  readonly address?: string;
+  /** The cluster's token. Default: $RAYLITE_TOKEN, the file $RAYLITE_TOKEN_FILE, or the one of the cluster on this machine. */
+  readonly token?: string;
+  /** Names of actors are unique in it. Default: one of this driver alone. */
+  readonly namespace?: string;
+  readonly runtimeEnv?: RuntimeEnvOptions;
+  /** Prints what workers write. Default true. */
+  readonly logToDriver?: boolean;
+}
+
+/** A cluster that this process has joined; disposing leaves it, and ends it if it was started by `init`. */
+export interface Cluster extends AsyncDisposable {
+  readonly address: string;
+  /** The page and the HTTP API. */
+  readonly httpUrl: string;
+  readonly clusterId: string;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly nodeId: string;
+  readonly isEmbedded: boolean;
+}
+
+const OPTIONS = [
+  'address',
+  'token',
+  'namespace',
+  'runtimeEnv',
+  'logToDriver',
+  'numCpus',
+  'numGpus',
+  'resources',
+  'objectStoreMemory',
+];
+
+/** What is needed to join. */
+interface Door {
+  readonly headAddress: string;
+  readonly token: string;
+  readonly agentUds: string | null; // null: ask the head for the node of this machine
+}
+
+/**
+ * Joins the cluster of `address`, of $RAYLITE_ADDRESS, or starts one of its own on this machine that ends with this
+ * process. Rejects with ConfigError or ConnectionError.
+ */
+export async function init(options: InitOptions = {}): Promise<Cluster> {
+  for (const key of Object.keys(options))
+    if (!OPTIONS.includes(key)) throw new ConfigError(`init.${key}`, `one of ${OPTIONS.join(', ')}`, key);
+  if (findRuntime())
+    throw new ConfigError(
+      'init',
+      'to be called once',
+      'a second time',
+      'This process has joined a cluster: leave it first, or drop the call (workers have joined already)',
+    );
+  const address = options.address ?? process.env.RAYLITE_ADDRESS ?? 'local';
+  let embedded: EmbeddedCluster | null = null;
+  if (address === 'local') embedded = await startEmbedded(options);
+  else if (options.numCpus ?? options.numGpus ?? options.resources ?? options.objectStoreMemory)
+    throw new ConfigError(
+      'init',
+      'no numCpus, numGpus, resources or objectStoreMemory',
+      address,
+      'They belong to the start of a node, and the cluster at this address already runs',
+    );
+  try {
+    return await joinCluster(embedded ?? doorOf(address, options.token), options, embedded);
+  } catch (error) {
+    await embedded?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function doorOf(address: string, given: string | undefined): Door {
+  const here = currentCluster();
+  if (address === 'auto') {
+    if (!here)
+      throw new ConnectionError({
+        address,
+        detail: 'no cluster was started on this machine. Run "raylite start --head"',
+      });
+    return { headAddress: here.headAddress, token: given ?? read(here.tokenFile), agentUds: here.agentUds };
+  }
+  const isHere = here?.headAddress === address;
+  const file = process.env.RAYLITE_TOKEN_FILE;
+  const token = given ?? process.env.RAYLITE_TOKEN ?? (file ? read(file) : isHere ? read(here.tokenFile) : undefined);
+  if (!token)
+    throw new ConfigError(
+      'token',
+      'the token of the cluster',
+      undefined,
+      'Pass init({ token }) or set RAYLITE_TOKEN_FILE',
+    );
+  return { headAddress: address, token, agentUds: process.env.RAYLITE_AGENT ?? (isHere ? here.agentUds : null) };
+}
+
+const read = (file: string): string => {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new ConfigError('token', 'a readable token file', file, undefined, { cause });
+  }
+};
+
+async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedCluster | null): Promise<Cluster> {
+  const workerId = newWorkerId();
+  const jobId = process.env.RAYLITE_JOB_ID ?? '';
+  const address: wire.WorkerAddress.$Properties = { workerId };
+  const hello = (): wire.ClientHello.$Properties => ({
+    protocol: PROTOCOL_VERSION,
+    workerId: runtime?.workerId ?? workerId,
+    isDriver: true,
+    jobId,
+    namespace: options.namespace ?? '',
+    address: runtime?.peers?.address ?? address,
+    pid: process.pid,
+    entrypoint: process.argv
+      .slice(1)
+      .map((part) => basename(part))
+      .join(' '),
+  });
+  let runtime: Runtime | null = null;
+  const head = new HeadLink(door.headAddress, door.token, hello, {
+    actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
+    logLines: (lines) => {
+      if (options.logToDriver !== false) print(lines);
+    },
+  });
+  try {
+    const agentUds = door.agentUds ?? (await findAgent(head, door.headAddress));
+    const agent = await AgentLink.connect(agentUds, {
+      assign: () => {},
+      exit: () => {},
+      freed: (objectId) => runtime?.store.reclaim(objectId),
+      lost: () => {},
+    });
+    const attached = await agent.attach({ token: door.token, workerId, pid: process.pid, isDriver: true, address });
+    const store = new ObjectStore(agent, attached);
+    runtime = new Runtime({ isDriver: true, agent, attached, store, token: door.token }, workerId);
+    runtime.handles = handleHost(runtime);
+    runtime.head = head;
+    runtime.peers = await Peers.open(runtime, {
+      uds: join(attached.socketDir, `d-${workerId}`),
+      host: attached.host,
+      token: door.token,
+      workerId,
+      nodeId: runtime.nodeId,
+    });
+    const welcome = await head.welcome();
+    runtime.jobId = welcome.jobId as JobId;
+    runtime.namespace = welcome.namespace;
+    runtime.runtimeEnv = await prepareEnv(runtime, options.runtimeEnv, welcome.httpUrl);
+    setRuntime(runtime);
+    const joined = runtime;
+    return {
+      address: door.headAddress,
+      httpUrl: welcome.httpUrl,
+      clusterId: welcome.clusterId,
+      jobId: joined.jobId,
+      namespace: joined.namespace,
+      nodeId: joined.nodeId,
+      isEmbedded: embedded !== null,
+      async [Symbol.asyncDispose]() {
+        if (findRuntime() !== joined) return;
+        setRuntime(null);
+        await joined.close();
+        await embedded?.[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    head.close();
+    throw error;
+  }
+}
+
+async function prepareEnv(
+  runtime: Runtime,
+  env: RuntimeEnvOptions | undefined,
+  httpUrl: string,
+): Promise<wire.RuntimeEnv.$Properties> {
+  const envVars = { ...env?.envVars };
+  if (env?.workingDir === undefined) return { package: process.env.RAYLITE_PACKAGE ?? '', envVars };
+  const folder = resolve(env.workingDir);
+  const packed = await packWorkingDir(folder);
+  await uploadPackage(httpUrl, runtime.token, packed);
+  runtime.workingDir = { path: folder, package: packed.sha256 };
+  return { package: packed.sha256, envVars };
+}
+
+/** The agent's socket of the node on this machine. */
+async function findAgent(head: HeadLink, address: string): Promise<string> {
+  const reply = await head.request({ listNodes: {} });
+  const nodes = reply.nodes?.nodes ?? [];
+  const here = nodes.find((node) => node.hostname === hostname() && node.state === 'ALIVE' && node.uds);
+  if (!here?.uds)
+    throw new ConnectionError({
+      address,
+      detail: `no node of that cluster runs on this machine (${hostname()}). Join it first: "raylite start --address ${address}"`,
+    });
+  return here.uds;
+}
+
+function print({ name, pid, lines, isError }: wire.LogLines): void {
+  const out = isError ? process.stderr : process.stdout;
+  for (const line of lines) out.write(`(${name || 'worker'} pid=${pid}) ${line}\n`);
+}

@@ -1,0 +1,73 @@
+// What this process knows of one object: whose it is, and whether it is pending, inline, stored, failed or released.
+//
+//   pending ─settleInline→ inline    ─settleStored→ stored    ─settleFailed→ failed     any ─release→ released
+import { type ObjectId, objectIdOf, type WorkerId } from '../common/index.js';
+import type { wire } from '../protocol/index.js';
+
+export type Content =
+  | { readonly kind: 'inline'; readonly value: wire.Value.$Properties }
+  | { readonly kind: 'stored'; readonly location: wire.Location.$Properties }
+  | { readonly kind: 'failed'; readonly failure: wire.Failure.$Properties; readonly local: Error | null }
+  | { readonly kind: 'released' };
+
+export class ObjectState {
+  /** The process that owns the object; null when it is this one. */
+  readonly owner: wire.WorkerAddress.$Properties | null;
+  /** Null while pending. */
+  content: Content | null = null;
+  /** Refs nested in the value, kept as long as the object is. */
+  nested: readonly object[] | null = null;
+  /** The mapped bytes, while somebody still holds a view of them. */
+  mapped: WeakRef<ArrayBuffer> | null = null;
+  /** Who made the call, for the stack of its error. */
+  site: { readonly stack?: string } | null = null;
+  name = '';
+  #waiters: ((content: Content) => void)[] | null = null;
+  readonly #ownerId: WorkerId;
+  readonly #sequence: number;
+  #id: ObjectId | null;
+
+  /** An own object by its sequence, or another's by its id. */
+  constructor(
+    ownerId: WorkerId,
+    sequence: number,
+    borrowed: { id: ObjectId; owner: wire.WorkerAddress.$Properties } | null,
+  ) {
+    this.#ownerId = ownerId;
+    this.#sequence = sequence;
+    this.#id = borrowed?.id ?? null;
+    this.owner = borrowed?.owner ?? null;
+  }
+
+  get id(): ObjectId {
+    this.#id ??= objectIdOf(this.#ownerId, this.#sequence);
+    return this.#id;
+  }
+
+  settle(content: Content): void {
+    if (this.content) return;
+    this.content = content;
+    const waiters = this.#waiters;
+    this.#waiters = null;
+    if (waiters) for (const waiter of waiters) waiter(content);
+  }
+
+  /** Calls `listener` once the object is no longer pending; at once if it is not. */
+  whenSettled(listener: (content: Content) => void): void {
+    if (this.content) listener(this.content);
+    else if (this.#waiters) this.#waiters.push(listener);
+    else this.#waiters = [listener];
+  }
+
+  /** Takes back a listener, e.g. of a `wait` that timed out. */
+  forgetListener(listener: (content: Content) => void): void {
+    const at = this.#waiters?.indexOf(listener) ?? -1;
+    if (at >= 0) this.#waiters?.splice(at, 1);
+  }
+
+  release(): void {
+    this.content = { kind: 'released' };
+    this.nested = null;
+    this.mapped = null;
+  }
+}

@@ -1,0 +1,418 @@
+// One process's part in a cluster: the objects it owns and borrows, its links to peers, agent and head. Drivers and workers
+// are the same here; a worker adds what runs calls.
+import {
+  ActorDiedError,
+  type JobId,
+  type NodeId,
+  type ObjectId,
+  ObjectLostError,
+  OwnerDiedError,
+  type RayliteError,
+  type WorkerId,
+} from '../common/index.js';
+import {
+  decodeValue,
+  type EncodedValue,
+  encodeValue,
+  errorOf,
+  failureOf,
+  type ReferenceHost,
+  type wire,
+} from '../protocol/index.js';
+import type { ActorClient } from './actor-client.js';
+import type { AgentLink } from './agent-link.js';
+import type { PackageFolder } from './code-ref.js';
+import type { HeadLink } from './head-link.js';
+import { ObjectRef, type RefKeeper } from './object-ref.js';
+import { type Content, ObjectState } from './object-state.js';
+import type { PeerHost, PeerLink } from './peer-link.js';
+import type { Peers } from './peers.js';
+import type { ObjectStore } from './store.js';
+import { layoutValue, parseStored } from './stored-value.js';
+import type { TaskPool } from './task-pool.js';
+
+/** Values up to here travel inside replies; larger ones through the arena. As in Ray. */
+export const INLINE_BYTES_MAX = 100 * 1024;
+
+/** What a worker adds: it runs calls. */
+export interface CallRunner {
+  call(call: wire.Call, from: PeerLink): void;
+  cancel(callId: number, from: PeerLink): void;
+  /** Code of this process began (+1) or ended (-1) to wait for an object: another call may run meanwhile. */
+  blocked(delta: 1 | -1): void;
+}
+
+/** Turns actor handles into what travels and back; given by actor-handle.ts. */
+export interface HandleHost {
+  exportHandle(handle: object): unknown;
+  importHandle(handle: unknown): object;
+}
+
+export interface RuntimeParts {
+  readonly isDriver: boolean;
+  readonly agent: AgentLink;
+  readonly attached: wire.Attached;
+  readonly store: ObjectStore;
+  readonly token: string;
+}
+
+/** What the finalizer needs of an object whose last ref is gone. */
+interface Leftover {
+  readonly id: ObjectId;
+  readonly owner: wire.WorkerAddress.$Properties | null;
+  readonly location: wire.Location.$Properties | null;
+}
+
+/** The encoded form of a value, and the refs in it, which must be kept while it may be decoded. */
+interface Sendable {
+  readonly encoded: EncodedValue;
+  readonly refs: readonly ObjectRef<unknown>[];
+  readonly bytes: number;
+}
+
+export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
+  readonly isDriver: boolean;
+  readonly agent: AgentLink;
+  readonly attached: wire.Attached;
+  readonly store: ObjectStore;
+  readonly token: string;
+  workerId: WorkerId;
+  /** The actor that runs in this process. */
+  actor: { readonly actorId: string; readonly incarnation: number } | null = null;
+  jobId = '' as JobId;
+  namespace = '';
+  runtimeEnv: wire.RuntimeEnv.$Properties = {};
+  peers!: Peers; // set once, by whoever opens the door (it needs this object to answer)
+  head!: HeadLink;
+  handles!: HandleHost;
+  runner: CallRunner | null = null;
+  readonly actors = new Map<string, ActorClient>();
+  readonly taskPools = new Map<string, TaskPool>();
+  /** The folder that this driver uploaded. */
+  workingDir: PackageFolder | null = null;
+  readonly #known = new Map<ObjectId, WeakRef<ObjectState>>(); // exported, stored and borrowed ones
+  readonly #pins = new Map<ObjectId, { readonly state: ObjectState; count: number }>(); // borrowed by peers
+  readonly #refs = new WeakMap<ObjectState, WeakRef<ObjectRef<unknown>>>();
+  readonly #leftovers = new FinalizationRegistry<Leftover>((leftover) => this.#free(leftover));
+  #nextSequence = 1;
+  #exporting: ObjectRef<unknown>[] = [];
+  #borrowing: Promise<void>[] = [];
+
+  constructor(parts: RuntimeParts, workerId: WorkerId) {
+    this.isDriver = parts.isDriver;
+    this.agent = parts.agent;
+    this.attached = parts.attached;
+    this.store = parts.store;
+    this.token = parts.token;
+    this.workerId = workerId;
+  }
+
+  get nodeId(): NodeId {
+    return this.store.nodeId;
+  }
+
+  // ---- objects ----
+
+  /** A new object of this process, pending. */
+  newObject(): { readonly sequence: number; readonly state: ObjectState } {
+    const sequence = this.#nextSequence++;
+    return { sequence, state: new ObjectState(this.workerId, sequence, null) };
+  }
+
+  refTo<T>(state: ObjectState): ObjectRef<T> {
+    return new ObjectRef<T>(state, this);
+  }
+
+  put<T>(value: T): ObjectRef<T> {
+    const { state } = this.newObject();
+    const sendable = this.encode(value, 'the value');
+    if (sendable.refs.length > 0) state.nested = sendable.refs;
+    if (sendable.bytes <= INLINE_BYTES_MAX) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
+    else {
+      const layout = layoutValue(sendable.encoded);
+      const location = this.store.tryWrite(state.id, this.workerId, layout);
+      if (location) this.settleStored(state, location);
+      else {
+        // No slab has room: the caller may change the value before another comes, so that it is copied now.
+        const kept = { ...layout, parts: layout.parts.map(({ at, bytes }) => ({ at, bytes: new Uint8Array(bytes) })) };
+        this.store.write(state.id, this.workerId, kept).then(
+          (where) => this.settleStored(state, where),
+          (error: RayliteError) => state.settle({ kind: 'failed', failure: failureOf(error), local: error }),
+        );
+      }
+    }
+    return this.refTo(state);
+  }
+
+  settleStored(state: ObjectState, location: wire.Location.$Properties): void {
+    this.#remember(state);
+    if (!state.owner) this.#leftovers.register(state, { id: state.id, owner: null, location }, state);
+    state.settle({ kind: 'stored', location });
+  }
+
+  /** The content of a call's result; `taken` is called once the refs nested in it are held here. */
+  settleResult(state: ObjectState, result: wire.Result, taken: () => void): void {
+    const refs = result.inline?.refs?.length ? result.inline.refs : (result.refs ?? []);
+    if (refs.length > 0) {
+      state.nested = this.importRefs(refs);
+      const { borrowed } = this;
+      borrowed().then(taken, taken);
+    }
+    if (result.location) this.settleStored(state, result.location);
+    else if (result.failure) state.settle({ kind: 'failed', failure: result.failure, local: null });
+    else state.settle({ kind: 'inline', value: result.inline ?? {} });
+  }
+
+  /** The value of an object, when it has one. Rejects with its failure. */
+  read(state: ObjectState): Promise<unknown> {
+    const { content } = state;
+    if (content && content.kind !== 'stored') {
+      try {
+        return Promise.resolve(this.#open(state, content));
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    }
+    return new Promise((resolve, reject) => {
+      if (!content) this.runner?.blocked(1);
+      this.whenSettled(state, (settled) => {
+        if (!content) this.runner?.blocked(-1);
+        try {
+          if (settled.kind === 'stored') this.#openStored(state, settled.location).then(resolve, reject);
+          else resolve(this.#open(state, settled));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+
+  /** As `state.whenSettled`, and asks the owner of a borrowed object about it. */
+  whenSettled(state: ObjectState, listener: (content: Content) => void): void {
+    const isAsked = state.content !== null || !state.owner || state.name === 'asked';
+    state.whenSettled(listener);
+    if (isAsked || !state.owner) return;
+    state.name = 'asked';
+    const lost = (): void => {
+      const error = new OwnerDiedError({ objectId: state.id });
+      state.settle({ kind: 'failed', failure: failureOf(error), local: error });
+    };
+    this.peers.link(state.owner).then((link) => {
+      link.resolve(state.id, (resolved) => {
+        if (resolved.location) state.settle({ kind: 'stored', location: resolved.location });
+        else if (resolved.failure) state.settle({ kind: 'failed', failure: resolved.failure, local: null });
+        else {
+          const value = resolved.inline ?? {};
+          if (value.refs?.length) state.nested = this.importRefs(value.refs);
+          state.settle({ kind: 'inline', value });
+        }
+      });
+    }, lost);
+  }
+
+  letGo(state: ObjectState): void {
+    if (state.content?.kind === 'released') return;
+    const location = state.content?.kind === 'stored' ? state.content.location : null;
+    const isKnown = this.#leftovers.unregister(state);
+    const pin = this.#pins.get(state.id);
+    // While others borrow it, only this process's hold ends: the pin's state keeps the content.
+    if (pin && !state.owner) {
+      this.#leftovers.register(state, { id: state.id, owner: null, location }, state);
+      return;
+    }
+    state.release();
+    if (isKnown) this.#free({ id: state.id, owner: state.owner, location });
+  }
+
+  #open(state: ObjectState, content: Exclude<Content, { kind: 'stored' }>): unknown {
+    switch (content.kind) {
+      case 'inline': {
+        const { value } = content;
+        return decodeValue(value.body ?? NIL, value.buffers ?? [], state.nested ?? [], this, false);
+      }
+      case 'failed':
+        throw content.local ?? atSite(errorOf(content.failure), state);
+      case 'released':
+        throw new ObjectLostError({ objectId: state.id, detail: 'its ref was released' });
+    }
+  }
+
+  async #openStored(state: ObjectState, location: wire.Location.$Properties): Promise<unknown> {
+    let memory = state.mapped?.deref() ?? null;
+    if (!memory) {
+      const isLocal = location.nodeId === this.nodeId;
+      const where = isLocal ? location : await this.agent.pull(state.id, location);
+      // The view keeps the state, and with it the object, until nobody holds the view.
+      memory = this.store.map(where, () => {
+        if (!isLocal) this.agent.releasePull(state.id);
+      });
+      keep(memory, state);
+      state.mapped = new WeakRef(memory);
+    }
+    const stored = parseStored(memory);
+    if (stored.refs.length > 0) state.nested ??= this.importRefs(stored.refs);
+    return decodeValue(stored.body, stored.buffers, state.nested ?? [], this, true);
+  }
+
+  #remember(state: ObjectState): void {
+    const known = this.#known.get(state.id)?.deref();
+    if (!known) this.#known.set(state.id, new WeakRef(state));
+  }
+
+  /** The last ref of this process is gone. */
+  #free({ id, owner, location }: Leftover): void {
+    this.#known.delete(id);
+    if (owner) this.peers.linked(owner.workerId ?? '')?.returnBorrow(id);
+    else if (location) {
+      if (location.nodeId === this.nodeId) this.store.reclaim(id);
+      this.agent.freed(id, location);
+    }
+  }
+
+  // ---- values that leave and come ----
+
+  /** Takes a value apart, with the refs that must be kept until the receiver has them. */
+  encode(value: unknown, what: string): Sendable {
+    this.#exporting = [];
+    try {
+      const encoded = encodeValue(value, this, what);
+      let bytes = encoded.body.byteLength;
+      for (const buffer of encoded.buffers) bytes += buffer.byteLength;
+      return { encoded, refs: this.#exporting, bytes };
+    } finally {
+      this.#exporting = [];
+    }
+  }
+
+  exportRef(ref: object): wire.Ref.$Properties {
+    const known = ref as ObjectRef<unknown>;
+    this.#exporting.push(known);
+    return this.wireRef(ObjectRef.stateOf(known));
+  }
+  wireRef(state: ObjectState): wire.Ref.$Properties {
+    this.#remember(state);
+    return { objectId: state.id, owner: state.owner ?? this.peers.address };
+  }
+
+  importRefs(refs: readonly wire.Ref.$Properties[]): readonly ObjectRef<unknown>[] {
+    return refs.map((ref) => this.importRef(ref));
+  }
+  importRef(ref: wire.Ref.$Properties): ObjectRef<unknown> {
+    const id = (ref.objectId ?? '') as ObjectId;
+    const owner = ref.owner ?? {};
+    const known = this.#known.get(id)?.deref();
+    if (known) return this.#faceOf(known);
+    const state = new ObjectState(owner.workerId as WorkerId, 0, { id, owner });
+    if (owner.workerId === this.workerId) {
+      state.settle({ kind: 'released' });
+      return this.refTo(state);
+    }
+    this.#known.set(id, new WeakRef(state));
+    this.#leftovers.register(state, { id, owner, location: null }, state);
+    this.#borrowing.push(
+      this.peers.link(owner).then(
+        (link) => link.borrow(id),
+        () => {}, // the owner is gone: reading the ref says so
+      ),
+    );
+    return this.#faceOf(state);
+  }
+  #faceOf(state: ObjectState): ObjectRef<unknown> {
+    const face = this.#refs.get(state)?.deref() ?? this.refTo(state);
+    this.#refs.set(state, new WeakRef(face));
+    return face;
+  }
+
+  /** Resolves once the owners of all refs imported since the last call know that we borrow them. */
+  readonly borrowed = (): Promise<unknown> => {
+    const borrowing = this.#borrowing;
+    this.#borrowing = [];
+    return Promise.all(borrowing);
+  };
+  get isBorrowing(): boolean {
+    return this.#borrowing.length > 0;
+  }
+
+  exportHandle(handle: object): unknown {
+    return this.handles.exportHandle(handle);
+  }
+  importHandle(handle: unknown): object {
+    return this.handles.importHandle(handle);
+  }
+
+  // ---- peers ----
+
+  call(call: wire.Call, from: PeerLink): void {
+    if (this.runner) this.runner.call(call, from);
+    else {
+      const error = new ActorDiedError({ actorId: '' as never, className: 'driver', detail: 'a driver runs no calls' });
+      from.answer(call.id, { failure: failureOf(error) }, 0, []);
+    }
+  }
+  cancel(callId: number, from: PeerLink): void {
+    this.runner?.cancel(callId, from);
+  }
+
+  resolve(id: ObjectId, answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void): void {
+    const state = this.#known.get(id)?.deref();
+    const lost = (): void => {
+      const error = new ObjectLostError({ objectId: id, detail: 'its owner has let go of it' });
+      answer({ failure: failureOf(error) }, 0);
+    };
+    if (!state) {
+      lost();
+      return;
+    }
+    state.whenSettled((content) => {
+      if (content.kind === 'inline') answer({ inline: content.value }, sizeOf(content.value));
+      else if (content.kind === 'stored') answer({ location: content.location }, 0);
+      else if (content.kind === 'failed') answer({ failure: content.failure }, 0);
+      else lost();
+    });
+  }
+
+  borrow(id: ObjectId, delta: number): void {
+    const pin = this.#pins.get(id);
+    if (pin) {
+      pin.count += delta;
+      if (pin.count <= 0) this.#pins.delete(id);
+      return;
+    }
+    const state = delta > 0 ? this.#known.get(id)?.deref() : undefined;
+    if (state) this.#pins.set(id, { state, count: delta });
+  }
+
+  /** Ends this process's part: peers see orderly closes, the agent frees what we owned. */
+  async close(): Promise<void> {
+    for (const actor of this.actors.values()) actor.close();
+    await this.peers[Symbol.asyncDispose]();
+    this.head.close();
+    this.agent.exiting('done');
+    this.agent.close('done');
+  }
+}
+
+const NIL = new Uint8Array([0xc0]);
+
+const sizeOf = (value: wire.Value.$Properties): number =>
+  (value.body?.byteLength ?? 0) + (value.buffers ?? []).reduce((sum, buffer) => sum + buffer.byteLength, 0);
+
+/** A value whose bytes are its own: what is put may be changed by its maker afterwards. */
+export const copied = ({ body, buffers, refs }: EncodedValue): wire.Value.$Properties => ({
+  body,
+  buffers: buffers.map((buffer) => new Uint8Array(buffer)),
+  refs: refs as wire.Ref.$Properties[],
+});
+
+const keepers = new WeakMap<ArrayBuffer, ObjectState>();
+/** Keeps `state` as long as `memory` is reachable. */
+const keep = (memory: ArrayBuffer, state: ObjectState): void => {
+  keepers.set(memory, state);
+};
+
+/** The error of a call, with the stack of where it was made; the remote one is its cause's. */
+function atSite(error: Error, state: ObjectState): Error {
+  const site = state.site?.stack?.split('\n').slice(1).join('\n');
+  if (site) error.stack = `${error.name}: ${error.message}\n${site}`;
+  return error;
+}

@@ -1,0 +1,225 @@
+// Tasks of one kind (resources, environment, strategy): leases workers from the head, keeps many tasks in flight on each
+// while they are short, gives idle workers back, runs again what a crashed worker took with it.
+import {
+  CancelledError,
+  type LeaseId,
+  type NodeId,
+  newLeaseId,
+  WorkerCrashedError,
+  type WorkerId,
+} from '../common/index.js';
+import { failureOf, type wire } from '../protocol/index.js';
+import type { Invocation } from './invoke.js';
+import type { PeerLink } from './peer-link.js';
+import type { Runtime } from './runtime.js';
+
+const IDLE_MS_MAX = 1_000;
+const REQUESTS_MAX = 8; // leases asked for at a time
+const IN_FLIGHT_MAX = 512;
+/** Tasks whose mean is longer than this are not queued behind each other: another worker may come. */
+const SHORT_MS = 5;
+
+interface HeldLease {
+  readonly id: LeaseId;
+  readonly link: PeerLink;
+  readonly flying: Map<Invocation, number>; // call ids
+  idleTimer: NodeJS.Timeout | null;
+  isOver: boolean;
+  lastAnswerMs: number;
+}
+
+export interface TaskDemand {
+  readonly resources: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly strategy: string;
+  readonly runtimeEnv: wire.RuntimeEnv.$Properties;
+}
+
+export class TaskPool {
+  readonly #runtime: Runtime;
+  readonly #demand: TaskDemand;
+  readonly #queue: Invocation[] = [];
+  #queueHead = 0;
+  readonly #leases = new Set<HeldLease>();
+  readonly #asked = new Set<LeaseId>();
+  #meanMs = Number.POSITIVE_INFINITY; // of one task on one worker; unknown at first
+
+  constructor(runtime: Runtime, demand: TaskDemand) {
+    this.#runtime = runtime;
+    this.#demand = demand;
+  }
+
+  send(invocation: Invocation): void {
+    this.#queue.push(invocation);
+    this.#dispatch();
+  }
+
+  cancel(invocation: Invocation): void {
+    invocation.isCancelled = true;
+    for (const lease of this.#leases) {
+      const callId = lease.flying.get(invocation);
+      if (callId !== undefined) lease.link.stream.cancel({ callId });
+    }
+    const at = this.#queue.indexOf(invocation, this.#queueHead);
+    if (at >= 0) {
+      this.#queue.splice(at, 1);
+      fail(invocation, new CancelledError({ taskId: null }));
+    }
+  }
+
+  get #queued(): number {
+    return this.#queue.length - this.#queueHead;
+  }
+
+  /** How many tasks one worker may have: one while tasks are long, many while they are short. */
+  get #depth(): number {
+    if (this.#meanMs > SHORT_MS) return 1;
+    return Math.max(2, Math.min(IN_FLIGHT_MAX, Math.floor(20 / Math.max(this.#meanMs, 0.01))));
+  }
+
+  #dispatch(): void {
+    const depth = this.#depth;
+    for (const lease of this.#leases) {
+      while (this.#queued > 0 && lease.flying.size < depth && !lease.isOver) {
+        const invocation = this.#queue[this.#queueHead]!;
+        this.#queueHead += 1;
+        this.#sendOn(lease, invocation);
+      }
+    }
+    if (this.#queueHead > 1024 || this.#queued === 0) {
+      this.#queue.splice(0, this.#queueHead);
+      this.#queueHead = 0;
+    }
+    const wanted = Math.min(REQUESTS_MAX, Math.ceil(this.#queued / depth));
+    while (this.#asked.size < wanted) this.#ask();
+    if (this.#queued === 0) this.#cancelRequests();
+  }
+
+  #ask(): void {
+    const id = newLeaseId();
+    this.#asked.add(id);
+    const { resources, labels, strategy, runtimeEnv } = this.#demand;
+    const { head, jobId, peers } = this.#runtime;
+    head
+      .request({
+        requestLease: {
+          leaseId: id,
+          resources: { amounts: resources },
+          runtimeEnv,
+          jobId,
+          labelSelector: labels,
+          schedulingStrategy: strategy,
+        },
+      })
+      .then(async (reply) => {
+        if (!reply.lease?.address) return;
+        const link = await peers.link(reply.lease.address).catch(() => null);
+        this.#asked.delete(id);
+        if (link) this.#granted(id, link);
+        else {
+          head.tell({ returnLease: { leaseId: id, isWorkerBroken: true } });
+          this.#dispatch();
+        }
+      })
+      .catch((error: Error) => {
+        if (!this.#asked.delete(id)) return; // we took the request back
+        // No lease will ever come (infeasible, or the head refuses): nobody should wait for one.
+        if (this.#leases.size === 0 && this.#asked.size === 0) {
+          for (const invocation of this.#queue.splice(this.#queueHead)) fail(invocation, error);
+        }
+      });
+  }
+
+  #cancelRequests(): void {
+    for (const id of this.#asked) this.#runtime.head.tell({ returnLease: { leaseId: id } });
+    this.#asked.clear();
+  }
+
+  #granted(id: LeaseId, link: PeerLink): void {
+    const lease: HeldLease = {
+      id,
+      link,
+      flying: new Map(),
+      idleTimer: null,
+      isOver: false,
+      lastAnswerMs: performance.now(),
+    };
+    this.#leases.add(lease);
+    link.stream.onClose(() => {
+      if (lease.isOver) return;
+      lease.isOver = true;
+      this.#leases.delete(lease);
+      if (lease.idleTimer) clearTimeout(lease.idleTimer);
+      this.#runtime.head.tell({ returnLease: { leaseId: id, isWorkerBroken: true } });
+      this.#dispatch();
+    });
+    this.#dispatch();
+    if (lease.flying.size === 0) this.#idle(lease);
+  }
+
+  #sendOn(lease: HeldLease, invocation: Invocation): void {
+    if (lease.idleTimer) {
+      clearTimeout(lease.idleTimer);
+      lease.idleTimer = null;
+      lease.lastAnswerMs = performance.now();
+    }
+    if (lease.flying.size === 0) lease.lastAnswerMs = performance.now();
+    const callId = lease.link.call(invocation.message, invocation.bytes, {
+      answered: (result) => {
+        lease.flying.delete(invocation);
+        this.#runtime.settleResult(invocation.state, result, () => lease.link.stream.taken(result.callId));
+        this.#measured(lease);
+        if (this.#queued > 0) this.#dispatch();
+        else if (lease.flying.size === 0) this.#idle(lease);
+      },
+      broken: (reason) => {
+        lease.flying.delete(invocation);
+        lease.isOver = true;
+        this.#crashed(invocation, lease, reason.error?.message ?? reason.detail);
+      },
+    });
+    lease.flying.set(invocation, callId);
+  }
+
+  /** Time between two answers of a busy worker is the time of one task. */
+  #measured(lease: HeldLease): void {
+    const now = performance.now();
+    const ms = now - lease.lastAnswerMs;
+    lease.lastAnswerMs = now;
+    this.#meanMs = Number.isFinite(this.#meanMs) ? 0.9 * this.#meanMs + 0.1 * ms : ms;
+  }
+
+  #crashed(invocation: Invocation, lease: HeldLease, detail: string): void {
+    if (invocation.isCancelled) fail(invocation, new CancelledError({ taskId: null }));
+    else if (invocation.retriesLeft === 0) {
+      const { workerId, nodeId } = lease.link.peer;
+      fail(
+        invocation,
+        new WorkerCrashedError({
+          workerId: (workerId ?? '') as WorkerId,
+          nodeId: (nodeId ?? '') as NodeId,
+          detail: `${detail} while it ran ${invocation.name}; no retries are left`,
+        }),
+      );
+    } else {
+      if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
+      this.#queue.push(invocation);
+    }
+    if (lease.isOver && this.#leases.delete(lease)) {
+      this.#runtime.head.tell({ returnLease: { leaseId: lease.id, isWorkerBroken: true } });
+    }
+    queueMicrotask(() => this.#dispatch());
+  }
+
+  #idle(lease: HeldLease): void {
+    lease.idleTimer ??= setTimeout(() => {
+      lease.isOver = true;
+      this.#leases.delete(lease);
+      this.#runtime.head.tell({ returnLease: { leaseId: lease.id } });
+    }, IDLE_MS_MAX);
+    lease.idleTimer.unref();
+  }
+}
+
+const fail = (invocation: Invocation, error: Error): void =>
+  invocation.state.settle({ kind: 'failed', failure: failureOf(error), local: null });

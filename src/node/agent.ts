@@ -1,0 +1,260 @@
+// The node agent: one machine's part of the cluster, put together from its parts, and what the head orders done.
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, freemem, hostname, totalmem } from 'node:os';
+import { join } from 'node:path';
+import {
+  type ConnectionError,
+  type JobId,
+  type NodeBoot,
+  type NodeId,
+  newNodeId,
+  PROTOCOL_VERSION,
+  type WorkerId,
+} from '../common/index.js';
+import { type NativeArena, native } from '../native/index.js';
+import { type Log, openLog } from '../observe/index.js';
+import { asError, failureOf, type wire } from '../protocol/index.js';
+import { newArenaPath, removeDeadArenas } from './arena-file.js';
+import { GpuSlots, gpuIds } from './gpu-slots.js';
+import { HeadStream } from './head-stream.js';
+import { Jobs } from './jobs.js';
+import { LocalServer } from './local-server.js';
+import { ObjectIndex } from './object-index.js';
+import { Packages } from './packages.js';
+import { TransferServer } from './transfer.js';
+import { WorkerPool } from './worker-pool.js';
+
+const BEAT_MS = 1_000;
+const WARM_WORKERS_MAX = 4;
+const PREFAULT_BYTES_MAX = 256 * 1024 * 1024;
+
+export class Agent implements AsyncDisposable {
+  readonly nodeId: NodeId = newNodeId();
+  readonly uds: string;
+  /** Settles when the node must end without being asked from here: refused, or freed by the head. */
+  readonly ended: Promise<string>;
+  #end!: (reason: string) => void;
+  readonly #boot: NodeBoot;
+  readonly #log: Log;
+  readonly #arenaPath = newArenaPath();
+  readonly #arena: NativeArena;
+  readonly #index: ObjectIndex;
+  readonly #packages: Packages;
+  readonly #gpus: GpuSlots;
+  readonly #local: LocalServer;
+  readonly #pool: WorkerPool;
+  readonly #jobs: Jobs;
+  readonly #head: HeadStream;
+  #transfer: TransferServer | null = null;
+  #httpUrl = '';
+  #beat: NodeJS.Timeout | null = null;
+  #lastCpu = cpuTimes();
+
+  private constructor(boot: NodeBoot) {
+    const { sessionDir, token } = boot;
+    this.#boot = boot;
+    this.#log = openLog(join(sessionDir, 'logs', 'node.log'), 'node');
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    const short = this.nodeId.slice(0, 6);
+    const socketDir = join(sessionDir, short);
+    mkdirSync(socketDir, { mode: 0o700 });
+    this.uds = join(socketDir, 'agent');
+    const dead = removeDeadArenas();
+    if (dead.length > 0) this.#log.warn('removed arenas of dead agents', { dead });
+    const bytes = boot.objectStoreBytes;
+    this.#arena = native().createArena({
+      path: this.#arenaPath,
+      bytes,
+      prefaultBytes: Math.min(PREFAULT_BYTES_MAX, Math.floor(bytes / 4096 / 8) * 4096),
+    });
+    this.#index = new ObjectIndex(this.nodeId, token, this.#arena, (holder, id) => this.#local.notifyFreed(holder, id));
+    this.#packages = new Packages(sessionDir, token);
+    this.#gpus = new GpuSlots(gpuIds(boot.resources.GPU ?? 0));
+    this.#local = new LocalServer({
+      path: this.uds,
+      token,
+      index: this.#index,
+      pool: () => this.#pool,
+      log: this.#log,
+      attached: () => ({
+        nodeId: this.nodeId,
+        arenaPath: this.#arenaPath,
+        arenaBytes: bytes,
+        headAddress: boot.headAddress,
+        host: boot.host ?? '',
+        packageRoot: this.#packages.root,
+        socketDir,
+        transfer: this.#index.transfer,
+      }),
+    });
+    const workerBoot = join(socketDir, 'worker.boot.json');
+    writeFileSync(workerBoot, JSON.stringify({ agentUds: this.uds, token }), { mode: 0o600 });
+    this.#head = new HeadStream(
+      boot.headAddress,
+      token,
+      () => this.#hello(),
+      (message) => this.#order(message),
+    );
+    this.#pool = new WorkerPool({
+      bootFile: workerBoot,
+      sessionDir,
+      warmCount: Math.min(WARM_WORKERS_MAX, Math.max(1, Math.floor(boot.resources.CPU ?? 1))),
+      log: this.#log,
+      news: {
+        started: (workerId, address, pid) => this.#head.send({ workerStarted: { workerId, address, pid } }),
+        failed: (workerId, failure) => this.#head.send({ workerFailed: { workerId, failure, isFinal: true } }),
+        exited: (workerExited) => {
+          this.#gpus.giveBack((workerExited.workerId ?? '') as WorkerId);
+          this.#head.send({ workerExited });
+        },
+        lines: (lines) => this.#head.send({ driverLog: { lines: { ...lines, nodeId: this.nodeId } } }),
+      },
+    });
+    const tokenFile = join(socketDir, 'token');
+    writeFileSync(tokenFile, token, { mode: 0o600 });
+    this.#jobs = new Jobs({
+      sessionDir,
+      folderOf: (sha256) => this.#packages.ensure(sha256, this.#httpUrl),
+      environment: () => ({
+        RAYLITE_ADDRESS: boot.headAddress,
+        RAYLITE_TOKEN_FILE: tokenFile,
+        RAYLITE_AGENT: this.uds,
+      }),
+      news: {
+        output: (jobId, chunk) => this.#head.send({ jobOutput: { jobId, chunk } }),
+        exited: (jobExited) => this.#head.send({ jobExited }),
+      },
+    });
+  }
+
+  /** Opens the doors of the node and joins the head. Rejects with ConnectionError when the head is not there or refuses. */
+  static async start(boot: NodeBoot): Promise<Agent> {
+    mkdirSync(join(boot.sessionDir, 'logs'), { recursive: true, mode: 0o700 });
+    chmodSync(boot.sessionDir, 0o700);
+    const agent = new Agent(boot);
+    try {
+      await agent.#open();
+    } catch (error) {
+      await agent[Symbol.asyncDispose]();
+      throw error;
+    }
+    return agent;
+  }
+
+  async #open(): Promise<void> {
+    const { host, token } = this.#boot;
+    if (host !== null) {
+      this.#transfer = await TransferServer.listen(host, token, this.#arena, this.#index);
+      this.#index.transfer = `${host.includes(':') ? `[${host}]` : host}:${this.#transfer.port}`;
+    }
+    await this.#local.listen();
+    this.#httpUrl = (await this.#head.connect()).httpUrl;
+    this.#head.refused.then(
+      (error: ConnectionError) => this.#end(error.message),
+      () => {},
+    );
+    this.#sendBeat();
+    this.#beat = setInterval(() => this.#sendBeat(), BEAT_MS);
+  }
+
+  #hello(): wire.NodeHello.$Properties {
+    const { host, resources, labels } = this.#boot;
+    return {
+      protocol: PROTOCOL_VERSION,
+      nodeId: this.nodeId,
+      host: host ?? '',
+      hostname: hostname(),
+      total: { amounts: resources },
+      labels,
+      transfer: this.#index.transfer,
+      workers: [...this.#pool.running()],
+      runningJobs: [...this.#jobs.running()],
+      pid: process.pid,
+      version: VERSION,
+      uds: this.uds,
+      isHead: this.#boot.isHeadNode,
+    };
+  }
+
+  #order(message: wire.HeadToNode): void {
+    if (message.startWorker) this.#startWorker(message.startWorker as wire.StartWorker);
+    else if (message.stopWorker) {
+      const { workerId, force, reason } = message.stopWorker;
+      this.#pool.stop((workerId ?? '') as WorkerId, force ?? false, reason ?? '');
+    } else if (message.startJob)
+      this.#jobs
+        .start(message.startJob as wire.StartJob)
+        .catch((error: unknown) => this.#log.error('a job could not be started', { error }));
+    else if (message.stopJob) this.#jobs.stop((message.stopJob.jobId ?? '') as JobId);
+    else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
+    else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
+  }
+
+  #startWorker(assignment: wire.StartWorker): void {
+    const workerId = assignment.workerId as WorkerId;
+    const visible = this.#gpus.take(workerId, assignment.resources?.amounts?.GPU ?? 0);
+    const envVars = {
+      ...assignment.runtimeEnv?.envVars,
+      ...(visible === null ? {} : { CUDA_VISIBLE_DEVICES: visible }),
+    };
+    const order = { ...assignment, runtimeEnv: { ...assignment.runtimeEnv, envVars } } as wire.StartWorker;
+    const sha = assignment.runtimeEnv?.package ?? '';
+    if (!sha) {
+      this.#pool.start(order);
+      return;
+    }
+    this.#packages.ensure(sha, this.#httpUrl).then(
+      () => this.#pool.start(order),
+      (error: unknown) => {
+        this.#gpus.giveBack(workerId);
+        this.#head.send({ workerFailed: { workerId, failure: failureOf(asError(error)), isFinal: true } });
+      },
+    );
+  }
+
+  #sendBeat(): void {
+    const now = cpuTimes();
+    const busy = now.busy - this.#lastCpu.busy;
+    const all = now.all - this.#lastCpu.all;
+    this.#lastCpu = now;
+    this.#head.send({
+      beat: {
+        cpuPercent: all > 0 ? (100 * busy) / all : 0,
+        memoryUsedBytes: totalmem() - freemem(),
+        memoryTotalBytes: totalmem(),
+        storeUsedBytes: this.#index.usedBytes,
+        storeTotalBytes: this.#arena.bytes,
+        workerCount: this.#pool.count,
+      },
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#beat) clearInterval(this.#beat);
+    this.#jobs.close();
+    const workers = this.#pool.close();
+    this.#head.close();
+    this.#arena.unlink();
+    await workers;
+    await this.#local[Symbol.asyncDispose]();
+    await this.#transfer?.[Symbol.asyncDispose]();
+    // An embedded cluster leaves nothing behind; otherwise the logs stay.
+    const { sessionDir, diesWithParent } = this.#boot;
+    rmSync(diesWithParent ? sessionDir : join(sessionDir, this.nodeId.slice(0, 6)), { recursive: true, force: true });
+  }
+}
+
+const VERSION = '0.1.0';
+
+function cpuTimes(): { readonly busy: number; readonly all: number } {
+  let busy = 0;
+  let all = 0;
+  for (const { times } of cpus()) {
+    const total = times.user + times.nice + times.sys + times.idle + times.irq;
+    busy += total - times.idle;
+    all += total;
+  }
+  return { busy, all };
+}

@@ -1,0 +1,42 @@
+// Which GPUs a worker may use: whole devices for whole amounts, a shared one for fractions. Told by CUDA_VISIBLE_DEVICES.
+import type { WorkerId } from '../common/index.js';
+
+export class GpuSlots {
+  readonly #ids: readonly string[];
+  readonly #free: number[]; // share of each device that is free
+  readonly #held = new Map<WorkerId, readonly { readonly index: number; readonly share: number }[]>();
+
+  /** @param ids the devices as CUDA names them ("0", "GPU-…") */
+  constructor(ids: readonly string[]) {
+    this.#ids = ids;
+    this.#free = ids.map(() => 1);
+  }
+
+  /** The value of CUDA_VISIBLE_DEVICES for a worker that was granted `amount`; null when it was granted none. */
+  take(workerId: WorkerId, amount: number): string | null {
+    if (!(amount > 0) || this.#ids.length === 0) return null;
+    const held: { index: number; share: number }[] = [];
+    if (amount < 1) {
+      const shares = this.#free.map((share, index) => ({ share, index })).filter(({ share }) => share >= amount - 1e-6);
+      const tightest = shares.sort((a, b) => a.share - b.share)[0];
+      if (tightest) held.push({ index: tightest.index, share: amount });
+    } else {
+      for (let index = 0; index < this.#ids.length && held.length < Math.ceil(amount); index += 1)
+        if (this.#free[index]! > 1 - 1e-6) held.push({ index, share: 1 });
+    }
+    for (const { index, share } of held) this.#free[index]! -= share;
+    this.#held.set(workerId, held);
+    return held.map(({ index }) => this.#ids[index]).join(',');
+  }
+
+  giveBack(workerId: WorkerId): void {
+    for (const { index, share } of this.#held.get(workerId) ?? []) this.#free[index]! += share;
+    this.#held.delete(workerId);
+  }
+}
+
+/** The devices of a node that offers `count` GPUs. */
+export function gpuIds(count: number): readonly string[] {
+  const visible = process.env.CUDA_VISIBLE_DEVICES?.split(',').filter((id) => id.trim() !== '');
+  return Array.from({ length: Math.floor(count) }, (_, index) => visible?.[index] ?? String(index));
+}

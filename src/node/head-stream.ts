@@ -1,0 +1,104 @@
+// The agent's stream to the head: greets with all that runs here, and again after each loss, with growing pauses.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConnectionError } from '../common/index.js';
+import { openGrpc } from '../protocol/grpc/index.js';
+import { MessageChannel, wire } from '../protocol/index.js';
+
+const BACKOFF_MS_FIRST = 100;
+const BACKOFF_MS_MAX = 2_000;
+const QUEUE_MAX = 10_000; // messages kept while the head is away; older output is dropped, never news of workers
+
+type News = Omit<wire.NodeToHead.$Properties, 'kind' | 'hello'>;
+type Orders = (message: wire.HeadToNode) => void;
+
+export class HeadStream {
+  readonly #address: string;
+  readonly #token: string;
+  readonly #hello: () => wire.NodeHello.$Properties;
+  readonly #orders: Orders;
+  readonly #stop = new AbortController();
+  #channel: MessageChannel<wire.NodeToHead.$Properties, wire.HeadToNode> | null = null;
+  #queue: News[] = [];
+  /** Settles when the agent must end: the head refused it. */
+  readonly refused: Promise<ConnectionError>;
+  #refuse!: (error: ConnectionError) => void;
+
+  constructor(address: string, token: string, hello: () => wire.NodeHello.$Properties, orders: Orders) {
+    this.#address = address;
+    this.#token = token;
+    this.#hello = hello;
+    this.#orders = orders;
+    this.refused = new Promise((resolve) => {
+      this.#refuse = resolve;
+    });
+  }
+
+  /** Connects for the first time. Rejects with {@link ConnectionError}. */
+  connect(): Promise<wire.NodeWelcome> {
+    const channel = new MessageChannel<wire.NodeToHead.$Properties, wire.HeadToNode>(
+      openGrpc('Head.Node', this.#address, this.#token),
+      wire.NodeToHead,
+      wire.HeadToNode,
+    );
+    return new Promise((resolve, reject) => {
+      let isWelcome = false;
+      channel.receive((message) => {
+        if (isWelcome) this.#orders(message);
+        else if (message.welcome?.error) {
+          reject(new Refused({ address: this.#address, detail: message.welcome.error }));
+          channel.close('refused');
+        } else if (message.welcome) {
+          isWelcome = true;
+          this.#channel = channel;
+          const queue = this.#queue;
+          this.#queue = [];
+          for (const news of queue) channel.send(news);
+          resolve(message.welcome as wire.NodeWelcome);
+        }
+      });
+      channel.onClose(({ error, detail }) => {
+        if (!isWelcome) reject(error ?? new ConnectionError({ address: this.#address, detail }));
+        else if (!this.#stop.signal.aborted) {
+          this.#channel = null;
+          this.#reconnect().catch(() => {}); // ends only when stopped or refused
+        }
+      });
+      channel.send({ hello: this.#hello() });
+    });
+  }
+
+  send(news: News): void {
+    if (this.#channel && !this.#channel.isClosed) {
+      this.#channel.send(news);
+      return;
+    }
+    if (news.beat) return;
+    if (this.#queue.length >= QUEUE_MAX) {
+      const output = this.#queue.findIndex(({ driverLog, jobOutput }) => driverLog || jobOutput);
+      if (output >= 0) this.#queue.splice(output, 1);
+    }
+    this.#queue.push(news);
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#channel?.close('the node leaves');
+  }
+
+  async #reconnect(): Promise<void> {
+    for (let waitMs = BACKOFF_MS_FIRST; ; waitMs = Math.min(2 * waitMs, BACKOFF_MS_MAX)) {
+      await sleep(waitMs, undefined, { signal: this.#stop.signal });
+      try {
+        await this.connect();
+        return;
+      } catch (error) {
+        if (error instanceof Refused) {
+          this.#refuse(error);
+          return;
+        }
+      }
+    }
+  }
+}
+
+class Refused extends ConnectionError {}

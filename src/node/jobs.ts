@@ -1,0 +1,97 @@
+// Submitted jobs on this node: a shell runs the entrypoint in the job's working directory; output and end go to the head.
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { JobId } from '../common/index.js';
+import { failureOf, type wire } from '../protocol/index.js';
+import { killGroup, spawnBound } from './spawn-bound.js';
+
+export interface JobNews {
+  output(jobId: JobId, chunk: Buffer): void;
+  exited(exit: wire.JobExited.$Properties): void;
+}
+
+const STOP_MS_MAX = 3_000;
+
+export class Jobs {
+  readonly #running = new Map<JobId, ChildProcess | null>(); // null: its package is being fetched
+  readonly #stopped = new Set<JobId>();
+  readonly #sessionDir: string;
+  readonly #news: JobNews;
+  readonly #environment: () => Readonly<Record<string, string>>;
+  readonly #folderOf: (sha256: string) => Promise<string>;
+
+  constructor(options: {
+    readonly sessionDir: string;
+    readonly news: JobNews;
+    /** What a driver needs to join: address, token file, socket of the agent. */
+    readonly environment: () => Readonly<Record<string, string>>;
+    readonly folderOf: (sha256: string) => Promise<string>;
+  }) {
+    this.#sessionDir = options.sessionDir;
+    this.#news = options.news;
+    this.#environment = options.environment;
+    this.#folderOf = options.folderOf;
+  }
+
+  running(): readonly JobId[] {
+    return [...this.#running.keys()];
+  }
+
+  async start({ jobId: id, entrypoint, runtimeEnv }: wire.StartJob): Promise<void> {
+    const jobId = id as JobId;
+    if (this.#running.has(jobId)) return;
+    this.#running.set(jobId, null);
+    const sha = runtimeEnv?.package ?? '';
+    try {
+      const folder = sha ? await this.#folderOf(sha) : this.#emptyFolder(jobId);
+      if (this.#stopped.delete(jobId)) {
+        this.#ended(jobId, { exitCode: -1, signal: 'SIGTERM' });
+        return;
+      }
+      const child = spawnBound('/bin/sh', ['-c', entrypoint], {
+        cwd: folder,
+        env: {
+          ...process.env,
+          ...runtimeEnv?.envVars,
+          ...this.#environment(),
+          RAYLITE_JOB_ID: jobId,
+          ...(sha ? { RAYLITE_PACKAGE: sha } : {}),
+        },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      this.#running.set(jobId, child);
+      child.stdout!.on('data', (chunk: Buffer) => this.#news.output(jobId, chunk));
+      child.stderr!.on('data', (chunk: Buffer) => this.#news.output(jobId, chunk));
+      child.once('error', (error) => this.#ended(jobId, { exitCode: -1, failure: failureOf(error) }));
+      child.once('close', (code, signal) => {
+        killGroup(child, 'SIGKILL'); // what it left behind
+        this.#ended(jobId, { exitCode: code ?? -1, signal: signal ?? '' });
+      });
+    } catch (error) {
+      this.#ended(jobId, { exitCode: -1, failure: failureOf(error) });
+    }
+  }
+
+  stop(jobId: JobId): void {
+    const child = this.#running.get(jobId);
+    if (child === null) this.#stopped.add(jobId);
+    if (!child) return;
+    killGroup(child, 'SIGTERM');
+    setTimeout(() => killGroup(child, 'SIGKILL'), STOP_MS_MAX).unref();
+  }
+
+  close(): void {
+    for (const child of this.#running.values()) if (child) killGroup(child, 'SIGKILL');
+  }
+
+  #ended(jobId: JobId, exit: Omit<wire.JobExited.$Properties, 'jobId'>): void {
+    if (this.#running.delete(jobId)) this.#news.exited({ ...exit, jobId });
+  }
+
+  #emptyFolder(jobId: JobId): string {
+    const folder = join(this.#sessionDir, 'jobs', jobId.replace(/[^\w.-]/g, '_'));
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return folder;
+  }
+}

@@ -1,0 +1,156 @@
+// The agent's Unix socket: its conversation (node.proto) with the workers and drivers of this machine.
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { ConnectionError, type ObjectId, PROTOCOL_VERSION, type WorkerId } from '../common/index.js';
+import type { Log } from '../observe/index.js';
+import { failureOf, isSameToken, MessageChannel, SocketChannel, wire } from '../protocol/index.js';
+import type { ObjectIndex } from './object-index.js';
+import type { WorkerPool, WorkerSocket } from './worker-pool.js';
+
+/** One attached process. */
+class Process implements WorkerSocket {
+  readonly channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>;
+  /** Its id as an owner of objects: the one it attached with, then the one it was assigned. */
+  workerId: WorkerId;
+  readonly spawnId: WorkerId;
+
+  constructor(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>, spawnId: WorkerId) {
+    this.channel = channel;
+    this.spawnId = spawnId;
+    this.workerId = spawnId;
+  }
+  assign(assignment: wire.StartWorker.$Properties): void {
+    this.workerId = (assignment.workerId ?? '') as WorkerId;
+    this.channel.send({ assign: assignment });
+  }
+  exit(reason: string): void {
+    this.channel.send({ exit: { reason } });
+  }
+}
+
+export class LocalServer implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #path: string;
+  readonly #token: string;
+  readonly #attached: () => wire.Attached.$Properties;
+  readonly #index: ObjectIndex;
+  readonly #pool: () => WorkerPool;
+  readonly #log: Log;
+  readonly #processes = new Set<Process>();
+
+  constructor(options: {
+    readonly path: string;
+    readonly token: string;
+    readonly attached: () => wire.Attached.$Properties;
+    readonly index: ObjectIndex;
+    readonly pool: () => WorkerPool;
+    readonly log: Log;
+  }) {
+    this.#path = options.path;
+    this.#token = options.token;
+    this.#attached = options.attached;
+    this.#index = options.index;
+    this.#pool = options.pool;
+    this.#log = options.log;
+    this.#server = createServer((socket) => {
+      this.#accept(
+        new MessageChannel(
+          new SocketChannel(socket, 'a process of this machine'),
+          wire.AgentToProcess,
+          wire.ProcessToAgent,
+        ),
+      );
+    });
+  }
+
+  async listen(): Promise<void> {
+    rmSync(this.#path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.#path, () => {
+        chmodSync(this.#path, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  /** Tells a process that a region of its slab may be used again. */
+  readonly notifyFreed = (holder: object, objectId: ObjectId): void => {
+    if (holder instanceof Process) holder.channel.send({ freed: { objectId } });
+  };
+
+  #accept(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>): void {
+    let process: Process | null = null;
+    channel.receive((message) => {
+      if (process) this.#serve(process, message);
+      else process = this.#attach(channel, message);
+    });
+    channel.onClose(({ error }) => {
+      if (error) this.#log.warn('a process of this machine was cut off', { error });
+      if (!process) return;
+      this.#processes.delete(process);
+      this.#index.processGone(process, process.workerId);
+    });
+  }
+
+  /** The first message must be an attach with the cluster's token; throws otherwise, which closes the channel. */
+  #attach(
+    channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>,
+    message: wire.ProcessToAgent,
+  ): Process {
+    const { attach, requestId } = message;
+    const refuse = (detail: string): never => {
+      const error = new ConnectionError({ address: this.#path, detail });
+      channel.send({ requestId, failure: failureOf(error) });
+      throw error;
+    };
+    if (!attach || !isSameToken(attach.token ?? '', this.#token)) return refuse('the cluster token is wrong');
+    if (attach.protocol !== PROTOCOL_VERSION)
+      return refuse(
+        `the agent speaks protocol ${PROTOCOL_VERSION}, not ${attach.protocol}: install the same raylite version`,
+      );
+    const process = new Process(channel, (attach.workerId ?? '') as WorkerId);
+    if (!attach.isDriver && !this.#pool().attached(process.spawnId, process))
+      return refuse('this agent did not start that worker');
+    this.#processes.add(process);
+    channel.send({ requestId, attached: this.#attached() });
+    return process;
+  }
+
+  #serve(process: Process, message: wire.ProcessToAgent): void {
+    const { requestId } = message;
+    const answer = (reply: wire.AgentToProcess.$Properties): void => process.channel.send({ ...reply, requestId });
+    if (message.leaseSlab) {
+      try {
+        answer({ slab: this.#index.lease(message.leaseSlab.size ?? 0, process) });
+      } catch (error) {
+        answer({ failure: failureOf(error) });
+      }
+    } else if (message.returnSlab) this.#index.giveBack(message.returnSlab.slab ?? 0, process);
+    else if (message.sealed) {
+      if (!this.#index.sealed(message.sealed, process))
+        throw new ConnectionError({
+          address: this.#path,
+          detail: `${process.workerId} sealed an object outside its slabs`,
+        });
+    } else if (message.freed)
+      this.#index.freedByOwner((message.freed.objectId ?? '') as ObjectId, message.freed.location ?? {});
+    else if (message.pull) {
+      const { objectId, from } = message.pull;
+      this.#index.pull((objectId ?? '') as ObjectId, from ?? {}, process).then(
+        (location) => answer({ pulled: { location } }),
+        (error: unknown) => answer({ failure: failureOf(error) }),
+      );
+    } else if (message.releasePull) this.#index.releasePull((message.releasePull.objectId ?? '') as ObjectId, process);
+    else if (message.ready)
+      this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
+    else if (message.exiting) this.#pool().exiting(process.spawnId);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const process of this.#processes) process.channel.close('the node ends');
+    await new Promise((closed) => {
+      this.#server.close(closed);
+    });
+  }
+}

@@ -1,0 +1,66 @@
+// The node agent's process: `node dist/node/main.js --boot FILE`. Reads its boot file, joins, and says so over IPC.
+import { readFileSync, rmSync } from 'node:fs';
+import { type BootReady, ConfigError, type NodeBoot, RayliteError } from '../common/index.js';
+import { Agent } from './agent.js';
+
+const EXIT_FAILED = 1;
+const END_MS_MAX = 2_000;
+
+function readBoot(args: readonly string[]): NodeBoot {
+  const path = args[args.indexOf('--boot') + 1];
+  if (!args.includes('--boot') || path === undefined)
+    throw new ConfigError(
+      '--boot',
+      'the path of a boot file',
+      path,
+      'Start a node with "raylite start --address HOST:PORT"',
+    );
+  const boot = JSON.parse(readFileSync(path, 'utf8')) as NodeBoot;
+  rmSync(path); // it holds the token
+  if (boot.kind !== 'node') throw new ConfigError('kind', '"node"', boot.kind);
+  return boot;
+}
+
+function tell(ready: BootReady): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send) process.send(ready, () => resolve());
+    else resolve();
+  });
+}
+
+const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+
+process.umask(0o077);
+let agent: Agent | null = null;
+function stop(why: string, exitCode: number): void {
+  log(`ending: ${why}`);
+  // What must never stay behind is gone first; the rest has a moment.
+  setTimeout(() => process.exit(exitCode), END_MS_MAX).unref();
+  const end = (): void => process.exit(exitCode);
+  if (agent) agent[Symbol.asyncDispose]().then(end, end);
+  else end();
+}
+const fatal = (error: unknown): void =>
+  stop(
+    `the node cannot go on: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    EXIT_FAILED,
+  );
+process.on('uncaughtException', fatal);
+process.on('unhandledRejection', fatal);
+process.once('SIGTERM', () => stop('SIGTERM', 0));
+process.once('SIGINT', () => stop('SIGINT', 0));
+
+try {
+  const boot = readBoot(process.argv.slice(2));
+  if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended', 0));
+  agent = await Agent.start(boot);
+  agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
+  await tell({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
+  if (!boot.diesWithParent && process.connected) process.disconnect();
+} catch (error) {
+  const code = error instanceof RayliteError ? error.code : 'INTERNAL';
+  const message = error instanceof Error ? error.message : String(error);
+  log(`did not start: ${error instanceof RayliteError ? message : ((error as Error).stack ?? message)}`);
+  await tell({ kind: 'failed', code, message });
+  process.exit(EXIT_FAILED);
+}

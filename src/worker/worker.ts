@@ -1,0 +1,165 @@
+// One worker process: attaches to its node's agent, waits warm until it is assigned an actor or a lease, then serves calls.
+import { join } from 'node:path';
+import {
+  AgentLink,
+  HeadLink,
+  handleHost,
+  loadCode,
+  ObjectRef,
+  ObjectStore,
+  Peers,
+  Runtime,
+  setRuntime,
+} from '../client/process/index.js';
+import { CodeNotFoundError, type JobId, PROTOCOL_VERSION, TaskError, type WorkerId } from '../common/index.js';
+import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { Executor } from './executor.js';
+
+/** What the agent writes for its workers to read (0600). */
+export interface WorkerBoot {
+  readonly agentUds: string;
+  readonly token: string;
+}
+
+type Callable = (...args: unknown[]) => unknown;
+
+/** Starts serving; the process then lives until its agent ends it or is gone. */
+export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<void> {
+  let runtime: Runtime | null = null;
+  const assigned = deferred<wire.StartWorker>();
+  const agent = await AgentLink.connect(boot.agentUds, {
+    assign: assigned.resolve,
+    exit: () => {
+      agent.exiting('asked by the agent');
+      const end = (): void => process.exit(0);
+      if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(end, end);
+      else end();
+    },
+    freed: (objectId) => runtime?.store.reclaim(objectId),
+    lost: () => process.exit(1),
+  });
+  const attached = await agent.attach({
+    token: boot.token,
+    workerId: spawnId,
+    pid: process.pid,
+    isDriver: false,
+    address: {},
+  });
+  const store = new ObjectStore(agent, attached);
+  runtime = new Runtime({ isDriver: false, agent, attached, store, token: boot.token }, spawnId);
+  const { peers } = await openDoor(runtime, spawnId);
+  agent.ready({ address: peers.address });
+  await serve(runtime, await assigned.promise);
+}
+
+async function openDoor(runtime: Runtime, spawnId: WorkerId): Promise<Runtime> {
+  const { attached, token } = runtime;
+  runtime.handles = handleHost(runtime);
+  runtime.peers = await Peers.open(runtime, {
+    uds: join(attached.socketDir, `w-${spawnId}`),
+    host: attached.host,
+    token,
+    workerId: spawnId,
+    nodeId: runtime.nodeId,
+  });
+  runtime.head = new HeadLink(
+    attached.headAddress,
+    token,
+    () => ({
+      protocol: PROTOCOL_VERSION,
+      workerId: runtime.workerId,
+      isDriver: false,
+      jobId: runtime.jobId,
+      namespace: runtime.namespace,
+      address: runtime.peers.address,
+      pid: process.pid,
+      entrypoint: '',
+    }),
+    { actor: (info) => runtime.actors.get(info.actorId)?.inform(info), logLines: () => {} },
+  );
+  return runtime;
+}
+
+/** Becomes what it was assigned: an actor, or a worker for the tasks of a lease. */
+async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<void> {
+  const { attached, agent, peers } = runtime;
+  runtime.workerId = assignment.workerId as WorkerId;
+  runtime.jobId = assignment.jobId as JobId;
+  runtime.runtimeEnv = assignment.runtimeEnv ?? {};
+  peers.rename(runtime.workerId);
+  Object.assign(process.env, runtime.runtimeEnv.envVars);
+  const sha = runtime.runtimeEnv.package;
+  if (sha) process.chdir(join(attached.packageRoot, sha));
+  process.argv[1] = ''; // user code in a worker has no entry script
+  setRuntime(runtime);
+  const executor = new Executor(runtime, taskLoader(attached.packageRoot));
+  runtime.runner = executor;
+  if (!assignment.actor) {
+    agent.ready({ address: peers.address });
+    return;
+  }
+  const { actor } = assignment;
+  runtime.namespace = actor.namespace ?? '';
+  runtime.actor = { actorId: actor.actorId ?? '', incarnation: assignment.incarnation };
+  const className = actor.className ?? '';
+  process.title = `raylite: ${className}`;
+  try {
+    const instance = await construct(runtime, actor, className);
+    executor.becomeActor(instance, className, actor.maxConcurrency ?? 1);
+    agent.ready({ address: peers.address });
+  } catch (error) {
+    agent.ready({ address: peers.address, failure: failureOf(error, true) });
+  }
+}
+
+async function construct(runtime: Runtime, spec: wire.ActorSpec.$Properties, className: string): Promise<object> {
+  const code = spec.code ?? {};
+  const ActorClass = await loadCode(code, runtime.attached.packageRoot);
+  if (typeof ActorClass !== 'function')
+    throw new CodeNotFoundError({
+      functionName: className,
+      detail: `the export ${code.name} of ${code.module} is no class`,
+    });
+  const args = await Promise.all(
+    (spec.args ?? []).map((arg) => {
+      if (arg.ref) return runtime.read(ObjectRef.stateOf(runtime.importRef(arg.ref)));
+      const { body, buffers, refs } = arg.inline ?? {};
+      return decodeValue(body ?? new Uint8Array([0xc0]), buffers ?? [], runtime.importRefs(refs ?? []), runtime, false);
+    }),
+  );
+  try {
+    return Reflect.construct(ActorClass, args) as object;
+  } catch (error) {
+    const { workerId, nodeId } = runtime;
+    throw new TaskError({ functionName: `new ${className}`, workerId, nodeId }, { cause: asError(error) });
+  }
+}
+
+/** Finds the functions of tasks, each loaded once. */
+function taskLoader(packageRoot: string): (code: wire.CodeRef.$Properties) => Callable | Promise<Callable> {
+  const loaded = new Map<string, Callable | Promise<Callable>>();
+  return (code) => {
+    const key = `${code.package}\0${code.module}\0${code.name}`;
+    const known = loaded.get(key);
+    if (known !== undefined) return known;
+    const loading = loadCode(code, packageRoot).then((value) => {
+      if (typeof value !== 'function')
+        throw new CodeNotFoundError({
+          functionName: code.name ?? '',
+          detail: `the export of ${code.module} is no function`,
+        });
+      loaded.set(key, value as Callable);
+      return value as Callable;
+    });
+    loaded.set(key, loading);
+    return loading;
+  };
+}
+
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,36 @@
+// What a user of the cluster might write: loaded by workers, exported by name.
+import { type ObjectRef, put } from '#src/client/index.js';
+
+export class Counter {
+  #count: number;
+  constructor(start: number) {
+    if (start < 0) throw new RangeError('the start must not be negative');
+    this.#count = start;
+  }
+  add(amount: number): number {
+    this.#count += amount;
+    return this.#count;
+  }
+  pid(): number {
+    return process.pid;
+  }
+  exit(code: number): never {
+    process.exit(code);
+  }
+}
+
+export const square = (x: number): number => x * x;
+export const makes = (length: number): Float32Array => new Float32Array(length).fill(1.5);
+export const sumOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0);
+export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
+export const unwraps = async ({ ref }: { ref: ObjectRef<string> }): Promise<string> => await ref;
+export const delayed = (ms: number, value: number): Promise<number> =>
+  new Promise((resolve) => setTimeout(resolve, ms, value));
+
+export function fails(message: string): never {
+  throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
+}
+export function crash(): never {
+  process.kill(process.pid, 'SIGKILL');
+  throw new Error('unreachable');
+}
