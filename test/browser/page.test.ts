@@ -1,7 +1,6 @@
 // The page in a real browser: what a user sees of nodes, jobs, output, actors and a run, by mouse and by keyboard.
 // RAYLITE_SCREENSHOTS=DIR keeps pictures of it, light and dark.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -15,17 +14,16 @@ import {
   TOKEN,
   temporaryFolder,
 } from '../head/head-process.js';
+import { chromiumPath, withoutChromium } from '../support/services.js';
 
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-headless-shell', '/usr/bin/google-chrome'].find((path) =>
-  existsSync(path),
-);
-const skip = CHROMIUM === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
+const skip = withoutChromium();
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 
 let browser: Browser;
 before(async () => {
-  if (CHROMIUM) browser = await chromium.launch({ executablePath: CHROMIUM });
+  const executablePath = chromiumPath();
+  if (executablePath) browser = await chromium.launch({ executablePath });
 });
 after(async () => {
   await browser?.close();
