@@ -164,7 +164,7 @@ test('a frozen parameter gets no gradient, and what only leads to it is not comp
     graph.output('loss', graph.linearCrossEntropy('loss', y, head, labels, graph.input('scale', 'f32', [1])).loss);
     return trainingPasses(graph.build());
   };
-  assert.deepEqual([...build(false).gradients.keys()], ['w', 'table'].sort().reverse());
+  assert.deepEqual([...build(false).gradients.keys()], ['table', 'w']);
   const frozen = build(true);
   assert.deepEqual([...frozen.gradients.keys()], ['w']);
   const kinds = frozen.ops.map(({ kind }) => kind);
