@@ -5,9 +5,9 @@ import type { Graph, Op, Tensor, TensorId } from './graph.js';
 import { ruleOf } from './ops/index.js';
 
 /** Adds to `graph` the ops that compute the gradient of its output `loss` by every parameter that is not frozen. */
-export function differentiate(graph: Graph, loss = 'loss'): Graph {
-  const root = graph.outputs.get(loss);
-  if (root === undefined) throw new Error(`the graph has no output ${loss}`);
+export function differentiate(graph: Graph): Graph {
+  const root = graph.outputs.get('loss');
+  if (root === undefined) throw new Error('the graph has no output called loss');
   const builder = new GraphBuilder(graph);
   const trained = [...graph.parameters.values()].filter((parameter) => !parameter.isFrozen);
   const wants = needGradient(

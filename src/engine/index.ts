@@ -13,6 +13,8 @@ export {
   type CompiledTraining,
   compileTraining,
   estimateTraining,
+  FUSIONS,
+  type Fusion,
   lossGraph,
   type MemoryFigures,
   shelve,

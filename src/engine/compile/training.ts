@@ -70,10 +70,24 @@ export function positionLimit(model: LanguageModel, rows: number): number {
   return Math.min(rows, model.maxPositions);
 }
 
+/** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */
+export const FUSIONS = ['residual-norm', 'linear-activation', 'head-loss', 'gradient-sums'] as const;
+export type Fusion = (typeof FUSIONS)[number];
+
 /** All passes of the micro-batch program, in order. */
-export function trainingPasses(forward: Graph): Graph {
-  const fused = fuseLinearActivation(fuseResidualNorm(forward));
-  return prune(accumulate(fuseGradientSums(fuseHeadLoss(differentiate(fused)))));
+export function trainingPasses(forward: Graph, fusions: readonly Fusion[] = FUSIONS): Graph {
+  const when = (fusion: Fusion, pass: (graph: Graph) => Graph) =>
+    fusions.includes(fusion) ? pass : (graph: Graph) => graph;
+  const passes = [
+    when('residual-norm', fuseResidualNorm),
+    when('linear-activation', fuseLinearActivation),
+    differentiate,
+    when('head-loss', fuseHeadLoss),
+    when('gradient-sums', fuseGradientSums),
+    accumulate,
+    prune,
+  ];
+  return passes.reduce((graph, pass) => pass(graph), forward);
 }
 
 /** Compiles both programs. Pure: equal settings give equal plans. */
