@@ -40,7 +40,8 @@ export function sessionRoot(): string {
 }
 
 export function newSession(root: string, token: string): Session {
-  const stamp = new Date().toISOString().replace(/[-:]/g, '').slice(0, 15);
+  // Sorts by time, and is short: the paths of Unix sockets below it must fit into 107 bytes.
+  const stamp = Math.floor(Date.now() / 1000).toString(36);
   const dir = join(root, `session-${stamp}-${randomBytes(3).toString('hex')}`);
   mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 });
   const tokenFile = join(dir, 'token');

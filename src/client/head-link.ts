@@ -73,6 +73,7 @@ export class HeadLink {
 
   close(): void {
     this.#stop.abort();
+    this.#channel?.send({ bye: {} });
     this.#channel?.close('the client is done');
     const error = this.#gone('the connection was closed by this process');
     for (const waiter of this.#waiters.values()) waiter.reject(error);

@@ -5,13 +5,13 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, type CurrentCluster } from '../common/index.js';
 
-/** `$RAYLITE_ROOT`, else `<tmp>/raylite-<user id>`. Refuses a folder that is another user's or a link to elsewhere. */
+/** `$RAYLITE_TMPDIR`, else `<tmp>/raylite-<user id>`. Refuses a folder that is another user's or a link to elsewhere. */
 export function rootDir(): string {
-  const path = process.env.RAYLITE_ROOT ?? join(tmpdir(), `raylite-${userInfo().uid}`);
+  const path = process.env.RAYLITE_TMPDIR ?? join(tmpdir(), `raylite-${userInfo().uid}`);
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const stat = lstatSync(path);
   if (!stat.isDirectory() || stat.uid !== userInfo().uid)
-    throw new ConfigError('RAYLITE_ROOT', 'a folder of the current user', path, 'Remove it or set RAYLITE_ROOT');
+    throw new ConfigError('RAYLITE_TMPDIR', 'a folder of the current user', path, 'Remove it or set RAYLITE_TMPDIR');
   chmodSync(path, 0o700);
   return path;
 }

@@ -26,6 +26,7 @@ type Reply = Omit<wire.HeadToClient.$Properties, 'requestId'>;
 export function serveClient(cluster: Cluster, channel: Channel, peer: string, httpUrl: () => string): void {
   const messages = new MessageChannel(channel, wire.HeadToClient, wire.ClientToHead);
   let client: ClientRecord | null = null;
+  let hasLeft = false;
   messages.receive((message) => {
     const { requestId } = message;
     const reply = (answer: Reply): void => messages.send({ requestId, ...answer });
@@ -53,12 +54,16 @@ export function serveClient(cluster: Cluster, channel: Channel, peer: string, ht
       });
       return;
     }
+    if (message.bye) {
+      hasLeft = true;
+      return;
+    }
     answer(cluster, client, messages, message).then((given) => {
       if (given) reply(given);
     }, fail);
   });
-  messages.onClose((reason) => {
-    if (client !== null) cluster.clientClosed(client.workerId, messages, reason.error === null);
+  messages.onClose(() => {
+    if (client !== null) cluster.clientClosed(client.workerId, messages, hasLeft);
   });
 }
 

@@ -105,6 +105,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       });
       return;
     }
+    case 'bye':
+      cluster.apply({ kind: 'nodeLost', nodeId, reason: 'it left the cluster' });
+      return;
     case 'driverLog': {
       const lines = message.driverLog!.lines;
       if (lines?.jobId) cluster.driverOf(lines.jobId as JobId)?.send({ requestId: 0, logLines: lines });

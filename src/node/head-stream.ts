@@ -82,6 +82,7 @@ export class HeadStream {
 
   close(): void {
     this.#stop.abort();
+    this.#channel?.send({ bye: {} });
     this.#channel?.close('the node leaves');
   }
 

@@ -66,6 +66,7 @@ test('a driver that leaves takes its actors with it', async () => {
   using driver = await joinDriver(head);
   driver.send({ requestId: 2, createActor: spec });
   const order = (await node.next()).startWorker!;
+  driver.send({ requestId: 3, bye: {} });
   driver[Symbol.dispose]();
   const stop = (await node.next()).stopWorker!;
   assert.equal(stop.workerId, order.workerId);
