@@ -26,7 +26,7 @@ export class JobLogs implements Disposable {
   }
 
   pathOf(jobId: JobId): string {
-    return join(this.#dir, `job-${jobId}.log`);
+    return join(this.#dir, `${jobId.startsWith('job-') ? '' : 'job-'}${jobId}.log`);
   }
 
   append(jobId: JobId, chunk: Uint8Array): void {

@@ -63,8 +63,15 @@ export class HeadStream {
           this.#reconnect().catch(() => {}); // ends only when stopped or refused
         }
       });
-      channel.send({ hello: this.#hello() });
+      channel.send({ hello: this.#greeting() });
     });
+  }
+
+  /** Jobs whose end the head has not heard of count as running: the news comes right after the greeting. */
+  #greeting(): wire.NodeHello.$Properties {
+    const hello = this.#hello();
+    const unheard = this.#queue.flatMap(({ jobExited }) => (jobExited?.jobId ? [jobExited.jobId] : []));
+    return { ...hello, runningJobs: [...(hello.runningJobs ?? []), ...unheard] };
   }
 
   send(news: News): void {
