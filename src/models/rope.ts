@@ -36,7 +36,11 @@ export function ropeFrequencies(fields: RopeFields, headDim: number, place: stri
     if (value === undefined) throw new ConfigError(`${key}.${name}`, `a number, as rope_type ${type} needs`, value);
     return value;
   };
-  const plain = Float32Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim));
+  // Each step is rounded as Transformers rounds it: at position 10,000 the last bit of a frequency shows in the third digit.
+  const plain = Float32Array.from(
+    { length: headDim / 2 },
+    (_, i) => 1 / Math.fround(theta ** Math.fround((2 * i) / headDim)),
+  );
   switch (type) {
     case 'default':
       return plain;

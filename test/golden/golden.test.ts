@@ -24,7 +24,7 @@ function golden(...args: readonly string[]): Promise<Outcome> {
   });
 }
 
-const MODELS = [
+const FOLDERS = [
   'gpt2',
   'gpt2_bf16_checkpoint',
   'llama',
@@ -34,12 +34,14 @@ const MODELS = [
   'llama_tied',
   'mistral',
   'qwen2',
+  'ops',
+  'optim',
 ];
 
-test('the reference results of the supported families are met', { skip }, async () => {
-  const { code, output } = await golden(...MODELS.map((name) => join(VECTORS, name)));
+test('the reference results of the supported families and ops are met', { skip }, async () => {
+  const { code, output } = await golden(...FOLDERS.map((name) => join(VECTORS, name)));
   assert.equal(code, 0, output);
-  assert.match(output, /^31 passed, 0 failed, 2 skipped$/m);
+  assert.match(output, /^72 passed, 0 failed, 50 skipped$/m);
   assert.match(output, /skipped +gpt2 +train_bf16 +kind train_curve in bfloat16/);
 });
 

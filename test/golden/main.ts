@@ -12,6 +12,7 @@ import type { Checks } from './checks.js';
 import { CaseTensors, findFolders, type GoldenCase, type GoldenFolder } from './folder.js';
 import { runForward } from './forward.js';
 import { runGenerate } from './generate.js';
+import { opRunner } from './ops.js';
 import { checkTokenizer } from './tokenizer.js';
 import { runTrain } from './train.js';
 import { compareWeights } from './weights.js';
@@ -47,6 +48,7 @@ class Tally {
 /** Why a case is not run, or null. */
 function unsupported(folder: GoldenFolder, golden: GoldenCase): string | null {
   const isModelCase = FORWARD_KINDS.has(golden.kind) || golden.kind === 'train_curve' || golden.kind === 'generate';
+  if (opRunner(golden)) return null;
   if (!isModelCase) return `kind ${golden.kind}`;
   if (folder.isAdapter) return `kind ${golden.kind} with an adapter`;
   if (!(supportedFamilies() as readonly (string | null)[]).includes(folder.modelType)) {
@@ -66,12 +68,17 @@ async function runFolder(folder: GoldenFolder, device: NativeDevice, tally: Tall
     if (reason !== null) tally.skip(folder.name, golden.name, reason);
   }
   if (runnable.length === 0) return;
-  await using checkpoint = await Checkpoint.open(folder.path);
   await using file = await SafetensorsFile.open(join(folder.path, 'cases.safetensors'));
+  await using checkpoint = folder.modelType === null ? null : await Checkpoint.open(folder.path);
   for (const golden of runnable) {
     const caseTensors = (name: string) => new CaseTensors(file, name);
-    const run = { folder, golden, tensors: caseTensors(golden.name), checkpoint, device };
+    const tensors = caseTensors(golden.name);
     try {
+      if (!checkpoint) {
+        tally.checks(folder.name, golden.name, await opRunner(golden)!({ golden, tensors, device }));
+        continue;
+      }
+      const run = { folder, golden, tensors, checkpoint, device };
       if (golden.kind === 'generate') tally.checks(folder.name, golden.name, await runGenerate(run));
       else if (golden.kind === 'train_curve') tally.checks(folder.name, golden.name, await runTrain(run, caseTensors));
       else tally.checks(folder.name, golden.name, await runForward(run));
