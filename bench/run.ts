@@ -1,6 +1,7 @@
 // `npm run bench -- SUITE [--only NAME] [--json] [--no-peers] [--save]`: measures raylite and its peers in turn on the
 // same cores and prints ours, theirs, the ratio, the goal, and what the machine allows.
 import { parseArgs } from 'node:util';
+import { coreSuite } from './core/suite.js';
 import { engineSuite } from './engine/suite.js';
 import { type Measured, measure, type Suite } from './harness/figure.js';
 import { machineName } from './harness/machine.js';
@@ -8,6 +9,7 @@ import { peerPython } from './harness/peers.js';
 import { regressions, save, table } from './harness/results.js';
 
 const SUITES: Readonly<Record<string, (python: string | null) => Promise<Suite>>> = {
+  core: coreSuite,
   engine: engineSuite,
 };
 

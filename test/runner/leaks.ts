@@ -19,6 +19,9 @@ const NAMESPACES = '/run/netns';
 /** What other programs keep in the temporary folder as a cache on purpose. */
 const CACHES = /^(tsx-\d+|node-compile-cache|v8-compile-cache.*)$/;
 
+/** The folder that the sessions of a user lie in; it stays when the last session has gone. */
+const ROOT = /^raylite-\d+$/;
+
 export function lookBefore(): Before {
   return { sharedMemory: new Set(list(SHARED_MEMORY)), namespaces: new Set(list(NAMESPACES)) };
 }
@@ -45,7 +48,7 @@ export function lookAfter(before: Before, runDir: string): readonly string[] {
     .filter((name) => !before.namespaces.has(name) && (name.startsWith('rl') || name.startsWith('raylite')))
     .map((name) => `left network namespace: ${name}`);
   const files = list(runDir)
-    .filter((name) => !CACHES.test(name))
+    .filter((name) => !CACHES.test(name) && !(ROOT.test(name) && list(join(runDir, name)).length === 0))
     .map((name) => `left in the temporary folder: ${describe(runDir, name)}`);
   const sockets = read('/proc/net/unix')
     .split('\n')
