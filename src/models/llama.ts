@@ -29,14 +29,18 @@ const schema = z.looseObject({
 });
 
 type Config = z.output<typeof schema>;
+type LlamaFamily = 'llama' | 'mistral' | 'qwen2';
+
+/** What Transformers takes where a configuration is silent and the families differ. */
+const DEFAULTS: Readonly<Record<LlamaFamily, Readonly<Record<string, unknown>>>> = {
+  llama: {},
+  mistral: { num_key_value_heads: 8, sliding_window: 4096 },
+  qwen2: { num_key_value_heads: 32 },
+};
 
 /** Reads a config.json of model_type llama, mistral or qwen2; `place` names it in errors. */
-export function llama(
-  json: Readonly<Record<string, unknown>>,
-  place: string,
-  family: 'llama' | 'mistral' | 'qwen2',
-): Model {
-  const config = readConfig(schema, json, place);
+export function llama(json: Readonly<Record<string, unknown>>, place: string, family: LlamaFamily): Model {
+  const config = readConfig(schema, { ...DEFAULTS[family], ...json }, place);
   const { hidden_size: width, num_attention_heads: heads, num_hidden_layers: layers, rms_norm_eps: eps } = config;
   const kvHeads = config.num_key_value_heads ?? heads;
   if (heads % kvHeads !== 0) throw new ConfigError(`${place}.num_key_value_heads`, `a divisor of ${heads}`, kvHeads);
@@ -118,7 +122,7 @@ interface Rotation {
 }
 
 /** Tokens that a row of layer `index` sees, itself included; 0 for all. */
-function windowOf(config: Config, family: string, index: number): number {
+function windowOf(config: Config, family: LlamaFamily, index: number): number {
   const window = config.sliding_window ?? 0;
   if (family === 'mistral') return window;
   const isSliding = family === 'qwen2' && config.use_sliding_window && index >= (config.max_window_layers ?? 0);

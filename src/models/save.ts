@@ -29,7 +29,7 @@ export async function saveModel(folder: string, model: Model, read: (name: strin
   };
   const generation = {
     bos_token_id: model.bosTokenId ?? undefined,
-    eos_token_id: model.eosTokenIds.length === 1 ? model.eosTokenIds[0] : model.eosTokenIds,
+    eos_token_id: model.eosTokenIds.length > 1 ? model.eosTokenIds : model.eosTokenIds[0],
     pad_token_id: model.padTokenId ?? undefined,
   };
   await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
