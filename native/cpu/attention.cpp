@@ -11,7 +11,7 @@ namespace raylite::RL_ISA {
 
 namespace {
 
-constexpr std::int64_t kQueries = 48;
+constexpr std::int64_t kQueries = 64;
 constexpr std::int64_t kKeys = 64;
 constexpr float kHidden = -1e30f;  // a score whose exponential is 0 beside any visible one
 

@@ -33,7 +33,7 @@ RL_INLINE void block_tile(std::int64_t depth, const float* a, std::int64_t a_row
 }
 
 #if defined(__AVX512F__)
-constexpr int kBlockRows = 6;
+constexpr int kBlockRows = 4;
 constexpr int kBlockVectors = 4;
 #else
 constexpr int kBlockRows = 4;

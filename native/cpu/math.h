@@ -1,4 +1,4 @@
-// exp, tanh, erf and the activations on vectors, to about 1e-7 relative. NaN stays NaN.
+// exp, erf and the activations on vectors, to about 1e-7 relative. NaN stays NaN.
 #pragma once
 #include "core/ops/activation.h"
 #include "cpu/simd.h"
@@ -25,22 +25,6 @@ RL_INLINE Floats exp_of(Floats x) {
   return select(x < -87.3f, broadcast(0), p * floats(power));
 }
 
-/// tanh: an odd polynomial near 0 (Cephes tanhf), else by exp.
-RL_INLINE Floats tanh_of(Floats x) {
-  const Floats a = absolute(x);
-  const Floats z = x * x;
-  Floats p = broadcast(-5.70498872745e-3f);
-  p = fma(p, z, broadcast(2.06390887954e-2f));
-  p = fma(p, z, broadcast(-5.37397155531e-2f));
-  p = fma(p, z, broadcast(1.33314422036e-1f));
-  p = fma(p, z, broadcast(-3.33332819422e-1f));
-  const Floats near_zero = fma(p * z, x, x);
-  const Floats e = exp_of(select(a > 20.0f, broadcast(40.0f), a + a));
-  const Floats far = 1.0f - 2.0f / (e + 1.0f);
-  const Floats signed_far = floats(bits(far) | (bits(x) & static_cast<std::int32_t>(0x80000000)));
-  return select(a < 0.625f, near_zero, signed_far);
-}
-
 /// erf: a rational function of x on [-4, 4], beyond which it is +-1 to single precision (Eigen's coefficients).
 RL_INLINE Floats erf_of(Floats value) {
   Floats x = select(value > 4.0f, broadcast(4.0f), value);
@@ -61,7 +45,10 @@ RL_INLINE Floats erf_of(Floats value) {
   return x * p / q;
 }
 
-constexpr float kSqrt2OverPi = 0.7978845608028654f;
+RL_INLINE Floats sigmoid_of(Floats x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+// gelu_tanh by way of 0.5 (1 + tanh u) = sigmoid(2 u): one exponential, and exact where tanh would cancel.
+constexpr float kTwoSqrt2OverPi = 1.5957691216057308f;
 constexpr float kGeluCubic = 0.044715f;
 
 template <Activation kKind>
@@ -70,13 +57,13 @@ RL_INLINE Floats activate(Floats x) {
     case Activation::kNone:
       return x;
     case Activation::kGeluTanh:
-      return 0.5f * x * (1.0f + tanh_of(kSqrt2OverPi * x * (1.0f + kGeluCubic * x * x)));
+      return x * sigmoid_of(kTwoSqrt2OverPi * x * (1.0f + kGeluCubic * x * x));
     case Activation::kGeluErf:
       return 0.5f * x * (1.0f + erf_of(x * 0.7071067811865476f));
     case Activation::kRelu:
       return select(x < 0.0f, broadcast(0), x);
     case Activation::kSilu:
-      return x / (1.0f + exp_of(-x));
+      return x * sigmoid_of(x);
   }
   return x;
 }
@@ -89,8 +76,8 @@ RL_INLINE Floats activate_slope(Floats x) {
       return broadcast(1);
     case Activation::kGeluTanh: {
       const Floats z = x * x;
-      const Floats t = tanh_of(kSqrt2OverPi * x * (1.0f + kGeluCubic * z));
-      return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * kSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * z);
+      const Floats s = sigmoid_of(kTwoSqrt2OverPi * x * (1.0f + kGeluCubic * z));
+      return s + x * s * (1.0f - s) * kTwoSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * z);
     }
     case Activation::kGeluErf: {
       const Floats density = exp_of(-0.5f * x * x) * 0.3989422804014327f;
@@ -99,7 +86,7 @@ RL_INLINE Floats activate_slope(Floats x) {
     case Activation::kRelu:
       return select(x > 0.0f, broadcast(1), broadcast(0));
     case Activation::kSilu: {
-      const Floats s = 1.0f / (1.0f + exp_of(-x));
+      const Floats s = sigmoid_of(x);
       return s * (1.0f + x * (1.0f - s));
     }
   }
