@@ -135,17 +135,18 @@ struct Forward {
     for (std::int64_t j = kLanes; j < kKeys; j += kLanes) most = larger(load(row + j), most);
     const float block_top = max_lanes(most);
     const float top = block_top > tops[i] ? block_top : tops[i];
-    const float shrink = exp_of(broadcast(tops[i] - top))[0];
     Floats total{};
     for (std::int64_t j = 0; j < kKeys; j += kLanes) {
       const Floats e = exp_of(load(row + j) - top);
       store(row + j, e);
       total += e;
     }
-    totals[i] = totals[i] * shrink + sum_lanes(total);
     if (top > tops[i]) {
+      const float shrink = exp_of(broadcast(tops[i] - top))[0];
+      totals[i] *= shrink;
       for (std::int64_t j = 0; j < padded; j += kLanes) store(sums + i * padded + j, load(sums + i * padded + j) * shrink);
     }
+    totals[i] += sum_lanes(total);
     tops[i] = top;
   }
   void soften(std::int64_t i, std::int64_t query, std::int64_t key, std::int64_t count) const {

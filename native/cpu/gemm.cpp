@@ -111,6 +111,103 @@ struct Finish {
   }
 };
 
+RL_INLINE bool needs_finish(const Gemm& g) {
+  return g.bias != nullptr || g.pre != nullptr || g.addend != nullptr || g.activation != Activation::kNone;
+}
+
+// A few rows (decoding): every weight is used too few times to pay for packing it, so B is streamed where it lies.
+constexpr std::int64_t kThinRows = 4;
+constexpr std::int64_t kThinColumns = 4;  // rows of a transposed B, read side by side
+constexpr std::int64_t kThinDepth = 8;    // rows of B, read side by side
+
+/// B is [n, k] (b_row 1): each element of C is a dot product; kThinColumns of them at a time share the rows of A.
+template <int kRows>
+void thin_transposed(const Gemm& g, const Range& columns) {
+  for (std::int64_t j = columns.begin; j < columns.end; j += kThinColumns) {
+    const int width = static_cast<int>(min_of(kThinColumns, columns.end - j));
+    const float* b[kThinColumns];
+    for (int c = 0; c < kThinColumns; c++) b[c] = g.b + (j + (c < width ? c : 0)) * g.b_col;
+    Floats sums[kRows][kThinColumns] = {};
+    each_vector(g.k, [&](std::int64_t p, int n) {
+      Floats columns_of_b[kThinColumns];
+#pragma GCC unroll 4
+      for (int c = 0; c < kThinColumns; c++) {
+        columns_of_b[c] = load_n(b[c] + p, n);
+        __builtin_prefetch(b[c] + kThinColumns * g.b_col + p);  // the next round: rows are too short for the hardware to foresee it
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; i++) {
+        const Floats row = load_n(g.a + i * g.a_row + p, n);
+#pragma GCC unroll 4
+        for (int c = 0; c < kThinColumns; c++) sums[i][c] = fma(row, columns_of_b[c], sums[i][c]);
+      }
+    });
+    for (int i = 0; i < kRows; i++) {
+      for (int c = 0; c < width; c++) {
+        float* to = g.c + i * g.ldc + j + c;
+        *to = sum_lanes(sums[i][c]) + (g.accumulate ? *to : 0.0f);
+      }
+    }
+  }
+}
+
+/// B is [k, n] (b_col 1): kThinDepth of its rows at a time are added into C, which stays in the cache.
+template <int kRows>
+void thin_plain(const Gemm& g, const Range& columns) {
+  for (std::int64_t p = 0; p < g.k; p += kThinDepth) {
+    const int depth = static_cast<int>(min_of(kThinDepth, g.k - p));
+    const bool adds = g.accumulate || p > 0;
+    each_vector(columns.end - columns.begin, [&](std::int64_t at, int n) {
+      const std::int64_t j = columns.begin + at;
+      Floats sums[kRows];
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; i++) sums[i] = adds ? load_n(g.c + i * g.ldc + j, n) : Floats{};
+      for (int q = 0; q < depth; q++) {
+        const Floats row = load_n(g.b + (p + q) * g.b_row + j, n);
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; i++) sums[i] = fma(broadcast(g.a[i * g.a_row + p + q]), row, sums[i]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; i++) store_n(g.c + i * g.ldc + j, sums[i], n);
+    });
+  }
+}
+
+template <int kRows>
+void thin(const Gemm& g, const Range& columns) {
+  if (g.b_row == 1) {
+    thin_transposed<kRows>(g, columns);
+  } else {
+    thin_plain<kRows>(g, columns);
+  }
+}
+
+/// Columns of C are split among the threads.
+void thin_product(const Gemm& g, const Team& team) {
+  const Range columns = share(team, g.n, 64);
+  if (columns.begin < columns.end) {
+    switch (g.m) {
+      case 1:
+        thin<1>(g, columns);
+        break;
+      case 2:
+        thin<2>(g, columns);
+        break;
+      case 3:
+        thin<3>(g, columns);
+        break;
+      default:
+        thin<4>(g, columns);
+        break;
+    }
+    if (needs_finish(g)) with_kind(g.activation, Finish{g, 0, columns.begin, g.m, columns.end - columns.begin});
+  }
+  team.barrier();
+}
+
+/// Thin products read rows of A front to back.
+RL_INLINE bool is_thin(const Gemm& g) { return g.m <= kThinRows && g.a_col == 1; }
+
 struct Blocking {
   std::int64_t rows, depth;         // of a packed block of A
   std::int64_t slice;               // depth of a packed part of B
@@ -141,11 +238,15 @@ std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int t
 }
 
 void gemm(const Gemm& g, const Team& team, std::uint8_t* workspace) {
+  if (is_thin(g)) {
+    thin_product(g, team);
+    return;
+  }
   const Blocking size = blocking(g.m, g.n, g.k, team.count);
   float* packed_a = reinterpret_cast<float*>(workspace);
   float* packed_b = packed_a + round_up(size.packed_a, 16) + team.index * round_up(size.packed_b, 16);
   const std::int64_t across = (g.n + kBlockColumns - 1) / kBlockColumns;
-  const bool finishes = g.bias != nullptr || g.pre != nullptr || g.addend != nullptr || g.activation != Activation::kNone;
+  const bool finishes = needs_finish(g);
 
   for (std::int64_t row0 = 0; row0 < g.m; row0 += size.rows) {
     const std::int64_t rows = min_of(size.rows, g.m - row0);

@@ -93,9 +93,13 @@ RL_INLINE float sum_lanes(Floats x) {
 #endif
 }
 RL_INLINE float max_lanes(Floats x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(x);
+#else
   float most = x[0];
   for (int i = 1; i < kLanes; i++) most = x[i] > most ? x[i] : most;
   return most;
+#endif
 }
 
 RL_INLINE std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
