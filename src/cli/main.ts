@@ -3,13 +3,16 @@
 import { Command } from 'commander';
 import { RAYLITE_VERSION } from '../common/index.js';
 import { register as registerDoctor } from './doctor.js';
+import { register as registerGenerate } from './generate.js';
 import { register as registerJob } from './job.js';
 import { register as registerList } from './list.js';
 import { register as registerLogs } from './logs.js';
 import { reportError } from './output.js';
+import { register as registerQuickstart } from './quickstart.js';
 import { register as registerStart } from './start.js';
 import { register as registerStatus } from './status.js';
 import { register as registerStop } from './stop.js';
+import { register as registerTrain } from './train.js';
 
 const program = new Command('raylite')
   .description('An actor cluster for Node.js that fine-tunes language models.')
@@ -25,6 +28,9 @@ for (const register of [
   registerList,
   registerLogs,
   registerDoctor,
+  registerTrain,
+  registerQuickstart,
+  registerGenerate,
 ]) {
   register(program);
 }

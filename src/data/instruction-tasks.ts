@@ -11,7 +11,6 @@ export interface GeneratedTask {
 
 export type TaskMaker = (random: Random) => GeneratedTask;
 
-const WEEKDAYS = ['Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'];
 const MONTHS = 'January February March April May June July August September October November December'.split(' ');
 const ANIMALS = 'cat dog horse cow sheep goat lion tiger bear wolf fox rabbit mouse duck goose swan eagle frog'.split(
   ' ',
@@ -124,26 +123,20 @@ export const TASKS: Readonly<Record<string, TaskMaker>> = {
     const instruction = random.pick(['Are these animals, foods, tools or colours?', 'Name the kind of these things.']);
     return { key: chosen.join(' '), instruction, input: chosen.join(' and '), output: kind };
   },
-  weekday(random) {
-    const [day, days] = [random.below(7), random.between(1, 6)];
-    const isAfter = random.next() < 0.5;
-    const unit = days === 1 ? 'day' : 'days';
-    return {
-      key: `${isAfter} ${day} ${days}`,
-      instruction: 'Which day of the week is it?',
-      input: `${days} ${unit} ${isAfter ? 'after' : 'before'} ${WEEKDAYS[day]!}`,
-      output: WEEKDAYS[(day + (isAfter ? days : 7 - days)) % 7]!,
-    };
+  date(random) {
+    const [day, month, year] = [random.between(1, 28), random.below(12), random.between(1950, 2049)];
+    const iso = `${year}-${String(month + 1).padStart(2, '0')}-${String(day).padStart(2, '0')}`;
+    const instruction = random.pick(['Which month is this date in?', 'Name the month of this date.']);
+    return { key: iso, instruction, input: iso, output: MONTHS[month]! };
   },
-  month(random) {
-    const [month, months] = [random.below(12), random.between(1, 4)];
+  nextMonth(random) {
+    const [day, month] = [random.between(1, 28), random.below(12)];
     const isAfter = random.next() < 0.5;
-    const unit = months === 1 ? 'month' : 'months';
     return {
-      key: `${isAfter} ${month} ${months}`,
-      instruction: 'Which month is it?',
-      input: `${months} ${unit} ${isAfter ? 'after' : 'before'} ${MONTHS[month]!}`,
-      output: MONTHS[(month + (isAfter ? months : 12 - months)) % 12]!,
+      key: `${isAfter} ${day} ${month}`,
+      instruction: isAfter ? 'Which date is one month later?' : 'Which date is one month earlier?',
+      input: `${day} ${MONTHS[month]!}`,
+      output: `${day} ${MONTHS[(month + (isAfter ? 1 : 11)) % 12]!}`,
     };
   },
   units(random) {

@@ -2,16 +2,15 @@
 import type { InstructionRecord } from './records.js';
 
 /**
- * `alpaca`: the template of Stanford Alpaca, word for word. `short`: the same sections on a line each and without its
- * preamble, for small models whose sequences are better spent on the task; its answers start with a space, so that a word is
- * the same token first and later.
+ * `alpaca`: the template of Stanford Alpaca, word for word. `short`: instruction and input on one line and "Answer:" on the
+ * next, for small models whose tokens are better spent on the task; answers start with a space, so that a word is the same
+ * token first and later.
  */
 export type PromptTemplate = 'alpaca' | 'short';
 
 /** What the model is given for an instruction; the answer follows directly. */
 export function promptOf(instruction: string, input: string, template: PromptTemplate): string {
-  if (template === 'short')
-    return `### Instruction: ${instruction}\n${input === '' ? '' : `### Input: ${input}\n`}### Response:`;
+  if (template === 'short') return `${instruction}${input === '' ? '' : ` ${input}`}\nAnswer:`;
   return input === ''
     ? 'Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n' +
         `### Instruction:\n${instruction}\n\n### Response:\n`
@@ -25,10 +24,7 @@ export function promptAndAnswer(
   record: Exclude<InstructionRecord, { kind: 'chat' }>,
   template: PromptTemplate,
 ): { readonly prompt: string; readonly answer: string } {
-  return record.kind === 'completion'
-    ? { prompt: record.prompt, answer: record.completion }
-    : {
-        prompt: promptOf(record.instruction, record.input, template),
-        answer: `${template === 'short' ? ' ' : ''}${record.output}`,
-      };
+  if (record.kind === 'completion') return { prompt: record.prompt, answer: record.completion };
+  const space = template === 'short' && record.output !== '' ? ' ' : '';
+  return { prompt: promptOf(record.instruction, record.input, template), answer: space + record.output };
 }

@@ -76,7 +76,8 @@ async function answer(
   switch (message.kind) {
     case 'createActor': {
       const spec = message.createActor as wire.ActorSpec;
-      const actor = actorIn({ ...spec, namespace: spec.namespace || client.namespace } as wire.ActorSpec, client);
+      spec.namespace ||= client.namespace; // in place: a copy would lack the defaults, which messages inherit
+      const actor = actorIn(spec, client);
       const answered = await cluster.ask((request) => ({ kind: 'createActor', actor, request }));
       // Whoever makes an actor hears how it fares; what happened until now is in the reply.
       if (answered.kind === 'actor') cluster.watch(actor.actorId, link);

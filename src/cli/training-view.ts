@@ -1,0 +1,92 @@
+// Shows a training run: one line that is redrawn on a terminal, a plain line every few seconds elsewhere.
+import { formatBytes } from '../common/index.js';
+import type { StepEvent, TrainingEvent } from '../train/index.js';
+import { clean, duration, paint } from './output.js';
+
+const PLAIN_INTERVAL_MS = 5000;
+const BAR_WIDTH = 24;
+
+export class TrainingView {
+  readonly #out: NodeJS.WriteStream;
+  readonly #isTerminal: boolean;
+  #lastPlainMs = Number.NEGATIVE_INFINITY;
+  #isLineOpen = false;
+
+  constructor(out: NodeJS.WriteStream = process.stderr) {
+    this.#out = out;
+    this.#isTerminal = out.isTTY && process.env.TERM !== 'dumb';
+  }
+
+  show(event: TrainingEvent): void {
+    if (event.kind === 'step') this.#step(event);
+    else this.line(this.#text(event));
+  }
+
+  /** A line of its own, above the bar. */
+  line(text: string): void {
+    this.end();
+    this.#out.write(`${text}\n`);
+  }
+
+  /** Leaves the bar as it is and goes on below it. */
+  end(): void {
+    if (this.#isLineOpen) this.#out.write('\n');
+    this.#isLineOpen = false;
+  }
+
+  #text(event: Exclude<TrainingEvent, StepEvent>): string {
+    switch (event.kind) {
+      case 'data':
+        return dataText(event);
+      case 'started': {
+        const group = { alone: 'one worker', shm: 'workers in shared memory', tcp: 'workers over TCP' }[event.group];
+        const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';
+        return `${event.parameterCount} parameters, ${formatBytes(event.estimateBytes)} a worker by estimate, ${group}${from}`;
+      }
+      case 'checkpoint':
+        return `checkpoint after step ${event.step}: ${event.path}`;
+      case 'failed': {
+        const message = event.error instanceof Error ? event.error.message : String(event.error);
+        return `${paint('yellow', 'failure', this.#out)} ${event.failures} (at most ${event.maxFailures} allowed): ${clean(message)}`;
+      }
+    }
+  }
+
+  #step(event: StepEvent): void {
+    if (this.#isTerminal) {
+      const text = `${bar(event.step / event.totalSteps)} ${figures(event)}`;
+      this.#out.write(`\r\u001b[2K${text.slice(0, Math.max(20, (this.#out.columns ?? 120) - 1))}`);
+      this.#isLineOpen = true;
+      return;
+    }
+    const nowMs = performance.now();
+    if (nowMs - this.#lastPlainMs < PLAIN_INTERVAL_MS && event.step < event.totalSteps) return;
+    this.#lastPlainMs = nowMs;
+    this.#out.write(`${figures(event)}\n`);
+  }
+}
+
+function dataText({ facts, skippedRecords }: Extract<TrainingEvent, { readonly kind: 'data' }>): string {
+  const { sequences, tokens, rowsPerEpoch, truncated, skipped } = facts;
+  const notes = [
+    truncated > 0 ? `${truncated} cut to the sequence length` : '',
+    skipped > 0 ? `${skipped} without a token to train on left out` : '',
+    skippedRecords > 0 ? `${skippedRecords} malformed left out` : '',
+  ].filter((note) => note !== '');
+  const packed = `${sequences} sequences, ${tokens} tokens, packed into ${rowsPerEpoch} rows`;
+  return notes.length > 0 ? `${packed} (${notes.join(', ')})` : packed;
+}
+
+const bar = (share: number): string => {
+  const full = Math.round(share * BAR_WIDTH);
+  return `[${'█'.repeat(full)}${'░'.repeat(BAR_WIDTH - full)}]`;
+};
+
+const figures = (event: StepEvent): string =>
+  [
+    `step ${event.step}/${event.totalSteps}`,
+    `loss ${event.loss.toFixed(3)}`,
+    `${Math.round(event.tokensPerSecond)} tokens/s`,
+    `ETA ${duration(event.etaSeconds * 1000)}`,
+    `memory ${formatBytes(event.memoryBytes)} of ${formatBytes(event.estimateBytes)} estimated`,
+  ].join('  ');

@@ -1,0 +1,169 @@
+// Training checkpoints: every rank writes the slices it owns, an index written last makes them a checkpoint. Slices are named
+// by parameter and offset, not by rank, so that any number of ranks can go on from them. A torn write is never an index.
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { DataError } from '../common/index.js';
+import type { StateKind, TrainStep } from '../engine/index.js';
+import { SafetensorsFile, type TensorToWrite, writeSafetensors } from '../models/index.js';
+
+const KINDS: readonly StateKind[] = ['parameter', 'exp_avg', 'exp_avg_sq'];
+const INDEX = 'index.json';
+
+const indexSchema = z.object({
+  format: z.literal(1),
+  /** Optimizer steps done. */
+  step: z.int().min(0),
+  files: z.array(z.string().regex(/^[\w.-]+\.safetensors$/)).min(1),
+  /** Model, data, seed and sizes that the run must share to go on from here. */
+  fingerprint: z.string(),
+  /** Loss of every step so far. */
+  losses: z.array(z.number()),
+});
+export type CheckpointIndex = z.infer<typeof indexSchema>;
+
+const folderOf = (step: number): string => `checkpoint-${String(step).padStart(6, '0')}`;
+
+/** Where the checkpoint after `step` steps lies. */
+export const checkpointPath = (runPath: string, step: number): string => join(runPath, folderOf(step));
+
+/** Writes what this rank owns (rank 0 everything when nothing is partitioned) and returns the file's name, if it wrote one. */
+export async function writeSlices(
+  path: string,
+  train: TrainStep,
+  rank: number,
+  isPartitioned: boolean,
+): Promise<string | null> {
+  if (!isPartitioned && rank !== 0) return null;
+  await mkdir(path, { recursive: true });
+  const tensors = train.slices.flatMap((slice) =>
+    KINDS.map(
+      (kind): TensorToWrite => ({
+        name: `${slice.name}@${slice.parameterOffset}/${kind}`,
+        shape: [slice.length],
+        read: () => train.readState(kind, slice),
+      }),
+    ),
+  );
+  const name = `rank-${String(rank).padStart(5, '0')}.safetensors`;
+  await writeSafetensors(join(path, name), tensors);
+  return name;
+}
+
+/** Makes the written slices a checkpoint, then removes all but the newest `keep`. */
+export async function commit(runPath: string, index: CheckpointIndex, keep: number): Promise<string> {
+  const path = checkpointPath(runPath, index.step);
+  await writeFile(join(path, `${INDEX}.tmp`), `${JSON.stringify(index)}\n`);
+  await rename(join(path, `${INDEX}.tmp`), join(path, INDEX));
+  const steps = (await completeSteps(runPath)).sort((a, b) => b - a);
+  for (const old of steps.slice(keep)) await rm(checkpointPath(runPath, old), { recursive: true, force: true });
+  return path;
+}
+
+/** The newest complete checkpoint of a run, or null. */
+export async function newest(
+  runPath: string,
+): Promise<{ readonly path: string; readonly index: CheckpointIndex } | null> {
+  const step = Math.max(...(await completeSteps(runPath)));
+  if (step < 0) return null;
+  const path = checkpointPath(runPath, step);
+  return { path, index: await readIndex(path) };
+}
+
+async function readIndex(path: string): Promise<CheckpointIndex> {
+  const place = join(path, INDEX);
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(place, 'utf8'));
+  } catch (cause) {
+    throw new DataError({ place, detail: `cannot be read (${(cause as Error).message})` }, { cause });
+  }
+  const index = indexSchema.safeParse(json);
+  if (index.success) return index.data;
+  const issue = index.error.issues[0];
+  throw new DataError({ place, detail: `is not a checkpoint's index: ${issue?.path.join('.')} ${issue?.message}` });
+}
+
+/** Steps whose index exists; -1 stands in when there are none. */
+async function completeSteps(runPath: string): Promise<number[]> {
+  const entries = await readdir(runPath).catch(() => []);
+  const steps = [-1];
+  for (const entry of entries) {
+    const step = /^checkpoint-(\d{6,})$/.exec(entry)?.[1];
+    if (step !== undefined && (await readdir(join(runPath, entry))).includes(INDEX)) steps.push(Number(step));
+  }
+  return steps;
+}
+
+/** A stored part of a parameter's state. */
+interface Piece {
+  readonly file: SafetensorsFile;
+  readonly tensor: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Loads parameters whole and this rank's part of the optimizer state, whatever number of ranks wrote them. */
+export async function readSlices(path: string, train: TrainStep): Promise<CheckpointIndex> {
+  const index = await readIndex(path);
+  const files: SafetensorsFile[] = [];
+  try {
+    for (const name of index.files) files.push(await SafetensorsFile.open(join(path, name)));
+    const pieces = piecesOf(files);
+    for (const { name, length } of train.parameters.parameters)
+      train.loadParameter(name, await gather(path, pieces, name, 'parameter', 0, length));
+    for (const slice of train.slices)
+      for (const kind of ['exp_avg', 'exp_avg_sq'] as const)
+        train.writeState(
+          kind,
+          slice,
+          await gather(path, pieces, slice.name, kind, slice.parameterOffset, slice.length),
+        );
+  } finally {
+    await Promise.all(files.map((file) => file[Symbol.asyncDispose]()));
+  }
+  return index;
+}
+
+/** Stored pieces by "parameter/kind". */
+function piecesOf(files: readonly SafetensorsFile[]): ReadonlyMap<string, readonly Piece[]> {
+  const pieces = new Map<string, Piece[]>();
+  for (const file of files)
+    for (const { name, shape } of file.tensors.values()) {
+      const parts = /^(.+)@(\d+)\/(\w+)$/.exec(name);
+      if (!parts) throw new DataError({ place: `${file.path}: ${name}`, detail: 'is not named parameter@offset/kind' });
+      const key = `${parts[1]}/${parts[3]}`;
+      const piece = { file, tensor: name, offset: Number(parts[2]), length: shape[0] ?? 0 };
+      const known = pieces.get(key);
+      if (known) known.push(piece);
+      else pieces.set(key, [piece]);
+    }
+  return pieces;
+}
+
+/** Elements [start, start + length) of one parameter's state, out of the pieces that overlap them. */
+async function gather(
+  path: string,
+  pieces: ReadonlyMap<string, readonly Piece[]>,
+  name: string,
+  kind: StateKind,
+  start: number,
+  length: number,
+): Promise<Float32Array> {
+  const values = new Float32Array(length);
+  let found = 0;
+  for (const piece of pieces.get(`${name}/${kind}`) ?? []) {
+    const from = Math.max(start, piece.offset);
+    const to = Math.min(start + length, piece.offset + piece.length);
+    if (from >= to) continue;
+    const bytes = await piece.file.readBytes(piece.tensor, 4 * (from - piece.offset), 4 * (to - from));
+    values.set(new Float32Array(bytes.buffer, bytes.byteOffset, to - from), from - start);
+    found += to - from;
+  }
+  if (found !== length)
+    throw new DataError({
+      place: `${path}: ${name}`,
+      detail: `has ${found} of ${length} elements of ${kind}; the checkpoint is of another model`,
+    });
+  return values;
+}

@@ -1,0 +1,128 @@
+// The ds_config.json that people already have, as a zod schema: types and ranges, no meaning (ds-config.ts gives that).
+// Keys that only tune how DeepSpeed moves bytes are accepted; keys that would change results are understood or refused.
+import { z } from 'zod';
+
+const auto = z.literal('auto');
+const count = z.int().min(1);
+const flag = z.boolean();
+const any = z.unknown().optional();
+
+const optimizerParams = z.strictObject({
+  lr: z.union([z.number().positive(), auto]).default('auto'),
+  betas: z.union([z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]), auto]).default('auto'),
+  eps: z.union([z.number().positive(), auto]).default('auto'),
+  weight_decay: z.union([z.number().min(0), auto]).default('auto'),
+  bias_correction: flag.default(true),
+  adam_w_mode: flag.default(true),
+  torch_adam: flag.optional(),
+  fused: flag.optional(),
+});
+
+const warmupFields = {
+  warmup_min_lr: z.union([z.number().min(0), auto]).default(0),
+  warmup_max_lr: z.union([z.number().positive(), auto, z.null()]).default('auto'),
+  warmup_num_steps: z.union([z.int().min(0), auto]).default(1000),
+  warmup_type: z.enum(['log', 'linear']).default('log'),
+};
+const totalSteps = z.union([count, auto]).default('auto');
+
+const scheduler = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('WarmupLR'), params: z.strictObject(warmupFields).prefault({}) }),
+  z.strictObject({
+    type: z.literal('WarmupDecayLR'),
+    params: z.strictObject({ ...warmupFields, total_num_steps: totalSteps }).prefault({}),
+  }),
+  z.strictObject({
+    type: z.literal('WarmupCosineLR'),
+    params: z
+      .strictObject({
+        total_num_steps: totalSteps,
+        warmup_min_ratio: z.number().min(0).max(1).default(0),
+        warmup_num_steps: z.union([z.int().min(0), auto]).default(1000),
+        cos_min_ratio: z.number().min(0).max(1).default(0.0001),
+        warmup_type: z.enum(['log', 'linear']).default('log'),
+      })
+      .prefault({}),
+  }),
+]);
+
+const offload = z.strictObject({
+  device: z.enum(['none', 'cpu', 'nvme']).default('none'),
+  nvme_path: any,
+  buffer_count: any,
+  buffer_size: any,
+  max_in_cpu: any,
+  pin_memory: any,
+  pipeline_read: any,
+  pipeline_write: any,
+  fast_init: any,
+  ratio: any,
+});
+
+const zero = z.strictObject({
+  stage: z.int().min(0).max(3).default(0),
+  offload_optimizer: offload.optional(),
+  offload_param: offload.optional(),
+  zero_quantized_weights: flag.default(false),
+  zero_quantized_nontrainable_weights: flag.default(false),
+  zero_quantized_gradients: flag.default(false),
+  zero_hpz_partition_size: count.default(1),
+  mics_shard_size: z.int().default(-1),
+  // How DeepSpeed moves and stores bytes; results do not depend on them.
+  allgather_bucket_size: any,
+  allgather_partitions: any,
+  contiguous_gradients: any,
+  elastic_checkpoint: any,
+  ignore_unused_parameters: any,
+  load_from_fp32_weights: any,
+  memory_efficient_linear: any,
+  overlap_comm: any,
+  reduce_bucket_size: any,
+  reduce_scatter: any,
+  round_robin_gradients: any,
+  stage3_gather_16bit_weights_on_model_save: any,
+  stage3_max_live_parameters: any,
+  stage3_max_reuse_distance: any,
+  stage3_param_persistence_threshold: any,
+  stage3_prefetch_bucket_size: any,
+  sub_group_size: any,
+  use_multi_rank_bucket_allreduce: any,
+});
+
+const precision = z.looseObject({ enabled: z.union([flag, auto]).default(false) });
+
+export const dsConfigSchema = z.strictObject({
+  train_batch_size: z.union([count, auto]).default('auto'),
+  train_micro_batch_size_per_gpu: z.union([count, auto]).default('auto'),
+  gradient_accumulation_steps: z.union([count, auto]).default('auto'),
+  gradient_clipping: z.union([z.number().min(0), auto]).default('auto'),
+  optimizer: z.strictObject({ type: z.enum(['AdamW', 'Adam']), params: optimizerParams.prefault({}) }).optional(),
+  scheduler: scheduler.optional(),
+  zero_optimization: z.union([zero, flag]).default(false),
+  zero_allow_untested_optimizer: any,
+  fp16: precision.optional(),
+  bf16: precision.optional(),
+  // Logging and profiling.
+  steps_per_print: any,
+  wall_clock_breakdown: any,
+  memory_breakdown: any,
+  dump_state: any,
+});
+
+export type DsConfigInput = z.input<typeof dsConfigSchema>;
+export type DsConfig = z.output<typeof dsConfigSchema>;
+
+/** Every key of the schema, at any depth: what a misspelt one is compared with. */
+export const DS_CONFIG_KEYS: readonly string[] = [
+  ...Object.keys(dsConfigSchema.shape),
+  ...Object.keys(zero.shape),
+  ...Object.keys(optimizerParams.shape),
+  ...Object.keys(offload.shape),
+  ...Object.keys(warmupFields),
+  'total_num_steps',
+  'warmup_min_ratio',
+  'cos_min_ratio',
+  'type',
+  'params',
+  'enabled',
+];

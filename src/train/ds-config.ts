@@ -1,0 +1,180 @@
+// Gives a ds_config.json its meaning: batch arithmetic, "auto" values, optimizer, schedule – or says what cannot be done here.
+import { readFile } from 'node:fs/promises';
+import { ConfigError, DataError } from '../common/index.js';
+import type { OptimizerSettings } from '../engine/index.js';
+import { DS_CONFIG_KEYS, type DsConfig, type DsConfigInput, dsConfigSchema } from './ds-config-schema.js';
+import { parse } from './parse.js';
+import type { Schedule } from './schedule.js';
+
+export type { DsConfigInput } from './ds-config-schema.js';
+
+/** Sizes of a step, in rows of the sequence length: `trainBatch = microBatch × accumulation × worldSize`. */
+export interface BatchSizes {
+  readonly trainBatch: number;
+  readonly microBatch: number;
+  readonly accumulation: number;
+}
+
+export interface ResolvedDsConfig {
+  readonly batch: BatchSizes;
+  readonly zeroStage: 0 | 1;
+  readonly optimizer: OptimizerSettings;
+  readonly schedule: Schedule;
+}
+
+/** What "auto" stands for. */
+export interface AutoValues {
+  readonly worldSize: number;
+  readonly totalSteps: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly maxGradientNorm: number;
+  readonly microBatch: number;
+}
+
+/** Reads a ds_config given as a value or as the path of a JSON file. */
+export async function readDsConfig(config: DsConfigInput | string): Promise<DsConfig> {
+  if (typeof config !== 'string') return parse(dsConfigSchema, config, 'deepspeed', DS_CONFIG_KEYS);
+  let text: string;
+  try {
+    text = await readFile(config, 'utf8');
+  } catch (cause) {
+    throw new ConfigError('deepspeed', 'a ds_config object or the path of one', config, 'The file cannot be read', {
+      cause,
+    });
+  }
+  try {
+    return parse(dsConfigSchema, JSON.parse(text), config, DS_CONFIG_KEYS);
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw new DataError({ place: config, detail: `is not JSON (${cause.message})` });
+    throw cause;
+  }
+}
+
+/** Resolves a parsed config for a number of ranks. Throws {@link ConfigError} for what contradicts itself or is not supported. */
+export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsConfig {
+  refuseUnsupported(config);
+  const params = config.optimizer?.params;
+  const [beta1, beta2] = given(params?.betas, [0.9, 0.999] as const);
+  const rate = given(params?.lr, auto.learningRate);
+  return {
+    batch: resolveBatch(config, auto),
+    zeroStage: zeroStageOf(config),
+    optimizer: {
+      beta1,
+      beta2,
+      eps: given(params?.eps, 1e-8),
+      weightDecay: given(params?.weight_decay, auto.weightDecay),
+      maxGradientNorm: given(config.gradient_clipping, auto.maxGradientNorm),
+      // DeepSpeed's "Adam" decays apart from the gradient too, unless adam_w_mode says otherwise.
+      isDecayDecoupled: config.optimizer?.type === 'AdamW' || (params?.adam_w_mode ?? true),
+      hasBiasCorrection: params?.bias_correction ?? true,
+    },
+    schedule: resolveSchedule(config, rate, auto.totalSteps),
+  };
+}
+
+const given = <T>(value: T | 'auto' | null | undefined, otherwise: T): T =>
+  value === undefined || value === null || value === 'auto' ? otherwise : value;
+
+const known = (value: number | 'auto'): number | null => (value === 'auto' ? null : value);
+
+/** DeepSpeed's rules: two of the three sizes give the third, one alone takes no accumulation, three must agree. */
+function resolveBatch(config: DsConfig, auto: AutoValues): BatchSizes {
+  const { worldSize } = auto;
+  const train = known(config.train_batch_size);
+  const accumulation = known(config.gradient_accumulation_steps);
+  let micro = known(config.train_micro_batch_size_per_gpu);
+  if (train === null && micro === null) micro = auto.microBatch;
+  const resolved: BatchSizes =
+    train === null
+      ? { trainBatch: micro! * (accumulation ?? 1) * worldSize, microBatch: micro!, accumulation: accumulation ?? 1 }
+      : micro === null
+        ? {
+            trainBatch: train,
+            microBatch: Math.floor(train / worldSize / (accumulation ?? 1)),
+            accumulation: accumulation ?? 1,
+          }
+        : { trainBatch: train, microBatch: micro, accumulation: accumulation ?? Math.floor(train / micro / worldSize) };
+  const product = resolved.microBatch * resolved.accumulation * worldSize;
+  if (product !== resolved.trainBatch || product === 0)
+    throw new ConfigError(
+      'deepspeed.train_batch_size',
+      `micro batch × accumulation × workers = ${resolved.microBatch} × ${resolved.accumulation} × ${worldSize} = ${product}`,
+      resolved.trainBatch,
+      'Leave one of the three sizes out and it is computed',
+    );
+  return resolved;
+}
+
+function zeroStageOf(config: DsConfig): 0 | 1 {
+  const zero = config.zero_optimization;
+  const stage = typeof zero === 'boolean' ? Number(zero) : zero.stage;
+  if (stage === 0 || stage === 1) return stage;
+  throw new ConfigError(
+    'deepspeed.zero_optimization.stage',
+    '0 or 1',
+    stage,
+    'Stages 2 and 3 are not supported yet; stage 1 partitions the optimizer state, the largest part',
+  );
+}
+
+function refuseUnsupported(config: DsConfig): void {
+  for (const name of ['fp16', 'bf16'] as const)
+    if (config[name]?.enabled === true)
+      throw new ConfigError(
+        `deepspeed.${name}.enabled`,
+        'false or "auto"',
+        true,
+        'Training runs in float32 for now; set it to false',
+      );
+  const zero = config.zero_optimization;
+  if (typeof zero === 'boolean') return;
+  for (const name of ['offload_optimizer', 'offload_param'] as const) {
+    const device = zero[name]?.device ?? 'none';
+    if (device !== 'none')
+      throw new ConfigError(
+        `deepspeed.zero_optimization.${name}.device`,
+        '"none"',
+        device,
+        'Offload is not supported yet',
+      );
+  }
+  for (const name of [
+    'zero_quantized_weights',
+    'zero_quantized_nontrainable_weights',
+    'zero_quantized_gradients',
+  ] as const)
+    if (zero[name])
+      throw new ConfigError(
+        `deepspeed.zero_optimization.${name}`,
+        'false',
+        true,
+        'Quantised exchange is not supported yet',
+      );
+  if (zero.zero_hpz_partition_size > 1 || zero.mics_shard_size > 0)
+    throw new ConfigError('deepspeed.zero_optimization', 'no hpZ and no MiCS', zero, 'They are not supported yet');
+}
+
+function resolveSchedule(config: DsConfig, rate: number, totalSteps: number): Schedule {
+  const { scheduler } = config;
+  if (!scheduler) return { kind: 'constant', rate };
+  const { params } = scheduler;
+  const warmupSteps = given<number>(params.warmup_num_steps, Math.ceil(totalSteps * 0.03));
+  const shared = { warmupSteps, warmupType: params.warmup_type };
+  switch (scheduler.type) {
+    case 'WarmupLR':
+    case 'WarmupDecayLR': {
+      const { warmup_max_lr, warmup_min_lr } = scheduler.params;
+      const rates = { rate: given<number>(warmup_max_lr, rate), minRate: given<number>(warmup_min_lr, 0) };
+      if (scheduler.type === 'WarmupLR') return { kind: 'WarmupLR', ...rates, ...shared };
+      const total = given<number>(scheduler.params.total_num_steps, totalSteps);
+      return { kind: 'WarmupDecayLR', ...rates, ...shared, totalSteps: total };
+    }
+    case 'WarmupCosineLR': {
+      const { total_num_steps, cos_min_ratio: minRatio, warmup_min_ratio: warmupMinRatio } = scheduler.params;
+      const total = given<number>(total_num_steps, totalSteps);
+      return { kind: 'WarmupCosineLR', rate, ...shared, totalSteps: total, minRatio, warmupMinRatio };
+    }
+  }
+}

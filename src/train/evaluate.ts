@@ -1,0 +1,155 @@
+// Measures a model on held-out instructions: how often its greedy answer is exactly right, and its perplexity on the answers.
+import {
+  IGNORED_LABEL,
+  layOutRows,
+  type PlacedRecord,
+  type PromptTemplate,
+  packEpoch,
+  promptAndAnswer,
+  sizesOf,
+  Tokenizer,
+  type TokenizerFiles,
+  tokenise,
+} from '../data/index.js';
+import { Forward, layoutOf, ParameterStore } from '../engine/index.js';
+import { Generator } from '../infer/index.js';
+import { Checkpoint, type Model } from '../models/index.js';
+import { native } from '../native/index.js';
+
+export interface Answer {
+  readonly prompt: string;
+  readonly expected: string;
+  readonly answer: string;
+  readonly isExact: boolean;
+}
+
+export interface Evaluation {
+  /** Sum of the losses of the answers' tokens, in nats, and how many these are: parts of a set can be added up. */
+  readonly lossSum: number;
+  readonly tokens: number;
+  /** In the order of the records; chats have none. */
+  readonly answers: readonly Answer[];
+}
+
+export interface EvaluationOptions {
+  readonly template: PromptTemplate;
+  readonly sequenceLength: number;
+  /** Longest answer to decode; 0 measures the perplexity alone. */
+  readonly maxNewTokens: number;
+  readonly threads: number;
+}
+
+const SLOTS = 32; // answers decoded at a time
+const ROWS_PER_RUN = 4;
+
+/** Evaluates the Hugging Face folder `path`. A task: everything it needs is in its arguments and the folder. */
+export async function evaluateFolder(
+  path: string,
+  tokenizerFiles: TokenizerFiles,
+  records: readonly PlacedRecord[],
+  options: EvaluationOptions,
+): Promise<Evaluation> {
+  const tokenizer = new Tokenizer(tokenizerFiles);
+  const device = native().createDevice({ threads: options.threads, isa: null, pin: false });
+  try {
+    await using checkpoint = await Checkpoint.open(path);
+    using store = new ParameterStore(device, layoutOf(checkpoint.model));
+    await checkpoint.loadInto(store);
+    return await evaluate(checkpoint.model, store, tokenizer, records, options);
+  } finally {
+    device.dispose();
+  }
+}
+
+/** Evaluates weights that are in a device's memory already. */
+export async function evaluate(
+  model: Model,
+  store: ParameterStore,
+  tokenizer: Tokenizer,
+  records: readonly PlacedRecord[],
+  options: EvaluationOptions,
+): Promise<Evaluation> {
+  const loss = await answerLoss(model, store, tokenizer, records, options);
+  const answers = options.maxNewTokens > 0 ? await answer(model, store, tokenizer, records, options) : [];
+  return { ...loss, answers };
+}
+
+async function answerLoss(
+  model: Model,
+  store: ParameterStore,
+  tokenizer: Tokenizer,
+  records: readonly PlacedRecord[],
+  { template, sequenceLength }: EvaluationOptions,
+): Promise<{ readonly lossSum: number; readonly tokens: number }> {
+  const shard = await tokenise(records, tokenizer, { template, maxTokens: sequenceLength, skipBad: true });
+  const { lengths } = sizesOf([shard]);
+  const { sequences, rowStarts } = packEpoch(lengths, sequenceLength, 0, 0);
+  const rowCount = rowStarts.length - 1;
+  using forward = new Forward({ model, rows: ROWS_PER_RUN * sequenceLength }, store);
+  let lossSum = 0;
+  let tokens = 0;
+  for (let from = 0; from < rowCount; from += ROWS_PER_RUN) {
+    const rows = Array.from({ length: ROWS_PER_RUN }, (_unused, index) =>
+      from + index < rowCount
+        ? Array.from(sequences.subarray(rowStarts[from + index], rowStarts[from + index + 1]))
+        : [],
+    );
+    const batch = layOutRows(rows, [shard], sequenceLength, tokenizer.padId ?? 0);
+    const { tokenLosses } = await forward.run(batch);
+    // Summed here in double, by token: the program's own sum is float32.
+    batch.labels.forEach((label, at) => {
+      if (label !== IGNORED_LABEL) lossSum += tokenLosses[at]!;
+    });
+    tokens += batch.labelCount;
+  }
+  return { lossSum, tokens };
+}
+
+async function answer(
+  model: Model,
+  store: ParameterStore,
+  tokenizer: Tokenizer,
+  records: readonly PlacedRecord[],
+  { template, sequenceLength, maxNewTokens }: EvaluationOptions,
+): Promise<Answer[]> {
+  const questions = records.flatMap(({ record }) =>
+    record.kind === 'chat' ? [] : [promptAndAnswer(record, template)],
+  );
+  const prompts = await tokenizer.encodeBatch(questions.map(({ prompt }) => prompt));
+  const positions = Math.min(model.maxPositions, sequenceLength);
+  const fitting = questions.flatMap((question, index) => {
+    const prompt = prompts[index]!;
+    return prompt.length > 0 && prompt.length < positions ? [{ ...question, ids: prompt }] : [];
+  });
+  using generator = new Generator({ model, store, slots: SLOTS, positions });
+  const stopIds = tokenizer.eosId === null ? model.eosTokenIds : [tokenizer.eosId, ...model.eosTokenIds];
+  const generations = await generator.generate(
+    fitting.map(({ ids }) => ids),
+    { maxNewTokens, stopIds },
+  );
+  const stops = new Set(stopIds);
+  return Promise.all(
+    fitting.map(async ({ prompt, answer: expected }, index) => {
+      const ids = generations[index]!.ids.filter((id) => !stops.has(id));
+      const text = (await tokenizer.decode(ids)).trim();
+      return { prompt, expected: expected.trim(), answer: text, isExact: text === expected.trim() };
+    }),
+  );
+}
+
+/** Adds up the parts of an evaluated set. */
+export function summarise(parts: readonly Evaluation[]): {
+  readonly exactMatch: number;
+  readonly perplexity: number;
+  readonly answers: readonly Answer[];
+} {
+  const answers = parts.flatMap((part) => part.answers);
+  const exact = answers.filter(({ isExact }) => isExact).length;
+  const lossSum = parts.reduce((sum, part) => sum + part.lossSum, 0);
+  const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+  return {
+    exactMatch: exact / Math.max(1, answers.length),
+    perplexity: Math.exp(lossSum / Math.max(1, tokens)),
+    answers,
+  };
+}

@@ -1,0 +1,17 @@
+// The door of train/: Trainer, recipes, ds_config, schedules.
+export * from './ds-config.js';
+export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
+export type { FeedFacts } from './feed.js';
+export { nearest } from './parse.js';
+export type { StepEvent, TrainingEvent } from './progress.js';
+export {
+  type Figures,
+  type QuickstartEvent,
+  type QuickstartOptions,
+  type QuickstartResult,
+  quickstart,
+} from './quickstart.js';
+export { type DataChoice, type FreshModel, type SftOptions, type SftRecipe, sft } from './recipe.js';
+export { learningRate, type Schedule } from './schedule.js';
+export * from './trainer.js';
+export type { TrainerOptions } from './trainer-options.js';

@@ -1,0 +1,73 @@
+// What a run tells while it runs: events for a bar or a log, and reports for the page of the head.
+import type { RunReport } from '../observe/index.js';
+import type { FeedFacts } from './feed.js';
+
+export type TrainingEvent =
+  | { readonly kind: 'data'; readonly records: number; readonly skippedRecords: number; readonly facts: FeedFacts }
+  | {
+      readonly kind: 'started';
+      /** 0 for the first attempt. */
+      readonly failures: number;
+      readonly parameterCount: number;
+      readonly estimateBytes: number;
+      readonly group: 'alone' | 'shm' | 'tcp';
+      /** Steps already done by an earlier attempt or run. */
+      readonly fromStep: number;
+      readonly totalSteps: number;
+    }
+  | StepEvent
+  | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
+  | { readonly kind: 'failed'; readonly failures: number; readonly maxFailures: number; readonly error: unknown };
+
+export interface StepEvent {
+  readonly kind: 'step';
+  /** Steps done, this one included. */
+  readonly step: number;
+  readonly totalSteps: number;
+  readonly epoch: number;
+  /** Mean over the trained tokens of the step, nats. */
+  readonly loss: number;
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Rows × sequence length per second, over the last steps. */
+  readonly tokensPerSecond: number;
+  readonly etaSeconds: number;
+  /** Of the fullest rank's device, and what the plan said before the run. */
+  readonly memoryBytes: number;
+  readonly estimateBytes: number;
+}
+
+/** Steps per second over the last `window` steps, without the first, which warms up. */
+export class Pace {
+  readonly #times: number[] = [];
+  constructor(readonly window = 20) {}
+
+  /** Seconds per step after a step that ended at `nowMs`. */
+  tick(nowMs: number): number {
+    this.#times.push(nowMs);
+    if (this.#times.length > this.window + 1) this.#times.shift();
+    const first = this.#times[0]!;
+    return this.#times.length < 2 ? 0 : (nowMs - first) / 1000 / (this.#times.length - 1);
+  }
+}
+
+/** The report of a step for the page and `raylite status`. */
+export function stepReport(
+  event: StepEvent,
+  run: { readonly runId: string; readonly name: string; readonly workers: number; readonly restarts: number },
+): RunReport {
+  return {
+    ...run,
+    state: 'RUNNING',
+    step: event.step,
+    totalSteps: event.totalSteps,
+    loss: event.loss,
+    learningRate: event.learningRate,
+    gradientNorm: event.gradientNorm,
+    tokensPerSecond: event.tokensPerSecond,
+    etaSeconds: event.etaSeconds,
+    epoch: event.epoch,
+    memoryBytes: event.memoryBytes,
+    estimateBytes: event.estimateBytes,
+  };
+}

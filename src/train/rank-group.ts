@@ -1,0 +1,81 @@
+// The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, ends them.
+import { randomBytes } from 'node:crypto';
+import { type ActorHandle, actor, kill, type ObjectRef } from '../client/index.js';
+import { EngineError } from '../common/index.js';
+import { type GroupPlan, type RankPlan, type RankReady, TrainRank } from './rank.js';
+import type { TrainerSettings } from './trainer-options.js';
+
+export type Rank = ActorHandle<TrainRank>;
+
+export class RankGroup implements AsyncDisposable {
+  readonly ranks: readonly Rank[];
+  readonly group: GroupPlan;
+
+  private constructor(ranks: readonly Rank[], group: GroupPlan) {
+    this.ranks = ranks;
+    this.group = group;
+  }
+
+  /** Starts `scaling.workers` actors and joins them in a group. `name` must be new on every attempt. */
+  static async start(scaling: TrainerSettings['scaling'], name: string): Promise<RankGroup> {
+    const options = {
+      cpus: scaling.cpusPerWorker,
+      schedulingStrategy: scaling.placement === 'spread' ? 'SPREAD' : 'DEFAULT',
+    } as const;
+    const creating = Array.from({ length: scaling.workers }, () => actor(TrainRank, options).create());
+    const created = await Promise.allSettled(creating);
+    const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    try {
+      for (const result of created) if (result.status === 'rejected') throw result.reason;
+      const group = await planGroup(ranks, name);
+      await Promise.all(ranks.map((rank, index) => rank.join(group, index, ranks.length)));
+      return new RankGroup(ranks, group);
+    } catch (error) {
+      await endAll(ranks);
+      throw error;
+    }
+  }
+
+  /** Asks every rank, in order; resolves with all answers, rejects with the first failure. */
+  all<T>(ask: (rank: Rank, index: number) => ObjectRef<T>): Promise<T[]> {
+    return Promise.all(this.ranks.map(ask));
+  }
+
+  /** Builds the engine of every rank and makes sure that all built the same. */
+  async build(plan: Omit<RankPlan, 'rank' | 'worldSize'>): Promise<RankReady> {
+    const worldSize = this.ranks.length;
+    const ready = await this.all((rank, index) => rank.build({ ...plan, rank: index, worldSize }));
+    const first = ready[0]!;
+    const other = ready.findIndex(({ jobHash }) => jobHash !== first.jobHash);
+    if (other > 0)
+      throw new EngineError({
+        detail: `rank ${other} built another program than rank 0: do all nodes run the same version?`,
+        rank: other,
+      });
+    return first;
+  }
+
+  /** Lets the ranks free what they hold, then ends them. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.ranks.map((rank) => rank.close()));
+    await endAll(this.ranks);
+  }
+
+  /** Ends the ranks at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await endAll(this.ranks);
+  }
+}
+
+async function planGroup(ranks: readonly Rank[], name: string): Promise<GroupPlan> {
+  if (ranks.length === 1) return { kind: 'alone' };
+  const places = await Promise.all(ranks.map((rank) => rank.describe()));
+  if (places.every(({ nodeId }) => nodeId === places[0]!.nodeId)) return { kind: 'shm', name };
+  const ports = await Promise.all(ranks.map((rank, index) => rank.listen(places[index]!.host)));
+  const addresses = places.map(({ host }, index) => `${host}:${ports[index]!.port}`);
+  return { kind: 'tcp', addresses, secret: randomBytes(32).toString('hex') };
+}
+
+async function endAll(ranks: readonly Rank[]): Promise<void> {
+  await Promise.allSettled(ranks.map((rank) => kill(rank)));
+}

@@ -1,0 +1,166 @@
+// One rank of a training run, as an actor: device, group, engine. It does what the driver asks, in order, and decides nothing.
+import { runtimeContext } from '../client/index.js';
+import { ConfigError, EngineError } from '../common/index.js';
+import type { Minibatch } from '../data/index.js';
+import { type MemoryFigures, type TrainingSettings, TrainStep } from '../engine/index.js';
+import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
+import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
+import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
+
+/** How the ranks of one attempt find each other. */
+export type GroupPlan =
+  | { readonly kind: 'alone' }
+  | { readonly kind: 'shm'; readonly name: string }
+  | { readonly kind: 'tcp'; readonly addresses: readonly string[]; readonly secret: string };
+
+/** What a rank builds; equal on all ranks but for `rank`. */
+export interface RankPlan {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly threads: number;
+  /** config.json of the model. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly rows: number;
+  readonly zeroStage: 0 | 1;
+  readonly optimizer: TrainingSettings['optimizer'];
+  /** Where first values come from: a Hugging Face folder, or the seed. */
+  readonly start: { readonly kind: 'folder'; readonly path: string } | { readonly kind: 'seed'; readonly seed: number };
+}
+
+export interface RankReady {
+  readonly jobHash: string;
+  readonly parameterCount: number;
+  /** From the plan, before anything ran. */
+  readonly estimate: MemoryFigures;
+}
+
+export interface StepOrder {
+  /** Counts from 0. */
+  readonly step: number;
+  readonly learningRate: number;
+  /** Trained tokens of the whole step, over all ranks and micro-batches. */
+  readonly labelCount: number;
+}
+
+export interface StepReport {
+  /** This rank's part of the step's loss: the parts of all ranks add up to the mean over trained tokens. */
+  readonly loss: number;
+  readonly gradientNorm: number;
+  readonly seconds: number;
+  /** What the device holds. */
+  readonly deviceBytes: number;
+}
+
+const JOIN_TIMEOUT_MS = 60_000;
+
+export class TrainRank {
+  #listener: object | null = null;
+  #device: NativeDevice | null = null;
+  #communicator: NativeCommunicator | null = null;
+  #train: TrainStep | null = null;
+  #plan: RankPlan | null = null;
+
+  /** Where this rank is, and how others reach it. */
+  describe(): { readonly nodeId: string; readonly host: string } {
+    const { nodeId, host } = runtimeContext();
+    return { nodeId, host };
+  }
+
+  /** Opens the socket of a coming TCP group on `host`. */
+  listen(host: string): { readonly port: number } {
+    const { port, listener } = native().listenTcpGroup(host);
+    this.#listener = listener;
+    return { port };
+  }
+
+  /** Joins the group and waits for all. */
+  async join(group: GroupPlan, rank: number, worldSize: number): Promise<void> {
+    if (group.kind === 'alone') return;
+    try {
+      if (group.kind === 'shm') {
+        const options = { name: group.name, rank, size: worldSize, timeoutMs: JOIN_TIMEOUT_MS };
+        this.#communicator = await native().joinShmGroup(options);
+        return;
+      }
+      const listener = this.#listener;
+      if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
+      const { addresses, secret } = group;
+      const options = { listener, addresses, rank, secret, timeoutMs: JOIN_TIMEOUT_MS };
+      this.#communicator = await native().joinTcpGroup(options);
+      this.#listener = null;
+    } catch (cause) {
+      throw new EngineError(
+        { detail: `rank ${rank} cannot join its group: ${(cause as Error).message}`, rank },
+        { cause },
+      );
+    }
+  }
+
+  /** Compiles, allocates and sets first values. */
+  async build(plan: RankPlan): Promise<RankReady> {
+    const { rank, worldSize, rows, optimizer, zeroStage } = plan;
+    const model = modelFromConfig(plan.config);
+    this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
+    this.#train = TrainStep.create({
+      model,
+      rows,
+      strategy: { zeroStage, rank, worldSize },
+      optimizer,
+      device: this.#device,
+      communicator: this.#communicator,
+    });
+    this.#plan = plan;
+    if (plan.start.kind === 'seed') initialise(model, plan.start.seed, this.#train.parameters);
+    else {
+      await using checkpoint = await Checkpoint.open(plan.start.path);
+      await checkpoint.loadInto(this.#train.parameters);
+    }
+    const { jobHash, parameterCount, memory } = this.#train.compiled;
+    return { jobHash, parameterCount, estimate: memory };
+  }
+
+  /** One optimizer step over this rank's micro-batches. Every rank must be given the same order. */
+  async step(order: StepOrder, micros: readonly Minibatch[]): Promise<StepReport> {
+    const { train, device } = this.#built();
+    const start = performance.now();
+    const scale = 1 / order.labelCount;
+    let loss = 0;
+    for (const [index, micro] of micros.entries())
+      loss += (await train.micro(micro, { scale, isFirst: index === 0 })).loss;
+    const { gradientNorm } = await train.update({ lr: order.learningRate, step: order.step + 1 });
+    return { loss, gradientNorm, seconds: (performance.now() - start) / 1000, deviceBytes: device.allocatedBytes };
+  }
+
+  /** Writes this rank's slices into the folder of a coming checkpoint. */
+  async save(path: string): Promise<string | null> {
+    const { train, plan } = this.#built();
+    return writeSlices(path, train, plan.rank, plan.zeroStage === 1);
+  }
+
+  /** Goes on from a checkpoint, written by any number of ranks. */
+  async load(path: string): Promise<CheckpointIndex> {
+    return readSlices(path, this.#built().train);
+  }
+
+  /** Writes the model as a Hugging Face folder (weights and configuration). */
+  async exportModel(path: string): Promise<void> {
+    const { train, plan } = this.#built();
+    await saveModel(path, modelFromConfig(plan.config), (name) => train.readParameter(name));
+  }
+
+  /** Frees device and group. Safe to repeat. */
+  async close(): Promise<void> {
+    await this.#train?.[Symbol.asyncDispose]();
+    this.#communicator?.dispose();
+    this.#device?.dispose();
+    this.#train = null;
+    this.#communicator = null;
+    this.#device = null;
+  }
+
+  #built(): { readonly train: TrainStep; readonly device: NativeDevice; readonly plan: RankPlan } {
+    if (!this.#train || !this.#device || !this.#plan)
+      throw new ConfigError('rank', 'build() first', 'a rank not built');
+    return { train: this.#train, device: this.#device, plan: this.#plan };
+  }
+}

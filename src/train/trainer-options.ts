@@ -1,0 +1,90 @@
+// The options of a Trainer, checked once and with their defaults filled in.
+import { z } from 'zod';
+import { ConfigError } from '../common/index.js';
+import type { DsConfigInput } from './ds-config.js';
+import { parse } from './parse.js';
+import type { SftRecipe } from './recipe.js';
+
+const count = z.int().min(1);
+
+const scaling = z.strictObject({
+  /** Ranks, each an actor. Default 1. */
+  workers: count.default(1),
+  /** Cores that each worker reserves and computes on. Default 1. */
+  cpusPerWorker: z.number().min(0).default(1),
+  gpusPerWorker: z.number().min(0).default(0),
+  /** `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. */
+  placement: z.enum(['pack', 'spread']).default('pack'),
+});
+
+const run = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[\w][\w.-]{0,99}$/, 'a name of letters, digits, "_", "." and "-"')
+    .optional(),
+  /** A folder that all nodes see under this path. Default "raylite-runs". */
+  storage: z.string().min(1).default('raylite-runs'),
+  /** Go on from the newest checkpoint of a run of this name. Default false: such a run is refused. */
+  resume: z.boolean().default(false),
+  failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),
+  checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
+});
+
+const KEYS = [
+  ...Object.keys(scaling.shape),
+  ...Object.keys(run.shape),
+  'maxFailures',
+  'everySteps',
+  'numToKeep',
+  'recipe',
+  'scaling',
+  'deepspeed',
+  'run',
+];
+
+const schema = z.strictObject({
+  recipe: z.unknown(),
+  scaling: scaling.prefault({}),
+  deepspeed: z.unknown(),
+  run: run.prefault({}),
+});
+
+export interface TrainerOptions {
+  readonly recipe: SftRecipe;
+  readonly scaling?: z.input<typeof scaling>;
+  /** A ds_config as an object or the path of one. Default: ZeRO stage 1 and "auto" for everything else. */
+  readonly deepspeed?: DsConfigInput | string;
+  readonly run?: z.input<typeof run>;
+}
+
+export interface TrainerSettings {
+  readonly recipe: SftRecipe;
+  readonly scaling: z.output<typeof scaling>;
+  readonly deepspeed: DsConfigInput | string;
+  readonly run: z.output<typeof run>;
+}
+
+export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
+  const checked = parse(schema, options, 'trainer', KEYS);
+  if (options.recipe?.kind !== 'sft')
+    throw new ConfigError('trainer.recipe', 'a recipe, e.g. sft({ … })', options.recipe);
+  if (/^\w+:\/\//.test(checked.run.storage))
+    throw new ConfigError(
+      'trainer.run.storage',
+      'a folder',
+      checked.run.storage,
+      'Object storage is not supported yet; use a folder that every node mounts',
+    );
+  if (checked.scaling.gpusPerWorker > 0)
+    throw new ConfigError(
+      'trainer.scaling.gpusPerWorker',
+      '0',
+      checked.scaling.gpusPerWorker,
+      'Training runs on CPUs for now',
+    );
+  return {
+    ...checked,
+    recipe: options.recipe,
+    deepspeed: options.deepspeed ?? { optimizer: { type: 'AdamW' }, zero_optimization: { stage: 1 } },
+  };
+}

@@ -1,0 +1,441 @@
+// The Trainer: prepares data and plan, runs attempts until the steps are done, keeps checkpoints, hands back the model.
+// It places and orders; the arithmetic is in the ranks (rank.ts), the bytes are in the object store (feed.ts).
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { ConfigError, EngineError, newRunId, type RunId, TrainingError } from '../common/index.js';
+import { loadTokenizer, type PlacedRecord, type ReadResult, readRecords, Tokenizer } from '../data/index.js';
+import { estimateTraining, type MemoryFigures } from '../engine/index.js';
+import { modelFromConfig } from '../models/index.js';
+import { checkpointPath, commit, newest } from './checkpoint.js';
+import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
+import { isWorthRetrying } from './failure.js';
+import { Feed } from './feed.js';
+import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
+import type { RankPlan, StepReport } from './rank.js';
+import { RankGroup } from './rank-group.js';
+import { configOf } from './recipe.js';
+import { RunReporter } from './run-reporter.js';
+import { learningRate } from './schedule.js';
+import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
+
+export interface FitOptions {
+  readonly onProgress?: (event: TrainingEvent) => void;
+  /** Ends the run: workers are ended and `fit` rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainingResult {
+  readonly runId: RunId;
+  /** Mean loss over trained tokens, of every step from the first. */
+  readonly losses: readonly number[];
+  /** The newest checkpoint, or null if none was asked for. */
+  readonly checkpoint: string | null;
+  /** A Hugging Face folder: config.json, model.safetensors, tokenizer. */
+  readonly model: string;
+  readonly metrics: {
+    readonly steps: number;
+    readonly epochs: number;
+    readonly seconds: number;
+    readonly tokensPerSecond: number;
+    readonly failures: number;
+    readonly parameterCount: number;
+    /** From the plan, and what devices really held. */
+    readonly memory: MemoryFigures & { readonly measuredBytes: number };
+  };
+}
+
+/** Orders in flight: while the ranks compute one step, the next is already in their queues. */
+const STEPS_IN_FLIGHT = 2;
+
+/** Everything that is known before the first worker starts. */
+interface Prepared {
+  readonly runId: RunId;
+  readonly name: string;
+  readonly runPath: string;
+  readonly feed: Feed;
+  readonly tokenizer: Tokenizer;
+  readonly ds: ResolvedDsConfig;
+  readonly totalSteps: number;
+  readonly plan: Omit<RankPlan, 'rank' | 'worldSize'>;
+  readonly estimate: MemoryFigures;
+  readonly fingerprint: string;
+}
+
+/** What attempts share and change. */
+interface Progress {
+  losses: number[];
+  checkpoint: string | null;
+  failures: number;
+  measuredBytes: number;
+  parameterCount: number;
+  readonly startedMs: number;
+}
+
+export class Trainer {
+  readonly #settings: TrainerSettings;
+  readonly #reporter = new RunReporter();
+
+  /** Checks the options; throws {@link ConfigError} naming the path of the first wrong one. */
+  constructor(options: TrainerOptions) {
+    this.#settings = checkTrainerOptions(options);
+  }
+
+  /**
+   * Trains to the end and returns the losses and the model. Workers that die are replaced and training goes on from the last
+   * checkpoint, up to `run.failure.maxFailures` times; then it rejects with {@link TrainingError}. A loss that is not finite
+   * is an {@link EngineError} naming the step, and is not retried.
+   */
+  async fit(options: FitOptions = {}): Promise<TrainingResult> {
+    const emit = options.onProgress ?? (() => {});
+    const prepared = await this.#prepare(emit);
+    const progress: Progress = {
+      losses: [],
+      checkpoint: null,
+      failures: 0,
+      measuredBytes: 0,
+      parameterCount: 0,
+      startedMs: performance.now(),
+    };
+    try {
+      for (;;) {
+        try {
+          await this.#attempt(prepared, progress, emit, options.signal);
+          break;
+        } catch (error) {
+          await this.#afterFailure(error, prepared, progress, emit, options.signal);
+        }
+      }
+    } catch (error) {
+      const state = options.signal?.aborted ? 'STOPPED' : 'FAILED';
+      this.#report(prepared, progress, state, error instanceof Error ? error.message : String(error));
+      await this.#reporter.flush();
+      throw error;
+    }
+    this.#report(prepared, progress, 'SUCCEEDED');
+    await this.#reporter.flush();
+    return this.#result(prepared, progress);
+  }
+
+  async #prepare(emit: (event: TrainingEvent) => void): Promise<Prepared> {
+    const { recipe, scaling, run } = this.#settings;
+    const dsConfig = await readDsConfig(this.#settings.deepspeed);
+    const auto = { ...recipe, worldSize: scaling.workers, totalSteps: recipe.maxSteps ?? 1 };
+    resolveDsConfig(dsConfig, auto); // contradictions are told before any work is done
+    const runId = newRunId();
+    const name = run.name ?? `${recipe.kind}-${runId}`;
+    const runPath = resolve(run.storage, name);
+    if (!run.resume && (await newest(runPath)) !== null)
+      throw new ConfigError(
+        'trainer.run.name',
+        'a run without checkpoints',
+        name,
+        `Set run.resume to go on from ${runPath}`,
+      );
+    await mkdir(runPath, { recursive: true });
+
+    const tokenizer = await openTokenizer(recipe);
+    const config =
+      typeof recipe.model === 'string'
+        ? await readConfigJson(recipe.model)
+        : configOf(recipe.model, { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer });
+    const model = modelFromConfig(config);
+    if (tokenizer.vocabSize > model.vocabularySize)
+      throw new ConfigError(
+        'sft.tokenizer',
+        `at most the model's ${model.vocabularySize} entries`,
+        tokenizer.vocabSize,
+      );
+    if (recipe.sequenceLength > model.maxPositions)
+      throw new ConfigError(
+        'sft.sequenceLength',
+        `at most the model's ${model.maxPositions} positions`,
+        recipe.sequenceLength,
+      );
+
+    const read = await recordsOf(recipe);
+    const skipBad = typeof recipe.data === 'object' && recipe.data.skipBad === true;
+    const tokenise = { template: recipe.template, maxTokens: recipe.sequenceLength, skipBad };
+    const feed = await Feed.prepare(read.records, tokenizer, tokenise, recipe.seed);
+    emit({ kind: 'data', records: read.records.length, skippedRecords: read.skipped, facts: feed.facts });
+
+    const { trainBatch } = resolveDsConfig(dsConfig, auto).batch;
+    const totalSteps =
+      recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
+    const ds = resolveDsConfig(dsConfig, { ...auto, totalSteps });
+    const rows = ds.batch.microBatch * recipe.sequenceLength;
+    const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
+    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer });
+    const identity = [
+      config,
+      recipe.model,
+      recipe.sequenceLength,
+      recipe.seed,
+      trainBatch,
+      ds.optimizer,
+      feed.digest(),
+    ];
+    const fingerprint = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
+    const plan = {
+      threads: Math.max(1, Math.floor(scaling.cpusPerWorker)),
+      config,
+      rows,
+      zeroStage: ds.zeroStage,
+      optimizer: ds.optimizer,
+      start:
+        typeof recipe.model === 'string'
+          ? ({ kind: 'folder', path: resolve(recipe.model) } as const)
+          : ({ kind: 'seed', seed: recipe.seed } as const),
+    };
+    return { runId, name, runPath, feed, tokenizer, ds, totalSteps, plan, estimate, fingerprint };
+  }
+
+  /** One try with new workers, from the newest checkpoint to the end. */
+  async #attempt(
+    prepared: Prepared,
+    progress: Progress,
+    emit: (event: TrainingEvent) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    const { runPath, totalSteps, plan } = prepared;
+    await using group = await RankGroup.start(
+      this.#settings.scaling,
+      `raylite-${prepared.runId}-${progress.failures}-${process.pid}`,
+    );
+    let onAbort = (): void => {};
+    const stopped = new Promise<never>((_resolve, reject) => {
+      onAbort = () => reject(signal?.reason);
+    });
+    stopped.catch(() => {}); // raced below; nobody else asks
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const orStopped = <T>(work: PromiseLike<T>): Promise<T> => Promise.race([work, stopped]);
+    try {
+      const ready = await orStopped(group.build(plan));
+      progress.parameterCount = ready.parameterCount;
+      const from = await orStopped(this.#restore(prepared, progress, group));
+      emit({
+        kind: 'started',
+        failures: progress.failures,
+        parameterCount: ready.parameterCount,
+        estimateBytes: prepared.estimate.totalBytes,
+        group: group.group.kind,
+        fromStep: from,
+        totalSteps,
+      });
+      await orStopped(this.#steps(prepared, progress, group, from, emit));
+      await orStopped(group.ranks[0]!.exportModel(join(runPath, 'model')));
+      await prepared.tokenizer.save(join(runPath, 'model'));
+      await group.close();
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Loads the newest checkpoint on all ranks; the first step to do. */
+  async #restore(prepared: Prepared, progress: Progress, group: RankGroup): Promise<number> {
+    const found = await newest(prepared.runPath);
+    if (found === null) {
+      progress.losses = [];
+      return 0;
+    }
+    if (found.index.fingerprint !== prepared.fingerprint)
+      throw new ConfigError(
+        'trainer.run.name',
+        'a run with the same model, data, sizes, optimizer and seed',
+        prepared.name,
+        `The checkpoint ${found.path} is of another run; choose another name`,
+      );
+    await group.all((rank) => rank.load(found.path));
+    progress.losses = [...found.index.losses];
+    progress.checkpoint = found.path;
+    return found.index.step;
+  }
+
+  /** Steps [from, totalSteps) with checkpoints between them. */
+  async #steps(
+    prepared: Prepared,
+    progress: Progress,
+    group: RankGroup,
+    from: number,
+    emit: (event: TrainingEvent) => void,
+  ): Promise<void> {
+    const { totalSteps } = prepared;
+    const { everySteps } = this.#settings.run.checkpoint;
+    const pace = new Pace();
+    const inFlight: { readonly step: number; readonly reports: Promise<StepReport[]> }[] = [];
+    const settleOldest = async (): Promise<void> => {
+      const { step, reports } = inFlight.shift()!;
+      this.#settle(prepared, progress, step, await reports, pace, emit);
+    };
+    for (let step = from; step < totalSteps; step += 1) {
+      const reports = this.#order(prepared, group, step);
+      reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
+      inFlight.push({ step, reports });
+      const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
+      while (inFlight.length >= (isCheckpoint ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
+      if (isCheckpoint) await this.#checkpoint(prepared, progress, group, step + 1, emit);
+    }
+    while (inFlight.length > 0) await settleOldest();
+  }
+
+  /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
+  #order({ feed, ds }: Prepared, group: RankGroup, step: number): Promise<StepReport[]> {
+    const order = {
+      step,
+      learningRate: learningRate(ds.schedule, step),
+      labelCount: feed.labelCount(step, ds.batch),
+    };
+    return group.all((rank, index) => rank.step(order, feed.microBatches(step, index, group.ranks.length, ds.batch)));
+  }
+
+  #settle(
+    prepared: Prepared,
+    progress: Progress,
+    step: number,
+    reports: readonly StepReport[],
+    pace: Pace,
+    emit: (event: TrainingEvent) => void,
+  ): void {
+    const loss = reports.reduce((sum, report) => sum + report.loss, 0);
+    const { gradientNorm } = reports[0]!;
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm))
+      throw new EngineError({
+        detail: `step ${step + 1}: the loss is ${loss} and the gradient's norm ${gradientNorm}. Lower the learning rate, or look for broken records near row ${step * prepared.ds.batch.trainBatch}`,
+        rank: Math.max(
+          0,
+          reports.findIndex((report) => !Number.isFinite(report.loss)),
+        ),
+      });
+    progress.losses[step] = loss;
+    progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
+    const secondsPerStep = pace.tick(performance.now());
+    const { trainBatch } = prepared.ds.batch;
+    const event: StepEvent = {
+      kind: 'step',
+      step: step + 1,
+      totalSteps: prepared.totalSteps,
+      epoch: ((step + 1) * trainBatch) / prepared.feed.facts.rowsPerEpoch,
+      loss,
+      gradientNorm,
+      learningRate: learningRate(prepared.ds.schedule, step),
+      tokensPerSecond: secondsPerStep === 0 ? 0 : (trainBatch * this.#settings.recipe.sequenceLength) / secondsPerStep,
+      etaSeconds: secondsPerStep * (prepared.totalSteps - step - 1),
+      memoryBytes: progress.measuredBytes,
+      estimateBytes: prepared.estimate.totalBytes,
+    };
+    emit(event);
+    this.#reporter.report(stepReport(event, this.#identity(prepared, progress)));
+  }
+
+  async #checkpoint(
+    prepared: Prepared,
+    progress: Progress,
+    group: RankGroup,
+    step: number,
+    emit: (event: TrainingEvent) => void,
+  ): Promise<void> {
+    const path = checkpointPath(prepared.runPath, step);
+    const files = (await group.all((rank) => rank.save(path))).filter((file) => file !== null);
+    const index = { format: 1, step, files, fingerprint: prepared.fingerprint, losses: progress.losses } as const;
+    progress.checkpoint = await commit(prepared.runPath, index, this.#settings.run.checkpoint.numToKeep);
+    emit({ kind: 'checkpoint', step, path });
+  }
+
+  /** Returns if the run may try again; throws what ends it otherwise. */
+  async #afterFailure(
+    error: unknown,
+    prepared: Prepared,
+    progress: Progress,
+    emit: (event: TrainingEvent) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (signal?.aborted || !isWorthRetrying(error)) throw error;
+    progress.failures += 1;
+    const { maxFailures } = this.#settings.run.failure;
+    emit({ kind: 'failed', failures: progress.failures, maxFailures, error });
+    const message = error instanceof Error ? error.message : String(error);
+    if (maxFailures >= 0 && progress.failures > maxFailures)
+      throw new TrainingError(
+        {
+          detail: `${prepared.name} failed ${progress.failures} time${progress.failures === 1 ? '' : 's'}, maxFailures is ${maxFailures}: ${message}`,
+        },
+        { cause: error },
+      );
+    this.#report(prepared, progress, 'RESTARTING', message);
+    await prepared.feed.restore();
+  }
+
+  #identity(prepared: Prepared, progress: Progress) {
+    const { workers } = this.#settings.scaling;
+    return { runId: prepared.runId, name: prepared.name, workers, restarts: progress.failures };
+  }
+
+  #report(
+    prepared: Prepared,
+    progress: Progress,
+    state: 'RESTARTING' | 'SUCCEEDED' | 'FAILED' | 'STOPPED',
+    message?: string,
+  ): void {
+    const { length } = progress.losses;
+    const loss = progress.losses[length - 1];
+    this.#reporter.report({
+      ...this.#identity(prepared, progress),
+      state,
+      step: length,
+      totalSteps: prepared.totalSteps,
+      ...(loss === undefined ? {} : { loss }),
+      ...(message === undefined ? {} : { message: message.slice(0, 4000) }),
+    });
+  }
+
+  #result(prepared: Prepared, progress: Progress): TrainingResult {
+    const seconds = (performance.now() - progress.startedMs) / 1000;
+    const steps = progress.losses.length;
+    const { trainBatch } = prepared.ds.batch;
+    return {
+      runId: prepared.runId,
+      losses: progress.losses,
+      checkpoint: progress.checkpoint,
+      model: join(prepared.runPath, 'model'),
+      metrics: {
+        steps,
+        epochs: (steps * trainBatch) / prepared.feed.facts.rowsPerEpoch,
+        seconds,
+        tokensPerSecond: (steps * trainBatch * this.#settings.recipe.sequenceLength) / seconds,
+        failures: progress.failures,
+        parameterCount: progress.parameterCount,
+        memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
+      },
+    };
+  }
+}
+
+async function openTokenizer(recipe: TrainerSettings['recipe']): Promise<Tokenizer> {
+  const { tokenizer, model } = recipe;
+  if (tokenizer instanceof Tokenizer) return tokenizer;
+  if (tokenizer !== null) return loadTokenizer(tokenizer);
+  if (typeof model === 'string') return loadTokenizer(model);
+  throw new ConfigError('sft.tokenizer', 'a tokenizer or its folder, since the model is new', tokenizer);
+}
+
+async function readConfigJson(folder: string): Promise<Readonly<Record<string, unknown>>> {
+  const path = join(folder, 'config.json');
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    throw new ConfigError('sft.model', 'a Hugging Face folder with config.json', folder, (cause as Error).message, {
+      cause,
+    });
+  }
+}
+
+async function recordsOf({ data }: TrainerSettings['recipe']): Promise<ReadResult> {
+  if (typeof data === 'string') return readRecords(data);
+  if ('path' in data) return readRecords(data.path, data);
+  const records = data.records.map(
+    (record, index): PlacedRecord => ('place' in record ? record : { place: `record ${index + 1}`, record }),
+  );
+  if (records.length === 0) throw new ConfigError('sft.data', 'at least one record', 'none');
+  return { records, skipped: 0, skippedPlaces: [] };
+}

@@ -1,0 +1,188 @@
+// ds_config: batch arithmetic, "auto", what is refused and how misspelt keys are told; schedules against recorded rates.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  type DsConfigInput,
+  learningRate,
+  nearest,
+  readDsConfig,
+  resolveDsConfig,
+  type Schedule,
+} from '#src/train/index.js';
+
+const AUTO = {
+  worldSize: 4,
+  totalSteps: 100,
+  learningRate: 3e-4,
+  weightDecay: 0.1,
+  maxGradientNorm: 0.5,
+  microBatch: 2,
+};
+const resolved = async (config: DsConfigInput, auto = AUTO) => resolveDsConfig(await readDsConfig(config), auto);
+
+test('of the three batch sizes those given decide the others, as in DeepSpeed', async () => {
+  const sizes = async (train?: number, micro?: number, accumulation?: number) => {
+    const { batch } = await resolved({
+      ...(train ? { train_batch_size: train } : {}),
+      ...(micro ? { train_micro_batch_size_per_gpu: micro } : {}),
+      ...(accumulation ? { gradient_accumulation_steps: accumulation } : {}),
+    });
+    return [batch.trainBatch, batch.microBatch, batch.accumulation];
+  };
+  assert.deepEqual(await sizes(32, 4, 2), [32, 4, 2]);
+  assert.deepEqual(await sizes(32, 4), [32, 4, 2]);
+  assert.deepEqual(await sizes(32, undefined, 4), [32, 2, 4]);
+  assert.deepEqual(await sizes(undefined, 4, 2), [32, 4, 2]);
+  assert.deepEqual(await sizes(32), [32, 8, 1]);
+  assert.deepEqual(await sizes(undefined, 4), [16, 4, 1]);
+  assert.deepEqual(await sizes(), [8, 2, 1]); // the recipe's micro batch
+  await assert.rejects(sizes(30, 4, 2), /train_batch_size: expected .* 4 × 2 × 4 = 32, got 30/);
+  await assert.rejects(sizes(30), /7 × 1 × 4 = 28, got 30/);
+});
+
+test('whatever sizes come out, their product is the train batch', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 200 }),
+      fc.integer({ min: 1, max: 9 }),
+      fc.integer({ min: 1, max: 8 }),
+      async (train, micro, worldSize) => {
+        const config = await readDsConfig({ train_batch_size: train, train_micro_batch_size_per_gpu: micro });
+        try {
+          const { batch } = resolveDsConfig(config, { ...AUTO, worldSize });
+          assert.equal(batch.microBatch * batch.accumulation * worldSize, batch.trainBatch);
+        } catch (error) {
+          assert.notEqual(train % (micro * worldSize), 0, String(error));
+        }
+      },
+    ),
+  );
+});
+
+test('"auto" is what the recipe says, for whatever may be auto', async () => {
+  const { optimizer, schedule } = await resolved({
+    optimizer: { type: 'AdamW', params: { lr: 'auto', betas: 'auto', eps: 'auto', weight_decay: 'auto' } },
+    gradient_clipping: 'auto',
+    scheduler: {
+      type: 'WarmupDecayLR',
+      params: { total_num_steps: 'auto', warmup_max_lr: 'auto', warmup_num_steps: 'auto' },
+    },
+    fp16: { enabled: 'auto' },
+    bf16: { enabled: 'auto' },
+  });
+  assert.deepEqual(
+    [optimizer.beta1, optimizer.beta2, optimizer.eps, optimizer.weightDecay, optimizer.maxGradientNorm],
+    [0.9, 0.999, 1e-8, 0.1, 0.5],
+  );
+  assert.deepEqual(schedule, {
+    kind: 'WarmupDecayLR',
+    rate: 3e-4,
+    minRate: 0,
+    warmupSteps: 3,
+    warmupType: 'log',
+    totalSteps: 100,
+  });
+});
+
+test('Adam decays apart from the gradient unless adam_w_mode is off', async () => {
+  const decoupled = async (type: 'Adam' | 'AdamW', adam_w_mode?: boolean) =>
+    (await resolved({ optimizer: { type, params: adam_w_mode === undefined ? {} : { adam_w_mode } } })).optimizer
+      .isDecayDecoupled;
+  assert.deepEqual(
+    [await decoupled('AdamW'), await decoupled('Adam'), await decoupled('Adam', false)],
+    [true, true, false],
+  );
+});
+
+test('what cannot be done is refused with the path and the reason', async () => {
+  await assert.rejects(
+    resolved({ zero_optimization: { stage: 3 } }),
+    /deepspeed\.zero_optimization\.stage: expected 0 or 1, got 3\. Stages 2 and 3/,
+  );
+  await assert.rejects(
+    resolved({ zero_optimization: { stage: 4 } }),
+    /zero_optimization\.stage: expected a value of at most 3, got 4/,
+  );
+  await assert.rejects(
+    resolved({ fp16: { enabled: true } }),
+    /deepspeed\.fp16\.enabled: expected false or "auto", got true/,
+  );
+  await assert.rejects(resolved({ bf16: { enabled: true } }), /deepspeed\.bf16\.enabled/);
+  const offload = { zero_optimization: { stage: 1, offload_optimizer: { device: 'cpu' } } } as const;
+  await assert.rejects(resolved(offload), /offload_optimizer\.device: expected "none", got "cpu"/);
+});
+
+test('an unknown key is told its nearest neighbour, also inside', async () => {
+  const unknown = (config: object) =>
+    assert.rejects(readDsConfig(config as DsConfigInput), (error: Error) => {
+      unknownMessage = error.message;
+      return true;
+    });
+  let unknownMessage = '';
+  await unknown({ train_batchsize: 8 });
+  assert.match(unknownMessage, /deepspeed\.train_batchsize: .*Did you mean "train_batch_size"\?/);
+  await unknown({ optimizer: { type: 'AdamW', params: { weigth_decay: 0 } } });
+  assert.match(unknownMessage, /deepspeed\.optimizer\.params\.weigth_decay: .*"weight_decay"/);
+  await unknown({ zero_optimization: { stge: 1 } });
+  assert.match(unknownMessage, /zero_optimization\.stge: .*"stage"/);
+  await unknown({ optimizer: { type: 'Adamw' } });
+  assert.match(unknownMessage, /optimizer\.type: expected one of "AdamW", "Adam", got "Adamw"/);
+  assert.equal(nearest('zzzzzzzz', ['stage']), null);
+});
+
+test('a file is read, and a missing or broken one says so', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'raylite-ds-'));
+  try {
+    await writeFile(join(dir, 'ds.json'), '{"zero_optimization": true, "steps_per_print": 5}');
+    assert.equal((await resolved(join(dir, 'ds.json') as never)).zeroStage, 1);
+    await writeFile(join(dir, 'bad.json'), '{');
+    await assert.rejects(readDsConfig(join(dir, 'bad.json')), /bad\.json: is not JSON/);
+    await assert.rejects(readDsConfig(join(dir, 'none.json')), /deepspeed: expected .*none\.json/);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+interface GoldenSchedule {
+  readonly name: string;
+  readonly kind: string;
+  readonly library: string;
+  readonly schedule: 'WarmupLR' | 'WarmupDecayLR' | 'WarmupCosineLR';
+  readonly warmup_type: 'log' | 'linear';
+  readonly lr: number;
+  readonly warmup: number;
+  readonly total: number;
+  readonly warmup_min_lr: number;
+  readonly cos_min_ratio: number;
+  readonly warmup_min_ratio: number;
+  readonly rates: readonly number[];
+}
+
+const golden = resolve('../shared/golden/optim/cases.json');
+test('schedules give the recorded rates of DeepSpeed', {
+  skip: existsSync(golden) ? false : `${golden} is not on this machine`,
+}, async () => {
+  const { cases } = JSON.parse(await readFile(golden, 'utf8')) as { readonly cases: readonly GoldenSchedule[] };
+  const schedules = cases.filter(({ kind, library }) => kind === 'schedule' && library === 'DeepSpeed');
+  assert.ok(schedules.length >= 6);
+  for (const item of schedules) {
+    const schedule: Schedule = {
+      kind: item.schedule,
+      rate: item.lr,
+      warmupSteps: item.warmup,
+      warmupType: item.warmup_type,
+      minRate: item.warmup_min_lr,
+      totalSteps: item.total,
+      minRatio: item.cos_min_ratio,
+      warmupMinRatio: item.warmup_min_ratio,
+    };
+    item.rates.forEach((rate, step) => {
+      assert.ok(Math.abs(learningRate(schedule, step) - rate) <= 1e-12, `${item.name}, step ${step}`);
+    });
+  }
+});
