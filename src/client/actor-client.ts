@@ -104,6 +104,7 @@ export class ActorClient {
   }
 
   close(): void {
+    this.#link = null; // its end is no news any more
     this.#stopTimer();
   }
 
