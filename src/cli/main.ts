@@ -35,6 +35,12 @@ for (const register of [
   register(program);
 }
 
+// Whoever reads may have seen enough ("raylite logs … | head"): that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 try {
   await program.parseAsync();
 } catch (error) {
