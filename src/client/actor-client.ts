@@ -2,26 +2,19 @@
 //
 //   unknown ─info ALIVE→ alive ─stream broken→ unknown      unknown | alive ─info DEAD→ dead
 import { ActorDiedError, type ActorId, ActorUnavailableError, CancelledError } from '../common/index.js';
-import { errorOf, failureOf, type wire } from '../protocol/index.js';
-import type { Invocation } from './invoke.js';
+import { errorOf, type wire } from '../protocol/index.js';
+import type { Carrier, Invocation } from './invoke.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
 
 /** How long calls that were in flight when the stream broke wait for the head to say what became of the actor. */
 const NEWS_MS_MAX = 10_000;
 
-interface InFlight {
-  readonly invocation: Invocation;
-  readonly link: PeerLink;
-  readonly callId: number;
-}
-
-export class ActorClient {
+export class ActorClient implements Carrier {
   readonly actorId: ActorId;
   readonly #runtime: Runtime;
   readonly #waiting: Invocation[] = [];
   readonly #kept: unknown[] = [];
-  readonly #inFlight = new Map<Invocation, InFlight>();
   #limbo: Invocation[] = []; // were in flight on a broken stream
   #limboTimer: NodeJS.Timeout | null = null;
   #info: wire.ActorInfo.$Properties = {};
@@ -44,23 +37,23 @@ export class ActorClient {
 
   send(invocation: Invocation): void {
     const link = this.#link;
-    if (link && !link.stream.isClosed && this.#waiting.length === 0) this.#sendOn(link, invocation);
-    else if (this.#info.state === 'DEAD') this.#fail(invocation, this.#death());
+    if (link && !link.stream.isClosed && this.#waiting.length === 0) invocation.sendOn(link, this);
+    else if (this.#info.state === 'DEAD') invocation.fail(this.#death());
     else {
       this.#waiting.push(invocation);
       this.#locate();
     }
   }
 
+  /** A call that waits here is taken back. */
   cancel(invocation: Invocation): void {
-    invocation.isCancelled = true;
-    const flying = this.#inFlight.get(invocation);
-    if (flying) flying.link.stream.cancel({ callId: flying.callId });
-    else {
-      const at = this.#waiting.indexOf(invocation);
-      if (at >= 0) this.#waiting.splice(at, 1);
-      this.#fail(invocation, new CancelledError({ taskId: null }));
-    }
+    const at = this.#waiting.indexOf(invocation);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    invocation.fail(new CancelledError({ taskId: null }));
+  }
+  answered(): void {} // an actor's client counts nothing
+  broken(invocation: Invocation): void {
+    this.#limbo.push(invocation);
   }
 
   /** Resolves when the actor is alive; rejects with ActorDiedError when it will never be. */
@@ -93,7 +86,7 @@ export class ActorClient {
       this.#limbo = [];
       this.#stopTimer();
       this.#kept.length = 0;
-      for (const invocation of lost) this.#fail(invocation, death);
+      for (const invocation of lost) invocation.fail(death);
       this.#runtime.head.unwatch(this.actorId);
     } else if (info.state === 'RESTARTING') this.#resolveLimbo('its process ended and it is being restarted');
   }
@@ -108,20 +101,6 @@ export class ActorClient {
     this.#stopTimer();
   }
 
-  #sendOn(link: PeerLink, invocation: Invocation): void {
-    const callId = link.call(invocation.message, invocation.bytes, {
-      answered: (result) => {
-        this.#inFlight.delete(invocation);
-        this.#runtime.settleResult(invocation.state, result, () => link.stream.taken(result.callId));
-      },
-      broken: () => {
-        this.#inFlight.delete(invocation);
-        this.#limbo.push(invocation);
-      },
-    });
-    this.#inFlight.set(invocation, { invocation, link, callId });
-  }
-
   /** The stream is gone; the calls that were in flight on it are in limbo. The news may have been faster. */
   #broke(link: PeerLink): void {
     if (this.#link !== link) return;
@@ -129,7 +108,7 @@ export class ActorClient {
     this.#brokenIncarnation = this.#linkIncarnation;
     if (this.#info.state === 'DEAD') {
       const death = this.#death();
-      for (const invocation of this.#limbo.splice(0)) this.#fail(invocation, death);
+      for (const invocation of this.#limbo.splice(0)) invocation.fail(death);
     } else if ((this.#info.incarnation ?? 0) > this.#linkIncarnation) this.#resolveLimbo('its process ended');
     else {
       this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX);
@@ -144,8 +123,7 @@ export class ActorClient {
     this.#limbo = [];
     const again: Invocation[] = [];
     for (const invocation of limbo) {
-      if (invocation.retriesLeft === 0)
-        this.#fail(invocation, new ActorUnavailableError({ actorId: this.actorId, detail }));
+      if (invocation.retriesLeft === 0) invocation.fail(new ActorUnavailableError({ actorId: this.actorId, detail }));
       else {
         if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
         again.push(invocation);
@@ -170,7 +148,7 @@ export class ActorClient {
       (error: Error) => {
         for (const { reject } of this.#settled) reject(error);
         this.#settled = [];
-        for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) this.#fail(invocation, error);
+        for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) invocation.fail(error);
       },
     );
   }
@@ -185,7 +163,7 @@ export class ActorClient {
         this.#link = link;
         this.#linkIncarnation = incarnation;
         link.stream.onClose(() => this.#broke(link));
-        for (const invocation of this.#waiting.splice(0)) this.#sendOn(link, invocation);
+        for (const invocation of this.#waiting.splice(0)) invocation.sendOn(link, this);
       },
       () => {
         // Nothing answers there: the process is gone and the head will say what comes next.
@@ -202,7 +180,7 @@ export class ActorClient {
     const detail = 'its process cannot be reached';
     this.#resolveLimbo(detail);
     for (const invocation of this.#waiting.splice(0))
-      this.#fail(invocation, new ActorUnavailableError({ actorId: this.actorId, detail }));
+      invocation.fail(new ActorUnavailableError({ actorId: this.actorId, detail }));
   }
 
   #stopTimer(): void {
@@ -215,8 +193,5 @@ export class ActorClient {
     return death
       ? errorOf(death)
       : new ActorDiedError({ actorId: this.actorId, className: this.className, detail: 'it ended' });
-  }
-  #fail(invocation: Invocation, error: Error): void {
-    invocation.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
   }
 }

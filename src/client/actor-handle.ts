@@ -5,7 +5,7 @@ import { defineReferences } from '../protocol/index.js';
 import { ActorClient } from './actor-client.js';
 import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
-import { encodeSpecArguments, type Invocation, invocation } from './invoke.js';
+import { encodeSpecArguments, invocation } from './invoke.js';
 import { ObjectRef } from './object-ref.js';
 import { type ActorOptions, checkActorOptions, resourcesOf } from './options.js';
 import { packageFolders } from './package-folders.js';
@@ -76,8 +76,7 @@ function makeHandle(runtime: Runtime, facts: HandleFacts): object {
     const label = `${className}.${name}`;
     const method = { method: name };
     const call = (...args: unknown[]): ObjectRef<unknown> => {
-      const started = invocation(runtime, label, method, args, facts.maxTaskRetries, call);
-      calls.set(started.ref, { invocation: started.invocation, by: client });
+      const started = invocation(runtime, client, label, method, args, facts.maxTaskRetries, call);
       client.send(started.invocation);
       return started.ref;
     };
@@ -105,12 +104,6 @@ function makeHandle(runtime: Runtime, facts: HandleFacts): object {
   targets.set(handle, target);
   return handle;
 }
-
-/** Calls that can be cancelled, by their refs. */
-export const calls = new WeakMap<
-  ObjectRef<unknown>,
-  { readonly invocation: Invocation; readonly by: { cancel(invocation: Invocation): void } }
->();
 
 interface TravellingHandle {
   readonly actorId: string;

@@ -1,6 +1,5 @@
 // `put`, `get`, `wait`, `cancel`: what one does with refs.
 import { ConfigError, GetTimeoutError } from '../common/index.js';
-import { calls } from './actor-handle.js';
 import { currentRuntime } from './current.js';
 import { ObjectRef } from './object-ref.js';
 import type { Content } from './object-state.js';
@@ -115,9 +114,9 @@ export async function wait<T>(
 
 /** Cancels the call behind a ref: it fails with CancelledError. One that already runs is not interrupted; its result is dropped. */
 export function cancel(ref: ObjectRef<unknown>): void {
-  const call = calls.get(checkRef(ref));
-  if (!call) throw new ConfigError('ref', 'the ref of a call that this process made', ref.id);
-  call.by.cancel(call.invocation);
+  const state = ObjectRef.stateOf(checkRef(ref));
+  if (state.invocation) state.invocation.cancel();
+  else if (!state.content) throw new ConfigError('ref', 'the ref of a call that this process made', ref.id);
 }
 
 function checkRef(value: unknown): ObjectRef<unknown> {

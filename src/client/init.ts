@@ -159,7 +159,12 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       assign: () => {},
       exit: () => {},
       freed: (objectId) => runtime?.store.reclaim(objectId),
-      lost: () => {},
+      lost: (detail) => {
+        // A submitted job ends with the node that runs it; nobody would stop it otherwise.
+        if (findRuntime() !== runtime || runtime === null || !process.env.RAYLITE_JOB_ID) return;
+        process.stderr.write(`raylite: ${detail}\n`);
+        process.exit(1);
+      },
     });
     const attached = await agent.attach({ token: door.token, workerId, pid: process.pid, isDriver: true, address });
     const store = new ObjectStore(agent, attached);

@@ -1,19 +1,77 @@
 // What all calls share: their arguments taken apart, the object of their result, settling it.
-import type { wire } from '../protocol/index.js';
+import { type CloseReason, failureOf, type wire } from '../protocol/index.js';
 import { ObjectRef } from './object-ref.js';
 import type { ObjectState } from './object-state.js';
+import type { PeerLink, PendingCall } from './peer-link.js';
 import { INLINE_BYTES_MAX, type Runtime } from './runtime.js';
 
-/** One call on its way: kept until it is answered, sent again when it may be. */
-export interface Invocation {
+/** Who has a call at the moment: an actor's client, a pool of tasks, a lease. */
+export interface Carrier {
+  answered(invocation: Invocation): void;
+  broken(invocation: Invocation, reason: CloseReason): void;
+  cancel(invocation: Invocation): void;
+}
+
+/** One call on its way: kept until it is answered, sent again when it may be. One object a call: there are many. */
+export class Invocation implements PendingCall {
   readonly name: string; // "Counter.add", for messages
   readonly message: Omit<wire.Call.$Properties, 'id'>;
   readonly bytes: number;
   readonly state: ObjectState;
   /** Refs in the arguments: kept until the answer. */
   readonly keeps: readonly unknown[];
+  readonly #runtime: Runtime;
+  carrier: Carrier;
   retriesLeft: number;
-  isCancelled: boolean;
+  isCancelled = false;
+  #link: PeerLink | null = null;
+  #callId = 0;
+
+  constructor(
+    runtime: Runtime,
+    carrier: Carrier,
+    name: string,
+    message: Omit<wire.Call.$Properties, 'id'>,
+    encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
+    state: ObjectState,
+    retries: number,
+  ) {
+    this.#runtime = runtime;
+    this.carrier = carrier;
+    this.name = name;
+    this.message = message;
+    this.bytes = encoded.bytes;
+    this.keeps = encoded.keeps;
+    this.state = state;
+    this.retriesLeft = retries;
+    state.invocation = this;
+  }
+
+  sendOn(link: PeerLink, carrier: Carrier): void {
+    this.carrier = carrier;
+    this.#link = link;
+    this.#callId = link.call(this.message, this.bytes, this);
+  }
+
+  answered(result: wire.Result): void {
+    const link = this.#link;
+    this.#link = null;
+    this.#runtime.settleResult(this.state, result, () => link?.stream.taken(result.callId));
+    this.carrier.answered(this);
+  }
+  broken(reason: CloseReason): void {
+    this.#link = null;
+    this.carrier.broken(this, reason);
+  }
+  fail(error: Error): void {
+    this.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
+  }
+
+  cancel(): void {
+    this.isCancelled = true;
+    if (this.#link) this.#link.stream.cancel({ callId: this.#callId });
+    else this.carrier.cancel(this);
+  }
 }
 
 const NO_ARGS: readonly never[] = [];
@@ -57,6 +115,7 @@ export function encodeArguments(
 /** Starts a call: the message to send, and the ref to its result. */
 export function invocation(
   runtime: Runtime,
+  carrier: Carrier,
   name: string,
   target: { readonly method?: string; readonly code?: wire.CodeRef.$Properties },
   args: readonly unknown[],
@@ -65,23 +124,14 @@ export function invocation(
 ): { readonly invocation: Invocation; readonly ref: ObjectRef<unknown> } {
   const encoded = encodeArguments(runtime, args, name);
   const { sequence, state } = runtime.newObject();
-  const site: { stack?: string } = {};
-  Error.captureStackTrace(site, calledFrom);
-  state.site = site;
+  state.site = runtime.callSite(calledFrom);
   const message = {
-    ...target,
+    code: target.code,
+    method: target.method,
     args: encoded.args as wire.Argument.$Properties[],
     returnSequence: sequence,
   };
-  const started: Invocation = {
-    name,
-    message,
-    bytes: encoded.bytes,
-    state,
-    keeps: encoded.keeps,
-    retriesLeft: retries,
-    isCancelled: false,
-  };
+  const started = new Invocation(runtime, carrier, name, message, encoded, state, retries);
   return { invocation: started, ref: runtime.refTo(state) };
 }
 

@@ -21,7 +21,10 @@ export class ObjectState {
   mapped: WeakRef<ArrayBuffer> | null = null;
   /** Who made the call, for the stack of its error. */
   site: { readonly stack?: string } | null = null;
-  name = '';
+  /** Whether the owner of this borrowed object was asked for it. */
+  isAsked = false;
+  /** The call that makes it, until it is answered. */
+  invocation: { cancel(): void } | null = null;
   #waiters: ((content: Content) => void)[] | null = null;
   readonly #ownerId: WorkerId;
   readonly #sequence: number;
@@ -47,6 +50,7 @@ export class ObjectState {
   settle(content: Content): void {
     if (this.content) return;
     this.content = content;
+    this.invocation = null;
     const waiters = this.#waiters;
     this.#waiters = null;
     if (waiters) for (const waiter of waiters) waiter(content);

@@ -34,6 +34,9 @@ import type { TaskPool } from './task-pool.js';
 /** Values up to here travel inside replies; larger ones through the arena. As in Ray. */
 export const INLINE_BYTES_MAX = 100 * 1024;
 
+/** How many calls of one turn remember where they were made. */
+const SITES_PER_TURN = 32;
+
 /** What a worker adds: it runs calls. */
 export interface CallRunner {
   call(call: wire.Call, from: PeerLink): void;
@@ -95,6 +98,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly #refs = new WeakMap<ObjectState, WeakRef<ObjectRef<unknown>>>();
   readonly #leftovers = new FinalizationRegistry<Leftover>((leftover) => this.#free(leftover));
   #nextSequence = 1;
+  #sitesLeft = SITES_PER_TURN;
   #exporting: ObjectRef<unknown>[] = [];
   #borrowing: Promise<void>[] = [];
 
@@ -117,6 +121,23 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   newObject(): { readonly sequence: number; readonly state: ObjectState } {
     const sequence = this.#nextSequence++;
     return { sequence, state: new ObjectState(this.workerId, sequence, null) };
+  }
+
+  /**
+   * Where a call was made, for the stack of its error. Taking a stack costs as much as the rest of a call: of many calls
+   * made in one turn of the event loop only the first keep their place.
+   */
+  callSite(calledFrom: (...args: never[]) => unknown): { readonly stack?: string } | null {
+    if (this.#sitesLeft === 0) return null;
+    if (this.#sitesLeft === SITES_PER_TURN) {
+      setImmediate(() => {
+        this.#sitesLeft = SITES_PER_TURN;
+      });
+    }
+    this.#sitesLeft -= 1;
+    const site: { stack?: string } = {};
+    Error.captureStackTrace(site, calledFrom);
+    return site;
   }
 
   refTo<T>(state: ObjectState): ObjectRef<T> {
@@ -189,10 +210,10 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** As `state.whenSettled`, and asks the owner of a borrowed object about it. */
   whenSettled(state: ObjectState, listener: (content: Content) => void): void {
-    const isAsked = state.content !== null || !state.owner || state.name === 'asked';
+    const isAsked = state.content !== null || !state.owner || state.isAsked;
     state.whenSettled(listener);
     if (isAsked || !state.owner) return;
-    state.name = 'asked';
+    state.isAsked = true;
     const lost = (): void => {
       const error = new OwnerDiedError({ objectId: state.id });
       state.settle({ kind: 'failed', failure: failureOf(error), local: error });
@@ -412,7 +433,7 @@ const keep = (memory: ArrayBuffer, state: ObjectState): void => {
 
 /** The error of a call, with the stack of where it was made; the remote one is its cause's. */
 function atSite(error: Error, state: ObjectState): Error {
-  const site = state.site?.stack?.split('\n').slice(1).join('\n');
-  if (site) error.stack = `${error.name}: ${error.message}\n${site}`;
+  const site = state.site?.stack?.split('\n').slice(1).join('\n') ?? '    at one of many calls that were made in a row';
+  error.stack = `${error.name}: ${error.message}\n${site}`;
   return error;
 }

@@ -8,8 +8,8 @@ import {
   WorkerCrashedError,
   type WorkerId,
 } from '../common/index.js';
-import { failureOf, type wire } from '../protocol/index.js';
-import type { Invocation } from './invoke.js';
+import type { wire } from '../protocol/index.js';
+import type { Carrier, Invocation } from './invoke.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
 
@@ -19,10 +19,10 @@ const IN_FLIGHT_MAX = 512;
 /** Tasks whose mean is longer than this are not queued behind each other: another worker may come. */
 const SHORT_MS = 5;
 
-interface HeldLease {
+interface HeldLease extends Carrier {
   readonly id: LeaseId;
   readonly link: PeerLink;
-  readonly flying: Map<Invocation, number>; // call ids
+  flying: number;
   idleTimer: NodeJS.Timeout | null;
   isOver: boolean;
   lastAnswerMs: number;
@@ -35,7 +35,7 @@ export interface TaskDemand {
   readonly runtimeEnv: wire.RuntimeEnv.$Properties;
 }
 
-export class TaskPool {
+export class TaskPool implements Carrier {
   readonly #runtime: Runtime;
   readonly #demand: TaskDemand;
   readonly #queue: Invocation[] = [];
@@ -54,18 +54,14 @@ export class TaskPool {
     this.#dispatch();
   }
 
+  /** A task that waits here is taken back. */
   cancel(invocation: Invocation): void {
-    invocation.isCancelled = true;
-    for (const lease of this.#leases) {
-      const callId = lease.flying.get(invocation);
-      if (callId !== undefined) lease.link.stream.cancel({ callId });
-    }
     const at = this.#queue.indexOf(invocation, this.#queueHead);
-    if (at >= 0) {
-      this.#queue.splice(at, 1);
-      fail(invocation, new CancelledError({ taskId: null }));
-    }
+    if (at >= 0) this.#queue.splice(at, 1);
+    invocation.fail(new CancelledError({ taskId: null }));
   }
+  answered(): void {} // leases answer
+  broken(): void {}
 
   get #queued(): number {
     return this.#queue.length - this.#queueHead;
@@ -80,7 +76,7 @@ export class TaskPool {
   #dispatch(): void {
     const depth = this.#depth;
     for (const lease of this.#leases) {
-      while (this.#queued > 0 && lease.flying.size < depth && !lease.isOver) {
+      while (this.#queued > 0 && lease.flying < depth && !lease.isOver) {
         const invocation = this.#queue[this.#queueHead]!;
         this.#queueHead += 1;
         this.#sendOn(lease, invocation);
@@ -125,7 +121,7 @@ export class TaskPool {
         if (!this.#asked.delete(id)) return; // we took the request back
         // No lease will ever come (infeasible, or the head refuses): nobody should wait for one.
         if (this.#leases.size === 0 && this.#asked.size === 0) {
-          for (const invocation of this.#queue.splice(this.#queueHead)) fail(invocation, error);
+          for (const invocation of this.#queue.splice(this.#queueHead)) invocation.fail(error);
         }
       });
   }
@@ -139,10 +135,22 @@ export class TaskPool {
     const lease: HeldLease = {
       id,
       link,
-      flying: new Map(),
+      flying: 0,
       idleTimer: null,
       isOver: false,
       lastAnswerMs: performance.now(),
+      answered: () => {
+        lease.flying -= 1;
+        this.#measured(lease);
+        if (this.#queued > 0) this.#dispatch();
+        else if (lease.flying === 0) this.#idle(lease);
+      },
+      broken: (invocation, reason) => {
+        lease.flying -= 1;
+        lease.isOver = true;
+        this.#crashed(invocation, lease, reason.error?.message ?? reason.detail);
+      },
+      cancel: () => {}, // what a lease has is on its link
     };
     this.#leases.add(lease);
     link.stream.onClose(() => {
@@ -154,7 +162,7 @@ export class TaskPool {
       this.#dispatch();
     });
     this.#dispatch();
-    if (lease.flying.size === 0) this.#idle(lease);
+    if (lease.flying === 0) this.#idle(lease);
   }
 
   #sendOn(lease: HeldLease, invocation: Invocation): void {
@@ -163,22 +171,9 @@ export class TaskPool {
       lease.idleTimer = null;
       lease.lastAnswerMs = performance.now();
     }
-    if (lease.flying.size === 0) lease.lastAnswerMs = performance.now();
-    const callId = lease.link.call(invocation.message, invocation.bytes, {
-      answered: (result) => {
-        lease.flying.delete(invocation);
-        this.#runtime.settleResult(invocation.state, result, () => lease.link.stream.taken(result.callId));
-        this.#measured(lease);
-        if (this.#queued > 0) this.#dispatch();
-        else if (lease.flying.size === 0) this.#idle(lease);
-      },
-      broken: (reason) => {
-        lease.flying.delete(invocation);
-        lease.isOver = true;
-        this.#crashed(invocation, lease, reason.error?.message ?? reason.detail);
-      },
-    });
-    lease.flying.set(invocation, callId);
+    if (lease.flying === 0) lease.lastAnswerMs = performance.now();
+    lease.flying += 1;
+    invocation.sendOn(lease.link, lease);
   }
 
   /** Time between two answers of a busy worker is the time of one task. */
@@ -190,11 +185,10 @@ export class TaskPool {
   }
 
   #crashed(invocation: Invocation, lease: HeldLease, detail: string): void {
-    if (invocation.isCancelled) fail(invocation, new CancelledError({ taskId: null }));
+    if (invocation.isCancelled) invocation.fail(new CancelledError({ taskId: null }));
     else if (invocation.retriesLeft === 0) {
       const { workerId, nodeId } = lease.link.peer;
-      fail(
-        invocation,
+      invocation.fail(
         new WorkerCrashedError({
           workerId: (workerId ?? '') as WorkerId,
           nodeId: (nodeId ?? '') as NodeId,
@@ -220,6 +214,3 @@ export class TaskPool {
     lease.idleTimer.unref();
   }
 }
-
-const fail = (invocation: Invocation, error: Error): void =>
-  invocation.state.settle({ kind: 'failed', failure: failureOf(error), local: null });

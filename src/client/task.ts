@@ -1,7 +1,7 @@
 // Tasks as users see them: `task(fn, options)(...args)` gives a ref at once.
 import { ConfigError, type RayliteError } from '../common/index.js';
 import { failureOf } from '../protocol/index.js';
-import { type Arguments, calls } from './actor-handle.js';
+import type { Arguments } from './actor-handle.js';
 import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
 import { invocation } from './invoke.js';
@@ -33,8 +33,7 @@ export function task<Args extends readonly unknown[], Result>(
       located = { by: runtime, done: found, pool: poolOf(runtime, options), isReady: false };
     }
     const { pool, done, isReady } = located;
-    const started = invocation(runtime, name, target, args, options.maxRetries ?? MAX_RETRIES, start);
-    calls.set(started.ref, { invocation: started.invocation, by: pool });
+    const started = invocation(runtime, pool, name, target, args, options.maxRetries ?? MAX_RETRIES, start);
     if (isReady) pool.send(started.invocation);
     else {
       done.then(

@@ -16,6 +16,7 @@ import { type Log, openLog } from '../observe/index.js';
 import { asError, failureOf, type wire } from '../protocol/index.js';
 import { newArenaPath, removeDeadArenas } from './arena-file.js';
 import { GpuSlots, gpuIds } from './gpu-slots.js';
+import { Guard } from './guard.js';
 import { HeadStream } from './head-stream.js';
 import { Jobs } from './jobs.js';
 import { LocalServer } from './local-server.js';
@@ -45,6 +46,7 @@ export class Agent implements AsyncDisposable {
   readonly #pool: WorkerPool;
   readonly #jobs: Jobs;
   readonly #head: HeadStream;
+  readonly #guard: Guard;
   #transfer: TransferServer | null = null;
   #httpUrl = '';
   #beat: NodeJS.Timeout | null = null;
@@ -64,6 +66,7 @@ export class Agent implements AsyncDisposable {
     const dead = removeDeadArenas();
     if (dead.length > 0) this.#log.warn('removed arenas of dead agents', { dead });
     const bytes = boot.objectStoreBytes;
+    this.#guard = new Guard(this.#arenaPath, boot.diesWithParent ? { sessionDir, driverPid: process.ppid } : null);
     this.#arena = native().createArena({
       path: this.#arenaPath,
       bytes,
@@ -243,6 +246,7 @@ export class Agent implements AsyncDisposable {
     // An embedded cluster leaves nothing behind; otherwise the logs stay.
     const { sessionDir, diesWithParent } = this.#boot;
     rmSync(diesWithParent ? sessionDir : join(sessionDir, this.nodeId.slice(0, 6)), { recursive: true, force: true });
+    this.#guard.dismiss();
   }
 }
 

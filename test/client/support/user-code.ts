@@ -1,4 +1,5 @@
 // What a user of the cluster might write: loaded by workers, exported by name.
+import { readFileSync } from 'node:fs';
 import { type ObjectRef, put } from '#src/client/index.js';
 
 export class Counter {
@@ -13,6 +14,22 @@ export class Counter {
   }
   pid(): number {
     return process.pid;
+  }
+  /** The path of the arena that this process has mapped. */
+  arena(): Promise<string> {
+    put(new Uint8Array(1024 * 1024));
+    return new Promise<string>((resolve) => {
+      const look = (): void => {
+        const path = /\/dev\/shm\/raylite-\S+/.exec(readFileSync('/proc/self/maps', 'utf8'))?.[0];
+        if (path) resolve(path);
+        else setImmediate(look);
+      };
+      look();
+    });
+  }
+  /** Never returns, nor lets anything else in its process run. */
+  spin(): never {
+    for (;;);
   }
   exit(code: number): never {
     process.exit(code);

@@ -1,0 +1,17 @@
+// Which devices a worker sees.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { WorkerId } from '#src/common/index.js';
+import { GpuSlots } from '#src/node/gpu-slots.js';
+
+const worker = (name: string): WorkerId => name as WorkerId;
+
+test('whole GPUs go to one worker, fractions share one, and both come back', () => {
+  const slots = new GpuSlots(['0', '1', '2']);
+  assert.equal(slots.take(worker('a'), 0.5), '0');
+  assert.equal(slots.take(worker('b'), 2), '1,2');
+  assert.equal(slots.take(worker('c'), 0.5), '0');
+  assert.equal(slots.take(worker('d'), 0), null);
+  slots.giveBack(worker('b'));
+  assert.equal(slots.take(worker('e'), 1), '1');
+});
