@@ -117,36 +117,34 @@ RL_INLINE bool needs_finish(const Gemm& g) {
 
 // A few rows (decoding): every weight is used too few times to pay for packing it, so B is streamed where it lies.
 constexpr std::int64_t kThinRows = 4;
-constexpr std::int64_t kThinColumns = 4;  // rows of a transposed B, read side by side
-constexpr std::int64_t kThinDepth = 8;    // rows of B, read side by side
+constexpr int kThinSums = 4;
+constexpr std::int64_t kThinDepth = 8;  // rows of B, read side by side
 
-/// B is [n, k] (b_row 1): each element of C is a dot product; kThinColumns of them at a time share the rows of A.
+/// B is [n, k] (b_row 1): each element of C is a dot product. One row of B at a time, so that memory is read front to
+/// back; kThinSums partial sums hide the latency of the multiply-adds.
 template <int kRows>
 void thin_transposed(const Gemm& g, const Range& columns) {
-  for (std::int64_t j = columns.begin; j < columns.end; j += kThinColumns) {
-    const int width = static_cast<int>(min_of(kThinColumns, columns.end - j));
-    const float* b[kThinColumns];
-    for (int c = 0; c < kThinColumns; c++) b[c] = g.b + (j + (c < width ? c : 0)) * g.b_col;
-    Floats sums[kRows][kThinColumns] = {};
-    each_vector(g.k, [&](std::int64_t p, int n) {
-      Floats columns_of_b[kThinColumns];
+  for (std::int64_t j = columns.begin; j < columns.end; j++) {
+    const float* b = g.b + j * g.b_col;
+    Floats sums[kRows][kThinSums] = {};
+    std::int64_t p = 0;
+    for (; p + kThinSums * kLanes <= g.k; p += kThinSums * kLanes) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kThinColumns; c++) {
-        columns_of_b[c] = load_n(b[c] + p, n);
-        __builtin_prefetch(b[c] + kThinColumns * g.b_col + p);  // the next round: rows are too short for the hardware to foresee it
+      for (int s = 0; s < kThinSums; s++) {
+        const Floats column = load(b + p + s * kLanes);
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; i++) sums[i][s] = fma(load(g.a + i * g.a_row + p + s * kLanes), column, sums[i][s]);
       }
+    }
+    for (; p < g.k; p += kLanes) {
+      const int n = static_cast<int>(min_of(kLanes, g.k - p));
 #pragma GCC unroll 4
-      for (int i = 0; i < kRows; i++) {
-        const Floats row = load_n(g.a + i * g.a_row + p, n);
+      for (int i = 0; i < kRows; i++) sums[i][0] = fma(load_n(g.a + i * g.a_row + p, n), load_n(b + p, n), sums[i][0]);
+    }
 #pragma GCC unroll 4
-        for (int c = 0; c < kThinColumns; c++) sums[i][c] = fma(row, columns_of_b[c], sums[i][c]);
-      }
-    });
     for (int i = 0; i < kRows; i++) {
-      for (int c = 0; c < width; c++) {
-        float* to = g.c + i * g.ldc + j + c;
-        *to = sum_lanes(sums[i][c]) + (g.accumulate ? *to : 0.0f);
-      }
+      float* to = g.c + i * g.ldc + j;
+      *to = sum_lanes((sums[i][0] + sums[i][1]) + (sums[i][2] + sums[i][3])) + (g.accumulate ? *to : 0.0f);
     }
   }
 }
