@@ -1,7 +1,8 @@
 // Working directories: fetched from the head by their sha256, checked, unpacked once, strictly inside their folder.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { extract } from 'tar';
 import { ConfigError, ConnectionError } from '../common/index.js';
@@ -20,10 +21,14 @@ export class Packages {
     this.#token = token;
     const modules = join(this.root, 'node_modules');
     mkdirSync(modules, { recursive: true, mode: 0o700 });
-    // So that `import 'raylite'` in a package means this installation.
-    const link = join(modules, 'raylite');
-    rmSync(link, { force: true });
-    symlinkSync(fileURLToPath(new URL('../..', import.meta.url)), link);
+    // So that `import 'raylite'` in a package means this installation, and `node --import tsx` runs TypeScript.
+    const tsx = dirname(createRequire(import.meta.url).resolve('tsx/package.json'));
+    const raylite = fileURLToPath(new URL('../..', import.meta.url));
+    for (const [name, folder] of Object.entries({ raylite, tsx })) {
+      const link = join(modules, name);
+      rmSync(link, { force: true });
+      symlinkSync(folder, link);
+    }
   }
 
   /** The folder of package `sha256`, fetched from `httpUrl` if it is not here. Rejects with ConfigError or ConnectionError. */
