@@ -116,6 +116,7 @@ async function startHead(options: StartOptions): Promise<void> {
     );
   }
   // The head was lost, not stopped: the same cluster goes on, on the same port, with the nodes that still run.
+  const node = nodeOptions(options); // before anything is made: it finds mistakes
   const saved = former ? readHeadOptions(former.sessionDir) : null;
   const session =
     former && saved
@@ -124,7 +125,6 @@ async function startHead(options: StartOptions): Promise<void> {
   const token = readToken(session.tokenFile);
   const host = options.host ?? saved?.host ?? '127.0.0.1';
   const httpHost = options.dashboardHost ?? saved?.httpHost ?? host;
-  const node = nodeOptions(options, token);
   const started: AnyStarted[] = [];
   const diesWithParent = options.block === true;
   try {
@@ -148,6 +148,7 @@ async function startHead(options: StartOptions): Promise<void> {
     if (survivors.length === 0) {
       const agent = await startProcess('node', {
         ...node,
+        token,
         headAddress: address,
         host: isLoopback(host) ? null : hostOf(address),
         sessionDir: session.dir,
@@ -194,12 +195,14 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
       'Give --token-file PATH or set RAYLITE_TOKEN, as "raylite start --head" printed it',
     );
   }
+  const node = nodeOptions(options);
   const localHost = await reach(address);
   const session: Session = newSession(root, token);
   let agent: Started<'node'>;
   try {
     agent = await startProcess('node', {
-      ...nodeOptions(options, token),
+      ...node,
+      token,
       headAddress: address,
       host: options.nodeHost ?? (isLoopback(hostOf(address)) ? null : localHost),
       sessionDir: session.dir,
@@ -235,8 +238,7 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
 
 function nodeOptions(
   options: StartOptions,
-  token: string,
-): Omit<NodeBoot, 'headAddress' | 'host' | 'sessionDir' | 'isHeadNode' | 'diesWithParent'> {
+): Omit<NodeBoot, 'token' | 'headAddress' | 'host' | 'sessionDir' | 'isHeadNode' | 'diesWithParent'> {
   const machine = lookAtMachine();
   const objectStoreBytes = options.objectStoreMemory ?? defaultStoreBytes(machine);
   if (objectStoreBytes < STORE_BYTES_MIN) {
@@ -261,7 +263,7 @@ function nodeOptions(
     ...(gpus > 0 ? { GPU: gpus } : {}),
     memory: offeredMemoryBytes(machine, objectStoreBytes),
   };
-  return { kind: 'node', token, resources, labels: options.labels ?? {}, objectStoreBytes };
+  return { kind: 'node', resources, labels: options.labels ?? {}, objectStoreBytes };
 }
 
 /** From a flag, a file or the environment; null when none names one. */

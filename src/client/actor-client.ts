@@ -111,7 +111,7 @@ export class ActorClient implements Carrier {
       for (const invocation of this.#limbo.splice(0)) invocation.fail(death);
     } else if ((this.#info.incarnation ?? 0) > this.#linkIncarnation) this.#resolveLimbo('its process ended');
     else {
-      this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX);
+      this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX).unref(); // a driver that is done need not wait
       this.#watch();
     }
   }
@@ -169,7 +169,7 @@ export class ActorClient implements Carrier {
         // Nothing answers there: the process is gone and the head will say what comes next.
         this.#isConnecting = false;
         this.#brokenIncarnation = incarnation;
-        this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX);
+        this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX).unref(); // a driver that is done need not wait
         this.#watch();
       },
     );
