@@ -43,9 +43,9 @@ const KEYS = [
 ];
 
 const schema = z.strictObject({
-  recipe: z.unknown(),
+  recipe: z.unknown().optional(), // checked below
   scaling: scaling.prefault({}),
-  deepspeed: z.unknown(),
+  deepspeed: z.unknown().optional(), // checked by its own schema
   run: run.prefault({}),
 });
 
