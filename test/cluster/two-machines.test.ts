@@ -1,9 +1,12 @@
 // The whole system on two machines: a head and node A, node B on the other end of a cable. Processes are killed as users
 // would lose them; what is looked at is what users would see.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Machine, type RunOptions, type RunResult } from '../support/machines.js';
@@ -79,6 +82,45 @@ function logsOf(machine: Machine): string {
   return `${machine.name} has logs: ${files.join(', ')}`;
 }
 
+/** A verb that goes on while the test looks at the lines of JSON that it prints. */
+class Following {
+  readonly process: ChildProcess;
+  readonly events: { readonly kind: string; readonly [key: string]: unknown }[] = [];
+  readonly #ended: Promise<[number | null]>;
+  #output = '';
+  #look = (): void => {};
+
+  constructor(on: Machine, args: readonly string[]) {
+    this.process = on.start(raylite(...args));
+    this.#ended = once(this.process, 'close') as Promise<[number | null]>;
+    for (const stream of [this.process.stdout!, this.process.stderr!]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        this.#output += `${line}\n`;
+        if (line.startsWith('{')) this.events.push(JSON.parse(line));
+        this.#look();
+      });
+    }
+  }
+
+  /** The first event of the kind; fails when the verb ends without one. */
+  async until(kind: string): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#look = () => {
+        if (this.events.some((event) => event.kind === kind)) resolve();
+      };
+      this.#look();
+      this.#ended.then(([code]) => reject(new Error(`ended with ${code} and no "${kind}":\n${this.#output}`)), reject);
+    });
+  }
+
+  async end(): Promise<{ readonly code: number | null; readonly output: string }> {
+    const [code] = await this.#ended;
+    return { code, output: this.#output };
+  }
+}
+
+const of = (kind: string, following: Following) => following.events.filter((event) => event.kind === kind);
+
 /** After `raylite stop`: no process, no shared memory, no socket of raylite's. */
 function assertNothingLeft(machine: Machine): void {
   assert.deepEqual(machine.processes(), [], `processes on ${machine.name}`);
@@ -87,6 +129,48 @@ function assertNothingLeft(machine: Machine): void {
 }
 
 describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
+  test('a run over both survives the kill of one worker, and ends with the losses of an undisturbed run', async () => {
+    await using lab = await Lab.open();
+    const { a, b } = lab;
+    await lab.startBoth();
+    for (const seenFrom of [a, b]) {
+      const { nodes } = await lab.status(seenFrom);
+      const facts = nodes.map(({ hostname, state, isHead, total }) => [hostname, state, isHead, total.CPU]);
+      assert.deepEqual(facts.sort(), [
+        ['machine-a', 'ALIVE', true, 2],
+        ['machine-b', 'ALIVE', false, 2],
+      ]);
+    }
+
+    const storage = join(lab.folder, 'runs');
+    const submit = (...args: readonly string[]) =>
+      new Following(a, ['job', 'submit', '--working-dir', JOBS, '--', 'node', 'finetune.js', ...args]);
+    const undisturbed = submit('undisturbed', storage);
+    const calm = await undisturbed.end();
+    assert.equal(calm.code, 0, calm.output);
+    assert.deepEqual(of('started', undisturbed), [{ kind: 'started', group: 'tcp', fromStep: 0 }]);
+
+    const gate = join(lab.folder, 'go-on');
+    const disturbed = submit('disturbed', storage, gate);
+    await disturbed.until('holding');
+    assert.equal(await b.kill('raylite: TrainRank'), 1, 'machine B has one of the two ranks');
+    writeFileSync(gate, '');
+    const rough = await disturbed.end();
+    assert.equal(rough.code, 0, rough.output);
+    assert.deepEqual(of('started', disturbed), [
+      { kind: 'started', group: 'tcp', fromStep: 0 },
+      { kind: 'started', group: 'tcp', fromStep: 5 },
+    ]);
+    const [done] = of('done', disturbed);
+    assert.equal(done?.failures, 1, rough.output);
+    assert.ok(Array.isArray(done?.losses) && done.losses.length === 16, rough.output);
+    assert.deepEqual(done?.losses, of('done', undisturbed)[0]?.losses);
+
+    await ok(b, ['stop']);
+    await ok(a, ['stop']);
+    for (const machine of [a, b]) assertNothingLeft(machine);
+  });
+
   test('a head that is killed and started again knows its jobs, nodes and named actors', async () => {
     await using lab = await Lab.open();
     const { a, b } = lab;
