@@ -1,4 +1,6 @@
 // The socket between this process and the node agent of its machine: slabs, the object index, pulls, assignments.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { ConnectionError, PROTOCOL_VERSION } from '../common/index.js';
 import { connectSocket, errorOf, MessageChannel, wire } from '../protocol/index.js';
 
@@ -108,6 +110,13 @@ export class AgentLink {
       waiter.resolve(message);
     } else if (message.assign) pushes.assign(message.assign as wire.StartWorker);
     else if (message.exit) pushes.exit(message.exit as wire.Exit);
+    else if (message.collect) collectGarbage();
     else if (message.freed) pushes.freed(message.freed.objectId ?? '');
   }
+}
+
+/** Collects now, so that refs that nobody holds any more let go of their objects. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
 }

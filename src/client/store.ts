@@ -27,6 +27,7 @@ export class ObjectStore {
   readonly #transfer: string;
   readonly #slabs: LeasedSlab[] = [];
   readonly #held = new Map<string, { readonly slab: LeasedSlab; readonly region: Region }>();
+  readonly #waiting: (() => void)[] = [];
   #arena: NativeArena | null = null;
 
   constructor(agent: AgentLink, attached: wire.Attached) {
@@ -60,12 +61,21 @@ export class ObjectStore {
 
   /** As {@link tryWrite}, leasing another slab when needed. Rejects with StoreFullError. */
   async write(objectId: string, ownerId: string, layout: StoredLayout): Promise<wire.Location.$Properties> {
-    const there = this.tryWrite(objectId, ownerId, layout);
-    if (there) return there;
+    for (;;) {
+      const there = this.tryWrite(objectId, ownerId, layout);
+      if (there) return there;
+      // Another slab, or room in one of ours, whichever comes first.
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting.push(resolve);
+        this.#grow(pages(layout.bytes)).then(resolve, reject);
+      });
+    }
+  }
+
+  async #grow(bytes: number): Promise<void> {
     const usual = pages(Math.min(SLAB_BYTES_MAX, Math.floor(this.#arenaBytes / SLABS_PER_STORE)));
-    const slab = await this.#agent.leaseSlab(Math.max(usual, pages(layout.bytes)));
+    const slab = await this.#agent.leaseSlab(Math.max(usual, bytes));
     this.#slabs.push({ slab, free: [{ offset: slab.offset, size: slab.size }] });
-    return this.write(objectId, ownerId, layout);
   }
 
   /** The bytes of an object of this node: a private view; `onRelease` runs when nobody holds it any more. */
@@ -84,6 +94,7 @@ export class ObjectStore {
     const held = this.#held.get(objectId);
     if (!held) return;
     this.#held.delete(objectId);
+    for (const tryAgain of this.#waiting.splice(0)) queueMicrotask(tryAgain);
     const { free } = held.slab;
     const { region } = held;
     let at = free.findIndex((other) => other.offset > region.offset);

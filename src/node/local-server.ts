@@ -1,11 +1,17 @@
 // The agent's Unix socket: its conversation (node.proto) with the workers and drivers of this machine.
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, PROTOCOL_VERSION, type WorkerId } from '../common/index.js';
 import type { Log } from '../observe/index.js';
 import { failureOf, isSameToken, MessageChannel, SocketChannel, wire } from '../protocol/index.js';
 import type { ObjectIndex } from './object-index.js';
+import type { SlabLease } from './slab-table.js';
 import type { WorkerPool, WorkerSocket } from './worker-pool.js';
+
+/** How long a full store is waited for: 40 times 50 ms. */
+const FULL_ATTEMPTS = 40;
+const FULL_WAIT_MS = 50;
 
 /** One attached process. */
 class Process implements WorkerSocket {
@@ -121,11 +127,10 @@ export class LocalServer implements AsyncDisposable {
     const { requestId } = message;
     const answer = (reply: wire.AgentToProcess.$Properties): void => process.channel.send({ ...reply, requestId });
     if (message.leaseSlab) {
-      try {
-        answer({ slab: this.#index.lease(message.leaseSlab.size ?? 0, process) });
-      } catch (error) {
-        answer({ failure: failureOf(error) });
-      }
+      this.#lease(message.leaseSlab.size ?? 0, process).then(
+        (slab) => answer({ slab }),
+        (error: unknown) => answer({ failure: failureOf(error) }),
+      );
     } else if (message.returnSlab) this.#index.giveBack(message.returnSlab.slab ?? 0, process);
     else if (message.sealed) {
       if (!this.#index.sealed(message.sealed, process))
@@ -145,6 +150,19 @@ export class LocalServer implements AsyncDisposable {
     else if (message.ready)
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
+  }
+
+  /** Leases a slab. When the store is full, asks all processes to let go of what they no longer use, and tries again for a while. */
+  async #lease(size: number, process: Process): Promise<SlabLease> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return this.#index.lease(size, process);
+      } catch (error) {
+        if (attempt === FULL_ATTEMPTS || process.channel.isClosed) throw error;
+        if (attempt === 0) for (const other of this.#processes) other.channel.send({ collect: {} });
+        await sleep(FULL_WAIT_MS);
+      }
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

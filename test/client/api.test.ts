@@ -73,6 +73,10 @@ describe('an embedded cluster', () => {
     assert.equal(await task(sumOf)(made), 450_000);
   });
 
+  test('a store filled with what nobody uses any more has room again', async () => {
+    for (let round = 0; round < 300; round += 1) assert.equal((await task(makes)(300_000))[1], 1.5); // 360 MB in all
+  });
+
   test('refs inside values stay usable after the call that brought them', async () => {
     const inner = put('deep');
     assert.equal(await task(unwraps)({ ref: inner }), 'deep');
