@@ -28,16 +28,9 @@ export function includesOf(source: string): readonly Import[] {
 }
 
 /** The source with comments blanked, lines kept. Strings are left alone, so that a URL is no comment. */
-export const withoutComments = (source: string): string => blank(source, (isString) => !isString);
-
-/** The source with comments and the text of strings blanked: what is left is code. */
-export const codeOnly = (source: string): string => blank(source, () => true);
-
-function blank(source: string, isBlanked: (isString: boolean) => boolean): string {
+export function withoutComments(source: string): string {
   const pattern = /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\/[^\n]*|\/\*[\s\S]*?\*\//g;
-  return source.replace(pattern, (text, string) =>
-    isBlanked(string !== undefined) ? text.replace(/[^\n]/g, ' ') : text,
-  );
+  return source.replace(pattern, (text, string) => (string === undefined ? text.replace(/[^\n]/g, ' ') : text));
 }
 
 /** `import { type A, type B } from`: every name is a type. */
