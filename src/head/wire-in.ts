@@ -45,7 +45,7 @@ const runtimeEnvIn = (message: wire.RuntimeEnv.$Properties | null | undefined): 
   envVars: textMap(message?.envVars),
 });
 
-/** Ray's rule: a task or actor that declares nothing needs one CPU to be placed. */
+/** Ray's rule: an actor that declares nothing needs one CPU to be placed (a task that does, none). */
 const DEFAULT_NEEDS: Resources = { CPU: 1 };
 
 function demandIn(
@@ -95,11 +95,12 @@ export function actorIn(
 
 export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseRequest {
   if (message.leaseId === '') throw new ConfigError('lease.leaseId', 'an id', message.leaseId);
+  const { demand, declared } = demandIn(message, message.locality);
   return {
     leaseId: message.leaseId as LeaseId,
     ownerId,
     jobId: message.jobId as JobId,
-    demand: demandIn(message, message.locality).demand,
+    demand: { ...demand, needs: declared }, // a task says its cores; with none it may run beside full actors
     runtimeEnv: runtimeEnvIn(message.runtimeEnv),
   };
 }

@@ -2,6 +2,7 @@
 // Tokens and micro-batches stay in the object store; only sizes are looked at here.
 import { createHash } from 'node:crypto';
 import { type ObjectRef, put, task } from '../client/index.js';
+import { DataError, TaskError } from '../common/index.js';
 import {
   type Minibatch,
   type PlacedRecord,
@@ -79,7 +80,12 @@ export class Feed {
       padId: tokenizer.padId ?? tokenizer.eosId ?? 0,
     };
     const shards = parts.records.map((part) => tokeniseTask(part, parts.tokenizer, options));
-    return new Feed(parts, shards, await Promise.all(shards), seed);
+    try {
+      return new Feed(parts, shards, await Promise.all(shards), seed);
+    } catch (error) {
+      // A refused record is the user's to see as it is, wherever it was found.
+      throw error instanceof TaskError && error.cause instanceof DataError ? error.cause : error;
+    }
   }
 
   /** Makes shards again whose bytes were lost with a node. */

@@ -1,0 +1,154 @@
+// The Trainer on real processes: any number of workers gives the same losses, a killed worker is replaced and changes none,
+// a run goes on from a checkpoint with another number of workers.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type Cluster, init } from '#src/client/index.js';
+import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
+import { Checkpoint } from '#src/models/index.js';
+import { sft, Trainer, type TrainerOptions, type TrainingEvent } from '#src/train/index.js';
+
+let cluster: Cluster;
+let storage: string;
+before(async () => {
+  storage = await mkdtemp(join(tmpdir(), 'raylite-trainer-'));
+  cluster = await init({ address: 'local', numCpus: 4 });
+});
+after(async () => {
+  await cluster[Symbol.asyncDispose]();
+  await rm(storage, { recursive: true, force: true });
+});
+
+const { train: records } = generateInstructions({ train: 300, heldOut: 0, seed: 1 });
+const texts = records.map(({ record }) =>
+  record.kind === 'alpaca' ? `${promptOf(record.instruction, record.input, 'short')} ${record.output}` : '',
+);
+const tokenizer = trainBpe(texts, { vocabSize: 400, splitDigits: true });
+const STEPS = 8;
+
+function trainer(
+  name: string,
+  workers: number,
+  more: { run?: TrainerOptions['run']; zero?: 0 | 1; learningRate?: number } = {},
+): Trainer {
+  return new Trainer({
+    recipe: sft({
+      model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 2 },
+      data: { records },
+      tokenizer,
+      template: 'short',
+      sequenceLength: 64,
+      maxSteps: STEPS,
+      learningRate: more.learningRate ?? 3e-3,
+    }),
+    scaling: { workers },
+    deepspeed: {
+      train_batch_size: 4,
+      train_micro_batch_size_per_gpu: 1,
+      optimizer: { type: 'AdamW', params: { weight_decay: 0.1 } },
+      zero_optimization: { stage: more.zero ?? 1 },
+    },
+    run: { storage, name, ...more.run },
+  });
+}
+
+function close(a: readonly number[], b: readonly number[]): void {
+  assert.equal(a.length, b.length);
+  a.forEach((loss, step) => {
+    assert.ok(Math.abs(loss - b[step]!) < 2e-5, `step ${step}: ${loss} and ${b[step]}`);
+  });
+}
+
+/** The process ids of the trainer's workers, from the children of this machine's cluster. */
+function rankPids(): number[] {
+  const tree = execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n').slice(1);
+  const rows = tree.map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line)).filter((row) => row !== null);
+  const below = new Set([process.pid]);
+  for (const [, pid, ppid] of [...rows, ...rows, ...rows]) if (below.has(Number(ppid))) below.add(Number(pid));
+  return rows
+    .filter(([, pid, , args]) => below.has(Number(pid)) && /TrainRank/.test(args ?? ''))
+    .map(([, pid]) => Number(pid));
+}
+
+test('one, two and four workers, with ZeRO-1 and without, give the same losses; the model is a Hugging Face folder', async () => {
+  const one = await trainer('one', 1).fit();
+  assert.equal(one.losses.length, STEPS);
+  assert.ok(one.losses.at(-1)! < one.losses[0]!);
+  assert.equal(one.metrics.memory.measuredBytes <= one.metrics.memory.totalBytes * 1.1, true);
+  close((await trainer('two', 2).fit()).losses, one.losses);
+  close((await trainer('two-zero-0', 2, { zero: 0 }).fit()).losses, one.losses);
+  close((await trainer('four', 4).fit()).losses, one.losses);
+  await using checkpoint = await Checkpoint.open(one.model);
+  assert.equal(checkpoint.model.family, 'gpt2');
+  assert.ok(existsSync(join(one.model, 'tokenizer.json')));
+});
+
+test('a checkpoint of two workers goes on with one worker and with four, to the same losses', async () => {
+  const run = { checkpoint: { everySteps: 4, numToKeep: 1 } };
+  const whole = await trainer('whole', 2, { run }).fit();
+  assert.deepEqual((await readdir(join(storage, 'whole'))).sort(), ['checkpoint-000008', 'model']);
+  for (const workers of [1, 4]) {
+    const name = `resumed-${workers}`;
+    const stopped = new AbortController();
+    const stopAtCheckpoint = (event: TrainingEvent): void => {
+      if (event.kind === 'checkpoint') stopped.abort(new Error('stopped by the test'));
+    };
+    const first = trainer(name, 2, { run }).fit({ onProgress: stopAtCheckpoint, signal: stopped.signal });
+    await assert.rejects(first, /stopped by the test/);
+    await assert.rejects(trainer(name, workers, { run }).fit(), /run\.name: expected a run without checkpoints/);
+    const steps: number[] = [];
+    const resumed = await trainer(name, workers, { run: { ...run, resume: true } }).fit({
+      onProgress: (event) => event.kind === 'step' && steps.push(event.step),
+    });
+    assert.equal(steps[0], 5);
+    close(resumed.losses, whole.losses);
+  }
+});
+
+test('a worker killed in the middle is replaced; the losses are those of an undisturbed run, bit by bit', async () => {
+  const run = { checkpoint: { everySteps: 2 }, failure: { maxFailures: 1 } };
+  const undisturbed = await trainer('undisturbed', 2, { run }).fit();
+  let killed = 0;
+  const events: TrainingEvent[] = [];
+  const result = await trainer('disturbed', 2, { run }).fit({
+    onProgress(event) {
+      events.push(event);
+      if (event.kind !== 'step' || event.step !== 5 || killed > 0) return;
+      killed += 1;
+      const pids = rankPids();
+      assert.ok(pids.length >= 2, 'the ranks are found by their titles');
+      process.kill(pids[1]!, 'SIGKILL');
+    },
+  });
+  assert.equal(events.filter(({ kind }) => kind === 'failed').length, 1);
+  assert.equal(result.metrics.failures, 1);
+  assert.deepEqual(result.losses, undisturbed.losses);
+});
+
+test('a loss that is not finite ends the run, naming the step, without another try', async () => {
+  const failing = trainer('diverging', 2, { learningRate: 1e30, run: { failure: { maxFailures: 3 } } });
+  const failures: TrainingEvent[] = [];
+  await assert.rejects(failing.fit({ onProgress: (event) => event.kind === 'failed' && failures.push(event) }), {
+    message: /step \d+: the loss is/,
+    code: 'RAYLITE_ENGINE',
+  });
+  assert.deepEqual(failures, []);
+});
+
+test('a record without an answer is refused by name before workers start', async () => {
+  const broken = new Trainer({
+    recipe: sft({
+      model: { kind: 'gpt2', layers: 1, hidden: 32, heads: 2 },
+      data: { records: [{ kind: 'alpaca', instruction: 'Say nothing.', input: '', output: '' }] },
+      tokenizer,
+      template: 'short',
+      sequenceLength: 64,
+    }),
+    run: { storage, name: 'broken' },
+  });
+  await assert.rejects(broken.fit(), /^DataError: record 1: has no token to train on: the answer is empty/);
+});
