@@ -20,7 +20,7 @@ const { values: flags } = parseArgs({
   },
 });
 
-await using _cluster = await init();
+const cluster = await init();
 const seed = Number(flags.seed);
 const { records } = flags.data
   ? await readRecords(flags.data)
@@ -55,18 +55,22 @@ const trainer = new Trainer({
   },
 });
 
-const result = await trainer.fit({
-  onProgress(event) {
-    if (event.kind === 'step' && event.step % 10 === 0)
-      console.log(
-        `step ${event.step}/${event.totalSteps}  loss ${event.loss.toFixed(4)}  ${Math.round(event.tokensPerSecond)} tokens/s`,
-      );
-    else if (event.kind === 'started')
-      console.log(`started with ${flags.workers} workers (${event.group}) after step ${event.fromStep}`);
-    else if (event.kind === 'checkpoint') console.log(`checkpoint after step ${event.step}`);
-    else if (event.kind === 'failed')
-      console.log(`failure ${event.failures}: ${event.error instanceof Error ? event.error.message : event.error}`);
-  },
-});
-console.log(`losses ${JSON.stringify(result.losses)}`);
-console.log(`model ${result.model}`);
+try {
+  const result = await trainer.fit({
+    onProgress(event) {
+      if (event.kind === 'step' && event.step % 10 === 0)
+        console.log(
+          `step ${event.step}/${event.totalSteps}  loss ${event.loss.toFixed(4)}  ${Math.round(event.tokensPerSecond)} tokens/s`,
+        );
+      else if (event.kind === 'started')
+        console.log(`started with ${flags.workers} workers (${event.group}) after step ${event.fromStep}`);
+      else if (event.kind === 'checkpoint') console.log(`checkpoint after step ${event.step}`);
+      else if (event.kind === 'failed')
+        console.log(`failure ${event.failures}: ${event.error instanceof Error ? event.error.message : event.error}`);
+    },
+  });
+  console.log(`losses ${JSON.stringify(result.losses)}`);
+  console.log(`model ${result.model}`);
+} finally {
+  await cluster[Symbol.asyncDispose]();
+}

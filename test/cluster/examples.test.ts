@@ -1,0 +1,30 @@
+// The examples run and print what they promise.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+test('the counter counts and squares', async () => {
+  const { stdout } = await run(process.execPath, [resolve('build/tests/examples/counter/main.js')]);
+  assert.match(stdout, /^count 2$/m);
+  assert.match(stdout, /^squares \[ 9, 4 \]$/m);
+});
+
+test('the fine-tuning script trains, keeps checkpoints and names its model', async () => {
+  const storage = await mkdtemp(join(tmpdir(), 'raylite-finetune-'));
+  try {
+    const flags = ['--steps', '4', '--every', '2', '--storage', storage];
+    const { stdout } = await run(process.execPath, [resolve('examples/finetune/finetune.js'), ...flags]);
+    assert.match(stdout, /^checkpoint after step 4$/m);
+    const losses = JSON.parse(/^losses (.*)$/m.exec(stdout)?.[1] ?? '[]') as number[];
+    assert.equal(losses.length, 4);
+    assert.ok(stdout.includes(`model ${join(storage, 'finetune', 'model')}`));
+  } finally {
+    await rm(storage, { recursive: true });
+  }
+});
