@@ -1,7 +1,7 @@
 // The head's HTTP API as the verbs use it: finds the cluster, shows the token, turns answers and failures into types.
 import type { Command } from 'commander';
 import { ConfigError, ConnectionError, DEFAULT_HTTP_PORT, RayliteError } from '../common/index.js';
-import { readCurrent, readToken, sessionRoot } from './session.js';
+import { readCurrent, readToken, sessionRoot } from '../launch/index.js';
 
 /** Flags of every verb that talks to a cluster. */
 export interface ClusterOptions {
@@ -76,15 +76,6 @@ export class ClusterApi {
   post<T>(path: string, body: unknown): Promise<T> {
     const headers = { 'content-type': 'application/json' };
     return this.#json<T>(path, { method: 'POST', body: JSON.stringify(body), headers });
-  }
-  put<T>(path: string, body: Buffer): Promise<T> {
-    return this.#json<T>(path, { method: 'PUT', body: body as Uint8Array<ArrayBuffer> });
-  }
-  /** Whether the head has something at `path`. */
-  async has(path: string): Promise<boolean> {
-    const response = await this.#send(path, { method: 'HEAD' });
-    if (response.status === 401 || response.status === 403) throw this.#wrongToken();
-    return response.ok;
   }
 
   async #json<T>(path: string, init: RequestInit): Promise<T> {

@@ -3,11 +3,9 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Command } from 'commander';
 import { DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT, formatBytes, RAYLITE_VERSION } from '../common/index.js';
+import { defaultStoreBytes, isOurs, lookAtMachine, type Machine, readCurrent, sessionRoot } from '../launch/index.js';
 import { native } from '../native/index.js';
-import { defaultStoreBytes, lookAtMachine, type Machine } from './machine.js';
 import { EXIT_FAILURE, paint, print, printJson } from './output.js';
-import { isOurs } from './processes.js';
-import { readCurrent, sessionRoot } from './session.js';
 
 interface Finding {
   readonly what: string;

@@ -2,12 +2,12 @@
 import type { Command } from 'commander';
 import { ConfigError } from '../common/index.js';
 import type { JobSubmission, JobView } from '../head/index.js';
+import { packDirectory, uploadPackage } from '../launch/package/index.js';
 import { ClusterApi, type ClusterOptions, withCluster } from './api.js';
 import { followJob, isEnded, tellEnd } from './follow-job.js';
 import { amountOption, bytesOption, jsonObject, resourcesOption } from './options.js';
 import { clean, EXIT_INTERRUPTED, paint, print, printJson } from './output.js';
 import { jobTable } from './status.js';
-import { packDirectory } from './working-directory.js';
 
 interface SubmitOptions extends ClusterOptions {
   readonly workingDir?: string;
@@ -142,13 +142,11 @@ async function submit(command: readonly string[], options: SubmitOptions): Promi
 }
 
 async function upload(api: ClusterApi, dir: string, isQuiet: boolean): Promise<string> {
-  const { sha256, archive, fileCount } = await packDirectory(dir);
-  const path = `/api/packages/${sha256}`;
-  if (!(await api.has(path))) {
-    if (!isQuiet) process.stderr.write(`Uploading ${fileCount} files of ${dir} …\n`);
-    await api.put(path, archive);
-  }
-  return sha256;
+  const packed = await packDirectory(dir, '--working-dir');
+  await uploadPackage(api, packed, () => {
+    if (!isQuiet) process.stderr.write(`Uploading ${packed.fileCount} files of ${dir} …\n`);
+  });
+  return packed.sha256;
 }
 
 /** The words of a command as one line that a shell reads as the same words; a single word is a line already. */

@@ -4,10 +4,10 @@ import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { ConfigError, formatBytes } from '../common/index.js';
+import { readCurrent, sessionRoot } from '../launch/index.js';
 import { type ClusterOptions, withCluster } from './api.js';
 import { showJobLogs } from './job.js';
 import { print, printJson, table } from './output.js';
-import { readCurrent, sessionRoot } from './session.js';
 
 export function register(program: Command): void {
   withCluster(program.command('logs'))

@@ -10,27 +10,31 @@ import {
   type CurrentCluster,
   DEFAULT_HEAD_PORT,
   DEFAULT_HTTP_PORT,
-  formatBytes,
   formatResources,
   type NodeBoot,
   type Resources,
 } from '../common/index.js';
-import { defaultStoreBytes, lookAtMachine, offeredMemoryBytes } from './machine.js';
-import { addressOption, amountOption, bytesOption, labelsOption, portOption, resourcesOption } from './options.js';
-import { EXIT_FAILURE, paint, print, printJson } from './output.js';
-import { type AnyStarted, isHeadProcess, isOurs, type Started, startProcess, stopProcesses } from './processes.js';
 import {
+  type AnyStarted,
+  isHeadProcess,
+  isOurs,
   newSession,
+  offeredResources,
   pruneSessions,
   readCurrent,
   readHeadOptions,
   readToken,
   removeCurrent,
   type Session,
+  type Started,
   saveHeadOptions,
   sessionRoot,
+  startProcess,
+  stopProcesses,
   writeCurrent,
-} from './session.js';
+} from '../launch/index.js';
+import { addressOption, amountOption, bytesOption, labelsOption, portOption, resourcesOption } from './options.js';
+import { EXIT_FAILURE, paint, print, printJson } from './output.js';
 
 interface StartOptions {
   readonly head?: true;
@@ -51,7 +55,6 @@ interface StartOptions {
   readonly json?: true;
 }
 
-const STORE_BYTES_MIN = 64 * 1024 * 1024;
 const CONNECT_MS_MAX = 5_000;
 
 export function register(program: Command): void {
@@ -239,32 +242,11 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
 function nodeOptions(
   options: StartOptions,
 ): Omit<NodeBoot, 'token' | 'headAddress' | 'host' | 'sessionDir' | 'isHeadNode' | 'diesWithParent'> {
-  const machine = lookAtMachine();
-  const objectStoreBytes = options.objectStoreMemory ?? defaultStoreBytes(machine);
-  if (objectStoreBytes < STORE_BYTES_MIN) {
-    throw new ConfigError(
-      '--object-store-memory',
-      `at least ${formatBytes(STORE_BYTES_MIN)}`,
-      formatBytes(objectStoreBytes),
-      `/dev/shm has ${formatBytes(machine.shmFreeBytes)} free`,
-    );
-  }
-  if (objectStoreBytes > machine.shmFreeBytes) {
-    throw new ConfigError(
-      '--object-store-memory',
-      `at most what /dev/shm has free (${formatBytes(machine.shmFreeBytes)})`,
-      formatBytes(objectStoreBytes),
-    );
-  }
-  const gpus = options.numGpus ?? machine.gpus;
-  const resources: Resources = {
-    ...options.resources,
-    CPU: options.numCpus ?? machine.cpus,
-    ...(gpus > 0 ? { GPU: gpus } : {}),
-    memory: offeredMemoryBytes(machine, objectStoreBytes),
-  };
-  return { kind: 'node', resources, labels: options.labels ?? {}, objectStoreBytes };
+  return { kind: 'node', ...offeredResources(options, flagOf), labels: options.labels ?? {} };
 }
+
+/** "--object-store-memory" of "objectStoreMemory". */
+const flagOf = (field: string): string => `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** From a flag, a file or the environment; null when none names one. */
 function givenToken(options: Pick<StartOptions, 'token' | 'tokenFile'>): string | null {

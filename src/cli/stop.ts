@@ -1,8 +1,7 @@
 // `raylite stop`: ends what `raylite start` started on this machine.
 import type { Command } from 'commander';
+import { readCurrent, removeCurrent, sessionRoot, stopProcesses } from '../launch/index.js';
 import { print, printJson } from './output.js';
-import { stopProcesses } from './processes.js';
-import { readCurrent, removeCurrent, sessionRoot } from './session.js';
 
 export function register(program: Command): void {
   program

@@ -24,15 +24,12 @@ export {
   TrainingError,
   WorkerCrashedError,
 } from '../common/index.js';
+export type { NodeOffer } from '../launch/index.js';
 export type { ActorHandle, ActorMaker, Arguments } from './actor-handle.js';
 export { actor, actorIdOf, getActor, kill } from './actor-handle.js';
 export * from './cluster-info.js';
 export * from './get-wait.js';
 export { type Cluster, type InitOptions, init, type RuntimeEnvOptions } from './init.js';
-export { type NodeOffer, offeredResources } from './node-resources.js';
 export { ObjectRef } from './object-ref.js';
 export type { ActorOptions, PlacementOptions, SchedulingStrategy, TaskOptions } from './options.js';
-export { currentCluster, newSessionDir, rootDir } from './session-dir.js';
-export { type Daemon, spawnDaemon } from './spawn-daemon.js';
 export { task } from './task.js';
-export { type Package, packWorkingDir, uploadPackage } from './working-dir.js';

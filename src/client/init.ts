@@ -1,20 +1,23 @@
 // Joining a cluster: an address, the environment, or a cluster of one's own.
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { ConfigError, ConnectionError, type JobId, newWorkerId, PROTOCOL_VERSION } from '../common/index.js';
+import {
+  type EmbeddedCluster,
+  type NodeOffer,
+  readCurrent,
+  readToken,
+  sessionRoot,
+  startEmbedded,
+} from '../launch/index.js';
 import type { wire } from '../protocol/index.js';
 import { handleHost } from './actor-handle.js';
 import { AgentLink } from './agent-link.js';
 import { findRuntime, setRuntime } from './current.js';
-import { type EmbeddedCluster, startEmbedded } from './embedded.js';
 import { HeadLink } from './head-link.js';
-import type { NodeOffer } from './node-resources.js';
 import { Peers } from './peers.js';
 import { Runtime } from './runtime.js';
-import { currentCluster } from './session-dir.js';
 import { ObjectStore } from './store.js';
-import { packWorkingDir, uploadPackage } from './working-dir.js';
 
 export interface RuntimeEnvOptions {
   /** A folder that workers get a copy of and run in. */
@@ -68,7 +71,7 @@ interface Door {
 
 /**
  * Joins the cluster of `address`, of $RAYLITE_ADDRESS, or starts one of its own on this machine that ends with this
- * process. Rejects with ConfigError or ConnectionError.
+ * process. Rejects with ConfigError, ConnectionError or StartFailedError.
  */
 export async function init(options: InitOptions = {}): Promise<Cluster> {
   for (const key of Object.keys(options))
@@ -99,7 +102,7 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
 }
 
 function doorOf(address: string, given: string | undefined): Door {
-  const here = currentCluster();
+  const here = readCurrent(sessionRoot());
   if (address === 'auto') {
     if (!here)
       throw new ConnectionError({
@@ -121,13 +124,7 @@ function doorOf(address: string, given: string | undefined): Door {
   return { headAddress: address, token, agentUds: process.env.RAYLITE_AGENT ?? (isHere ? here.agentUds : null) };
 }
 
-const read = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch (cause) {
-    throw new ConfigError('token', 'a readable token file', file, undefined, { cause });
-  }
-};
+const read = (file: string): string => readToken(file, 'token');
 
 async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedCluster | null): Promise<Cluster> {
   const workerId = newWorkerId();
@@ -213,8 +210,9 @@ async function prepareEnv(
   const envVars = { ...env?.envVars };
   if (env?.workingDir === undefined) return { package: process.env.RAYLITE_PACKAGE ?? '', envVars };
   const folder = resolve(env.workingDir);
-  const packed = await packWorkingDir(folder);
-  await uploadPackage(httpUrl, runtime.token, packed);
+  const { packDirectory, uploadPackage } = await import('../launch/package/index.js');
+  const packed = await packDirectory(folder, 'runtimeEnv.workingDir');
+  await uploadPackage({ url: httpUrl, headers: { authorization: `Bearer ${runtime.token}` } }, packed);
   runtime.workingDir = { path: folder, package: packed.sha256 };
   return { package: packed.sha256, envVars };
 }

@@ -38,7 +38,12 @@ export interface NodeBoot {
 export type BootReady =
   | { readonly kind: 'head'; readonly address: string; readonly httpUrl: string; readonly pid: number }
   | { readonly kind: 'node'; readonly nodeId: string; readonly uds: string; readonly pid: number }
-  | { readonly kind: 'failed'; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'failed';
+      readonly code: string;
+      readonly message: string;
+      readonly fields: Readonly<Record<string, unknown>>;
+    };
 
 /** What `raylite start` leaves in `<root>/current.json` so that later commands on this machine find the cluster. */
 export interface CurrentCluster {

@@ -2,5 +2,6 @@
 export * from './boot.js';
 export * from './errors.js';
 export * from './ids.js';
+export * from './packages.js';
 export * from './resources.js';
 export * from './version.js';

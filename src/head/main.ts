@@ -50,6 +50,6 @@ try {
   const code = error instanceof RayliteError ? error.code : 'INTERNAL';
   const message = error instanceof Error ? error.message : String(error);
   log(`did not start: ${error instanceof RayliteError ? message : ((error as Error).stack ?? message)}`);
-  await tell({ kind: 'failed', code, message });
+  await tell({ kind: 'failed', code, message, fields: error instanceof RayliteError ? { ...error } : {} });
   process.exit(EXIT_FAILED);
 }

@@ -5,9 +5,7 @@ import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync,
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ConfigError } from '../common/index.js';
-
-export const PACKAGE_BYTES_MAX = 500 * 1024 * 1024;
+import { ConfigError, PACKAGE_BYTES_MAX } from '../common/index.js';
 
 export class PackageStore {
   readonly #dir: string;

@@ -5,11 +5,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { extract } from 'tar';
-import { ConfigError, ConnectionError } from '../common/index.js';
+import { ConfigError, ConnectionError, PACKAGE_BYTES_MAX, PACKAGE_ENTRIES_MAX } from '../common/index.js';
 
-const PACKAGE_BYTES_MAX = 512 * 1024 * 1024;
 const UNPACKED_BYTES_MAX = 2 * 1024 * 1024 * 1024;
-const ENTRIES_MAX = 50_000;
 
 export class Packages {
   readonly root: string;
@@ -87,7 +85,7 @@ async function unpack(archive: string, into: string): Promise<void> {
       size += entry.size ?? 0;
       if (type !== 'File' && type !== 'Directory') return refuse('files and folders only', `${type} ${path}`);
       if (path.startsWith('/') || path.split('/').includes('..')) return refuse('paths inside it', path);
-      if (entries > ENTRIES_MAX) return refuse(`at most ${ENTRIES_MAX} entries`, entries);
+      if (entries > PACKAGE_ENTRIES_MAX) return refuse(`at most ${PACKAGE_ENTRIES_MAX} entries`, entries);
       if (size > UNPACKED_BYTES_MAX) return refuse(`at most ${UNPACKED_BYTES_MAX} bytes unpacked`, size);
       return refusal === null;
     },

@@ -29,6 +29,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_SERIALIZATION: errors.SerializationError,
   RAYLITE_CODE_NOT_FOUND: errors.CodeNotFoundError,
   RAYLITE_CONNECTION: errors.ConnectionError,
+  RAYLITE_HEAD_STATE: errors.HeadStateError,
   RAYLITE_DATA: errors.DataError,
   RAYLITE_ENGINE: errors.EngineError,
   RAYLITE_TRAINING: errors.TrainingError,

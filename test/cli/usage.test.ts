@@ -22,7 +22,7 @@ for (const [args, code, words] of [
   [['start', '--head', '--port', 'abc'], 2, /--port: expected a port, 0 to 65535/],
   [['start', '--head', '--address', 'a:1'], 2, /nothing together with --head/],
   [['start', '--head', '--resources', '{"GPU": 1}'], 2, /--resources.GPU: expected names of your own/],
-  [['start', '--head', '--object-store-memory', '1M'], 2, /--object-store-memory: expected at least 64 MiB/],
+  [['start', '--head', '--object-store-memory', '1M'], 2, /--object-store-memory: expected at least 16 MiB/],
   [['start', '--address', '127.0.0.1'], 2, /--address: expected an address such as/],
   [['start', '--address', '127.0.0.1:1'], 2, /--token-file: expected the token of the cluster/],
   [

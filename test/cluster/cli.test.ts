@@ -154,7 +154,7 @@ test('a second node joins with the token and leaves; a wrong token or a taken po
   assert.match(wrong.err, /the cluster token is wrong/);
   const port = headAddress.split(':')[1]!;
   const taken = await other.run(['start', '--head', '--port', port, '--dashboard-port', '0', ...SMALL]);
-  assert.equal(taken.code, 1);
+  assert.equal(taken.code, 2);
   assert.match(taken.err, /--port: expected a free port/);
   assert.deepEqual(other.processes(), []);
   assert.deepEqual(readdirSync(other.root), []);

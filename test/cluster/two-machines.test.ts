@@ -226,7 +226,7 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
     const busy = await a.run(raylite('start', '--head', '--host', HEAD, '--dashboard-port', '0', ...SMALL), {
       env: { RAYLITE_TMPDIR: `${a.folder}-other` },
     });
-    assert.equal(busy.code, 1);
+    assert.equal(busy.code, 2);
     assert.match(busy.stderr, /expected a free port, got 6379\. Something else listens on 10\.77\.0\.1:6379/);
     const running = a.processes().filter(({ command }) => command.includes('/main.js --boot'));
     assert.equal(running.filter(({ command }) => command.includes('/head/')).length, 1, 'the first head alone');

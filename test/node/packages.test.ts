@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { create } from 'tar';
-import { packWorkingDir } from '#src/client/index.js';
+
 import { ConfigError, ConnectionError } from '#src/common/index.js';
+import { packDirectory } from '#src/launch/package/index.js';
 import { Packages } from '#src/node/packages.js';
 
 async function withServer(bytes: Buffer, run: (url: string, sha256: string) => Promise<void>): Promise<void> {
@@ -38,10 +39,10 @@ test('a working directory arrives without what its .gitignore leaves out, and ba
     writeFileSync(join(source, 'lib', 'a.js'), 'a');
     writeFileSync(join(source, 'big.bin'), 'b');
     writeFileSync(join(source, '.gitignore'), '*.bin\n');
-    const packed = await packWorkingDir(source);
-    assert.equal((await packWorkingDir(source)).sha256, packed.sha256);
+    const packed = await packDirectory(source, 'workingDir');
+    assert.equal((await packDirectory(source, 'workingDir')).sha256, packed.sha256);
     const packages = new Packages(session, 'secret');
-    await withServer(packed.bytes, async (url, sha256) => {
+    await withServer(packed.archive, async (url, sha256) => {
       assert.equal(sha256, packed.sha256);
       const folder = await packages.ensure(sha256, url);
       assert.deepEqual(readdirSync(folder).sort(), ['.gitignore', 'lib', 'main.js']);

@@ -1,4 +1,4 @@
-// What this machine offers: processors, memory, GPUs, shared memory. The defaults of `raylite start`, and `doctor`.
+// What this machine offers: processors, memory, GPUs, shared memory. The defaults of nodes.
 import { readdirSync, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 
@@ -41,7 +41,10 @@ function memoryLimit(): number {
   return totalmem();
 }
 
+/** Those that CUDA_VISIBLE_DEVICES lists, else all of NVIDIA. */
 function gpuCount(): number {
+  const visible = process.env.CUDA_VISIBLE_DEVICES;
+  if (visible !== undefined) return visible.split(',').filter((id) => !['', '-1'].includes(id.trim())).length;
   try {
     return readdirSync('/dev').filter((name) => /^nvidia\d+$/.test(name)).length;
   } catch {

@@ -1,11 +1,13 @@
-// What `raylite start` leaves on this machine so that later commands find the cluster: <root>/current.json and one
-// folder a session. The root is private to its user; RAYLITE_TMPDIR moves it, which separates clusters.
+// Where clusters on this machine keep their files: one folder a session, and <root>/current.json, by which commands find
+// the cluster that `raylite start` started. The root is private to its user; RAYLITE_TMPDIR moves it, which separates clusters.
 import { randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, type CurrentCluster } from '../common/index.js';
 
+/** Folders of clusters that `raylite start` started; others end with their driver. */
+export const SESSION_PREFIX = 'session-';
 /** Ended sessions whose logs are kept. */
 const OLD_SESSIONS_MAX = 5;
 
@@ -39,14 +41,21 @@ export function sessionRoot(): string {
   return root;
 }
 
+/** A folder for a cluster that stays; its logs are kept for a while after it has ended. */
 export function newSession(root: string, token: string): Session {
-  // Sorts by time, and is short: the paths of Unix sockets below it must fit into 107 bytes.
-  const stamp = Math.floor(Date.now() / 1000).toString(36);
-  const dir = join(root, `session-${stamp}-${randomBytes(3).toString('hex')}`);
-  mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 });
+  const dir = newSessionDir(root, SESSION_PREFIX);
   const tokenFile = join(dir, 'token');
   writeFileSync(tokenFile, `${token}\n`, { mode: 0o600, flag: 'wx' });
   return { dir, tokenFile };
+}
+
+/** A folder for one cluster. */
+export function newSessionDir(root: string, prefix: string): string {
+  // Sorts by time, and is short: the paths of Unix sockets below it must fit into 107 bytes.
+  const stamp = Math.floor(Date.now() / 1000).toString(36);
+  const dir = join(root, `${prefix}${stamp}-${randomBytes(3).toString('hex')}`);
+  mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 });
+  return dir;
 }
 
 const currentPath = (root: string): string => join(root, 'current.json');
@@ -98,7 +107,7 @@ export function readToken(file: string, name = '--token-file'): string {
 /** Removes the oldest ended sessions of `root`, but never `keep`. */
 export function pruneSessions(root: string, keep: readonly string[]): void {
   const dirs = readdirSync(root)
-    .filter((name) => name.startsWith('session-'))
+    .filter((name) => name.startsWith(SESSION_PREFIX))
     .map((name) => join(root, name))
     .filter((dir) => !keep.includes(dir))
     .sort();

@@ -1,10 +1,10 @@
-// What `raylite job submit --working-dir` uploads.
+// What is uploaded of a working directory.
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { list } from 'tar';
-import { packDirectory } from '#src/cli/working-directory.js';
+import { packDirectory } from '#src/launch/package/index.js';
 import { temporaryFolder } from '../head/head-process.js';
 
 function write(root: string, files: Readonly<Record<string, string>>): void {
@@ -41,7 +41,7 @@ test('ignored files, .git, node_modules and links stay here', async () => {
     '.rayliteignore': '*.log\n',
   });
   symlinkSync('/etc/passwd', join(dir.path, 'link'));
-  const { archive } = await packDirectory(dir.path);
+  const { archive } = await packDirectory(dir.path, '--working-dir');
   assert.deepEqual(await namesIn(archive), [
     '.gitignore',
     '.rayliteignore',
@@ -57,16 +57,22 @@ test('the same content gives the same package, whatever its times', async () => 
   using two = temporaryFolder();
   for (const dir of [one, two]) write(dir.path, { 'main.js': 'a', 'lib/b.js': 'b' });
   utimesSync(join(two.path, 'main.js'), 1, 1);
-  assert.equal((await packDirectory(one.path)).sha256, (await packDirectory(two.path)).sha256);
+  assert.equal(
+    (await packDirectory(one.path, '--working-dir')).sha256,
+    (await packDirectory(two.path, '--working-dir')).sha256,
+  );
   write(two.path, { 'main.js': 'changed' });
-  assert.notEqual((await packDirectory(one.path)).sha256, (await packDirectory(two.path)).sha256);
+  assert.notEqual(
+    (await packDirectory(one.path, '--working-dir')).sha256,
+    (await packDirectory(two.path, '--working-dir')).sha256,
+  );
 });
 
 test('a folder that is missing or empty is named', async () => {
   using dir = temporaryFolder();
   await assert.rejects(
-    packDirectory(join(dir.path, 'nope')),
+    packDirectory(join(dir.path, 'nope'), '--working-dir'),
     /^ConfigError: --working-dir: expected a folder that exists/,
   );
-  await assert.rejects(packDirectory(dir.path), /expected a folder with files that are not ignored/);
+  await assert.rejects(packDirectory(dir.path, '--working-dir'), /expected a folder with files that are not ignored/);
 });

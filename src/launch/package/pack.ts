@@ -5,13 +5,10 @@ import { lstatSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
 import { create } from 'tar';
-import { ConfigError, formatBytes } from '../common/index.js';
+import { ConfigError, formatBytes, PACKAGE_BYTES_MAX, PACKAGE_ENTRIES_MAX } from '../../common/index.js';
 
-/** As the head accepts (src/head/packages.ts). */
-const PACKAGE_BYTES_MAX = 500 * 1024 * 1024;
-const ENTRIES_MAX = 50_000;
 const LARGEST_SHOWN = 3;
-const ALWAYS_OUT = new Set(['.git', 'node_modules', '.raylite']);
+const ALWAYS_OUT = new Set(['.git', 'node_modules']);
 const IGNORE_FILES = ['.gitignore', '.rayliteignore'];
 
 export interface Package {
@@ -25,21 +22,24 @@ interface Rule {
   readonly matcher: Ignore;
 }
 
-/** Throws {@link ConfigError} when `dir` is no folder, holds no file, or is too large to upload. */
-export async function packDirectory(dir: string): Promise<Package> {
-  if (!lstatSync(dir, { throwIfNoEntry: false })) throw new ConfigError('--working-dir', 'a folder that exists', dir);
+/**
+ * Packs `dir`, which the user named in `field`. Rejects with {@link ConfigError} when it is no folder, holds no file, or is
+ * too large to upload.
+ */
+export async function packDirectory(dir: string, field: string): Promise<Package> {
+  if (!lstatSync(dir, { throwIfNoEntry: false })) throw new ConfigError(field, 'a folder that exists', dir);
   const root = realpathSync(dir);
-  if (!lstatSync(root).isDirectory()) throw new ConfigError('--working-dir', 'a folder', dir);
+  if (!lstatSync(root).isDirectory()) throw new ConfigError(field, 'a folder', dir);
   const files: { readonly path: string; readonly bytes: number }[] = [];
   collect(root, '', [], files);
-  if (files.length === 0) throw new ConfigError('--working-dir', 'a folder with files that are not ignored', dir);
+  if (files.length === 0) throw new ConfigError(field, 'a folder with files that are not ignored', dir);
   const total = files.reduce((sum, file) => sum + file.bytes, 0);
-  if (total > PACKAGE_BYTES_MAX || files.length > ENTRIES_MAX) {
+  if (total > PACKAGE_BYTES_MAX || files.length > PACKAGE_ENTRIES_MAX) {
     const largest = [...files].sort((a, b) => b.bytes - a.bytes).slice(0, LARGEST_SHOWN);
     const named = largest.map((file) => `${file.path} (${formatBytes(file.bytes)})`).join(', ');
     const hint = `Name what the job does not need in .rayliteignore. The largest: ${named}`;
-    const limit = `at most ${formatBytes(PACKAGE_BYTES_MAX)} in ${ENTRIES_MAX} files`;
-    throw new ConfigError('--working-dir', limit, `${formatBytes(total)} in ${files.length} files`, hint);
+    const limit = `at most ${formatBytes(PACKAGE_BYTES_MAX)} in ${PACKAGE_ENTRIES_MAX} files`;
+    throw new ConfigError(field, limit, `${formatBytes(total)} in ${files.length} files`, hint);
   }
   const paths = files.map((file) => file.path).sort();
   const parts: Buffer[] = [];

@@ -1,0 +1,33 @@
+// Puts a package where nodes fetch it: at the head, under the sha256 of its bytes.
+import { ConnectionError } from '../../common/index.js';
+import type { Package } from './pack.js';
+
+/** The head's HTTP door. */
+export interface PackageDoor {
+  readonly url: string;
+  /** With the cluster's token. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Uploads a package that the head does not have; `onUpload` is called before bytes travel. Rejects with {@link ConnectionError}. */
+export async function uploadPackage(
+  door: PackageDoor,
+  { sha256, archive }: Package,
+  onUpload: () => void = () => {},
+): Promise<void> {
+  const address = `${door.url}/api/packages/${sha256}`;
+  const send = async (init: RequestInit): Promise<Response> => {
+    try {
+      return await fetch(address, { ...init, headers: door.headers });
+    } catch (cause) {
+      const detail = 'nothing answers there. Is the head of the cluster running?';
+      throw new ConnectionError({ address: door.url, detail }, { cause });
+    }
+  };
+  if ((await send({ method: 'HEAD' })).ok) return;
+  onUpload();
+  const reply = await send({ method: 'PUT', body: archive as Uint8Array<ArrayBuffer> });
+  if (reply.ok) return;
+  const detail = `the head refused the package: ${reply.status} ${await reply.text()}`;
+  throw new ConnectionError({ address: door.url, detail });
+}
