@@ -7,12 +7,12 @@ namespace raylite::RL_ISA {
 void embedding(const EmbeddingArguments& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.d);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const std::int64_t id = a.ids[i];
-    if (id < 0 || id >= a.v) {
-      team.fail_value("ids", i, id, 0, a.v);
+    const std::int64_t at = a.ids[i] + a.offset;
+    if (at < a.offset || at >= a.v) {
+      team.fail_value("ids", i, a.ids[i], 0, a.v - a.offset);
       continue;
     }
-    const float* entry = a.table + id * a.d;
+    const float* entry = a.table + at * a.d;
     const float* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
     float* y = a.y + i * a.d;
     each_vector(a.d, [&](std::int64_t j, int n) {
@@ -32,12 +32,13 @@ void embedding_backward(const EmbeddingBackwardArguments& a, const Team& team) {
   const Range columns = share(team, a.d, kLanes);
   const std::int64_t width = columns.end - columns.begin;
   for (std::int64_t i = 0; i < a.n; i++) {
-    const std::int64_t id = a.ids[i];
-    if (id < 0 || id >= a.v) {
-      team.fail_value("ids", i, id, 0, a.v);
+    const std::int64_t at = a.ids[i] + a.offset;
+    if (at < a.offset || at >= a.v) {
+      team.fail_value("ids", i, a.ids[i], 0, a.v - a.offset);
       continue;
     }
-    float* entry = a.dtable + id * a.d + columns.begin;
+    if (a.ids[i] == a.padding) continue;
+    float* entry = a.dtable + at * a.d + columns.begin;
     const float* dy = a.dy + i * a.d + columns.begin;
     each_vector(width, [&](std::int64_t j, int n) { store_n(entry + j, load_n(entry + j, n) + load_n(dy + j, n), n); });
   }

@@ -18,6 +18,13 @@ export interface HeadView {
   readonly headStride: number;
 }
 
+export interface EmbeddingOptions {
+  /** Added to the result, [N, D]. */
+  readonly addend?: Tensor;
+  readonly offset?: number;
+  readonly paddingId?: number | null;
+}
+
 export interface AttentionShape {
   readonly heads: number;
   readonly kvHeads: number;
@@ -107,9 +114,11 @@ export class GraphBuilder {
     return outputs;
   }
 
-  /** table[ids] (+ addend). */
-  embedding(path: string, ids: Tensor, table: Tensor, addend?: Tensor): Tensor {
-    return this.op('embedding', path, addend ? [ids, table, addend] : [ids, table])[0]!;
+  /** table[ids + offset] (+ addend). The entry of `paddingId` learns nothing from being looked up. */
+  embedding(path: string, ids: Tensor, table: Tensor, options: EmbeddingOptions = {}): Tensor {
+    const { addend, offset = 0, paddingId } = options;
+    const attributes = { offset, paddingId: paddingId ?? -1 };
+    return this.op('embedding', path, addend ? [ids, table, addend] : [ids, table], attributes)[0]!;
   }
 
   /** x w (+ bias); `weight` is [outputs, inputs], or [inputs, outputs] when transposed. */

@@ -1,6 +1,12 @@
 // The door of engine/: a training step as data. Build a graph (models/ do), compile it to plans, run them on a device.
 export { differentiate } from './autodiff.js';
-export { type AttentionShape, GraphBuilder, type HeadView, type ParameterOptions } from './builder.js';
+export {
+  type AttentionShape,
+  type EmbeddingOptions,
+  GraphBuilder,
+  type HeadView,
+  type ParameterOptions,
+} from './builder.js';
 export {
   compileDecode,
   compileForward,

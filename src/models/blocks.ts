@@ -48,8 +48,9 @@ export class Block {
     return this.graph.layerNorm(path, x, this.gain(`${path}.weight`, width), this.bias(`${path}.bias`, width), eps);
   }
 
-  rmsNorm(path: string, x: Tensor, eps: number): Tensor {
-    return this.graph.rmsNorm(path, x, this.gain(`${path}.weight`, x.dims[1]!), eps);
+  /** Over whole rows, or over each `width` columns of them (the heads of q and k). */
+  rmsNorm(path: string, x: Tensor, eps: number, width = x.dims[1]!): Tensor {
+    return this.graph.rmsNorm(path, x, this.gain(`${path}.weight`, width), eps);
   }
 }
 

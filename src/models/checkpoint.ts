@@ -117,7 +117,7 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
   }
   // A tied head may be stored a second time; old files hold masks and tables.
   const unexpected = [...stored.keys()].filter(
-    (name) => !model.ignoredNames.test(name) && !(model.isTied && name === 'lm_head.weight'),
+    (name) => !model.ignoredNames.test(name) && !(model.isTied && name === model.outputName),
   );
   if (missing.length > 0 || unexpected.length > 0) {
     const sides = [
@@ -125,7 +125,7 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
       unexpected.length > 0 ? `holds ${some(unexpected)} that the configuration does not know` : '',
     ];
     const hint =
-      missing.includes('lm_head.weight') && !model.isTied
+      missing.includes(model.outputName) && !model.isTied
         ? '. If the output matrix is the embedding table, set tie_word_embeddings to true'
         : '';
     throw new DataError({ place, detail: sides.filter((side) => side !== '').join(', and ') + hint });

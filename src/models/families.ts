@@ -1,16 +1,21 @@
 // From a config.json to its model: the table of families.
 import { ConfigError } from '../common/index.js';
+import { gptNeox } from './gpt-neox.js';
 import { gpt2 } from './gpt2.js';
 import { llama } from './llama.js';
 import type { Family, Model } from './model.js';
+import { opt } from './opt.js';
 
 type Reader = (json: Readonly<Record<string, unknown>>, place: string) => Model;
 
 const FAMILIES: Readonly<Record<Family, Reader>> = {
   gpt2,
+  gpt_neox: gptNeox,
   llama: (json, place) => llama(json, place, 'llama'),
   mistral: (json, place) => llama(json, place, 'mistral'),
+  opt,
   qwen2: (json, place) => llama(json, place, 'qwen2'),
+  qwen3: (json, place) => llama(json, place, 'qwen3'),
 };
 
 /** Values of `model_type` that can be loaded. */

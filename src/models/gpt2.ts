@@ -57,6 +57,7 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
     maxPositions: config.n_positions,
     isTied: config.tie_word_embeddings,
     prefix: 'transformer.',
+    outputName: 'lm_head.weight',
     ignoredNames: /(^|\.)attn\.(masked_)?bias$/,
     ...tokenIds(config),
     build(graph: GraphBuilder, { ids, positions }: TokenInputs, attend: Attend): ModelOutputs {
@@ -64,7 +65,7 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
       const tokenTable = embeddings.matrix('transformer.wte.weight', [config.vocab_size, width]);
       const positionTable = embeddings.matrix('transformer.wpe.weight', [config.n_positions, width]);
       const words = graph.embedding('transformer.wte', ids, tokenTable);
-      let x = graph.embedding('transformer.wpe', positions, positionTable, words);
+      let x = graph.embedding('transformer.wpe', positions, positionTable, { addend: words });
       const hiddenStates = [x];
       for (let index = 0; index < layers; index++) {
         x = block(graph, x, index, attend);

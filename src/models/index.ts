@@ -3,7 +3,7 @@ export { Checkpoint, countParameters, readModel } from './checkpoint.js';
 export { modelFromConfig, supportedFamilies } from './families.js';
 export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
-export { type RopeFields, ropeFrequencies, ropeTables } from './rope.js';
+export { type Rope, type RopeFields, ropeOf, ropeTables } from './rope.js';
 export { SafetensorsFile, type StoredTensor } from './safetensors.js';
 export { saveModel } from './save.js';
 export { type TensorToWrite, writeSafetensors } from './write-safetensors.js';

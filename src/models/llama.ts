@@ -1,12 +1,12 @@
 // The LLaMA family: RMS norm before each half, rotary positions, grouped key-value heads, gated SiLU. Mistral adds a sliding
-// window, Qwen2 biases on q, k and v.
+// window, Qwen2 biases on q, k and v, Qwen3 a norm of each head of q and k.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
 import { activationNamed, Block } from './blocks.js';
 import { commonFields, count, readConfig, tokenIds } from './config.js';
 import type { Model } from './model.js';
-import { ropeFields, ropeFrequencies, ropeTables } from './rope.js';
+import { type Rotation, ropeConstants, ropeFields, ropeOf } from './rope.js';
 
 const schema = z.looseObject({
   ...commonFields,
@@ -29,16 +29,17 @@ const schema = z.looseObject({
 });
 
 type Config = z.output<typeof schema>;
-type LlamaFamily = 'llama' | 'mistral' | 'qwen2';
+type LlamaFamily = 'llama' | 'mistral' | 'qwen2' | 'qwen3';
 
 /** What Transformers takes where a configuration is silent and the families differ. */
 const DEFAULTS: Readonly<Record<LlamaFamily, Readonly<Record<string, unknown>>>> = {
   llama: {},
   mistral: { num_key_value_heads: 8, sliding_window: 4096 },
   qwen2: { num_key_value_heads: 32 },
+  qwen3: { num_key_value_heads: 32, head_dim: 128 },
 };
 
-/** Reads a config.json of model_type llama, mistral or qwen2; `place` names it in errors. */
+/** Reads a config.json of model_type llama, mistral, qwen2 or qwen3; `place` names it in errors. */
 export function llama(json: Readonly<Record<string, unknown>>, place: string, family: LlamaFamily): Model {
   const config = readConfig(schema, { ...DEFAULTS[family], ...json }, place);
   const { hidden_size: width, num_attention_heads: heads, num_hidden_layers: layers, rms_norm_eps: eps } = config;
@@ -49,28 +50,30 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
     throw new ConfigError(`${place}.hidden_size`, `an even number of columns for each of ${heads} heads`, width);
   }
   const activation = activationNamed(`${place}.hidden_act`, config.hidden_act);
-  const frequencies = ropeFrequencies(config, headDim, place);
+  const rope = ropeOf(config, headDim, place);
   const std = config.initializer_range;
+  const tokens = tokenIds(config);
   const hasQkvBias = family === 'qwen2' || config.attention_bias;
-  const hasOutputBias = family === 'llama' && config.attention_bias;
+  const hasHeadNorm = family === 'qwen3';
+  const hasOutputBias = (family === 'llama' || family === 'qwen3') && config.attention_bias;
 
-  function block(graph: GraphBuilder, x: Tensor, index: number, tokens: Rotation, attend: Attend): Tensor {
+  function block(graph: GraphBuilder, x: Tensor, index: number, rotation: Rotation, attend: Attend): Tensor {
     const path = `model.layers.${index}`;
     const part = new Block(graph, path, std);
     const normed = part.rmsNorm(`${path}.input_layernorm`, x, eps);
     const project = (name: string, count: number) =>
       part.linear(`${path}.self_attn.${name}`, normed, count * headDim, hasQkvBias);
-    const turn = (name: string, count: number) => {
-      const view = { tensor: project(name, count), offset: 0, headStride: headDim };
-      const tensor = graph.rotary(`${path}.self_attn.${name}`, view, tokens.table, tokens.positions, {
-        heads: count,
-        headDim,
-      });
-      return { ...view, tensor };
+    const turn = (name: 'q' | 'k', count: number) => {
+      const place = `${path}.self_attn.${name}`;
+      const plain = project(`${name}_proj`, count);
+      const tensor = hasHeadNorm ? part.rmsNorm(`${place}_norm`, plain, eps, headDim) : plain;
+      const view = { tensor, offset: 0, headStride: headDim };
+      const heads = { heads: count, headDim };
+      return { ...view, tensor: graph.rotary(`${place}_proj`, view, rotation.table, rotation.positions, heads) };
     };
     const shape = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim), window: windowOf(config, family, index) };
-    const q = turn('q_proj', heads);
-    const k = turn('k_proj', kvHeads);
+    const q = turn('q', heads);
+    const k = turn('k', kvHeads);
     const v = { tensor: project('v_proj', kvHeads), offset: 0, headStride: headDim };
     const mixed = attend(`${path}.self_attn`, q, k, v, shape);
     const afterAttention = graph.add(path, x, part.linear(`${path}.self_attn.o_proj`, mixed, width, hasOutputBias));
@@ -88,18 +91,14 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
     maxPositions: config.max_position_embeddings,
     isTied: config.tie_word_embeddings,
     prefix: 'model.',
+    outputName: 'lm_head.weight',
     ignoredNames: /(^|\.)rotary_emb\.inv_freq$/,
-    ...tokenIds(config),
+    ...tokens,
     build(graph: GraphBuilder, { ids, positions, positionLimit }: TokenInputs, attend: Attend): ModelOutputs {
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix('model.embed_tokens.weight', [config.vocab_size, width]);
-      const tables = ropeTables(frequencies, positionLimit);
-      const dims = [positionLimit, frequencies.length];
-      const table = {
-        cos: graph.constant('rope.cos', dims, tables.cos),
-        sin: graph.constant('rope.sin', dims, tables.sin),
-      };
-      let x = graph.embedding('model.embed_tokens', ids, tokenTable);
+      const table = ropeConstants(graph, rope, positionLimit);
+      let x = graph.embedding('model.embed_tokens', ids, tokenTable, { paddingId: tokens.padTokenId });
       const hiddenStates = [x];
       for (let index = 0; index < layers; index++) {
         x = block(graph, x, index, { table, positions }, attend);
@@ -116,15 +115,10 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
   };
 }
 
-interface Rotation {
-  readonly table: { readonly cos: Tensor; readonly sin: Tensor };
-  readonly positions: Tensor;
-}
-
 /** Tokens that a row of layer `index` sees, itself included; 0 for all. */
 function windowOf(config: Config, family: LlamaFamily, index: number): number {
   const window = config.sliding_window ?? 0;
   if (family === 'mistral') return window;
-  const isSliding = family === 'qwen2' && config.use_sliding_window && index >= (config.max_window_layers ?? 0);
+  const isSliding = family.startsWith('qwen') && config.use_sliding_window && index >= (config.max_window_layers ?? 0);
   return isSliding ? window : 0;
 }

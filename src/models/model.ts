@@ -1,7 +1,7 @@
 // A model as this room hands it out: the engine's view of it, and what its checkpoint folder says besides.
 import type { LanguageModel } from '../engine/index.js';
 
-export type Family = 'gpt2' | 'llama' | 'mistral' | 'qwen2';
+export type Family = 'gpt2' | 'gpt_neox' | 'llama' | 'mistral' | 'opt' | 'qwen2' | 'qwen3';
 
 export interface Model extends LanguageModel {
   readonly family: Family;
@@ -9,6 +9,8 @@ export interface Model extends LanguageModel {
   readonly config: Readonly<Record<string, unknown>>;
   /** The output matrix is the embedding table. */
   readonly isTied: boolean;
+  /** What files call the output matrix when it is stored: `lm_head.weight`. */
+  readonly outputName: string;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;

@@ -7,9 +7,12 @@ import { writeSafetensors } from './write-safetensors.js';
 
 const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
   gpt2: 'GPT2LMHeadModel',
+  gpt_neox: 'GPTNeoXForCausalLM',
   llama: 'LlamaForCausalLM',
   mistral: 'MistralForCausalLM',
+  opt: 'OPTForCausalLM',
   qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
 };
 
 /** Saves float32 weights that `read` gives by name. The folder is made when absent; files in it are replaced. */

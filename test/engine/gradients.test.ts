@@ -107,12 +107,16 @@ const rows = (b: Bench, name: string, width: number) =>
 const plain = (b: Bench) => rows(b, 'x', W);
 
 const CASES: Readonly<Record<string, Build>> = {
-  'embedding with an addend': (b) => b.graph.embedding('e', b.integers('ids'), b.parameter('table', 7, W), plain(b)),
+  'embedding with an addend': (b) =>
+    b.graph.embedding('e', b.integers('ids'), b.parameter('table', 7, W), { addend: plain(b) }),
+  'embedding from the third entry on': (b) =>
+    b.graph.embedding('e', b.integers('ids'), b.parameter('table', 9, W), { offset: 2 }),
   linear: (b) => b.graph.linear('l', plain(b), b.parameter('w', 9, W), b.parameter('bias', 9)),
   'linear without a bias': (b) => b.graph.linear('l', plain(b), b.parameter('w', 9, W)),
   'linear, transposed': (b) => b.graph.linear('l', plain(b), b.parameter('w', W, 9), b.parameter('bias', 9), true),
   layer_norm: (b) => b.graph.layerNorm('n', plain(b), b.parameter('gain', W), b.parameter('bias', W), 1e-5),
   rms_norm: (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5),
+  'rms_norm of parts of a row': (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W / 4), 1e-5),
   'layer_norm behind a residual sum, with both read': (b) => {
     const sum = b.graph.add('sum', plain(b), rows(b, 'r', W));
     const y = b.graph.layerNorm('n', sum, b.parameter('gain', W), b.parameter('bias', W), 1e-5);

@@ -1,5 +1,5 @@
 // Cases of attention: [batch, heads, tokens, head size] of the reference as rows of packed segments, and back.
-import { ropeFrequencies, ropeTables } from '#src/models/index.js';
+import { ropeOf, ropeTables } from '#src/models/index.js';
 import { Checks } from './checks.js';
 import { compareSized, type OpRun } from './ops.js';
 import { OpBench } from './run-ops.js';
@@ -119,9 +119,9 @@ export async function runRotary({ golden, tensors, device }: OpRun): Promise<Che
   const rows = batch * tokens;
   const positions = await tensors.integers('positions');
   const rotaryDim = golden.rotary_dims as number;
-  const frequencies = ropeFrequencies({ rope_theta: golden.base as number }, rotaryDim, golden.name);
   const count = Math.max(...positions) + 1;
-  const { cos, sin } = ropeTables(frequencies, count);
+  const fields = { max_position_embeddings: count, rope_theta: golden.base as number };
+  const { cos, sin } = ropeTables(ropeOf(fields, rotaryDim, golden.name), count);
   const bench = new OpBench();
   const give = async (name: string) =>
     bench.give(name, [rows, heads * size], toRows(await tensors.floats(name), shape));

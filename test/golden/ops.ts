@@ -1,6 +1,6 @@
 // Cases of single ops: forward and derivative on given numbers.
 import { ACTIVATIONS, type Activation, type Tensor } from '#src/engine/index.js';
-import { ropeFrequencies } from '#src/models/index.js';
+import { ropeOf } from '#src/models/index.js';
 import type { NativeDevice } from '#src/native/index.js';
 import { Checks, rootMeanSquare } from './checks.js';
 import type { CaseTensors, GoldenCase } from './folder.js';
@@ -95,9 +95,6 @@ export function opRunner(golden: GoldenCase): Runner | null {
   if (golden.kind === 'cross_entropy' && golden.label_smoothing !== 0) return null;
   if (golden.kind === 'rotary' && golden.style !== 'neox') return null;
   if (golden.kind === 'optimizer' && !['Adam', 'AdamW'].includes(golden.optimizer as string)) return null;
-  if (golden.kind === 'embedding' && golden.padding_id !== null) return null;
-  const scaling = golden.rope_scaling as { readonly rope_type?: string } | null | undefined;
-  if (scaling && !['linear', 'llama3'].includes(scaling.rope_type ?? '')) return null;
   return Object.hasOwn(RUNNERS, golden.kind) ? RUNNERS[golden.kind]! : null;
 }
 
@@ -141,7 +138,7 @@ function normCondition(x: Float32Array, width: number): number {
   return worst;
 }
 
-async function runEmbedding({ tensors, device }: OpRun): Promise<Checks> {
+async function runEmbedding({ golden, tensors, device }: OpRun): Promise<Checks> {
   const checks = new Checks();
   const bench = new OpBench();
   const ids = await tensors.integers('ids');
@@ -150,7 +147,7 @@ async function runEmbedding({ tensors, device }: OpRun): Promise<Checks> {
   const table = bench.give('table', dims, await tensors.floats('table'));
   const dy = bench.give('upstream', [ids.length, dims[1]], await tensors.floats('upstream'));
   bench.graph.output('output', bench.graph.embedding('op', idRow, table));
-  const attributes = { accumulate: 0, rows: dims[0] };
+  const attributes = { accumulate: 0, offset: 0, paddingId: (golden.padding_id as number | null) ?? -1, rows: dims[0] };
   bench.graph.output(
     'grad/table',
     bench.graph.op('embedding_backward', 'op', [idRow, dy, bench.beta()], attributes)[0]!,
@@ -193,9 +190,15 @@ async function runCrossEntropy({ golden, tensors, device }: OpRun): Promise<Chec
 
 async function runFrequencies({ golden, tensors }: OpRun): Promise<Checks> {
   const checks = new Checks();
-  const fields = { rope_theta: golden.rope_theta as number, rope_scaling: golden.rope_scaling as null };
+  const fields = {
+    max_position_embeddings: golden.max_position_embeddings as number,
+    rope_theta: golden.rope_theta as number,
+    rope_scaling: golden.rope_scaling as null,
+  };
   const expected = await tensors.floats('inverse_frequencies');
-  const found = ropeFrequencies(fields, golden.head_dim as number, golden.name);
+  const rope = ropeOf(fields, golden.head_dim as number, golden.name, golden.seq_len as number | undefined);
+  const { frequencies: found, attentionFactor } = rope;
+  checks.relative('attention factor', attentionFactor, golden.attention_factor as number, OP_LIMIT);
   checks.arrays(
     'relative error',
     found.map((value, i) => value / expected[i]!),

@@ -5,15 +5,16 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { compileForward, layoutOf } from '#src/engine/index.js';
+import { compileForward, layoutOf, parameterGraph } from '#src/engine/index.js';
 import {
   Checkpoint,
   countParameters,
   initialise,
   type Model,
   modelFromConfig,
+  type RopeFields,
   readModel,
-  ropeFrequencies,
+  ropeOf,
   saveModel,
   writeSafetensors,
 } from '#src/models/index.js';
@@ -123,21 +124,30 @@ test('a folder without weights, without config, and an index that points outside
 test('a configuration that cannot be built is refused by key', () => {
   assert.throws(
     () => modelFromConfig({ model_type: 'mamba' }),
-    /config\.json\.model_type: expected one of gpt2, llama/,
+    /config\.json\.model_type: expected one of gpt2, gpt_neox, llama/,
   );
   assert.throws(() => modelFromConfig({ ...GPT2, n_head: 3 }), /n_embd: expected a multiple of n_head \(3\), got 8/);
   assert.throws(() => modelFromConfig({ ...GPT2, n_layer: '2' }), /config\.json\.n_layer/);
   assert.throws(() => modelFromConfig({ ...GPT2, activation_function: 'mish' }), /activation_function/);
-  const yarn = { rope_type: 'yarn', factor: 4 };
+  const longrope = { rope_type: 'longrope', factor: 4 };
   assert.throws(
-    () => modelFromConfig({ ...LLAMA, rope_scaling: yarn }),
-    /rope_scaling\.rope_type: expected default, linear or llama3, got "yarn"/,
+    () => modelFromConfig({ ...LLAMA, rope_scaling: longrope }),
+    /rope_scaling\.rope_type: expected default, linear, dynamic, llama3 or yarn, got "longrope"/,
   );
   assert.throws(
     () => modelFromConfig({ ...LLAMA, rope_parameters: { rope_type: 'linear' } }),
     /rope_parameters\.factor/,
   );
   assert.throws(() => modelFromConfig([]), /expected an object/);
+});
+
+test('Qwen3 norms every head of q and k, and its heads may be wider than the model', () => {
+  const model = modelFromConfig({ ...LLAMA, model_type: 'qwen3', num_key_value_heads: 1, head_dim: 12 });
+  const dims = (name: string) => parameterGraph(model).parameters.get(`model.layers.0.self_attn.${name}`)?.dims;
+  assert.deepEqual(dims('q_norm.weight'), [12]);
+  assert.deepEqual(dims('k_norm.weight'), [12]);
+  assert.deepEqual(dims('q_proj.weight'), [LLAMA.num_attention_heads * 12, LLAMA.hidden_size]);
+  assert.equal(dims('q_proj.bias'), undefined);
 });
 
 test('rope_parameters means what rope_theta and rope_scaling mean', () => {
@@ -148,17 +158,19 @@ test('rope_parameters means what rope_theta and rope_scaling mean', () => {
     high_freq_factor: 4,
     original_max_position_embeddings: 32,
   };
-  const old = ropeFrequencies({ rope_theta: 500_000, rope_scaling: scaling }, 16, 'config.json');
-  assert.deepEqual(ropeFrequencies({ rope_parameters: { ...scaling, rope_theta: 500_000 } }, 16, 'config.json'), old);
-  const linear = ropeFrequencies({ rope_scaling: { type: 'linear', factor: 2 } }, 4, 'config.json');
-  assert.deepEqual(linear, Float32Array.of(0.5, Math.fround(0.01) / 2));
+  const rope = (fields: Partial<RopeFields>, width: number) =>
+    ropeOf({ max_position_embeddings: 64, ...fields }, width, 'config.json');
+  const old = rope({ rope_theta: 500_000, rope_scaling: scaling }, 16);
+  assert.deepEqual(rope({ rope_parameters: { ...scaling, rope_theta: 500_000 } }, 16), old);
+  const linear = rope({ rope_scaling: { type: 'linear', factor: 2 } }, 4);
+  assert.deepEqual(linear, { frequencies: Float32Array.of(0.5, Math.fround(0.01) / 2), attentionFactor: 1 });
 });
 
 const golden = '../shared/golden';
 test('both spellings of the reference configurations build the same program', {
   skip: !existsSync(golden) && `${golden} is absent`,
 }, async () => {
-  for (const name of ['llama', 'llama_tied', 'llama3_rope', 'mistral', 'qwen2']) {
+  for (const name of ['gpt_neox', 'gpt_neox_serial', 'llama', 'llama_tied', 'llama3_rope', 'mistral', 'qwen2']) {
     const hash = async (file: string) => {
       const model = await readModel(join(golden, name), file);
       return compileForward({ model, rows: 8 }, layoutOf(model)).hash;

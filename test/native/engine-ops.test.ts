@@ -148,13 +148,13 @@ opTest('embedding and its gradient', (plan) => {
     [v, d],
   ].map((dims) => plan.tensor(dims, null)) as [TensorHandle, TensorHandle, TensorHandle, TensorHandle];
   const sum = plan.tensor([v, d], start);
-  plan.op('embedding', [at, plan.tensor([v, d], table)], [y]);
-  plan.op('embedding', [at, plan.tensor([v, d], table), plan.tensor([n, d], addend)], [added]);
+  plan.op('embedding', [at, plan.tensor([v, d], table)], [y], [0]);
+  plan.op('embedding', [at, plan.tensor([v, d], table), plan.tensor([n, d], addend)], [added], [0]);
   const g = plan.tensor([n, d], dy);
-  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [dtable], [0]);
-  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [grown], [0]);
-  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [grown], [1]);
-  plan.op('embedding_backward', [at, g, plan.tensor([1], [1])], [sum], [0]);
+  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [dtable], [0, 0, -1]);
+  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [grown], [0, 0, -1]);
+  plan.op('embedding_backward', [at, g, plan.tensor([1], [0])], [grown], [1, 0, -1]);
+  plan.op('embedding_backward', [at, g, plan.tensor([1], [1])], [sum], [0, 0, -1]);
   const rows = range(n * d).map((e) => table[ids[Math.floor(e / d)]! * d + (e % d)]!);
   const grad = range(v * d).map((e) =>
     ids.reduce((total, id, r) => total + (id === Math.floor(e / d) ? dy[r * d + (e % d)]! : 0), 0),

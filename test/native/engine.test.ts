@@ -130,7 +130,7 @@ test('a value out of range names the model path, the row and the value, and the 
     const plan = new PlanWriter();
     const ids = plan.tensor([5], [0, 1, 9, -3, 2], 'i32');
     const y = plan.tensor([5, 4]);
-    plan.op('embedding', [ids, plan.tensor([3, 4], Array(12).fill(1))], [y], [], { path: 'transformer.wte' });
+    plan.op('embedding', [ids, plan.tensor([3, 4], Array(12).fill(1))], [y], [0], { path: 'transformer.wte' });
     const loaded = plan.load(device);
     await assert.rejects(
       loaded.program.run(),
@@ -196,7 +196,7 @@ test('a plan that breaks an op’s contract names the instruction, the op, the p
       plan.op('linear', [plan.tensor([4, 6]), plan.tensor([5, 7])], [plan.tensor([4, 5])], [0, 0], { path: 'h.0' }),
     );
     rejects('SHAPE', /input "ids" is f32, expected i32/, (plan) =>
-      plan.op('embedding', [plan.tensor([4]), plan.tensor([5, 7])], [plan.tensor([4, 7])]),
+      plan.op('embedding', [plan.tensor([4]), plan.tensor([5, 7])], [plan.tensor([4, 7])], [0]),
     );
     rejects('SHAPE', /output "y" is missing/, (plan) => plan.op('copy', [plan.tensor([4])], []));
     rejects('SHAPE', /takes 1 inputs, 2 given/, (plan) =>

@@ -6,19 +6,29 @@
 namespace raylite {
 
 namespace {
+/// Rows of the norm: a row of x of `width` columns holds width / D of them.
+std::int64_t norm_rows(const Binder& in, const Dim& n, const Dim& width, const Dim& d) {
+  if (width.value % d.value != 0) {
+    in.fail_shape("rows of x have " + std::to_string(width.value) + " columns, expected a multiple of the gain's " +
+                  std::to_string(d.value));
+  }
+  return n.value * (width.value / d.value);
+}
+
 Bound bind_forward(Binder& in, const Kernels& kernels, bool adds) {
   RmsNormArguments a{};
-  Dim n("N"), d("D");
-  a.x = in.input("x", {&n, &d});
-  if (adds) a.r = in.input("r", {&n, &d});
+  Dim n("N"), width("width"), d("D"), rows("rows");
+  a.x = in.input("x", {&n, &width});
+  if (adds) a.r = in.input("r", {&n, &width});
   a.gain = in.input("gain", {&d});
-  if (adds) a.sum = in.output("sum", {&n, &d});
-  a.y = in.output("y", {&n, &d});
-  a.rstd = in.output("rstd", {&n});
+  rows.value = norm_rows(in, n, width, d);
+  if (adds) a.sum = in.output("sum", {&n, &width});
+  a.y = in.output("y", {&n, &width});
+  a.rstd = in.output("rstd", {&rows});
   a.eps = static_cast<float>(in.number("eps"));
   in.may_share("sum", "x");
   in.finish();
-  a.n = n.value, a.d = d.value;
+  a.n = rows.value, a.d = d.value;
   return bound(in, a, kernels.rms_norm);
 }
 }  // namespace
@@ -28,21 +38,22 @@ Bound bind_add_rms_norm(Binder& in, const Kernels& kernels) { return bind_forwar
 
 Bound bind_rms_norm_backward(Binder& in, const Kernels& kernels) {
   RmsNormBackwardArguments a{};
-  Dim n("N"), d("D"), one("1", 1);
+  Dim n("N"), width("width"), d("D"), rows("rows"), one("1", 1);
   a.accumulate = in.flag("accumulate");
   const bool has_addend = in.flag("hasAddend");
-  a.dy = in.input("dy", {&n, &d});
-  a.x = in.input("x", {&n, &d});
+  a.dy = in.input("dy", {&n, &width});
+  a.x = in.input("x", {&n, &width});
   a.gain = in.input("gain", {&d});
-  a.rstd = in.input("rstd", {&n});
-  if (has_addend) a.addend = in.input("addend", {&n, &d});
+  rows.value = norm_rows(in, n, width, d);
+  a.rstd = in.input("rstd", {&rows});
+  if (has_addend) a.addend = in.input("addend", {&n, &width});
   a.beta = in.input("beta", {&one});
-  a.dx = in.output("dx", {&n, &d});
+  a.dx = in.output("dx", {&n, &width});
   a.dgain = in.output("dgain", {&d});
   in.may_share("dx", "addend");
   in.may_share("dx", "dy");
   in.finish();
-  a.n = n.value, a.d = d.value;
+  a.n = rows.value, a.d = d.value;
   return bound(in, a, kernels.rms_norm_backward);
 }
 

@@ -1,5 +1,6 @@
 // Root-mean-square normalisation (arXiv:1910.07467), with the residual addition before it fused in, and its gradient.
-// N rows, D width.
+// N rows, D width. In plans a row of x may hold several
+// rows of the norm one after the other (the heads of q and k): as many as D fits into it.
 #pragma once
 #include <cstdint>
 

@@ -1,11 +1,12 @@
-// Rows of a table by id, optionally added to another tensor; and the gradient of the table.
+// Rows of a table by id, optionally added to another tensor; and the gradient of the table. Id i is entry i + offset. Rows of
+// the padding id (-1: none) are looked up as any other, but give the table no gradient, as in PyTorch.
 import type { Tensor } from '../graph.js';
 import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand, totalBytes, vector } from './rule.js';
 
-/** y[N,D] = table[ids] (+ addend). */
+/** y[N,D] = table[ids + offset] (+ addend). `paddingId` concerns the derivative alone; only the compiler reads it. */
 export const embedding: OpRule = {
   kind: 'embedding',
-  attributes: [],
+  attributes: ['offset'],
   inPlace: [[0, 2]],
   infer(call) {
     expectInputs(call, [2, 3]);
@@ -15,19 +16,21 @@ export const embedding: OpRule = {
     if (addend) expectType(call, 'addend', addend, [rows, width]);
     return [f32(rows, width)];
   },
-  backward({ inputs, gradients, needs, emit }) {
+  backward({ inputs, attributes, gradients, needs, emit }) {
     const [ids, table] = inputs as [Tensor, Tensor];
     const dy = gradients[0] ?? null;
     const [dtable] =
-      dy && needs[1] ? emit('embedding_backward', [ids, dy], { accumulate: 0, rows: table.dims[0]! }) : [];
+      dy && needs[1]
+        ? emit('embedding_backward', [ids, dy], { ...attributes, accumulate: 0, rows: table.dims[0]! })
+        : [];
     return [null, dtable ?? null, ...(inputs.length === 3 ? [needs[2] ? dy : null] : [])];
   },
 };
 
-/** dtable[V,D] = sum of dy by id. `rows` is V; only the compiler reads it. */
+/** dtable[V,D] = sum of dy by entry. `rows` is V; only the compiler reads it. */
 export const embeddingBackward: OpRule = {
   kind: 'embedding_backward',
-  attributes: ['accumulate'],
+  attributes: ['accumulate', 'offset', 'paddingId'],
   accumulates: [0],
   infer(call) {
     expectInputs(call, [2], true);

@@ -1,14 +1,20 @@
 // y = x * rstd * gain per row with rstd = 1 / sqrt(mean(x²) + eps), alone or behind a residual sum, and its derivative.
 import type { Tensor } from '../graph.js';
-import { attribute, expectInputs, expectType, f32, matrix, type OpCall, type OpRule, operand } from './rule.js';
+import { attribute, expectInputs, expectType, f32, matrix, type OpCall, type OpRule, operand, vector } from './rule.js';
+
+/** How many times the gain fits into a row: each part (a head of q or k) is a row of the norm of its own. */
+function partsPerRow(call: OpCall, width: number, gainIndex: number): number {
+  const parts = width / vector(call, gainIndex, 'gain');
+  if (!Number.isInteger(parts)) expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width]);
+  return parts;
+}
 
 function inferNorm(call: OpCall, gainIndex: number) {
   const [rows, width] = matrix(call, 0, 'x');
-  expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width]);
-  return [f32(rows, width), f32(rows)];
+  return [f32(rows, width), f32(rows * partsPerRow(call, width, gainIndex))];
 }
 
-/** x[N,D], gain[D] → y[N,D], rstd[N]. */
+/** x[N,D], gain[D / parts] → y[N,D], rstd[N * parts]. */
 export const rmsNorm: OpRule = {
   kind: 'rms_norm',
   attributes: ['eps'],
@@ -61,9 +67,9 @@ export const rmsNormBackward: OpRule = {
     expectInputs(call, [4 + addends], true);
     const [rows, width] = matrix(call, 1, 'x');
     expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width]);
-    expectType(call, 'gain', operand(call, 2, 'gain'), [width]);
-    expectType(call, 'rstd', operand(call, 3, 'rstd'), [rows]);
+    const parts = partsPerRow(call, width, 2);
+    expectType(call, 'rstd', operand(call, 3, 'rstd'), [rows * parts]);
     if (addends) expectType(call, 'addend', operand(call, 4, 'addend'), [rows, width]);
-    return [f32(rows, width), f32(width)];
+    return [f32(rows, width), f32(width / parts)];
   },
 };
