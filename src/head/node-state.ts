@@ -60,20 +60,26 @@ export function nodeJoined(
     const failure = `its entrypoint was gone when node ${facts.nodeId} came back`;
     effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure }, atMs));
   }
+  for (const jobId of running.jobs) {
+    const job = state.jobs.get(jobId);
+    // An order to stop that was given while the node was away never reached it.
+    if (!job || isEnded(job) || job.isStopRequested) effects.push({ kind: 'stopJob', nodeId: facts.nodeId, jobId });
+  }
   return [...effects, ...startTimes(state, schedule(state), atMs)];
 }
 
 function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker): readonly Effect[] {
-  if (state.workers.has(worker.workerId)) {
-    return worker.address ? workerStarted(state, worker.workerId, worker.address, worker.pid) : [];
-  }
   const stop: Effect = {
     kind: 'stopWorker',
     nodeId,
     workerId: worker.workerId,
     force: true,
-    reason: 'the cluster no longer knows it',
+    reason: 'the cluster no longer needs it',
   };
+  const known = state.workers.get(worker.workerId);
+  // Without a purpose it was to end; the order, given while its node was away, never reached it.
+  if (known?.purpose === null) return [stop];
+  if (known) return worker.address ? workerStarted(state, worker.workerId, worker.address, worker.pid) : [];
   const actor = worker.actorId === null ? undefined : state.actors.get(worker.actorId);
   if (actor?.phase.kind !== 'pending' || !worker.address) return [stop];
   // The head lost the record of the start, not the actor: what runs is better than a second copy.

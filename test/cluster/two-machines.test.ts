@@ -129,7 +129,7 @@ function assertNothingLeft(machine: Machine): void {
 }
 
 describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
-  test('a run over both survives the kill of one worker, and ends with the losses of an undisturbed run', async () => {
+  test('a run over both ends with the losses of an undisturbed run, whatever is killed', async (context) => {
     await using lab = await Lab.open();
     const { a, b } = lab;
     await lab.startBoth();
@@ -149,26 +149,47 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
     const calm = await undisturbed.end();
     assert.equal(calm.code, 0, calm.output);
     assert.deepEqual(of('started', undisturbed), [{ kind: 'started', group: 'tcp', fromStep: 0 }]);
+    const losses = of('done', undisturbed)[0]?.losses;
+    assert.ok(Array.isArray(losses) && losses.length === 16, calm.output);
 
-    const gate = join(lab.folder, 'go-on');
-    const disturbed = submit('disturbed', storage, gate);
-    await disturbed.until('holding');
-    assert.equal(await b.kill('raylite: TrainRank'), 1, 'machine B has one of the two ranks');
-    writeFileSync(gate, '');
-    const rough = await disturbed.end();
-    assert.equal(rough.code, 0, rough.output);
-    assert.deepEqual(of('started', disturbed), [
-      { kind: 'started', group: 'tcp', fromStep: 0 },
-      { kind: 'started', group: 'tcp', fromStep: 5 },
-    ]);
-    const [done] = of('done', disturbed);
-    assert.equal(done?.failures, 1, rough.output);
-    assert.ok(Array.isArray(done?.losses) && done.losses.length === 16, rough.output);
-    assert.deepEqual(done?.losses, of('done', undisturbed)[0]?.losses);
+    await context.test('the kill of one rank costs the steps since the last checkpoint', async () => {
+      const gate = join(lab.folder, 'rank-is-dead');
+      const disturbed = submit('rank-killed', storage, gate);
+      await disturbed.until('holding');
+      assert.equal(await b.kill('raylite: TrainRank'), 1, 'machine B has one of the two ranks');
+      writeFileSync(gate, '');
+      const { code, output } = await disturbed.end();
+      assert.equal(code, 0, output);
+      assert.deepEqual(of('started', disturbed), [
+        { kind: 'started', group: 'tcp', fromStep: 0 },
+        { kind: 'started', group: 'tcp', fromStep: 5 },
+      ]);
+      assert.deepEqual(of('done', disturbed), [{ kind: 'done', losses, failures: 1 }]);
+    });
 
-    await ok(b, ['stop']);
-    await ok(a, ['stop']);
-    for (const machine of [a, b]) assertNothingLeft(machine);
+    await context.test('the kill of the head costs no step once it is started again', async () => {
+      const gate = join(lab.folder, 'head-is-back');
+      const disturbed = submit('head-killed', storage, gate);
+      await disturbed.until('holding');
+      assert.equal(await a.kill('head/main.js'), 1);
+      await ok(a, ['start', '--head']);
+      writeFileSync(gate, '');
+      const { code, output } = await disturbed.end();
+      assert.equal(code, 0, output);
+      assert.deepEqual(of('started', disturbed), [{ kind: 'started', group: 'tcp', fromStep: 0 }]);
+      assert.deepEqual(of('done', disturbed), [{ kind: 'done', losses, failures: 0 }]);
+      await Promise.all([a, b].map((machine) => machine.without('raylite: TrainRank'))); // else: the file's time limit
+    });
+
+    await context.test('stop ends a run under way and leaves nothing', async () => {
+      const unfinished = submit('stopped', storage, join(lab.folder, 'never'));
+      await unfinished.until('holding');
+      assert.ok((await a.kill('job submit')) > 0);
+      await unfinished.end();
+      await ok(a, ['stop']);
+      await ok(b, ['stop']);
+      for (const machine of [a, b]) assertNothingLeft(machine);
+    });
   });
 
   test('a head that is killed and started again knows its jobs, nodes and named actors', async () => {

@@ -123,6 +123,23 @@ test('a worker that nobody knows is stopped when its node comes back', () => {
   assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['stray'] }), ['save node a', 'stop stray on a by force']);
 });
 
+test('what was to end while its node was away is told so when it comes back', () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.actor('hits');
+  cluster.ready('hits');
+  cluster.job('tune');
+  cluster.send({ kind: 'nodeAway', nodeId: nodeId('a') });
+  cluster.send({ kind: 'killActor', actorId: actorId('hits'), noRestart: true, request: 1 });
+  cluster.send({ kind: 'stopJob', jobId: 'tune' as JobId, request: 2 });
+  assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['w1'], jobs: ['tune', 'unknown'] }), [
+    'save node a',
+    'stop w1 on a by force',
+    'stop tune on a',
+    'stop unknown on a',
+  ]);
+});
+
 test('actors end with the process that made them, detached ones stay', () => {
   const cluster = scenario();
   cluster.node('a');

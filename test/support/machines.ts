@@ -8,9 +8,11 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const RUN_MS_MAX = 60_000;
+const POLL_MS = 5;
 
 // The first process of a machine: adopts orphans, and bash reaps them.
 const INIT = `
@@ -126,10 +128,13 @@ export class Machine implements AsyncDisposable {
   async kill(part: string): Promise<number> {
     const victims = this.processes().filter(({ command }) => command.includes(part));
     for (const { pid } of victims) process.kill(pid, 'SIGKILL');
-    while (this.processes().some(({ pid }) => victims.some((victim) => victim.pid === pid))) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    while (this.processes().some(({ pid }) => victims.some((victim) => victim.pid === pid))) await sleep(POLL_MS);
     return victims.length;
+  }
+
+  /** Resolves once nothing that has `part` in its command line runs here. */
+  async without(part: string): Promise<void> {
+    while (this.processes().some(({ command }) => command.includes(part))) await sleep(POLL_MS);
   }
 
   /** Names in the machine's own /dev/shm. */
