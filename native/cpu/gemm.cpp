@@ -231,8 +231,11 @@ Blocking blocking(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
 }  // namespace
 
 std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
-  const Blocking size = blocking(m, n, k, threads);
-  return static_cast<std::size_t>(round_up(size.packed_a, 16) + threads * round_up(size.packed_b, 16)) * 4;
+  // Blocks are equal parts, so that a smaller product may have larger ones: this is their limit, not blocking()'s figure.
+  const std::int64_t depth = min_of(round_up(k, 16), kDepthMax);
+  const std::int64_t packed_a = min_of(m * depth, max_of(kPackedFloats, kTileRows * depth)) + kTileRows * depth;
+  const std::int64_t packed_b = min_of(depth, kSliceMax) * min_of(kBlockColumns, round_up(n, kTileColumns));
+  return static_cast<std::size_t>(round_up(packed_a, 16) + threads * round_up(packed_b, 16)) * 4;
 }
 
 void gemm(const Gemm& g, const Team& team, std::uint8_t* workspace) {

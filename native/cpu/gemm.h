@@ -27,7 +27,7 @@ struct Gemm {
 /// Called by every thread of the team with the same arguments; returns after a barrier.
 /// The result depends on the arguments alone, not on the team's size.
 void gemm(const Gemm& gemm, const Team& team, std::uint8_t* workspace);
-/// Bytes that gemm() needs for this size.
+/// Bytes that gemm() needs at most for any product of at most this size.
 std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int threads);
 
 }  // namespace raylite::RL_ISA

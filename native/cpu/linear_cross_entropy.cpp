@@ -1,5 +1,6 @@
-// linear_cross_entropy with and without gradients. One chunk of rows at a time: logits by a product, softmax in place
-// (which turns them into their gradient), then the two products of the gradient while the chunk is warm.
+// linear_cross_entropy with and without gradients. Only rows with a label are computed (fine-tuning labels completions
+// alone). One chunk of them at a time: logits by a product, softmax in place (which turns them into their gradient), then
+// the two products of the gradient while the chunk is warm.
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
 #include "cpu/math.h"
@@ -40,51 +41,117 @@ float row_loss(float* logits, std::int64_t v, std::int64_t label, float scale, b
   return __builtin_logf(sum) + top - chosen;
 }
 
+/// The team's memory of one call: what the products need, a chunk of rows, and the numbers of the rows that count.
+struct Workspace {
+  std::uint8_t* products;
+  float* packed;            // [chunk, D]
+  std::int32_t* rows;       // [N]
+  std::int32_t* row_count;  // [1]
+};
+
+std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+std::size_t products_bytes(const LinearCrossEntropyArguments& a, int threads) {
+  const std::int64_t rows = min_of(a.chunk, a.n);
+  const std::size_t forward = gemm_workspace(rows, a.v, a.d, threads);
+  const std::size_t input = gemm_workspace(rows, a.d, a.v, threads);
+  const std::size_t weight = a.transposed ? gemm_workspace(a.d, a.v, rows, threads) : gemm_workspace(a.v, a.d, rows, threads);
+  const std::size_t most = forward > input ? forward : input;
+  return whole_lines(most > weight ? most : weight);
+}
+
+std::size_t packed_bytes(const LinearCrossEntropyArguments& a) {
+  return whole_lines(static_cast<std::size_t>(min_of(a.chunk, a.n) * a.d) * 4);
+}
+
+Workspace workspace_of(const LinearCrossEntropyArguments& a, const Team& team) {
+  std::uint8_t* packed = team.workspace + products_bytes(a, team.count);
+  auto* rows = reinterpret_cast<std::int32_t*>(packed + packed_bytes(a));
+  return {team.workspace, reinterpret_cast<float*>(packed), rows, rows + a.n};
+}
+
+/// Lists the rows with a label; the others cost nothing but their zeros. Thread 0 alone.
+void list_rows(const LinearCrossEntropyArguments& a, const Workspace& to, const Team& team) {
+  std::int32_t count = 0;
+  for (std::int64_t row = 0; row < a.n; row++) {
+    const std::int64_t label = a.labels[row];
+    if (label >= 0 && label < a.v) {
+      to.rows[count++] = static_cast<std::int32_t>(row);
+    } else {
+      if (label != -100) team.fail_value("labels", row, label, 0, a.v);
+      a.token_losses[row] = 0;
+      if (a.dx != nullptr) __builtin_memset(a.dx + row * a.d, 0, static_cast<std::size_t>(a.d) * 4);
+    }
+  }
+  to.row_count[0] = count;
+}
+
 }  // namespace
 
 void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team) {
   const bool gradient = a.dx != nullptr;
   const float scale = a.scale[0];
+  const Workspace workspace = workspace_of(a, team);
+  const std::size_t row_bytes = static_cast<std::size_t>(a.d) * 4;
+  if (team.index == 0) list_rows(a, workspace, team);
+  team.barrier();
+  const std::int64_t count = workspace.row_count[0];
   bool dw_adds = gradient && (a.accumulate || a.beta[0] != 0.0f);
-  for (std::int64_t row0 = 0; row0 < a.n; row0 += a.chunk) {
-    const std::int64_t rows = min_of(a.chunk, a.n - row0);
+  if (gradient && !dw_adds && count == 0) {
+    const Range mine = share_elements(team, a.v * a.d);
+    if (mine.begin < mine.end) __builtin_memset(a.dw + mine.begin, 0, static_cast<std::size_t>(mine.end - mine.begin) * 4);
+  }
+
+  for (std::int64_t done = 0; done < count; done += a.chunk) {
+    const std::int32_t* rows = workspace.rows + done;
+    const std::int64_t chunk = min_of(a.chunk, count - done);
+    // Rows that follow each other are used where they are, others are brought together.
+    const bool is_run = rows[chunk - 1] - rows[0] + 1 == chunk;
+    const float* x = is_run ? a.x + rows[0] * a.d : workspace.packed;
+    if (!is_run) {
+      const Range mine = share(team, chunk, 1);
+      for (std::int64_t i = mine.begin; i < mine.end; i++) {
+        __builtin_memcpy(workspace.packed + i * a.d, a.x + rows[i] * a.d, row_bytes);
+      }
+      team.barrier();
+    }
+
     Gemm forward{};
-    forward.m = rows, forward.n = a.v, forward.k = a.d;
-    forward.a = a.x + row0 * a.d, forward.a_row = a.d, forward.a_col = 1;
+    forward.m = chunk, forward.n = a.v, forward.k = a.d;
+    forward.a = x, forward.a_row = a.d, forward.a_col = 1;
     forward.b = a.w, forward.b_row = a.transposed ? a.v : 1, forward.b_col = a.transposed ? 1 : a.d;
     forward.c = a.logits, forward.ldc = a.v;
-    gemm(forward, team, team.workspace);
+    gemm(forward, team, workspace.products);
 
-    for (std::int64_t i = team.claim(); i < rows; i = team.claim()) {
-      const std::int64_t label = a.labels[row0 + i];
-      float* logits = a.logits + i * a.v;
-      if (label >= 0 && label < a.v) {
-        a.token_losses[row0 + i] = row_loss(logits, a.v, label, scale, gradient);
-      } else {
-        if (label != -100) team.fail_value("labels", row0 + i, label, 0, a.v);
-        a.token_losses[row0 + i] = 0;
-        if (gradient) __builtin_memset(logits, 0, static_cast<std::size_t>(a.v) * 4);
-      }
+    for (std::int64_t i = team.claim(); i < chunk; i = team.claim()) {
+      a.token_losses[rows[i]] = row_loss(a.logits + i * a.v, a.v, a.labels[rows[i]], scale, gradient);
     }
     team.barrier();
     if (!gradient) continue;
 
-    Gemm input{};
-    input.m = rows, input.n = a.d, input.k = a.v;
-    input.a = a.logits, input.a_row = a.v, input.a_col = 1;
-    input.b = a.w, input.b_row = a.transposed ? 1 : a.d, input.b_col = a.transposed ? a.v : 1;
-    input.c = a.dx + row0 * a.d, input.ldc = a.d;
-    gemm(input, team, team.workspace);
-
     Gemm weight{};
-    const float* x = a.x + row0 * a.d;
-    weight.m = a.transposed ? a.d : a.v, weight.n = a.transposed ? a.v : a.d, weight.k = rows;
+    weight.m = a.transposed ? a.d : a.v, weight.n = a.transposed ? a.v : a.d, weight.k = chunk;
     weight.a = a.transposed ? x : a.logits, weight.a_row = 1, weight.a_col = weight.m;
     weight.b = a.transposed ? a.logits : x, weight.b_row = weight.n, weight.b_col = 1;
     weight.c = a.dw, weight.ldc = weight.n;
     weight.accumulate = dw_adds;
-    gemm(weight, team, team.workspace);
+    gemm(weight, team, workspace.products);
     dw_adds = true;
+
+    // The packed rows of x have served: their gradients take their place.
+    Gemm input{};
+    input.m = chunk, input.n = a.d, input.k = a.v;
+    input.a = a.logits, input.a_row = a.v, input.a_col = 1;
+    input.b = a.w, input.b_row = a.transposed ? 1 : a.d, input.b_col = a.transposed ? a.v : 1;
+    input.c = is_run ? a.dx + rows[0] * a.d : workspace.packed, input.ldc = a.d;
+    gemm(input, team, workspace.products);
+    if (!is_run) {
+      const Range mine = share(team, chunk, 1);
+      for (std::int64_t i = mine.begin; i < mine.end; i++) {
+        __builtin_memcpy(a.dx + rows[i] * a.d, workspace.packed + i * a.d, row_bytes);
+      }
+      team.barrier();
+    }
   }
   if (team.index != 0) return;
   double total = 0;
@@ -92,21 +159,8 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
   a.loss[0] = static_cast<float>(total * static_cast<double>(scale));
 }
 
-namespace {
-std::size_t chunk_workspace(const LinearCrossEntropyArguments& a, std::int64_t rows, int threads) {
-  const std::size_t forward = gemm_workspace(rows, a.v, a.d, threads);
-  const std::size_t input = gemm_workspace(rows, a.d, a.v, threads);
-  const std::size_t weight = a.transposed ? gemm_workspace(a.d, a.v, rows, threads) : gemm_workspace(a.v, a.d, rows, threads);
-  const std::size_t most = forward > input ? forward : input;
-  return most > weight ? most : weight;
-}
-}  // namespace
-
 std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments& a, int threads) {
-  const std::size_t whole = chunk_workspace(a, min_of(a.chunk, a.n), threads);
-  const std::int64_t rest = a.n % a.chunk;
-  const std::size_t last = rest == 0 ? 0 : chunk_workspace(a, rest, threads);
-  return whole > last ? whole : last;
+  return products_bytes(a, threads) + packed_bytes(a) + static_cast<std::size_t>(a.n + 1) * 4;
 }
 
 }  // namespace raylite::RL_ISA

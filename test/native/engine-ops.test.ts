@@ -422,15 +422,26 @@ for (const window of [0, 4]) {
   });
 }
 
+const LABELLED: Readonly<Record<string, (row: number) => boolean>> = {
+  'all rows': () => true,
+  'two rows of three': (row) => row % 3 !== 1,
+  'a run of rows': (row) => row >= 2 && row < 9,
+  'no row': () => false,
+};
+
 for (const transposed of [0, 1]) {
-  for (const [n, d, v, chunk] of [
-    [11, 33, 101, 4],
-    [5, 8, 3, 64],
+  for (const [n, d, v, chunk, which] of [
+    [11, 33, 101, 4, 'two rows of three'],
+    [5, 8, 3, 64, 'two rows of three'],
+    [40, 24, 50, 16, 'two rows of three'],
+    [17, 24, 50, 5, 'all rows'],
+    [17, 24, 50, 5, 'a run of rows'],
+    [17, 24, 50, 5, 'no row'],
   ] as const) {
-    opTest(`linear_cross_entropy with gradients, ${n}x${d}x${v} by ${chunk}, transposed ${transposed}`, (plan) => {
+    opTest(`linear_cross_entropy of ${which}, ${n}x${d}x${v} by ${chunk}, transposed ${transposed}`, (plan) => {
       const next = random(v);
       const [x, w, start] = [next(n * d).map((value) => 4 * value), next(d * v), next(d * v)];
-      const labels = range(n).map((i) => (i % 3 === 1 ? -100 : (i * 7) % v));
+      const labels = range(n).map((i) => (LABELLED[which]!(i) ? (i * 7) % v : -100));
       const scale = 0.25;
       const weight = (word: number, i: number) => w[transposed ? i * v + word : word * d + i]!;
       const logits = product(
@@ -463,7 +474,7 @@ for (const transposed of [0, 1]) {
       const outputs = () => [plan.tensor([1]), plan.tensor([n])] as const;
       const workspace = plan.tensor([chunk, v]);
       const [forward, fresh, added] = [outputs(), outputs(), outputs()];
-      const [dxs, dws, dwAdded] = [plan.tensor([n, d]), plan.tensor(dims, start), plan.tensor(dims, start)];
+      const [dxs, dws, dwAdded] = [plan.tensor([n, d], x), plan.tensor(dims, start), plan.tensor(dims, start)];
       plan.op('linear_cross_entropy', inputs, [...forward, workspace], [transposed, chunk]);
       const zero = plan.tensor([1], [0]);
       const grad = 'linear_cross_entropy_grad';
