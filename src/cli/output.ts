@@ -37,6 +37,9 @@ export function table(header: readonly string[], rows: readonly (readonly string
 /** One line of text without control characters. */
 export const clean = (text: string): string => text.replace(/\p{Cc}+/gu, ' ');
 
+/** Text of several lines as one: line ends and tabs are shown as \n and \t, other control characters are blanked. */
+export const oneLine = (text: string): string => clean(text.replace(/\r?\n/g, '\\n').replace(/\t/g, '\\t'));
+
 /** "3s", "2m 5s", "1h 4m". */
 export function duration(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));

@@ -1,12 +1,12 @@
 // `raylite quickstart`: a cluster, a data set, a small model tuned on it, and what it learned – in one command.
 import { availableParallelism } from 'node:os';
-import { relative } from 'node:path';
+import { isAbsolute, relative } from 'node:path';
 import type { Command } from 'commander';
 import { init } from '../client/index.js';
 import { ConfigError, formatBytes } from '../common/index.js';
 import { type QuickstartEvent, type QuickstartResult, quickstart } from '../train/index.js';
 import { interruptible } from './interrupt.js';
-import { clean, duration, paint, print, printJson } from './output.js';
+import { clean, duration, oneLine, paint, print, printJson } from './output.js';
 import { TrainingView } from './training-view.js';
 
 interface Options {
@@ -57,7 +57,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   });
   signal.throwIfAborted();
   view.line(`A cluster with ${options.workers} workers runs on this machine: ${cluster.httpUrl}`);
-  const result = await quickstart(
+  const running = quickstart(
     {
       data: options.data ?? null,
       tokenizer: options.tokenizer ?? null,
@@ -68,12 +68,23 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
       skipBad: options.skipBad ?? false,
       signal,
     },
-    (event) => show(event, view),
+    (event) => {
+      if (!signal.aborted) show(event, view);
+    },
   );
+  // Whatever it is doing when the user has had enough: its cluster ends, and with it all that it started.
+  const result = await Promise.race([running, aborted(signal)]);
   view.end();
   if (options.json) printJson(asJson(result, performance.now() - startedMs));
   else tell(result, performance.now() - startedMs);
 }
+
+/** Rejects when `signal` aborts. */
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 
 function show(event: QuickstartEvent, view: TrainingView): void {
   switch (event.kind) {
@@ -95,7 +106,11 @@ const figures = (of: { readonly exactMatch: number; readonly perplexity: number 
 
 function tell(result: QuickstartResult, tookMs: number): void {
   const { metrics } = result.training;
-  const short = (text: string): string => (clean(text).length > 60 ? `${clean(text).slice(0, 59)}…` : clean(text));
+  const width = Math.min(100, process.stdout.columns || 100) - '  expected  '.length;
+  const short = (text: string): string => {
+    const line = oneLine(text.trim());
+    return line.length > width ? `${line.slice(0, width - 1)}…` : line;
+  };
   print();
   for (const { before, after } of result.samples) {
     print(
@@ -114,7 +129,7 @@ function tell(result: QuickstartResult, tookMs: number): void {
     print(`  after     ${paint(after.isExact ? 'green' : 'red', short(after.answer) || '(nothing)')}`);
   }
   const { memory } = metrics;
-  const model = relative(process.cwd(), result.modelPath);
+  const model = shownPath(result.modelPath);
   print(`
 On ${result.heldOut} held-out instructions
   before  ${figures(result.before)}
@@ -122,13 +137,19 @@ On ${result.heldOut} held-out instructions
 ${metrics.steps} steps in ${duration(metrics.seconds * 1000)}, ${Math.round(metrics.tokensPerSecond)} tokens/s; memory a worker ${formatBytes(memory.measuredBytes)}, estimated ${formatBytes(memory.totalBytes)}; all in ${duration(tookMs)}
 
 Model       ${model}  (Hugging Face folder)
-Loss curve  ${relative(process.cwd(), result.curvePath)}
+Loss curve  ${shownPath(result.curvePath)}
 
 Try next
   npx raylite generate ${model} --template ${template(result)} ${JSON.stringify(question(result))}
   npm run quickstart -- --data alpaca.jsonl --max-steps 200     your own instructions
   npx raylite start --head                                      a cluster that stays
   npx raylite job submit --working-dir examples/finetune -- node finetune.js`);
+}
+
+/** As the user would type it: relative inside the current folder. */
+function shownPath(path: string): string {
+  const inside = relative(process.cwd(), path);
+  return inside.startsWith('..') || isAbsolute(inside) ? path : inside;
 }
 
 const template = (result: QuickstartResult): string =>

@@ -5,12 +5,16 @@ import { clean, duration, paint } from './output.js';
 
 const PLAIN_INTERVAL_MS = 5000;
 const BAR_WIDTH = 24;
+const BAR_WIDTH_MIN = 8;
+/** Weight of a new step in the loss that is shown: about a mean of the last 20, since a single small batch says little. */
+const LOSS_WEIGHT = 0.05;
 
 export class TrainingView {
   readonly #out: NodeJS.WriteStream;
   readonly #isTerminal: boolean;
   #lastPlainMs = Number.NEGATIVE_INFINITY;
   #isLineOpen = false;
+  #loss = Number.NaN;
 
   constructor(out: NodeJS.WriteStream = process.stderr) {
     this.#out = out;
@@ -18,8 +22,11 @@ export class TrainingView {
   }
 
   show(event: TrainingEvent): void {
-    if (event.kind === 'step') this.#step(event);
-    else this.line(this.#text(event));
+    if (event.kind === 'step') {
+      const isFirst = event.step === 1 || Number.isNaN(this.#loss);
+      this.#loss = isFirst ? event.loss : this.#loss + LOSS_WEIGHT * (event.loss - this.#loss);
+      this.#step(event);
+    } else this.line(this.#text(event));
   }
 
   /** A line of its own, above the bar. */
@@ -54,15 +61,14 @@ export class TrainingView {
 
   #step(event: StepEvent): void {
     if (this.#isTerminal) {
-      const text = `${bar(event.step / event.totalSteps)} ${figures(event)}`;
-      this.#out.write(`\r\u001b[2K${text.slice(0, Math.max(20, (this.#out.columns ?? 120) - 1))}`);
+      this.#out.write(`\r\u001b[2K${barLine(event, this.#loss, (this.#out.columns || 80) - 1)}`);
       this.#isLineOpen = true;
       return;
     }
     const nowMs = performance.now();
     if (nowMs - this.#lastPlainMs < PLAIN_INTERVAL_MS && event.step < event.totalSteps) return;
     this.#lastPlainMs = nowMs;
-    this.#out.write(`${figures(event)}\n`);
+    this.#out.write(`${figures(event, this.#loss).join('  ')}\n`);
   }
 }
 
@@ -77,16 +83,26 @@ function dataText({ facts, skippedRecords }: Extract<TrainingEvent, { readonly k
   return notes.length > 0 ? `${packed} (${notes.join(', ')})` : packed;
 }
 
-const bar = (share: number): string => {
-  const full = Math.round(share * BAR_WIDTH);
-  return `[${'█'.repeat(full)}${'░'.repeat(BAR_WIDTH - full)}]`;
+const bar = (share: number, width: number): string => {
+  const full = Math.round(share * width);
+  return `[${'█'.repeat(full)}${'░'.repeat(width - full)}]`;
 };
 
-const figures = (event: StepEvent): string =>
-  [
-    `step ${event.step}/${event.totalSteps}`,
-    `loss ${event.loss.toFixed(3)}`,
-    `${Math.round(event.tokensPerSecond)} tokens/s`,
-    `ETA ${duration(event.etaSeconds * 1000)}`,
-    `memory ${formatBytes(event.memoryBytes)} of ${formatBytes(event.estimateBytes)} estimated`,
-  ].join('  ');
+/** The most important first: a narrow terminal shows as many as fit. The pace is unknown after one step. */
+const figures = (event: StepEvent, smoothedLoss: number): readonly string[] => [
+  `step ${event.step}/${event.totalSteps}`,
+  `loss ${smoothedLoss.toFixed(3)}`,
+  `${event.tokensPerSecond > 0 ? Math.round(event.tokensPerSecond) : '–'} tokens/s`,
+  `ETA ${event.tokensPerSecond > 0 ? duration(event.etaSeconds * 1000) : '–'}`,
+  `memory ${formatBytes(event.memoryBytes)}, estimated ${formatBytes(event.estimateBytes)}`,
+];
+
+/** The bar and its figures in at most `columns` characters. The bar shrinks first, then the last figures go. */
+function barLine(event: StepEvent, smoothedLoss: number, columns: number): string {
+  const shown = [...figures(event, smoothedLoss)];
+  const textOf = (): string => shown.join('  ');
+  while (shown.length > 2 && textOf().length + BAR_WIDTH_MIN + 3 > columns) shown.pop();
+  const width = Math.min(BAR_WIDTH, columns - textOf().length - 3);
+  const text = width < BAR_WIDTH_MIN ? textOf() : `${bar(event.step / event.totalSteps, width)} ${textOf()}`;
+  return text.slice(0, Math.max(0, columns));
+}

@@ -3,6 +3,7 @@
 //   unknown ─info ALIVE→ alive ─stream broken→ unknown      unknown | alive ─info DEAD→ dead
 import { ActorDiedError, type ActorId, ActorUnavailableError, CancelledError } from '../common/index.js';
 import { errorOf, type wire } from '../protocol/index.js';
+import { siteOf, withSite } from './call-site.js';
 import type { Carrier, Invocation } from './invoke.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
@@ -58,11 +59,13 @@ export class ActorClient implements Carrier {
 
   /** Resolves when the actor is alive; rejects with ActorDiedError when it will never be. */
   ready(): Promise<void> {
+    const site = siteOf(this.ready);
     return new Promise((resolve, reject) => {
+      const failed = (error: Error): void => reject(withSite(error, site));
       if (this.#info.state === 'ALIVE') resolve();
-      else if (this.#info.state === 'DEAD') reject(this.#death());
+      else if (this.#info.state === 'DEAD') failed(this.#death());
       else {
-        this.#settled.push({ resolve, reject });
+        this.#settled.push({ resolve, reject: failed });
         this.#watch();
       }
     });

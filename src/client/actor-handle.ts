@@ -146,7 +146,7 @@ export function actor<Args extends readonly unknown[], Actor>(
   ActorClass: Class<Args, Actor>,
   options: ActorOptions = {},
 ): ActorMaker<Args, Actor> {
-  if (typeof ActorClass !== 'function') throw new ConfigError('actor', 'a class', ActorClass);
+  if (!isConstructor(ActorClass)) throw new ConfigError('actor', 'a class', ActorClass);
   checkActorOptions(options);
   return {
     async create(...args) {
@@ -185,6 +185,10 @@ export function actor<Args extends readonly unknown[], Actor>(
     },
   };
 }
+
+/** Whether `new` works on it: functions written as arrows or methods have no prototype. */
+const isConstructor = (value: unknown): boolean =>
+  typeof value === 'function' && typeof value.prototype === 'object' && value.prototype !== null;
 
 function methodsOf(ActorClass: { readonly prototype: unknown }): ReadonlySet<string> {
   const names = new Set<string>();

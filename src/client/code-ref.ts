@@ -144,9 +144,11 @@ export async function loadCode(ref: wire.CodeRef.$Properties, packageRoot: strin
   return value;
 }
 
-/** Makes imports of TypeScript work in this process: Node does it itself from 22.18 on, before that tsx does. */
+/**
+ * Makes imports of TypeScript work in this process. Node's own support (from 22.18 on) knows neither enums, parameter
+ * properties nor "./x.js" for x.ts, which drivers that run under tsx use.
+ */
 async function enableTypeScript(): Promise<void> {
-  if (process.features && 'typescript' in process.features && process.features.typescript) return;
   const globals = globalThis as Record<symbol, unknown>;
   const done = Symbol.for('raylite.tsx');
   globals[done] ??= import('tsx/esm/api').then(({ register }) => register());

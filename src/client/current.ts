@@ -13,7 +13,7 @@ export function currentRuntime(): Runtime {
       'cluster',
       'a cluster that was joined',
       undefined,
-      'Write "await using cluster = await init()" first',
+      'Write "await using cluster = await init()" first; once it is left, refs and handles can no longer be used',
     );
   return runtime;
 }

@@ -3,6 +3,7 @@ import { ConfigError, GetTimeoutError } from '../common/index.js';
 import { currentRuntime } from './current.js';
 import { ObjectRef } from './object-ref.js';
 import type { Content } from './object-state.js';
+import { checkKeys, checkTimeout } from './options.js';
 
 /** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
 export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value);
@@ -27,6 +28,8 @@ export function get(
   refs: ObjectRef<unknown> | readonly ObjectRef<unknown>[],
   options: GetOptions = {},
 ): Promise<unknown> {
+  checkKeys(options, ['timeoutMs', 'signal']);
+  checkTimeout(options.timeoutMs);
   const runtime = currentRuntime();
   const read = (ref: unknown): Promise<unknown> => runtime.read(ObjectRef.stateOf(checkRef(ref)));
   const value = ObjectRef.isRef(refs) ? read(refs) : Promise.all(checkRefs(refs).map(read));
@@ -63,14 +66,18 @@ export interface WaitOptions {
 
 /**
  * Splits refs into those that are ready and the rest, in their order, once `numReturns` are ready or the time is up; at
- * most `numReturns` are in `ready`. A failed call counts as ready. As Ray's.
+ * most `numReturns` are in `ready`. A failed call counts as ready. No refs: two empty lists at once. As Ray's.
  */
 export async function wait<T>(
   refs: readonly ObjectRef<T>[],
-  { numReturns = 1, timeoutMs }: WaitOptions = {},
+  options: WaitOptions = {},
 ): Promise<{ readonly ready: ObjectRef<T>[]; readonly rest: ObjectRef<T>[] }> {
   const runtime = currentRuntime();
+  checkKeys(options, ['numReturns', 'timeoutMs']);
+  const { numReturns = 1, timeoutMs } = options;
+  checkTimeout(timeoutMs);
   checkRefs(refs);
+  if (refs.length === 0) return { ready: [], rest: [] };
   if (new Set(refs.map((ref) => ref.id)).size !== refs.length)
     throw new ConfigError('refs', 'refs that are all different', refs.length);
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length)

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError } from '../common/index.js';
 import { type Channel, errorOf, MessageChannel, wire } from '../protocol/index.js';
+import { siteOf, withSite } from './call-site.js';
 
 const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 2_000;
@@ -40,18 +41,31 @@ export class HeadLink {
   }
 
   /** Connects if this has not happened yet. Rejects with {@link ConnectionError} when nothing answers or the head refuses. */
-  welcome(): Promise<wire.ClientWelcome> {
+  async welcome(): Promise<wire.ClientWelcome> {
+    const site = siteOf(this.welcome);
     this.#welcomed ??= this.#connect();
-    return this.#welcomed;
+    try {
+      return await this.#welcomed;
+    } catch (error) {
+      throw error instanceof Error ? withSite(error, site) : error;
+    }
   }
 
-  /** Sends a request, again after each reconnect, until it is answered. Rejects with the head's failure. */
+  /**
+   * Sends a request, again after each reconnect, until it is answered. Rejects with the head's failure, whose stack says
+   * where this process asked: the head's own says nothing to a user.
+   */
   async request(request: HeadRequest): Promise<wire.HeadToClient> {
     await this.welcome();
     if (this.#stop.signal.aborted) throw this.#gone('the connection was closed by this process');
     const requestId = this.#nextId++;
+    const site = siteOf(this.request);
     return new Promise((resolve, reject) => {
-      const waiter = { request: { ...request, requestId }, resolve, reject };
+      const waiter = {
+        request: { ...request, requestId },
+        resolve,
+        reject: (error: Error): void => reject(withSite(error, site)),
+      };
       this.#waiters.set(requestId, waiter);
       this.#channel?.send(waiter.request);
     });

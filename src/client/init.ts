@@ -40,6 +40,8 @@ export interface InitOptions extends NodeOffer {
 
 /** A cluster that this process has joined; disposing leaves it, and ends it if it was started by `init`. */
 export interface Cluster extends AsyncDisposable {
+  /** Leaves the cluster, for scripts without `await using`. Until then the process does not end by itself. */
+  close(): Promise<void>;
   readonly address: string;
   /** The page and the HTTP API. */
   readonly httpUrl: string;
@@ -181,6 +183,12 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     runtime.runtimeEnv = await prepareEnv(runtime, options.runtimeEnv, welcome.httpUrl);
     setRuntime(runtime);
     const joined = runtime;
+    const close = async (): Promise<void> => {
+      if (findRuntime() !== joined) return;
+      setRuntime(null);
+      await joined.close();
+      await embedded?.[Symbol.asyncDispose]();
+    };
     return {
       address: door.headAddress,
       httpUrl: welcome.httpUrl,
@@ -189,12 +197,8 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       namespace: joined.namespace,
       nodeId: joined.nodeId,
       isEmbedded: embedded !== null,
-      async [Symbol.asyncDispose]() {
-        if (findRuntime() !== joined) return;
-        setRuntime(null);
-        await joined.close();
-        await embedded?.[Symbol.asyncDispose]();
-      },
+      close,
+      [Symbol.asyncDispose]: close,
     };
   } catch (error) {
     head.close();

@@ -3,6 +3,7 @@
 //   pending ─settleInline→ inline    ─settleStored→ stored    ─settleFailed→ failed     any ─release→ released
 import { type ObjectId, objectIdOf, type WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
+import type { CallSite } from './call-site.js';
 
 export type Content =
   | { readonly kind: 'inline'; readonly value: wire.Value.$Properties }
@@ -20,7 +21,7 @@ export class ObjectState {
   /** The mapped bytes, while somebody still holds a view of them. */
   mapped: WeakRef<ArrayBuffer> | null = null;
   /** Who made the call, for the stack of its error. */
-  site: { readonly stack?: string } | null = null;
+  site: CallSite | null = null;
   /** Whether the owner of this borrowed object was asked for it. */
   isAsked = false;
   /** The call that makes it, until it is answered. */

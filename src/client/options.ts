@@ -40,6 +40,7 @@ export interface TaskOptions extends PlacementOptions {
 const PLACEMENT = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'schedulingStrategy'];
 const ACTOR = [...PLACEMENT, 'name', 'namespace', 'maxRestarts', 'maxTaskRetries', 'maxConcurrency', 'lifetime'];
 const TASK = [...PLACEMENT, 'maxRetries'];
+const RESERVED = ['CPU', 'GPU', 'memory']; // have options of their own
 
 export function checkActorOptions(options: ActorOptions): void {
   checkPlacement(options, ACTOR);
@@ -60,11 +61,33 @@ export function checkTaskOptions(options: TaskOptions): void {
   retries('maxRetries', options.maxRetries);
 }
 
-function checkPlacement(options: PlacementOptions, known: readonly string[]): void {
+/** Refuses options that there are not: a misspelt one must not be ignored. */
+export function checkKeys(options: object, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) throw new ConfigError('options', 'an object', options);
   for (const key of Object.keys(options))
     if (!known.includes(key)) throw new ConfigError(key, `one of ${known.join(', ')}`, key, 'There is no such option');
-  for (const [name, amount] of Object.entries(resourcesOf(options, 0)))
-    if (!Number.isFinite(amount) || amount < 0) throw new ConfigError(name, 'an amount of at least 0', amount);
+}
+
+/** Milliseconds to wait, where given. */
+export function checkTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs >= 0))
+    throw new ConfigError('timeoutMs', 'a number of milliseconds of at least 0', timeoutMs);
+}
+
+function checkPlacement(options: PlacementOptions, known: readonly string[]): void {
+  checkKeys(options, known);
+  const { cpus, gpus, memory, resources = {}, labels = {} } = options;
+  for (const [name, value] of Object.entries({ resources, labels }))
+    if (typeof value !== 'object' || value === null) throw new ConfigError(name, 'an object', value);
+  for (const name of RESERVED)
+    if (name in resources)
+      throw new ConfigError(`resources.${name}`, 'the name of a custom resource', name, 'Use cpus, gpus and memory');
+  const custom = Object.entries(resources).map(([name, amount]) => [`resources.${name}`, amount] as const);
+  for (const [name, amount] of [...Object.entries({ cpus, gpus, memory }), ...custom])
+    if (amount !== undefined && !(Number.isFinite(amount) && amount >= 0))
+      throw new ConfigError(name, 'a number of at least 0', amount);
+  for (const [name, value] of Object.entries(labels))
+    if (typeof value !== 'string') throw new ConfigError(`labels.${name}`, 'a text', value);
   const { schedulingStrategy: strategy } = options;
   if (strategy !== undefined && !/^(DEFAULT|SPREAD|node:.+)$/.test(strategy))
     throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);

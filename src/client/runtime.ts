@@ -21,6 +21,7 @@ import {
 } from '../protocol/index.js';
 import type { ActorClient } from './actor-client.js';
 import type { AgentLink } from './agent-link.js';
+import { type CallSite, siteOf, withSite } from './call-site.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
 import { ObjectRef, type RefKeeper } from './object-ref.js';
@@ -127,7 +128,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
    * Where a call was made, for the stack of its error. Taking a stack costs as much as the rest of a call: of many calls
    * made in one turn of the event loop only the first keep their place.
    */
-  callSite(calledFrom: (...args: never[]) => unknown): { readonly stack?: string } | null {
+  callSite(calledFrom: (...args: never[]) => unknown): CallSite | null {
     if (this.#sitesLeft === 0) return null;
     if (this.#sitesLeft === SITES_PER_TURN) {
       setImmediate(() => {
@@ -135,9 +136,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
       });
     }
     this.#sitesLeft -= 1;
-    const site: { stack?: string } = {};
-    Error.captureStackTrace(site, calledFrom);
-    return site;
+    return siteOf(calledFrom);
   }
 
   refTo<T>(state: ObjectState): ObjectRef<T> {
@@ -252,7 +251,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
         return decodeValue(value.body ?? NIL, value.buffers ?? [], state.nested ?? [], this, false);
       }
       case 'failed':
-        throw content.local ?? atSite(errorOf(content.failure), state);
+        throw content.local ?? withSite(errorOf(content.failure), state.site);
       case 'released':
         throw new ObjectLostError({ objectId: state.id, detail: 'its ref was released' });
     }
@@ -430,10 +429,3 @@ const keepers = new WeakMap<ArrayBuffer, ObjectState>();
 const keep = (memory: ArrayBuffer, state: ObjectState): void => {
   keepers.set(memory, state);
 };
-
-/** The error of a call, with the stack of where it was made; the remote one is its cause's. */
-function atSite(error: Error, state: ObjectState): Error {
-  const site = state.site?.stack?.split('\n').slice(1).join('\n') ?? '    at one of many calls that were made in a row';
-  error.stack = `${error.name}: ${error.message}\n${site}`;
-  return error;
-}

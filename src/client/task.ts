@@ -19,6 +19,8 @@ export function task<Args extends readonly unknown[], Result>(
   options: TaskOptions = {},
 ): (...args: Arguments<Args>) => ObjectRef<Awaited<Result>> {
   if (typeof run !== 'function') throw new ConfigError('task', 'a function', run);
+  if (/^class\b/.test(Function.prototype.toString.call(run)))
+    throw new ConfigError('task', 'a function', run, `${run.name} is a class: use actor(${run.name}).create()`);
   checkTaskOptions(options);
   const name = run.name || 'task';
   const target: { code?: Awaited<ReturnType<typeof codeRefOf>> } = {};

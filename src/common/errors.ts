@@ -252,6 +252,8 @@ export class TrainingError extends RayliteError {
 /** A short, single-line rendering of any value for messages. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
+  if (typeof value === 'number') return String(value); // JSON has no NaN
+  if (typeof value === 'function') return `the function ${value.name || 'without a name'}`;
   const text = typeof value === 'string' ? JSON.stringify(value) : (safeJson(value) ?? String(value));
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 }

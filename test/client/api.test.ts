@@ -144,6 +144,9 @@ describe('an embedded cluster', () => {
     assert.deepEqual(await wait(refs), { ready: [refs[1]], rest: [slow, refs[2]] });
     assert.deepEqual(await wait(refs, { numReturns: 2 }), { ready: [refs[1], refs[2]], rest: [slow] });
     assert.deepEqual(await wait([slow], { timeoutMs: 0 }), { ready: [], rest: [slow] });
+    assert.deepEqual(await wait([]), { ready: [], rest: [] });
+    await assert.rejects(wait([slow], { count: 1 } as never), { path: 'count' });
+    assert.throws(() => get(slow, { timeoutMs: 'soon' } as never), { path: 'timeoutMs' });
     await assert.rejects(wait([slow, slow]), ConfigError);
     await assert.rejects(get(slow, { timeoutMs: 10 }), GetTimeoutError);
     await assert.rejects(get(slow, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
@@ -165,8 +168,23 @@ describe('an embedded cluster', () => {
     assert.throws(() => counter.add((() => 1) as never), SerializationError);
     assert.throws(() => (counter as unknown as { nope(): void }).nope(), TypeError);
     assert.throws(() => actor(Counter, { cpu: 1 } as never), ConfigError);
+    assert.throws(() => actor(Counter, { cpus: '1' } as never), { path: 'cpus' });
+    assert.throws(() => actor(Counter, { resources: { disk: Number.NaN } }), { path: 'resources.disk' });
+    assert.throws(() => actor(Counter, { resources: { CPU: 1 } }), { path: 'resources.CPU' });
+    assert.throws(() => actor(square as never), ConfigError);
+    assert.throws(() => task(Counter as never), /use actor\(Counter\)/);
     await assert.rejects(init(), ConfigError);
     await kill(counter);
+  });
+
+  test('what the head refuses shows the line that asked', async () => {
+    const asks = [
+      () => getActor('nobody'),
+      () => actor(Counter, { cpus: 1000 }).create(0),
+      () => actor(Counter).create(-1),
+    ];
+    for (const ask of asks)
+      await assert.rejects(ask, (error: unknown) => /api\.test/.test((error as Error).stack ?? ''));
   });
 
   test('says what the cluster has', async () => {

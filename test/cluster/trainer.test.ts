@@ -139,6 +139,18 @@ test('a loss that is not finite ends the run, naming the step, without another t
   assert.deepEqual(failures, []);
 });
 
+test('a signal that comes while the workers start ends the run', async () => {
+  const controller = new AbortController();
+  const run = trainer('interrupted', 2).fit({
+    signal: controller.signal,
+    onProgress: (event) => {
+      assert.notEqual(event.kind, 'step');
+      if (event.kind === 'data') setImmediate(() => controller.abort(new Error('enough')));
+    },
+  });
+  await assert.rejects(run, /enough/);
+});
+
 test('a record without an answer is refused by name before workers start', async () => {
   const broken = new Trainer({
     recipe: sft({

@@ -12,13 +12,17 @@ function explain(code: number, details: string): string {
     case status.UNAUTHENTICATED:
       return `${details}. Give the token of this cluster: the one in the join command that "raylite start --head" printed`;
     case status.UNAVAILABLE:
-      return `nothing answers there (${details}). Is the cluster running, and is the address right?`;
+      return `nothing answers there (${reasonIn(details)}). Is the cluster running, and is the address right?`;
     case status.RESOURCE_EXHAUSTED:
       return `a frame is larger than the limit of ${FRAME_BYTES_MAX} bytes (${details})`;
     default:
       return details;
   }
 }
+
+/** gRPC says "No connection established. Last error: Error: connect ECONNREFUSED …. Resolution note: ". */
+const reasonIn = (details: string): string =>
+  /Last error: (?:Error: )?(.+?)\. Resolution note/.exec(details)?.[1] ?? details;
 
 export class GrpcChannel extends ChannelBase {
   readonly #stream: Stream;

@@ -1,0 +1,19 @@
+// Where user code asked for something: errors that were made elsewhere get the stack of the asking line.
+
+export interface CallSite {
+  readonly stack?: string;
+}
+
+/** The stack above `asked`, a function that is running. */
+export function siteOf(asked: (...args: never[]) => unknown): CallSite {
+  const site: { stack?: string } = {};
+  Error.captureStackTrace(site, asked);
+  return site;
+}
+
+/** `error` with the stack of `site` in place of its own, which is that of another process or of internals; its cause keeps its own. */
+export function withSite<E extends Error>(error: E, site: CallSite | null): E {
+  const frames = site?.stack?.split('\n').slice(1).join('\n') ?? '    at one of many calls that were made in a row';
+  error.stack = `${error.name}: ${error.message}\n${frames}`;
+  return error;
+}
