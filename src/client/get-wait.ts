@@ -31,9 +31,12 @@ export function get(
   checkKeys(options, ['timeoutMs', 'signal']);
   checkTimeout(options.timeoutMs);
   const runtime = currentRuntime();
-  const read = (ref: unknown): Promise<unknown> => runtime.read(ObjectRef.stateOf(checkRef(ref)));
-  const value = ObjectRef.isRef(refs) ? read(refs) : Promise.all(checkRefs(refs).map(read));
-  return options.timeoutMs === undefined && !options.signal ? value : limited(value, options);
+  const fetch = (ref: ObjectRef<unknown>): Promise<unknown> => runtime.fetch(ObjectRef.stateOf(ref));
+  const wanted = ObjectRef.isRef(refs) ? [refs] : checkRefs(refs);
+  const all = ObjectRef.isRef(refs) ? fetch(refs) : Promise.all(wanted.map(fetch));
+  const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
+  const isThere = wanted.every((ref) => ObjectRef.stateOf(ref).content !== null);
+  return isThere ? value : runtime.waiting(value);
 }
 
 function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {

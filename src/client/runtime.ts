@@ -183,8 +183,23 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     else state.settle({ kind: 'inline', value: result.inline ?? {} });
   }
 
-  /** The value of an object, when it has one. Rejects with its failure. */
+  /** The value of an object, for code that runs in this process and waits for it. Rejects with its failure. */
   read(state: ObjectState): Promise<unknown> {
+    return state.content ? this.fetch(state) : this.waiting(this.fetch(state));
+  }
+
+  /** What code of this process waits for; meanwhile this worker may run, and its CPUs may be, others'. */
+  async waiting<T>(value: Promise<T>): Promise<T> {
+    this.runner?.blocked(1);
+    try {
+      return await value;
+    } finally {
+      this.runner?.blocked(-1);
+    }
+  }
+
+  /** The value of an object, when it has one. Rejects with its failure. */
+  fetch(state: ObjectState): Promise<unknown> {
     const { content } = state;
     if (content && content.kind !== 'stored') {
       try {
@@ -194,9 +209,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
       }
     }
     return new Promise((resolve, reject) => {
-      if (!content) this.runner?.blocked(1);
       this.whenSettled(state, (settled) => {
-        if (!content) this.runner?.blocked(-1);
         try {
           if (settled.kind === 'stored') this.#openStored(state, settled.location).then(resolve, reject);
           else resolve(this.#open(state, settled));

@@ -125,6 +125,11 @@ async function answer(
         })),
       );
     }
+    case 'workerBlocked': {
+      const { isBlocked } = message.workerBlocked!;
+      cluster.apply({ kind: 'workerBlocked', workerId: client.workerId, isBlocked: isBlocked ?? false });
+      return { done: {} };
+    }
     case 'kvPut':
       return await kvPut(cluster, message.kvPut!);
     case 'kvGet': {

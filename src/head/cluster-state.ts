@@ -56,7 +56,9 @@ export interface NodeRecord extends NodeFacts {
 export interface WorkerRecord {
   readonly workerId: WorkerId;
   readonly nodeId: NodeId;
-  readonly holds: Resources;
+  holds: Resources;
+  /** Its CPUs, while it waits for objects and others may use them; not in `holds` then. */
+  lent?: Resources;
   /** null: it was told to stop and nobody waits for it. */
   purpose:
     | { readonly kind: 'actor'; readonly actorId: ActorId }

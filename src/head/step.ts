@@ -16,7 +16,7 @@ import type {
 import { deleteJob, isEnded, jobExited, startTimes, stopJob, submitJob } from './job-state.js';
 import { requestLease, returnLease } from './lease-state.js';
 import { nodeAway, nodeBeat, nodeJoined, nodeLost, type RunningWorker } from './node-state.js';
-import { type WorkerEnd, workerExited, workerFailed, workerStarted } from './worker-state.js';
+import { type WorkerEnd, workerBlocked, workerExited, workerFailed, workerStarted } from './worker-state.js';
 
 /** `request` names the question to answer; null where nobody waits. */
 export type ClusterEvent =
@@ -37,6 +37,7 @@ export type ClusterEvent =
       readonly cause: Uint8Array;
       readonly isFinal: boolean;
     }
+  | { readonly kind: 'workerBlocked'; readonly workerId: WorkerId; readonly isBlocked: boolean }
   | { readonly kind: 'workerExited'; readonly workerId: WorkerId; readonly end: WorkerEnd }
   | { readonly kind: 'clientJoined'; readonly client: ClientRecord; readonly entrypoint: string }
   | { readonly kind: 'clientLeft'; readonly workerId: WorkerId; readonly isClean: boolean }
@@ -80,6 +81,8 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
       return workerStarted(state, event.workerId, event.address, event.pid);
     case 'workerFailed':
       return workerFailed(state, event.workerId, event, atMs);
+    case 'workerBlocked':
+      return startTimes(state, workerBlocked(state, event.workerId, event.isBlocked), atMs);
     case 'workerExited':
       return workerExited(state, event.workerId, event.end, atMs);
     case 'clientJoined':

@@ -1,10 +1,10 @@
 // What nodes report about worker processes, turned into the next step of the actor or lease they serve.
-import type { RayliteError, WorkerId } from '../common/index.js';
+import { addResources, type RayliteError, subtractResources, type WorkerId } from '../common/index.js';
 import { actorStarted, actorStartFailed, actorWorkerGone, endActor, endActorsOf } from './actor-state.js';
 import type { Address, ClusterState, Death, Effect } from './cluster-state.js';
 import { startTimes } from './job-state.js';
 import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
-import { release, schedule } from './schedule.js';
+import { hold, release, schedule } from './schedule.js';
 
 export interface WorkerEnd {
   readonly detail: string; // "its process exited with code 1"
@@ -59,6 +59,26 @@ export function workerFailed(
       effects.push(...leaseWorkerGone(state, lease, failure.error.message, failure.isFinal ? failure.error : null));
   }
   return [...effects, ...startTimes(state, schedule(state), atMs)];
+}
+
+/**
+ * All that a worker runs waits for objects, or it goes on. Meanwhile others may have its CPUs, since the objects may have
+ * to be made first; it never waits to get them back, so that a node may be over its count for a while.
+ */
+export function workerBlocked(state: ClusterState, workerId: WorkerId, isBlocked: boolean): readonly Effect[] {
+  const worker = state.workers.get(workerId);
+  if (!worker || isBlocked === (worker.lent !== undefined)) return [];
+  if (isBlocked) {
+    worker.lent = { CPU: worker.holds.CPU ?? 0 };
+    worker.holds = subtractResources(worker.holds, worker.lent);
+    release(state, worker.nodeId, worker.lent);
+    return schedule(state);
+  }
+  const lent = worker.lent ?? {};
+  worker.holds = addResources(worker.holds, lent);
+  delete worker.lent;
+  hold(state, worker.nodeId, lent);
+  return [];
 }
 
 /** A worker's process is gone; so is what it owned. */

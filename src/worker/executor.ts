@@ -20,6 +20,7 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import type { CpuLoan } from './cpu-loan.js';
 
 type Callable = (...args: unknown[]) => unknown;
 
@@ -40,6 +41,7 @@ const NO_REFS: readonly never[] = [];
 
 export class Executor implements CallRunner {
   readonly #runtime: Runtime;
+  readonly #loan: CpuLoan;
   readonly #loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>;
   readonly #lanes = new Map<PeerLink, Item[]>(); // actors: calls of one caller that wait for arguments, in order
   readonly #ready: Item[] = [];
@@ -48,9 +50,15 @@ export class Executor implements CallRunner {
   #maxConcurrency = 1;
   #running = 0;
   #blocked = 0;
+  #fetching = 0; // calls that wait for their arguments
 
-  constructor(runtime: Runtime, loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>) {
+  constructor(
+    runtime: Runtime,
+    loan: CpuLoan,
+    loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>,
+  ) {
     this.#runtime = runtime;
+    this.#loan = loan;
     this.#loadTask = loadTask;
   }
 
@@ -112,13 +120,22 @@ export class Executor implements CallRunner {
   }
 
   blocked(delta: 1 | -1): void {
-    if (this.#instance) return; // an actor's method has the actor to itself, also while it waits
     this.#blocked += delta;
     if (delta > 0) queueMicrotask(() => this.#pump());
+    else this.#look();
   }
 
+  /** An actor's method has the actor to itself, also while it waits; a task lets others run meanwhile. */
   get #hasRoom(): boolean {
-    return this.#running - this.#blocked < this.#maxConcurrency;
+    return (this.#instance ? this.#running : this.#computing) < this.#maxConcurrency;
+  }
+  /** Calls that run and do not wait. One that waits in several places at a time counts for others too. */
+  get #computing(): number {
+    return Math.max(0, this.#running - this.#blocked);
+  }
+  /** Lends this worker's CPUs while nothing here can go on. */
+  #look(): void {
+    this.#loan.update(this.#computing === 0 && (this.#running > 0 || this.#fetching > 0));
   }
 
   /** Finds what to run and decodes the arguments; returns a promise when that has to wait. */
@@ -164,14 +181,25 @@ export class Executor implements CallRunner {
     const values = args.map((arg) => {
       if (arg.ref) {
         waits = true;
-        return runtime.read(ObjectRef.stateOf(runtime.importRef(arg.ref)));
+        return runtime.fetch(ObjectRef.stateOf(runtime.importRef(arg.ref)));
       }
       const { body, buffers, refs } = arg.inline ?? {};
       const nested = refs?.length ? runtime.importRefs(refs) : NO_REFS;
       return decodeValue(body ?? NIL, buffers ?? [], nested, runtime, false);
     });
     if (runtime.isBorrowing) item.acks = runtime.borrowed();
-    return waits ? Promise.all(values) : values;
+    return waits ? this.#fetched(Promise.all(values)) : values;
+  }
+
+  async #fetched<T>(args: Promise<T>): Promise<T> {
+    this.#fetching += 1;
+    this.#look();
+    try {
+      return await args;
+    } finally {
+      this.#fetching -= 1;
+      this.#look();
+    }
   }
 
   /** Starts the calls at the head of a caller's lane that have their arguments. */
@@ -189,6 +217,7 @@ export class Executor implements CallRunner {
 
   #pump(): void {
     while (this.#ready.length > 0 && this.#hasRoom) this.#start(this.#ready.shift()!);
+    this.#look();
   }
 
   #start(item: Item): void {
@@ -212,6 +241,7 @@ export class Executor implements CallRunner {
       return;
     }
     this.#running += 1;
+    this.#look();
     this.#track(item);
     Promise.resolve(result)
       .then(

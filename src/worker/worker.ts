@@ -13,6 +13,7 @@ import {
 } from '../client/process/index.js';
 import { CodeNotFoundError, type JobId, PROTOCOL_VERSION, TaskError, type WorkerId } from '../common/index.js';
 import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
 
 /** What the agent writes for its workers to read (0600). */
@@ -92,7 +93,11 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   if (sha) process.chdir(join(attached.packageRoot, sha));
   process.argv[1] = ''; // user code in a worker has no entry script
   setRuntime(runtime);
-  const executor = new Executor(runtime, taskLoader(attached.packageRoot));
+  const hasCpus = (assignment.resources?.amounts?.CPU ?? 0) > 0;
+  const loan = new CpuLoan((isBlocked) => {
+    if (hasCpus) runtime.head.tell({ workerBlocked: { isBlocked } });
+  });
+  const executor = new Executor(runtime, loan, taskLoader(attached.packageRoot));
   runtime.runner = executor;
   if (!assignment.actor) {
     agent.ready({ address: peers.address });
@@ -104,7 +109,7 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   const className = actor.className ?? '';
   process.title = `raylite: ${className}`;
   try {
-    const instance = await construct(runtime, actor, className);
+    const instance = await construct(runtime, loan, actor, className);
     executor.becomeActor(instance, className, actor.maxConcurrency ?? 1);
     agent.ready({ address: peers.address });
   } catch (error) {
@@ -112,7 +117,12 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   }
 }
 
-async function construct(runtime: Runtime, spec: wire.ActorSpec.$Properties, className: string): Promise<object> {
+async function construct(
+  runtime: Runtime,
+  loan: CpuLoan,
+  spec: wire.ActorSpec.$Properties,
+  className: string,
+): Promise<object> {
   const code = spec.code ?? {};
   const ActorClass = await loadCode(code, runtime.attached.packageRoot);
   if (typeof ActorClass !== 'function')
@@ -120,13 +130,14 @@ async function construct(runtime: Runtime, spec: wire.ActorSpec.$Properties, cla
       functionName: className,
       detail: `the export ${code.name} of ${code.module} is no class`,
     });
+  loan.update(true);
   const args = await Promise.all(
     (spec.args ?? []).map((arg) => {
-      if (arg.ref) return runtime.read(ObjectRef.stateOf(runtime.importRef(arg.ref)));
+      if (arg.ref) return runtime.fetch(ObjectRef.stateOf(runtime.importRef(arg.ref)));
       const { body, buffers, refs } = arg.inline ?? {};
       return decodeValue(body ?? new Uint8Array([0xc0]), buffers ?? [], runtime.importRefs(refs ?? []), runtime, false);
     }),
-  );
+  ).finally(() => loan.update(false));
   try {
     return Reflect.construct(ActorClass, args) as object;
   } catch (error) {

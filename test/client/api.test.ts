@@ -23,7 +23,19 @@ import {
   WorkerCrashedError,
   wait,
 } from '#src/client/index.js';
-import { Counter, crash, delayed, fails, makes, nested, square, sumOf, unwraps } from './support/user-code.js';
+import {
+  Counter,
+  crash,
+  delayed,
+  fails,
+  levelsBelow,
+  makes,
+  nested,
+  Patient,
+  square,
+  sumOf,
+  unwraps,
+} from './support/user-code.js';
 
 describe('an embedded cluster', () => {
   let cluster: Cluster;
@@ -82,6 +94,18 @@ describe('an embedded cluster', () => {
     assert.equal(await task(unwraps)({ ref: inner }), 'deep');
     const { ref } = await task(nested)(41);
     assert.equal(await ref, 42);
+  });
+
+  test('tasks that wait for tasks of their own let those have their CPUs, however deep', async () => {
+    assert.equal(await task(levelsBelow)(6), 6); // on 2 CPUs
+  });
+
+  test('so do actors, also while the arguments of their constructor are made', async () => {
+    const first = await actor(Patient, { cpus: 1 }).create(task(square)(2));
+    const second = await actor(Patient, { cpus: 1 }).create(task(square)(3));
+    assert.deepEqual(await get([first.waits(4), second.waits(5)]), [20, 34]);
+    await kill(first);
+    await kill(second);
   });
 
   test('errors keep name, message, fields, cause and both stacks', async () => {

@@ -53,6 +53,26 @@ test('work that does not fit now waits with a reason and runs when there is room
   ]);
 });
 
+test('a worker that waits for objects lends its CPUs, and takes them again without waiting', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.lease('outer', { CPU: 1, memory: 0 });
+  cluster.ready('outer');
+  const outer = cluster.workerOf('outer');
+  assert.deepEqual(cluster.lease('inner'), []);
+  assert.deepEqual(cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true }), [
+    'start inner on a as w2',
+  ]);
+  assert.deepEqual(cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true }), []);
+  cluster.ready('inner');
+  assert.deepEqual(cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false }), []);
+  assert.equal(cluster.state.nodes.get(nodeId('a'))?.used.CPU, 2);
+  cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true });
+  cluster.crash('outer');
+  cluster.crash('inner');
+  assert.equal(cluster.state.nodes.get(nodeId('a'))?.used.CPU, 0);
+});
+
 test('with no node at all, work waits for the first one', () => {
   const cluster = scenario();
   assert.deepEqual(cluster.actor('early'), ['save actor early', 'accept early']);

@@ -1,6 +1,6 @@
 // What a user of the cluster might write: loaded by workers, exported by name.
 import { readFileSync } from 'node:fs';
-import { type ObjectRef, put } from '#src/client/index.js';
+import { type ObjectRef, put, task } from '#src/client/index.js';
 
 export class Counter {
   #count: number;
@@ -43,6 +43,21 @@ export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x +
 export const unwraps = async ({ ref }: { ref: ObjectRef<string> }): Promise<string> => await ref;
 export const delayed = (ms: number, value: number): Promise<number> =>
   new Promise((resolve) => setTimeout(resolve, ms, value));
+
+/** Calls itself as a task, `levels` times. */
+export const levelsBelow = async (levels: number): Promise<number> =>
+  levels === 0 ? 0 : 1 + (await task(levelsBelow)(levels - 1));
+
+/** Waits, in an actor that has CPUs of its own, for a task that needs one. */
+export class Patient {
+  readonly #square: number;
+  constructor(square: number) {
+    this.#square = square;
+  }
+  async waits(x: number): Promise<number> {
+    return this.#square + (await task(square)(x));
+  }
+}
 
 export function fails(message: string): never {
   throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
