@@ -18,6 +18,8 @@ interface Options {
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
   readonly seed: number;
   readonly json?: true;
 }
@@ -37,6 +39,8 @@ export function register(program: Command): void {
     .option('--temperature <t>', '0 takes the most likely token', amountOption('--temperature'), 0)
     .option('--top-k <n>', 'draw from the n most likely tokens; 0: all', amountOption('--top-k'), 0)
     .option('--top-p <p>', 'draw from the most likely tokens that add up to p', amountOption('--top-p'), 1)
+    .option('--min-p <p>', 'draw from tokens at least p times as likely as the likeliest', amountOption('--min-p'), 0)
+    .option('--repetition-penalty <x>', 'above 1: repeats become less likely', amountOption('--repetition-penalty'), 1)
     .option('--seed <n>', 'of the draws', amountOption('--seed'), 0)
     .option('--json', 'print prompts and continuations as JSON')
     .addHelpText(

@@ -43,3 +43,4 @@ export { planMemory } from './plan/memory.js';
 export type { Place, PlacedGraph } from './plan/placement.js';
 export { type Plan, plan } from './plan/plan.js';
 export { type Schedule, schedule } from './plan/schedule.js';
+export { dequantise, type Quantised, quantise } from './quantise.js';

@@ -142,7 +142,7 @@ export class Generator implements Disposable {
       for (const [i, sequence] of decided.entries()) {
         const own = logits.subarray(i * vocabulary, (i + 1) * vocabulary);
         if (options.hasStepLogits) sequence.stepLogits.push(own.slice());
-        sequence.ids.push(chooseToken(own, options, sequence.random));
+        sequence.ids.push(chooseToken(own, options, sequence.random, [...sequence.prompt, ...sequence.ids]));
       }
     }
   }

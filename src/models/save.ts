@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
-import { writeSafetensors } from './write-safetensors.js';
+import { type WrittenDtype, writeSafetensors } from './write-safetensors.js';
 
 const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
   gpt2: 'GPT2LMHeadModel',
@@ -15,20 +15,27 @@ const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
   qwen3: 'Qwen3ForCausalLM',
 };
 
-/** Saves float32 weights that `read` gives by name. The folder is made when absent; files in it are replaced. */
-export async function saveModel(folder: string, model: Model, read: (name: string) => Float32Array): Promise<void> {
+const DTYPE_NAMES: Readonly<Record<WrittenDtype, string>> = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' };
+
+/** Saves weights that `read` gives by name, rounded to `dtype`. The folder is made when absent; files in it are replaced. */
+export async function saveModel(
+  folder: string,
+  model: Model,
+  read: (name: string) => Float32Array,
+  dtype: WrittenDtype = 'F32',
+): Promise<void> {
   await mkdir(folder, { recursive: true });
   const tensors = [...parameterGraph(model).parameters.values()].map(({ name, dims }) => ({
     name,
     shape: dims,
     read: () => read(name),
   }));
-  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors, dtype);
   const config = {
     ...model.config,
     architectures: [ARCHITECTURES[model.family]],
-    dtype: 'float32',
-    torch_dtype: 'float32',
+    dtype: DTYPE_NAMES[dtype],
+    torch_dtype: DTYPE_NAMES[dtype],
   };
   const generation = {
     bos_token_id: model.bosTokenId ?? undefined,

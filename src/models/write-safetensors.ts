@@ -1,5 +1,8 @@
 // Writes a safetensors file, one tensor at a time, under a temporary name that becomes the real one at the end.
 import { open, rename, rm } from 'node:fs/promises';
+import { narrow } from './narrow.js';
+
+export type WrittenDtype = 'F32' | 'BF16' | 'F16';
 
 export interface TensorToWrite {
   readonly name: string;
@@ -8,15 +11,19 @@ export interface TensorToWrite {
   readonly read: () => Float32Array;
 }
 
-/** Writes F32 tensors in order of name. A crash leaves no file of this name, or the old one. */
-export async function writeSafetensors(path: string, tensors: readonly TensorToWrite[]): Promise<void> {
+/** Writes tensors in order of name, rounded to `dtype`. A crash leaves no file of this name, or the old one. */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  dtype: WrittenDtype = 'F32',
+): Promise<void> {
   const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   let end = 0;
   for (const { name, shape } of sorted) {
     const begin = end;
-    end += 4 * shape.reduce((product, dim) => product * dim, 1);
-    header[name] = { dtype: 'F32', shape, data_offsets: [begin, end] };
+    end += (dtype === 'F32' ? 4 : 2) * shape.reduce((product, dim) => product * dim, 1);
+    header[name] = { dtype, shape, data_offsets: [begin, end] };
   }
   const json = JSON.stringify(header);
   const text = Buffer.from(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)), 'utf8');
@@ -31,7 +38,8 @@ export async function writeSafetensors(path: string, tensors: readonly TensorToW
       const values = read();
       const count = shape.reduce((product, dim) => product * dim, 1);
       if (values.length !== count) throw new Error(`${name} has ${values.length} values, its shape says ${count}`);
-      await file.writeFile(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      const stored = dtype === 'F32' ? values : narrow(values, dtype);
+      await file.writeFile(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength));
     }
     await file.sync();
     await file.close();

@@ -18,6 +18,7 @@ const optimizerParams = z.strictObject({
   fused: flag.optional(),
 });
 
+const stepFields = { warmup_num_steps: z.union([z.int().min(0), auto]).default('auto') };
 const warmupFields = {
   warmup_min_lr: z.union([z.number().min(0), auto]).default(0),
   warmup_max_lr: z.union([z.number().positive(), auto, z.null()]).default('auto'),
@@ -43,6 +44,12 @@ const scheduler = z.discriminatedUnion('type', [
         warmup_type: z.enum(['log', 'linear']).default('log'),
       })
       .prefault({}),
+  }),
+  // Not DeepSpeed's: what Transformers calls lr_scheduler_type.
+  z.strictObject({ type: z.literal('constant_with_warmup'), params: z.strictObject(stepFields).prefault({}) }),
+  z.strictObject({
+    type: z.enum(['linear', 'cosine']),
+    params: z.strictObject({ ...stepFields, total_num_steps: totalSteps }).prefault({}),
   }),
 ]);
 

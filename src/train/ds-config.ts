@@ -159,13 +159,12 @@ function refuseUnsupported(config: DsConfig): void {
 function resolveSchedule(config: DsConfig, rate: number, totalSteps: number): Schedule {
   const { scheduler } = config;
   if (!scheduler) return { kind: 'constant', rate };
-  const { params } = scheduler;
-  const warmupSteps = given<number>(params.warmup_num_steps, Math.ceil(totalSteps * 0.03));
-  const shared = { warmupSteps, warmupType: params.warmup_type };
+  const warmupSteps = given<number>(scheduler.params.warmup_num_steps, Math.ceil(totalSteps * 0.03));
   switch (scheduler.type) {
     case 'WarmupLR':
     case 'WarmupDecayLR': {
-      const { warmup_max_lr, warmup_min_lr } = scheduler.params;
+      const { warmup_max_lr, warmup_min_lr, warmup_type: warmupType } = scheduler.params;
+      const shared = { warmupSteps, warmupType };
       const rates = { rate: given<number>(warmup_max_lr, rate), minRate: given<number>(warmup_min_lr, 0) };
       if (scheduler.type === 'WarmupLR') return { kind: 'WarmupLR', ...rates, ...shared };
       const total = given<number>(scheduler.params.total_num_steps, totalSteps);
@@ -173,8 +172,16 @@ function resolveSchedule(config: DsConfig, rate: number, totalSteps: number): Sc
     }
     case 'WarmupCosineLR': {
       const { total_num_steps, cos_min_ratio: minRatio, warmup_min_ratio: warmupMinRatio } = scheduler.params;
+      const shared = { warmupSteps, warmupType: scheduler.params.warmup_type };
       const total = given<number>(total_num_steps, totalSteps);
       return { kind: 'WarmupCosineLR', rate, ...shared, totalSteps: total, minRatio, warmupMinRatio };
+    }
+    case 'constant_with_warmup':
+      return { kind: scheduler.type, rate, warmupSteps };
+    case 'linear':
+    case 'cosine': {
+      const total = given<number>(scheduler.params.total_num_steps, totalSteps);
+      return { kind: scheduler.type, rate, warmupSteps, totalSteps: total };
     }
   }
 }

@@ -2,6 +2,7 @@
 export * from './ds-config.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
 export type { FeedFacts } from './feed.js';
+export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';
 export { nearest } from './parse.js';
 export type { StepEvent, TrainingEvent } from './progress.js';
 export {

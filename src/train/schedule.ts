@@ -1,4 +1,5 @@
-// Learning-rate schedules as pure functions of the optimizer step (0 is the first), as DeepSpeed's schedulers give them.
+// Learning-rate schedules as pure functions of the optimizer step (0 is the first), as DeepSpeed's schedulers and (in lower case)
+// those of Transformers give them.
 
 export type Schedule =
   | { readonly kind: 'constant'; readonly rate: number }
@@ -7,7 +8,14 @@ export type Schedule =
   | Warmup<
       'WarmupCosineLR',
       { readonly totalSteps: number; readonly minRatio: number; readonly warmupMinRatio: number }
-    >;
+    >
+  | { readonly kind: 'constant_with_warmup'; readonly rate: number; readonly warmupSteps: number }
+  | {
+      readonly kind: 'linear' | 'cosine';
+      readonly rate: number;
+      readonly warmupSteps: number;
+      readonly totalSteps: number;
+    };
 
 type Warmup<Kind extends string, More> = {
   readonly kind: Kind;
@@ -18,8 +26,8 @@ type Warmup<Kind extends string, More> = {
 } & More;
 
 /**
- * The learning rate of optimizer step `step` = 0, 1, …. DeepSpeed's scheduler advances after each step and starts one before
- * its first position, so that steps 0 and 1 both use the start.
+ * The learning rate of optimizer step `step` = 0, 1, …. DeepSpeed's schedulers advance after each step and start one before
+ * their first position, so that steps 0 and 1 both use the start.
  */
 export function learningRate(schedule: Schedule, step: number): number {
   const position = Math.max(0, step - 1);
@@ -41,6 +49,16 @@ export function learningRate(schedule: Schedule, step: number): number {
       if (position < warmupSteps) return rate * (warmupMinRatio + (1 - warmupMinRatio) * warmup(schedule, position));
       const progress = Math.min(1, (position - warmupSteps + 1) / Math.max(1, totalSteps - warmupSteps));
       return rate * (minRatio + ((1 - minRatio) * (1 + Math.cos(Math.PI * progress))) / 2);
+    }
+    case 'constant_with_warmup':
+      return schedule.rate * Math.min(1, step / Math.max(1, schedule.warmupSteps));
+    case 'linear':
+    case 'cosine': {
+      const { kind, totalSteps, warmupSteps, rate } = schedule;
+      if (step < warmupSteps) return (rate * step) / warmupSteps;
+      const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
+      // Behind its last step the cosine of Transformers rises again.
+      return rate * (kind === 'linear' ? Math.max(0, 1 - progress) : (1 + Math.cos(Math.PI * progress)) / 2);
     }
   }
 }

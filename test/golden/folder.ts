@@ -75,6 +75,12 @@ export class CaseTensors {
     return this.#file.readFloats(this.#tensor(name).name);
   }
 
+  /** The bytes as stored, for types that are neither. */
+  bytes(name: string): Promise<Buffer> {
+    const tensor = this.#tensor(name);
+    return this.#file.readBytes(tensor.name, 0, tensor.end - tensor.begin);
+  }
+
   /** int64 or uint8, as int32: every integer of the vectors fits. */
   async integers(name: string): Promise<Int32Array> {
     const tensor = this.#tensor(name);

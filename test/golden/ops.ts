@@ -6,6 +6,7 @@ import { Checks, rootMeanSquare } from './checks.js';
 import type { CaseTensors, GoldenCase } from './folder.js';
 import { runAttention, runAttentionDecode, runRotary } from './op-attention.js';
 import { runClip, runOptimizer } from './optimizer.js';
+import { canFilter, runCasts, runFilter, runLossScale, runQuantise, runQuantisedMean, runSchedule } from './rules.js';
 import { OpBench } from './run-ops.js';
 
 /** Of the root mean square of a tensor: float32 sums of this length in another order. */
@@ -88,6 +89,12 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   rotary: runRotary,
   optimizer: runOptimizer,
   clip: runClip,
+  casts: runCasts,
+  logits_filter: runFilter,
+  loss_scale: runLossScale,
+  quantise: runQuantise,
+  quantised_mean: runQuantisedMean,
+  schedule: runSchedule,
 };
 
 /** The runner of a case of one op, or null when its kind (or a setting of it) is not supported. */
@@ -95,6 +102,7 @@ export function opRunner(golden: GoldenCase): Runner | null {
   if (golden.kind === 'cross_entropy' && golden.label_smoothing !== 0) return null;
   if (golden.kind === 'rotary' && golden.style !== 'neox') return null;
   if (golden.kind === 'optimizer' && !['Adam', 'AdamW'].includes(golden.optimizer as string)) return null;
+  if (golden.kind === 'logits_filter' && !canFilter(golden)) return null;
   return Object.hasOwn(RUNNERS, golden.kind) ? RUNNERS[golden.kind]! : null;
 }
 

@@ -40,6 +40,20 @@ test('top-p keeps the fewest tokens that reach the sum', () => {
   assert.ok(Math.abs(second! - fourth!) < 0.05);
 });
 
+test('min-p keeps what is likely enough beside the most likely', () => {
+  const [first, second, third, fourth, fifth] = shares({ temperature: 1, minP: 0.2 });
+  assert.equal(first! + fifth!, 0);
+  assert.ok(second! > 0 && third! > 0 && fourth! > 0);
+});
+
+test('repeats are held back, also where the choice is greedy', () => {
+  const random = () => assert.fail('greedy choice draws nothing');
+  assert.equal(chooseToken(LOGITS, { repetitionPenalty: 1.2 }, random, [1]), 3);
+  assert.equal(chooseToken(LOGITS, { repetitionPenalty: 4 }, random, [1, 3]), 2);
+  assert.equal(chooseToken(LOGITS, { noRepeatSize: 3 }, random, [4, 2, 1, 0, 4, 2]), 3);
+  assert.equal(chooseToken(LOGITS, { noRepeatSize: 1 }, random, [1, 3]), 2);
+});
+
 test('settings out of range are refused by name', () => {
   assert.throws(() => checkSampling({ temperature: -1 }), /temperature: expected a number of at least 0, got -1/);
   assert.throws(() => checkSampling({ topK: 1.5 }), /topK/);

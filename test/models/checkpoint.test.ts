@@ -12,10 +12,12 @@ import {
   initialise,
   type Model,
   modelFromConfig,
+  narrow,
   type RopeFields,
   readModel,
   ropeOf,
   saveModel,
+  widen,
   writeSafetensors,
 } from '#src/models/index.js';
 
@@ -59,8 +61,18 @@ async function save(config: Readonly<Record<string, unknown>>, edit?: (weights: 
   return { path, weights };
 }
 
-for (const config of [GPT2, LLAMA, { ...LLAMA, tie_word_embeddings: true }]) {
-  test(`a saved ${config.model_type} opens again with the same weights and configuration`, async () => {
+const NEOX = { ...LLAMA, model_type: 'gpt_neox', rotary_pct: 0.5 };
+const OPT = { ...LLAMA, model_type: 'opt', ffn_dim: 12, word_embed_proj_dim: 4, do_layer_norm_before: false };
+
+for (const [name, config] of Object.entries({
+  GPT2,
+  LLAMA,
+  'tied LLAMA': { ...LLAMA, tie_word_embeddings: true },
+  QWEN3: { ...LLAMA, model_type: 'qwen3', num_key_value_heads: 1, head_dim: 12 },
+  NEOX,
+  OPT,
+})) {
+  test(`a saved ${name} opens again with the same weights and configuration`, async () => {
     const { path, weights } = await save(config);
     await using checkpoint = await Checkpoint.open(path);
     for (const [name, values] of weights) assert.deepEqual(await checkpoint.read(name), values);
@@ -73,6 +85,22 @@ for (const config of [GPT2, LLAMA, { ...LLAMA, tie_word_embeddings: true }]) {
     );
   });
 }
+
+test('weights saved in 16 bits open again rounded to them', async () => {
+  const model = modelFromConfig(GPT2);
+  const weights = randomWeights(model);
+  for (const dtype of ['BF16', 'F16'] as const) {
+    const path = await mkdtemp(join(folder, 'narrow-'));
+    await saveModel(path, model, (name) => weights.get(name)!, dtype);
+    await using checkpoint = await Checkpoint.open(path);
+    for (const [name, values] of weights) {
+      const rounded = widen(new Uint8Array(narrow(values, dtype).buffer), dtype);
+      assert.deepEqual(await checkpoint.read(name), rounded);
+      for (const [i, value] of rounded.entries())
+        assert.ok(Math.abs(value - values[i]!) <= 2 ** -8 * Math.abs(values[i]!));
+    }
+  }
+});
 
 test('names without the prefix, masks of old files and a second copy of a tied head are accepted', async () => {
   const { path, weights } = await save(GPT2, (all) => {

@@ -25,6 +25,13 @@ const AUTO = {
 };
 const resolved = async (config: DsConfigInput, auto = AUTO) => resolveDsConfig(await readDsConfig(config), auto);
 
+test('the schedules of Transformers can be named too', async () => {
+  const { schedule } = await resolved({ scheduler: { type: 'linear', params: { warmup_num_steps: 10 } } });
+  assert.deepEqual(schedule, { kind: 'linear', rate: 3e-4, warmupSteps: 10, totalSteps: 100 });
+  const constant = await resolved({ scheduler: { type: 'constant_with_warmup', params: {} } });
+  assert.deepEqual(constant.schedule, { kind: 'constant_with_warmup', rate: 3e-4, warmupSteps: 3 });
+});
+
 test('of the three batch sizes those given decide the others, as in DeepSpeed', async () => {
   const sizes = async (train?: number, micro?: number, accumulation?: number) => {
     const { batch } = await resolved({
