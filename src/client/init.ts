@@ -87,8 +87,10 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
     );
   const address = options.address ?? process.env.RAYLITE_ADDRESS ?? 'local';
   let embedded: EmbeddedCluster | null = null;
-  if (address === 'local') embedded = await startEmbedded(options);
-  else if (options.numCpus ?? options.numGpus ?? options.resources ?? options.objectStoreMemory)
+  if (address === 'local') {
+    // Meanwhile this process has time to load what it will talk to the head with.
+    [embedded] = await Promise.all([startEmbedded(options), import('../protocol/grpc/index.js')]);
+  } else if (options.numCpus ?? options.numGpus ?? options.resources ?? options.objectStoreMemory)
     throw new ConfigError(
       'init',
       'no numCpus, numGpus, resources or objectStoreMemory',

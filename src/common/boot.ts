@@ -24,7 +24,7 @@ export interface HeadBoot {
 
 export interface NodeBoot {
   readonly kind: 'node';
-  readonly headAddress: string; // "host:port"
+  readonly headAddress: string | null; // "host:port"; null: the parent sends it over IPC as soon as it knows
   readonly token: string;
   readonly host: string | null; // address other machines reach this one at; null: cluster on one machine, no TCP door
   readonly sessionDir: string; // 0700; sockets, logs, packages
@@ -33,6 +33,11 @@ export interface NodeBoot {
   readonly objectStoreBytes: number;
   readonly isHeadNode: boolean;
   readonly diesWithParent: boolean;
+}
+
+/** What a parent sends a node whose boot file names no head, once the head serves. */
+export interface HeadKnown {
+  readonly headAddress: string;
 }
 
 export type BootReady =

@@ -141,9 +141,11 @@ async function answer(
       return { done: {} };
     case 'listNodes':
       return { nodes: { nodes: [...cluster.state.nodes.values()].map(nodeOut) } };
-    case 'reportRun':
-      cluster.report(message.reportRun!.json ?? '');
+    case 'reportRun': {
+      const { readRunReport } = await import('../observe/report/index.js');
+      cluster.report(readRunReport(message.reportRun!.json ?? ''));
       return { done: {} };
+    }
     default:
       throw new ConfigError('kind', 'a request that this head knows', message.kind);
   }

@@ -1,6 +1,7 @@
 // Runs the decisions of step.ts: feeds it events, keeps what must survive, and hands every effect to the link of its
 // receiver. Knows links (something to send messages to), not sockets.
 import { type ClusterId, type JobId, type NodeId, newClusterId, newWorkerId, type WorkerId } from '../common/index.js';
+import type { RunReport } from '../observe/index.js';
 import type { wire } from '../protocol/index.js';
 import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
 import type { JobLogs } from './job-logs.js';
@@ -116,8 +117,8 @@ export class Cluster {
     if (job?.nodeId === nodeId && job.endedAtMs === null) this.logs.append(jobId, chunk);
   }
 
-  report(json: string): void {
-    this.runs.report(json, this.now());
+  report(report: RunReport): void {
+    this.runs.report(report, this.now());
     this.#changed();
   }
 

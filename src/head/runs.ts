@@ -1,6 +1,5 @@
 // The training runs that were reported, each with its latest report and a bounded curve.
-import { ConfigError } from '../common/index.js';
-import { pointOf, type RunPoint, type RunReport, runReportSchema } from '../observe/index.js';
+import { pointOf, type RunPoint, type RunReport } from '../observe/index.js';
 
 /** Points kept of one curve: beyond it every other point goes, so that the whole run stays in view. */
 export const RUN_POINTS_MAX = 2000;
@@ -18,14 +17,7 @@ export class Runs {
   /** Runs whose record changed since it was last written. */
   readonly changed = new Set<string>();
 
-  /** Takes a report as a trainer sent it. Throws {@link ConfigError} naming the field that is wrong. */
-  report(json: string, atMs: number): RunReport {
-    const parsed = runReportSchema.safeParse(parse(json));
-    if (!parsed.success) {
-      const issue = parsed.error.issues[0];
-      throw new ConfigError(`run.${issue?.path.join('.') ?? ''}`, 'a run report', issue?.message);
-    }
-    const report = parsed.data;
+  report(report: RunReport, atMs: number): void {
     const run = this.#runs.get(report.runId) ?? { latest: report, points: [], startedAtMs: atMs, updatedAtMs: atMs };
     // A run that resumed from a checkpoint does some steps again: what it did before the failure is replaced.
     while (run.points.length > 0 && run.points.at(-1)!.step >= report.step) run.points.pop();
@@ -35,7 +27,6 @@ export class Runs {
     run.updatedAtMs = atMs;
     this.#runs.set(report.runId, run);
     this.changed.add(report.runId);
-    return report;
   }
 
   get(runId: string): RunRecord | undefined {
@@ -56,13 +47,5 @@ export class Runs {
     const old = this.list().slice(RUNS_MAX);
     for (const run of old) this.#runs.delete(run.latest.runId);
     return old.map((run) => run.latest.runId);
-  }
-}
-
-function parse(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
   }
 }

@@ -14,7 +14,7 @@ import { listenError } from './listen-error.js';
 import { serveNode } from './node-stream.js';
 import { Owned } from './owned.js';
 import { PackageStore } from './packages.js';
-import { LevelStore, MemoryStore } from './store.js';
+import { MemoryStore, type Store } from './store.js';
 
 const TICK_MS = 1000;
 
@@ -32,7 +32,7 @@ export async function startHead(boot: HeadBoot, fatal: (error: unknown) => void)
   await using stack = new Owned();
   const logsDir = join(boot.sessionDir, 'logs');
   mkdirSync(logsDir, { recursive: true, mode: 0o700 });
-  const store = stack.use(boot.stateDir === null ? new MemoryStore() : await LevelStore.open(boot.stateDir));
+  const store = stack.use(await openStore(boot.stateDir));
   const logs = stack.use(new JobLogs(logsDir));
   const packages = new PackageStore(join(boot.stateDir ?? boot.sessionDir, 'packages'));
   const cluster = await Cluster.open({ store, logs, now: Date.now, fatal });
@@ -67,6 +67,13 @@ export async function startHead(boot: HeadBoot, fatal: (error: unknown) => void)
   stack.defer(() => cluster.close());
   const owned = stack.move();
   return { address, httpUrl, cluster, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() };
+}
+
+/** Embedded clusters keep nothing, and do without the database. */
+async function openStore(stateDir: string | null): Promise<Store> {
+  if (stateDir === null) return new MemoryStore();
+  const { LevelStore } = await import('./level-store.js');
+  return LevelStore.open(stateDir);
 }
 
 /** Fails with the fitting words when the port is taken: gRPC's own error does not say why. */

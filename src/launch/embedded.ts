@@ -28,24 +28,22 @@ export async function startEmbedded(offer: NodeOffer): Promise<EmbeddedCluster> 
   const common = { token, sessionDir, diesWithParent: true };
   try {
     const local = { host: '127.0.0.1', port: 0, httpHost: '127.0.0.1', httpPort: 0 };
-    const head = await startProcess('head', { kind: 'head', ...common, ...local, stateDir: null });
-    started.push(head);
-    const headAddress = head.ready.address;
-    const node = await startProcess('node', {
-      kind: 'node',
-      ...common,
-      ...offered,
-      headAddress,
-      host: null,
-      labels: {},
-      isHeadNode: true,
-    });
-    started.push(node);
+    // Both at a time: most of their start is loading code. The node hears of the head by then.
+    const head = startProcess('head', { kind: 'head', ...common, ...local, stateDir: null });
+    const node = startProcess(
+      'node',
+      { kind: 'node', ...common, ...offered, headAddress: null, host: null, labels: {}, isHeadNode: true },
+      head.then(({ ready }) => ready.address),
+    );
+    for (const result of await Promise.allSettled([head, node]))
+      if (result.status === 'fulfilled') started.push(result.value);
+    const headAddress = (await head).ready.address;
+    const agentUds = (await node).ready.uds;
     for (const { child } of started) {
       child.unref();
       child.channel?.unref();
     }
-    return { headAddress, agentUds: node.ready.uds, token, sessionDir, [Symbol.asyncDispose]: stop };
+    return { headAddress, agentUds, token, sessionDir, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type BootReady, type HeadBoot, type NodeBoot, RayliteError } from '../common/index.js';
+import { type BootReady, type HeadBoot, type HeadKnown, type NodeBoot, RayliteError } from '../common/index.js';
 import { rebuildError } from '../protocol/index.js';
 
 /** A process of a cluster did not start; its own words say why. */
@@ -27,11 +27,13 @@ export type AnyStarted = Started<'head'> | Started<'node'>;
 
 /**
  * Starts dist/<kind>/main.js with `boot` and waits until it serves. Rejects, with nothing left running, if it does not:
- * with what the process itself said, or with {@link StartFailedError}.
+ * with what the process itself said, or with {@link StartFailedError}. A node whose `boot` names no head is told
+ * `headAddress` once that is known.
  */
 export async function startProcess<Kind extends 'head' | 'node'>(
   kind: Kind,
   boot: Kind extends 'head' ? HeadBoot : NodeBoot,
+  headAddress?: Promise<string>,
 ): Promise<Started<Kind>> {
   const bootFile = join(boot.sessionDir, `boot-${randomBytes(6).toString('hex')}.json`);
   const logFile = join(boot.sessionDir, 'logs', `${kind}.log`);
@@ -46,7 +48,8 @@ export async function startProcess<Kind extends 'head' | 'node'>(
   });
   closeSync(log);
   try {
-    const ready = await untilReady(child);
+    const told = headAddress?.then((address) => child.send({ headAddress: address } satisfies HeadKnown));
+    const [ready] = await Promise.all([untilReady(child), told]);
     if (ready === null)
       throw new StartFailedError(kind, `it ended with ${child.signalCode ?? child.exitCode}`, logFile);
     if (ready.kind === 'failed') throw toError(ready, kind, logFile);

@@ -29,13 +29,16 @@ const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
 const PREFAULT_BYTES_MAX = 256 * 1024 * 1024;
 
+/** A boot file whose head is known by now. */
+export type AgentBoot = NodeBoot & { readonly headAddress: string };
+
 export class Agent implements AsyncDisposable {
   readonly nodeId: NodeId = newNodeId();
   readonly uds: string;
   /** Settles when the node must end without being asked from here: refused, or freed by the head. */
   readonly ended: Promise<string>;
   #end!: (reason: string) => void;
-  readonly #boot: NodeBoot;
+  readonly #boot: AgentBoot;
   readonly #log: Log;
   readonly #arenaPath = newArenaPath();
   readonly #arena: NativeArena;
@@ -52,7 +55,7 @@ export class Agent implements AsyncDisposable {
   #beat: NodeJS.Timeout | null = null;
   #lastCpu = cpuTimes();
 
-  private constructor(boot: NodeBoot) {
+  private constructor(boot: AgentBoot) {
     const { sessionDir, token } = boot;
     this.#boot = boot;
     this.#log = openLog(join(sessionDir, 'logs', 'node.log'), 'node');
@@ -133,7 +136,7 @@ export class Agent implements AsyncDisposable {
   }
 
   /** Opens the doors of the node and joins the head. Rejects with ConnectionError when the head is not there or refuses. */
-  static async start(boot: NodeBoot): Promise<Agent> {
+  static async start(boot: AgentBoot): Promise<Agent> {
     mkdirSync(join(boot.sessionDir, 'logs'), { recursive: true, mode: 0o700 });
     chmodSync(boot.sessionDir, 0o700);
     const agent = new Agent(boot);
@@ -154,6 +157,7 @@ export class Agent implements AsyncDisposable {
     }
     await this.#local.listen();
     this.#httpUrl = (await this.#head.connect()).httpUrl;
+    this.#pool.open();
     this.#head.refused.then(
       (error: ConnectionError) => this.#end(error.message),
       () => {},

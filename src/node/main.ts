@@ -1,6 +1,6 @@
 // The node agent's process: `node dist/node/main.js --boot FILE`. Reads its boot file, joins, and says so over IPC.
 import { readFileSync, rmSync } from 'node:fs';
-import { type BootReady, ConfigError, type NodeBoot, RayliteError } from '../common/index.js';
+import { type BootReady, ConfigError, type HeadKnown, type NodeBoot, RayliteError } from '../common/index.js';
 import { Agent } from './agent.js';
 
 const EXIT_FAILED = 1;
@@ -19,6 +19,13 @@ function readBoot(args: readonly string[]): NodeBoot {
   rmSync(path); // it holds the token
   if (boot.kind !== 'node') throw new ConfigError('kind', '"node"', boot.kind);
   return boot;
+}
+
+/** The head starts at the same time as this node: the parent says where it is. */
+function headAddressOfParent(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once('message', (message) => resolve((message as HeadKnown).headAddress));
+  });
 }
 
 function tell(ready: BootReady): Promise<void> {
@@ -53,7 +60,7 @@ process.once('SIGINT', () => stop('SIGINT', 0));
 try {
   const boot = readBoot(process.argv.slice(2));
   if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended', 0));
-  agent = await Agent.start(boot);
+  agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) });
   agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
   await tell({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
   if (!boot.diesWithParent && process.connected) process.disconnect();

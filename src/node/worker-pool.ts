@@ -45,6 +45,7 @@ export class WorkerPool {
   readonly #log: Log;
   readonly #workers = new Map<WorkerId, Worker>(); // by spawn id
   readonly #waiting: wire.StartWorker[] = [];
+  #isOpen = false;
   #isClosed = false;
   #failedStarts = 0;
 
@@ -60,6 +61,11 @@ export class WorkerPool {
     this.#warmCount = options.warmCount;
     this.#news = options.news;
     this.#log = options.log;
+  }
+
+  /** Starts workers that wait for work, from now on. */
+  open(): void {
+    this.#isOpen = true;
     this.#refill();
   }
 
@@ -160,11 +166,14 @@ export class WorkerPool {
     this.#refill();
   }
 
-  /** Keeps as many workers coming as are waited for, and some warm. */
+  /** Keeps as many workers coming as are waited for; warm ones one after the other, since nobody waits for them. */
   #refill(): void {
     if (this.#isClosed) return;
-    const spare = [...this.#workers.values()].filter(({ assignment }) => !assignment).length;
-    for (let missing = this.#waiting.length + this.#warmCount - spare; missing > 0; missing -= 1) this.#spawn();
+    const spare = [...this.#workers.values()].filter(({ assignment }) => !assignment);
+    let missing = this.#waiting.length - spare.length;
+    if (missing <= 0 && this.#isOpen && -missing < this.#warmCount && spare.every(({ isReady }) => isReady))
+      missing = 1;
+    for (; missing > 0; missing -= 1) this.#spawn();
   }
 
   #spawn(): void {

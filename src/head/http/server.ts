@@ -1,14 +1,10 @@
-// The HTTP door of the head: one guard before everything, then the routes (app.ts) and the WebSockets (sockets.ts).
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+// The HTTP door of the head: listens at once, and loads what answers (handlers.ts) with the first request.
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
-import { WebSocketServer } from 'ws';
 import type { Cluster } from '../cluster.js';
 import { listenError } from '../listen-error.js';
 import type { PackageStore } from '../packages.js';
-import { createApp } from './app.js';
-import { check, type GuardOptions, ownHosts, type RequestFacts } from './guard.js';
-import { SOCKET_ROUTES, serveSocket } from './sockets.js';
+import type { Handlers } from './handlers.js';
 
 export interface HttpDoor extends AsyncDisposable {
   readonly port: number;
@@ -38,26 +34,20 @@ export async function serveHttp(options: HttpOptions): Promise<HttpDoor> {
   });
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
-  const guard: GuardOptions = { token: options.token, port, hosts: ownHosts(options.host, port) };
-  const app = createApp({ ...options, guard });
-  server.on('request', getRequestListener(app.fetch));
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: 64 * 1024, clientTracking: true });
-  server.on('upgrade', (request, socket, head) => {
-    const verdict = check(factsOf(request), guard);
-    const url = new URL(request.url ?? '/', 'http://raylite');
-    const isKnown = SOCKET_ROUTES.some((route) => route.pattern.test(url.pathname));
-    if (verdict.kind === 'refused' || !isKnown) {
-      const status = verdict.kind === 'refused' ? verdict.status : 404;
-      socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
-      return;
-    }
-    sockets.handleUpgrade(request, socket, head, (ws) => serveSocket(options.cluster, ws, url, options.headAddress));
+  let handlers: Promise<Handlers> | null = null;
+  const load = (): Promise<Handlers> => {
+    handlers ??= import('./handlers.js').then(({ createHandlers }) => createHandlers(options, port));
+    return handlers;
+  };
+  server.on('request', async (request, response) => (await load()).request(request, response));
+  server.on('upgrade', async (request, socket, head) => {
+    socket.on('error', () => socket.destroy());
+    (await load()).upgrade(request, socket, head);
   });
   return {
     port,
     async [Symbol.asyncDispose]() {
-      for (const ws of sockets.clients) ws.terminate();
-      sockets.close();
+      (await handlers)?.[Symbol.dispose]();
       server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));
     },
@@ -69,19 +59,4 @@ function listen(server: Server, at: { readonly host: string; readonly port: numb
     server.once('error', (cause: NodeJS.ErrnoException) => reject(listenError('dashboard-port', at, cause)));
     server.listen(at.port, at.host, resolve);
   });
-}
-
-function factsOf(request: IncomingMessage): RequestFacts {
-  const one = (name: string): string | undefined => {
-    const value = request.headers[name];
-    return Array.isArray(value) ? value.join(',') : value;
-  };
-  return {
-    method: request.method ?? 'GET',
-    host: one('host'),
-    origin: one('origin'),
-    secFetchSite: one('sec-fetch-site'),
-    authorization: one('authorization'),
-    cookie: one('cookie'),
-  };
 }
