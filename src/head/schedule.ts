@@ -9,13 +9,17 @@ import {
   type Resources,
   subtractResources,
 } from '../common/index.js';
-import type { ClusterState, Effect, PendingKey } from './cluster-state.js';
+import type { ClusterState, Effect, PendingKey, WorkerRecord } from './cluster-state.js';
 import { type Candidate, type Demand, type Placement, place } from './scheduler/place.js';
 
-/** The nodes that may hold work now (connected) or soon (away), in order of joining. */
-export function candidatesOf(state: ClusterState): readonly Candidate[] {
+/** The nodes that may hold work now (connected) or soon (away), in order of joining. `isAlike`: which workers SPREAD counts. */
+function candidatesOf(
+  state: ClusterState,
+  isAlike: (purpose: WorkerRecord['purpose']) => boolean = () => false,
+): readonly Candidate[] {
   const counts = new Map<NodeId, number>();
-  for (const worker of state.workers.values()) counts.set(worker.nodeId, (counts.get(worker.nodeId) ?? 0) + 1);
+  for (const { nodeId, purpose } of state.workers.values())
+    if (isAlike(purpose)) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
   return [...state.nodes.values()]
     .filter((node) => node.status !== 'dead')
     .map((node) => ({
@@ -25,7 +29,7 @@ export function candidatesOf(state: ClusterState): readonly Candidate[] {
       total: node.total,
       used: node.used,
       labels: node.labels,
-      workerCount: counts.get(node.nodeId) ?? 0,
+      alikeCount: counts.get(node.nodeId) ?? 0,
     }));
 }
 
@@ -49,7 +53,8 @@ export function schedule(state: ClusterState): readonly Effect[] {
     }
     const shape = JSON.stringify([demand.needs, demand.selector, demand.strategy]);
     const known = failed.get(shape);
-    const placement: Placement = known === undefined ? place(demand, candidates) : { kind: 'wait', reason: known };
+    const choices = () => (demand.strategy === 'SPREAD' ? candidatesOf(state, alikeTo(state, key)) : candidates);
+    const placement: Placement = known === undefined ? place(demand, choices()) : { kind: 'wait', reason: known };
     if (placement.kind === 'node') {
       state.pending.delete(key);
       effects.push(...start(state, key, placement.nodeId));
@@ -73,6 +78,17 @@ function demandOf(state: ClusterState, key: PendingKey): Demand | null {
   if (kind === 'actor') return state.actors.get(id as ActorId)?.demand ?? null;
   if (kind === 'lease') return state.leases.get(id as LeaseId)?.demand ?? null;
   return state.jobs.get(id as JobId)?.demand ?? null;
+}
+
+/** What SPREAD spreads: actors of one class of one job among themselves, tasks among tasks. What is ending does not count. */
+function alikeTo(state: ClusterState, key: PendingKey): (purpose: WorkerRecord['purpose']) => boolean {
+  const { kind, id } = split(key);
+  const actor = kind === 'actor' ? state.actors.get(id as ActorId) : undefined;
+  if (!actor) return (purpose) => purpose?.kind === 'lease';
+  return (purpose) => {
+    const other = purpose?.kind === 'actor' ? state.actors.get(purpose.actorId) : undefined;
+    return other !== undefined && other.className === actor.className && other.jobId === actor.jobId;
+  };
 }
 
 function setReason(state: ClusterState, key: PendingKey, reason: string): void {

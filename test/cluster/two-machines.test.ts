@@ -16,7 +16,8 @@ const CLI = fileURLToPath(new URL('../../../../dist/cli/main.js', import.meta.ur
 const JOBS = fileURLToPath(new URL('./jobs', import.meta.url));
 const TOKEN = 'a-token-for-two-machines';
 const HEAD = '10.77.0.1';
-const SMALL = ['--num-cpus', '2', '--object-store-memory', '256M'];
+// More CPUs than all ranks, tasks and endings together: nothing has to wait for room or to move over.
+const SMALL = ['--num-cpus', '8', '--object-store-memory', '256M'];
 
 const raylite = (...args: readonly string[]): readonly string[] => [process.execPath, CLI, ...args];
 
@@ -137,8 +138,8 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
       const { nodes } = await lab.status(seenFrom);
       const facts = nodes.map(({ hostname, state, isHead, total }) => [hostname, state, isHead, total.CPU]);
       assert.deepEqual(facts.sort(), [
-        ['machine-a', 'ALIVE', true, 2],
-        ['machine-b', 'ALIVE', false, 2],
+        ['machine-a', 'ALIVE', true, 8],
+        ['machine-b', 'ALIVE', false, 8],
       ]);
     }
 

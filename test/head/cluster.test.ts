@@ -87,6 +87,20 @@ test('an actor that declares nothing needs one CPU to be placed and holds none',
   }
 });
 
+test('SPREAD evens out the actors of one class, whatever else runs and whatever is ending', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 8 });
+  cluster.node('b', { CPU: 8 });
+  cluster.lease('task-1');
+  cluster.lease('task-2');
+  const rank = (id: string) =>
+    cluster.actor(id, { className: 'Rank', strategy: 'SPREAD' }).find((line) => line.startsWith('start'));
+  assert.deepEqual(['r0', 'r1'].map(rank), ['start r0 on b as w3', 'start r1 on a as w4']);
+  cluster.crash('r1');
+  cluster.send({ kind: 'killActor', actorId: actorId('r0'), noRestart: true, request: 1 });
+  assert.deepEqual(['r2', 'r3'].map(rank), ['start r2 on b as w5', 'start r3 on a as w6']);
+});
+
 test('an actor restarts as often as it may, then dies and says so', () => {
   const cluster = scenario();
   cluster.node('a');

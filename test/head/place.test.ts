@@ -11,7 +11,7 @@ const node = (id: string, total: Resources, used: Resources = {}, rest: Partial<
   total,
   used,
   labels: {},
-  workerCount: 0,
+  alikeCount: 0,
   ...rest,
 });
 const demand = (needs: Resources, rest: Partial<Demand> = {}): Demand => ({
@@ -32,8 +32,8 @@ test('DEFAULT packs one node up to half of it, then takes the least used', () =>
   assert.equal(chosen(demand({ CPU: 1 }), nodes(2)), 'b');
 });
 
-test('SPREAD takes the node with the fewest workers', () => {
-  const nodes = [node('a', { CPU: 4 }, {}, { workerCount: 1 }), node('b', { CPU: 4 })];
+test('SPREAD takes the node with the fewest workers of the kind', () => {
+  const nodes = [node('a', { CPU: 4 }, {}, { alikeCount: 1 }), node('b', { CPU: 4 })];
   assert.equal(chosen(demand({ CPU: 1 }, { strategy: 'SPREAD' }), nodes), 'b');
 });
 

@@ -27,6 +27,7 @@ export interface ActorOptions {
   readonly maxRestarts?: number;
   readonly isDetached?: boolean;
   readonly owner?: string;
+  readonly className?: string;
   readonly strategy?: string;
   readonly selector?: Record<string, string>;
   readonly job?: string;
@@ -91,7 +92,7 @@ export function scenario(): Scenario {
         request: 1,
         actor: {
           actorId: id as ActorId,
-          className: id,
+          className: options.className ?? id,
           code: { module: 'main.js', name: id, package: '' },
           name: options.name ?? '',
           namespace: 'default',

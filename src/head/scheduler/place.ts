@@ -28,7 +28,8 @@ export interface Candidate {
   readonly total: Resources;
   readonly used: Resources;
   readonly labels: Readonly<Record<string, string>>;
-  readonly workerCount: number;
+  /** Workers there that do what is to be placed: what SPREAD evens out. */
+  readonly alikeCount: number;
 }
 
 export type Placement =
@@ -74,7 +75,7 @@ function pack(demand: Demand, free: readonly Candidate[]): Candidate {
 }
 
 const leastLoaded = (free: readonly Candidate[]): Candidate =>
-  minBy(free, (node) => [node.workerCount, utilisation(node.used, node.total)]);
+  minBy(free, (node) => [node.alikeCount, utilisation(node.used, node.total)]);
 
 /** Use of the scarcest resource, 0 to 1. */
 function utilisation(used: Resources, total: Resources): number {
