@@ -6,7 +6,7 @@ import { init } from '../client/index.js';
 import { ConfigError, formatBytes } from '../common/index.js';
 import { type QuickstartEvent, type QuickstartResult, quickstart } from '../train/index.js';
 import { interruptible } from './interrupt.js';
-import { clean, duration, oneLine, paint, print, printJson } from './output.js';
+import { duration, oneLine, paint, print, printJson } from './output.js';
 import { TrainingView } from './training-view.js';
 
 interface Options {
@@ -94,6 +94,12 @@ function show(event: QuickstartEvent, view: TrainingView): void {
     case 'evaluated':
       view.line(`${event.when} training: ${figures(event)}`);
       break;
+    case 'read':
+      if (event.skipped > 0)
+        view.line(
+          `${event.skipped} malformed ${event.skipped === 1 ? 'record' : 'records'} left out: ${event.skippedPlaces.join(', ')}${event.skipped > event.skippedPlaces.length ? ', …' : ''}`,
+        );
+      break;
     case 'training':
       view.show(event.event);
       break;
@@ -116,12 +122,13 @@ function tell(result: QuickstartResult, tookMs: number): void {
     print(
       paint(
         'bold',
-        clean(
+        short(
           before.prompt
             .split('### Instruction:')
             .at(-1)!
-            .replace(/(### Response|Answer):\s*$/, ''),
-        ).trim(),
+            .replace(/(### Response|Answer):\s*$/, '')
+            .replace(/\s*### Input:\s*/, ' | '),
+        ),
       ),
     );
     print(`  expected  ${short(after.expected)}`);
@@ -140,7 +147,7 @@ Model       ${model}  (Hugging Face folder)
 Loss curve  ${shownPath(result.curvePath)}
 
 Try next
-  npx raylite generate ${model} --template ${template(result)} ${JSON.stringify(question(result))}
+  npx raylite generate ${model} --template ${result.template} ${JSON.stringify(question(result))}
   npm run quickstart -- --data alpaca.jsonl --max-steps 200     your own instructions
   npx raylite start --head                                      a cluster that stays
   npx raylite job submit --working-dir examples/finetune -- node finetune.js`);
@@ -152,15 +159,14 @@ function shownPath(path: string): string {
   return inside.startsWith('..') || isAbsolute(inside) ? path : inside;
 }
 
-const template = (result: QuickstartResult): string =>
-  result.samples[0]?.after.prompt.includes('### Instruction:') === false ? 'short' : 'alpaca';
 const question = (result: QuickstartResult): string =>
-  template(result) === 'short' ? 'Which number is larger? 31, 67' : 'Name three primary colours.';
+  result.template === 'short' ? 'Which number is larger? 31, 67' : 'Name three primary colours.';
 
 const asJson = (result: QuickstartResult, tookMs: number) => ({
   before: result.before,
   after: result.after,
   heldOut: result.heldOut,
+  template: result.template,
   skippedRecords: result.skippedRecords,
   losses: result.training.losses,
   metrics: result.training.metrics,

@@ -6,15 +6,16 @@ import { clean, duration, paint } from './output.js';
 const PLAIN_INTERVAL_MS = 5000;
 const BAR_WIDTH = 24;
 const BAR_WIDTH_MIN = 8;
-/** Weight of a new step in the loss that is shown: about a mean of the last 20, since a single small batch says little. */
-const LOSS_WEIGHT = 0.05;
+/** Least weight of a new step in the loss that is shown: about a mean of the last 20, since a single small batch says little. */
+const LOSS_WEIGHT_MIN = 0.05;
 
 export class TrainingView {
   readonly #out: NodeJS.WriteStream;
   readonly #isTerminal: boolean;
   #lastPlainMs = Number.NEGATIVE_INFINITY;
   #isLineOpen = false;
-  #loss = Number.NaN;
+  #loss = 0;
+  #lossCount = 0;
 
   constructor(out: NodeJS.WriteStream = process.stderr) {
     this.#out = out;
@@ -23,8 +24,9 @@ export class TrainingView {
 
   show(event: TrainingEvent): void {
     if (event.kind === 'step') {
-      const isFirst = event.step === 1 || Number.isNaN(this.#loss);
-      this.#loss = isFirst ? event.loss : this.#loss + LOSS_WEIGHT * (event.loss - this.#loss);
+      if (event.step === 1) this.#lossCount = 0;
+      this.#lossCount += 1;
+      this.#loss += Math.max(LOSS_WEIGHT_MIN, 1 / this.#lossCount) * (event.loss - this.#loss);
       this.#step(event);
     } else this.line(this.#text(event));
   }

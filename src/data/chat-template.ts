@@ -13,6 +13,16 @@ export interface RenderedChat {
   readonly generated: readonly (readonly [number, number])[];
 }
 
+/** For a tokenizer made from scratch, which comes with no template of its own: Alpaca's headings around the turns. */
+export const PLAIN_CHAT_TEMPLATE = `{%- for message in messages -%}
+{%- if not loop.first -%}{{ '\\n\\n' }}{%- endif -%}
+{%- if message['role'] == 'assistant' -%}{{ '### Response:\\n' + message['content'] + eos_token }}
+{%- elif message['role'] == 'user' -%}{{ '### Instruction:\\n' + message['content'] }}
+{%- else -%}{{ message['content'] }}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '\\n\\n### Response:\\n' }}{%- endif -%}
+`;
+
 // Private-use characters, doubled: what stands between them was written inside {% generation %}.
 const OPEN = '\uE0F0\uE0F1';
 const CLOSE = '\uE0F1\uE0F0';

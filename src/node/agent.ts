@@ -55,7 +55,7 @@ export class Agent implements AsyncDisposable {
   #beat: NodeJS.Timeout | null = null;
   #lastCpu = cpuTimes();
 
-  private constructor(boot: AgentBoot) {
+  private constructor(boot: AgentBoot, childUmask: number) {
     const { sessionDir, token } = boot;
     this.#boot = boot;
     this.#log = openLog(join(sessionDir, 'logs', 'node.log'), 'node');
@@ -106,6 +106,7 @@ export class Agent implements AsyncDisposable {
     this.#pool = new WorkerPool({
       bootFile: workerBoot,
       sessionDir,
+      umask: childUmask,
       warmCount: Math.min(WARM_WORKERS_MAX, Math.max(1, Math.floor(boot.resources.CPU ?? 1))),
       log: this.#log,
       news: {
@@ -122,6 +123,7 @@ export class Agent implements AsyncDisposable {
     writeFileSync(tokenFile, token, { mode: 0o600 });
     this.#jobs = new Jobs({
       sessionDir,
+      umask: childUmask,
       folderOf: (sha256) => this.#packages.ensure(sha256, this.#httpUrl),
       environment: () => ({
         RAYLITE_ADDRESS: boot.headAddress,
@@ -136,10 +138,10 @@ export class Agent implements AsyncDisposable {
   }
 
   /** Opens the doors of the node and joins the head. Rejects with ConnectionError when the head is not there or refuses. */
-  static async start(boot: AgentBoot): Promise<Agent> {
+  static async start(boot: AgentBoot, childUmask: number): Promise<Agent> {
     mkdirSync(join(boot.sessionDir, 'logs'), { recursive: true, mode: 0o700 });
     chmodSync(boot.sessionDir, 0o700);
-    const agent = new Agent(boot);
+    const agent = new Agent(boot, childUmask);
     try {
       await agent.#open();
     } catch (error) {

@@ -1,5 +1,5 @@
 // Submitted jobs on this node: a shell runs the entrypoint in the job's working directory; output and end go to the head.
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JobId } from '../common/index.js';
@@ -20,6 +20,7 @@ export class Jobs {
   readonly #news: JobNews;
   readonly #environment: () => Readonly<Record<string, string>>;
   readonly #folderOf: (sha256: string) => Promise<string>;
+  readonly #umask: number;
 
   constructor(options: {
     readonly sessionDir: string;
@@ -27,11 +28,14 @@ export class Jobs {
     /** What a driver needs to join: address, token file, socket of the agent. */
     readonly environment: () => Readonly<Record<string, string>>;
     readonly folderOf: (sha256: string) => Promise<string>;
+    /** Of the jobs' processes. */
+    readonly umask: number;
   }) {
     this.#sessionDir = options.sessionDir;
     this.#news = options.news;
     this.#environment = options.environment;
     this.#folderOf = options.folderOf;
+    this.#umask = options.umask;
   }
 
   running(): readonly JobId[] {
@@ -49,17 +53,15 @@ export class Jobs {
         this.#ended(jobId, { exitCode: -1, signal: 'SIGTERM' });
         return;
       }
-      const child = spawnBound('/bin/sh', ['-c', entrypoint], {
-        cwd: folder,
-        env: {
-          ...process.env,
-          ...runtimeEnv?.envVars,
-          ...this.#environment(),
-          RAYLITE_JOB_ID: jobId,
-          ...(sha ? { RAYLITE_PACKAGE: sha } : {}),
-        },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
+      const env = {
+        ...process.env,
+        ...runtimeEnv?.envVars,
+        ...this.#environment(),
+        RAYLITE_JOB_ID: jobId,
+        ...(sha ? { RAYLITE_PACKAGE: sha } : {}),
+      };
+      const how: SpawnOptions = { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] };
+      const child = spawnBound('/bin/sh', ['-c', entrypoint], how, this.#umask);
       this.#running.set(jobId, child);
       child.stdout!.on('data', (chunk: Buffer) => this.#news.output(jobId, chunk));
       child.stderr!.on('data', (chunk: Buffer) => this.#news.output(jobId, chunk));

@@ -37,7 +37,7 @@ function tell(ready: BootReady): Promise<void> {
 
 const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
 
-process.umask(0o077);
+const usersUmask = process.umask(0o077); // sockets, logs and packages are this user's alone
 let agent: Agent | null = null;
 function stop(why: string, exitCode: number): void {
   log(`ending: ${why}`);
@@ -60,7 +60,7 @@ process.once('SIGINT', () => stop('SIGINT', 0));
 try {
   const boot = readBoot(process.argv.slice(2));
   if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended', 0));
-  agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) });
+  agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) }, usersUmask);
   agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
   await tell({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
   if (!boot.diesWithParent && process.connected) process.disconnect();

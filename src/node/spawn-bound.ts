@@ -5,9 +5,20 @@ import { existsSync } from 'node:fs';
 /** util-linux: asks the kernel to kill the child when its parent ends, also by SIGKILL. Without it a child notices by its closed socket. */
 const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path)) ?? null;
 
-export function spawnBound(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+/** @param umask of the child: what user code writes has the modes its user is used to, not the agent's */
+export function spawnBound(
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions,
+  umask: number,
+): ChildProcess {
   const all = { ...options, detached: true };
-  return SETPRIV ? spawn(SETPRIV, ['--pdeathsig', 'KILL', '--', command, ...args], all) : spawn(command, args, all);
+  const own = process.umask(umask); // inherited at the fork, which happens inside spawn
+  try {
+    return SETPRIV ? spawn(SETPRIV, ['--pdeathsig', 'KILL', '--', command, ...args], all) : spawn(command, args, all);
+  } finally {
+    process.umask(own);
+  }
 }
 
 /** Signals the whole group of a process made by {@link spawnBound}. */

@@ -41,6 +41,7 @@ export class WorkerPool {
   readonly #bootFile: string;
   readonly #sessionDir: string;
   readonly #warmCount: number;
+  readonly #umask: number;
   readonly #news: WorkerNews;
   readonly #log: Log;
   readonly #workers = new Map<WorkerId, Worker>(); // by spawn id
@@ -55,12 +56,15 @@ export class WorkerPool {
     readonly warmCount: number;
     readonly news: WorkerNews;
     readonly log: Log;
+    /** Of the worker processes. */
+    readonly umask: number;
   }) {
     this.#bootFile = options.bootFile;
     this.#sessionDir = options.sessionDir;
     this.#warmCount = options.warmCount;
     this.#news = options.news;
     this.#log = options.log;
+    this.#umask = options.umask;
   }
 
   /** Starts workers that wait for work, from now on. */
@@ -179,10 +183,12 @@ export class WorkerPool {
   #spawn(): void {
     const spawnId = newWorkerId();
     const main = fileURLToPath(new URL('../worker/main.js', import.meta.url));
-    const child = spawnBound(process.execPath, [main, '--boot', this.#bootFile, '--id', spawnId], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      cwd: this.#sessionDir,
-    });
+    const child = spawnBound(
+      process.execPath,
+      [main, '--boot', this.#bootFile, '--id', spawnId],
+      { stdio: ['ignore', 'pipe', 'pipe'], cwd: this.#sessionDir },
+      this.#umask,
+    );
     const worker: Worker = {
       spawnId,
       child,

@@ -1,5 +1,6 @@
 // Measures a model on held-out instructions: how often its greedy answer is exactly right, and its perplexity on the answers.
 import {
+  type ChatMessage,
   IGNORED_LABEL,
   layOutRows,
   type PlacedRecord,
@@ -27,7 +28,7 @@ export interface Evaluation {
   /** Sum of the losses of the answers' tokens, in nats, and how many these are: parts of a set can be added up. */
   readonly lossSum: number;
   readonly tokens: number;
-  /** In the order of the records; chats have none. */
+  /** In the order of the records; a chat is asked for its last reply. Prompts that fill a sequence have none. */
   readonly answers: readonly Answer[];
 }
 
@@ -113,7 +114,7 @@ async function answer(
   { template, sequenceLength, maxNewTokens }: EvaluationOptions,
 ): Promise<Answer[]> {
   const questions = records.flatMap(({ record }) =>
-    record.kind === 'chat' ? [] : [promptAndAnswer(record, template)],
+    record.kind === 'chat' ? lastReply(record.messages, tokenizer) : [promptAndAnswer(record, template)],
   );
   const prompts = await tokenizer.encodeBatch(questions.map(({ prompt }) => prompt));
   const positions = Math.min(model.maxPositions, sequenceLength);
@@ -135,6 +136,17 @@ async function answer(
       return { prompt, expected: expected.trim(), answer: text, isExact: text === expected.trim() };
     }),
   );
+}
+
+/** A chat as a question: everything before its last message, which must be the assistant's. */
+function lastReply(
+  messages: readonly ChatMessage[],
+  tokenizer: Tokenizer,
+): readonly { readonly prompt: string; readonly answer: string }[] {
+  const last = messages.at(-1);
+  if (last?.role !== 'assistant' || messages.length < 2) return [];
+  const prompt = tokenizer.applyChatTemplate(messages.slice(0, -1), { addGenerationPrompt: true }).text;
+  return [{ prompt, answer: last.content }];
 }
 
 /** Adds up the parts of an evaluated set. */

@@ -1,11 +1,13 @@
 // The quickstart as one call: data, tokenizer, a small model, ZeRO-1 over the workers, evaluation before and after, a picture
 // and a Hugging Face folder. Runs in the cluster that this process has joined; prints nothing.
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { put, task } from '../client/index.js';
+import { ConfigError } from '../common/index.js';
 import {
   generateInstructions,
   loadTokenizer,
+  PLAIN_CHAT_TEMPLATE,
   type PlacedRecord,
   type PromptTemplate,
   promptAndAnswer,
@@ -46,6 +48,12 @@ export type QuickstartEvent =
       readonly exactMatch: number;
       readonly perplexity: number;
     }
+  | {
+      readonly kind: 'read';
+      readonly records: number;
+      readonly skipped: number;
+      readonly skippedPlaces: readonly string[];
+    }
   | { readonly kind: 'training'; readonly event: TrainingEvent };
 
 export interface QuickstartResult {
@@ -56,6 +64,8 @@ export interface QuickstartResult {
   readonly samples: readonly { readonly before: Answer; readonly after: Answer }[];
   readonly heldOut: number;
   readonly skippedRecords: number;
+  /** How a prompt is put to the model: the `--template` of `raylite generate`. */
+  readonly template: PromptTemplate | 'chat';
   readonly modelPath: string;
   readonly curvePath: string;
 }
@@ -114,6 +124,8 @@ const TRAIN_RECORDS = 40_000;
 const HELD_OUT_GENERATED = 320;
 const HELD_OUT_SHARE_MAX = 0.1;
 const HELD_OUT_GIVEN_MAX = 200;
+const RUN = 'run';
+const RECORDS_MIN = 2; // one to train on, one to ask about
 
 /** Runs it all. Rejects with what went wrong; `signal` ends it. */
 export async function quickstart(
@@ -125,7 +137,7 @@ export async function quickstart(
   await mkdir(out, { recursive: true });
 
   onEvent({ kind: 'phase', text: options.data === null ? 'Generating instructions' : `Reading ${options.data}` });
-  const set = await instructions(options);
+  const set = await instructions(options, onEvent);
   options.signal?.throwIfAborted();
   const tokenizer = await tokenizerFor(options, preset, set.train);
   const trainer = new Trainer({
@@ -145,9 +157,9 @@ export async function quickstart(
       ...preset.deepspeed,
       train_batch_size: Math.ceil(preset.trainBatch / options.workers) * options.workers,
     },
-    run: { name: 'run', storage: out, failure: { maxFailures: 2 } },
+    run: { name: RUN, storage: out, failure: { maxFailures: 2 } },
   });
-  await rm(join(out, 'run'), { recursive: true, force: true }); // of an earlier quickstart
+  await removeEarlier(join(out, RUN));
 
   onEvent({ kind: 'phase', text: `Evaluating the untrained model on ${set.heldOut.length} held-out instructions` });
   const untrained = join(out, 'untrained');
@@ -176,6 +188,7 @@ export async function quickstart(
     samples: samplesOf(before.answers, after.answers),
     heldOut: set.heldOut.length,
     skippedRecords: set.skipped,
+    template: isChat(set.train) ? 'chat' : preset.template,
     modelPath: training.model,
     curvePath,
   };
@@ -183,7 +196,29 @@ export async function quickstart(
 
 const figures = ({ exactMatch, perplexity }: Figures): Figures => ({ exactMatch, perplexity });
 
-async function instructions(options: QuickstartOptions): Promise<{
+/** Removes the run of an earlier quickstart, and nothing else that a user may have under that name. */
+async function removeEarlier(run: string): Promise<void> {
+  const entries = await readdir(run).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const foreign = entries.find((entry) => !/^(model|checkpoint-\d+)/.test(entry));
+  if (foreign !== undefined)
+    throw new ConfigError(
+      'out',
+      'a folder whose "run" is of an earlier quickstart',
+      join(run, foreign),
+      'Choose another',
+    );
+  await rm(run, { recursive: true, force: true });
+}
+
+const isChat = (records: readonly PlacedRecord[]): boolean => records[0]?.record.kind === 'chat';
+
+async function instructions(
+  options: QuickstartOptions,
+  onEvent: (event: QuickstartEvent) => void,
+): Promise<{
   readonly train: readonly PlacedRecord[];
   readonly heldOut: readonly PlacedRecord[];
   readonly skipped: number;
@@ -192,12 +227,15 @@ async function instructions(options: QuickstartOptions): Promise<{
     const set = generateInstructions({ train: TRAIN_RECORDS, heldOut: HELD_OUT_GENERATED, seed: options.seed });
     return { ...set, skipped: 0 };
   }
-  const { records, skipped } = await readRecords(options.data, {
+  const { records, skipped, skippedPlaces } = await readRecords(options.data, {
     skipBad: options.skipBad,
     ...(options.signal ? { signal: options.signal } : {}),
   });
+  onEvent({ kind: 'read', records: records.length, skipped, skippedPlaces });
+  if (records.length < RECORDS_MIN)
+    throw new ConfigError('data', `at least ${RECORDS_MIN} records`, records.length, 'Some are held out to ask about');
   const shuffled = randomFrom(seedOf('held-out', options.seed)).shuffle(records);
-  const heldOut = Math.min(HELD_OUT_GIVEN_MAX, Math.floor(records.length * HELD_OUT_SHARE_MAX));
+  const heldOut = Math.min(HELD_OUT_GIVEN_MAX, Math.ceil(records.length * HELD_OUT_SHARE_MAX));
   return { heldOut: shuffled.slice(0, heldOut), train: shuffled.slice(heldOut), skipped };
 }
 
@@ -213,7 +251,7 @@ async function tokenizerFor(
     return prompt + answer;
   });
   const files = await task(trainTokenizer)(texts, preset.vocabSize, options.data === null);
-  return new Tokenizer(files);
+  return new Tokenizer(isChat(records) ? { ...files, 'chat_template.jinja': PLAIN_CHAT_TEMPLATE } : files);
 }
 
 /** A task: a vocabulary of `vocabSize` for `texts`. */

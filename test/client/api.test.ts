@@ -34,6 +34,7 @@ import {
   Patient,
   square,
   sumOf,
+  umaskHere,
   unwraps,
 } from './support/user-code.js';
 
@@ -209,6 +210,10 @@ describe('an embedded cluster', () => {
     ];
     for (const ask of asks)
       await assert.rejects(ask, (error: unknown) => /api\.test/.test((error as Error).stack ?? ''));
+  });
+
+  test('what workers write has the modes that this user is used to', async () => {
+    assert.equal(await task(umaskHere)(), process.umask());
   });
 
   test('says what the cluster has', async () => {

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import {
   generateInstructions,
   loadTokenizer,
+  PLAIN_CHAT_TEMPLATE,
   type PlacedRecord,
   promptOf,
   TASK_KINDS,
@@ -85,6 +86,24 @@ test('of a chat the replies are trained', {
   const record: PlacedRecord = { place: 'c:1', record: { kind: 'chat', messages } };
   const { tokens, isTrained } = await tokenise([record], tokenizer, { template: 'alpaca', maxTokens: 99 });
   assert.equal(await tokenizer.decode(tokens.filter((_id, at) => isTrained[at] === 1)), 'Hello you<|im_end|>');
+});
+
+test('the plain chat template trains each reply with its end mark, and nothing else', async () => {
+  const trained = trainBpe(CORPUS, { vocabSize: 300 });
+  const tokenizer = new Tokenizer({ ...trained.files, 'chat_template.jinja': PLAIN_CHAT_TEMPLATE });
+  const chat = await tokenizer.encodeChat([
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: 'One?' },
+    { role: 'assistant', content: 'Yes.' },
+    { role: 'user', content: 'Two?' },
+    { role: 'assistant', content: 'No.' },
+  ]);
+  assert.equal(
+    await tokenizer.decode(chat.ids),
+    'Be brief.\n\n### Instruction:\nOne?\n\n### Response:\nYes.<|endoftext|>\n\n### Instruction:\nTwo?\n\n### Response:\nNo.<|endoftext|>',
+  );
+  const replies = chat.ids.filter((_id, at) => chat.assistantMask[at] === 1);
+  assert.equal(await tokenizer.decode(replies), 'Yes.<|endoftext|>No.<|endoftext|>');
 });
 
 test('generated instructions: at least ten kinds, the same for a seed, no held-out question in training', () => {

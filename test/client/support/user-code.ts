@@ -59,6 +59,8 @@ export class Patient {
   }
 }
 
+export const umaskHere = (): number => process.umask();
+
 export function fails(message: string): never {
   throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
 }
