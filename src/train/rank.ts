@@ -52,6 +52,8 @@ export interface StepReport {
 }
 
 const JOIN_TIMEOUT_MS = 60_000;
+/** A rank that died is noticed at once; this is for one that hangs. Slow data or a swapping machine is no failure. */
+const LATE_MS_MAX = 600_000;
 
 export class TrainRank {
   #listener: object | null = null;
@@ -76,16 +78,17 @@ export class TrainRank {
   /** Joins the group and waits for all. */
   async join(group: GroupPlan, rank: number, worldSize: number): Promise<void> {
     if (group.kind === 'alone') return;
+    const timeouts = { timeoutMs: JOIN_TIMEOUT_MS, operationTimeoutMs: LATE_MS_MAX };
     try {
       if (group.kind === 'shm') {
-        const options = { name: group.name, rank, size: worldSize, timeoutMs: JOIN_TIMEOUT_MS };
+        const options = { name: group.name, rank, size: worldSize, ...timeouts };
         this.#communicator = await native().joinShmGroup(options);
         return;
       }
       const listener = this.#listener;
       if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
       const { addresses, secret } = group;
-      const options = { listener, addresses, rank, secret, timeoutMs: JOIN_TIMEOUT_MS };
+      const options = { listener, addresses, rank, secret, ...timeouts };
       this.#communicator = await native().joinTcpGroup(options);
       this.#listener = null;
     } catch (cause) {
