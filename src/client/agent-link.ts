@@ -82,6 +82,10 @@ export class AgentLink {
   exiting(reason: string): void {
     this.#channel.send({ exiting: { reason }, kind: 'exiting' });
   }
+  /** Tells the agent that this worker ends later, once nobody borrows its objects. */
+  lingering(): void {
+    this.#channel.send({ lingering: {}, kind: 'lingering' });
+  }
   close(detail: string): void {
     this.#channel.close(detail);
   }

@@ -102,6 +102,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   #sitesLeft = SITES_PER_TURN;
   #exporting: ObjectRef<unknown>[] = [];
   #borrowing: Promise<void>[] = [];
+  #unborrowed: (() => void) | null = null;
 
   constructor(parts: RuntimeParts, workerId: WorkerId) {
     this.isDriver = parts.isDriver;
@@ -409,10 +410,20 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     if (pin) {
       pin.count += delta;
       if (pin.count <= 0) this.#pins.delete(id);
+      if (this.#pins.size === 0) this.#unborrowed?.();
       return;
     }
     const state = delta > 0 ? this.#known.get(id)?.deref() : undefined;
     if (state) this.#pins.set(id, { state, count: delta });
+  }
+
+  /** Whether another process holds refs of this one's objects. */
+  get isBorrowed(): boolean {
+    return this.#pins.size > 0;
+  }
+  /** Calls `listener` when no other process holds refs of this one's objects any more. */
+  whenUnborrowed(listener: () => void): void {
+    this.#unborrowed = listener;
   }
 
   /** Ends this process's part: peers see orderly closes, the agent frees what we owned. */

@@ -53,6 +53,7 @@ export function clientLeft(state: ClusterState, workerId: WorkerId, isClean: boo
   if (state.workers.has(workerId)) return [];
   const detail = client?.isDriver ? `its driver ended (job ${client.jobId})` : `its owner, worker ${workerId}, ended`;
   const effects: Effect[] = [...endActorsOf(state, workerId, detail, atMs), ...endLeasesOf(state, workerId)];
+  if (client?.isDriver) effects.push({ kind: 'ownerGone', workerId });
   const job = client?.isDriver ? state.jobs.get(client.jobId) : undefined;
   if (job?.type === 'DRIVER') {
     const end = isClean ? ('SUCCEEDED' as const) : ('FAILED' as const);

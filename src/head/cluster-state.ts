@@ -228,6 +228,8 @@ export type Effect =
     }
   | { readonly kind: 'startJob'; readonly nodeId: NodeId; readonly jobId: JobId }
   | { readonly kind: 'stopJob'; readonly nodeId: NodeId; readonly jobId: JobId }
+  /** To all nodes: what this process owned, wherever it lies, is nobody's. */
+  | { readonly kind: 'ownerGone'; readonly workerId: WorkerId }
   | { readonly kind: 'freeNode'; readonly nodeId: NodeId; readonly reason: string }
   | { readonly kind: 'actorChanged'; readonly actorId: ActorId }
   | { readonly kind: 'jobChanged'; readonly jobId: JobId }

@@ -226,6 +226,9 @@ export class Cluster {
       case 'stopJob':
         this.#nodes.get(effect.nodeId)?.send({ stopJob: { jobId: effect.jobId } });
         return;
+      case 'ownerGone':
+        for (const link of this.#nodes.values()) link.send({ ownerGone: { workerId: effect.workerId } });
+        return;
       case 'freeNode':
         this.#nodes.get(effect.nodeId)?.send({ free: { reason: effect.reason } });
         return;

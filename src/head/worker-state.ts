@@ -91,6 +91,7 @@ export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerE
   const effects: Effect[] = [
     ...endActorsOf(state, workerId, `its owner, worker ${workerId}, ended: ${end.detail}`, atMs),
     ...endLeasesOf(state, workerId),
+    { kind: 'ownerGone', workerId },
   ];
   const worker = state.workers.get(workerId);
   if (!worker) return effects;

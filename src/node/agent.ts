@@ -197,6 +197,7 @@ export class Agent implements AsyncDisposable {
         .start(message.startJob as wire.StartJob)
         .catch((error: unknown) => this.#log.error('a job could not be started', { error }));
     else if (message.stopJob) this.#jobs.stop((message.stopJob.jobId ?? '') as JobId);
+    else if (message.ownerGone) this.#index.ownerGone((message.ownerGone.workerId ?? '') as WorkerId);
     else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
     else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }

@@ -150,6 +150,7 @@ export class LocalServer implements AsyncDisposable {
     else if (message.ready)
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
+    else if (message.lingering) this.#pool().lingering(process.spawnId);
   }
 
   /** Leases a slab. When the store is full, asks all processes to let go of what they no longer use, and tries again for a while. */

@@ -98,6 +98,11 @@ export class ObjectIndex {
     for (const notice of this.#table.processGone(holder, workerId)) this.#notify(notice.holder, notice.objectId);
   }
 
+  /** A process of another node is gone: what was made here for it is nobody's. */
+  ownerGone(workerId: WorkerId): void {
+    for (const notice of this.#table.ownerGone(workerId)) this.#notify(notice.holder, notice.objectId);
+  }
+
   #fetch(objectId: ObjectId, from: wire.Location.$Properties): Copy {
     const pins = new Map<Holder, number>();
     const pulled = pullObject(from, objectId, this.#token, this.#arena, (size) => {

@@ -102,14 +102,20 @@ export class SlabTable {
 
   /** A process is gone: what it owned goes, and its slabs as soon as nothing of others lies in them. */
   processGone(holder: Holder, ownerId: WorkerId): readonly { readonly objectId: ObjectId; readonly holder: Holder }[] {
-    const notices: { objectId: ObjectId; holder: Holder }[] = [];
     for (const slab of this.#slabs.values()) if (slab.holder === holder) slab.holder = null;
+    const notices = this.ownerGone(ownerId);
+    for (const slab of [...this.#slabs.values()]) this.#collect(slab);
+    return notices;
+  }
+
+  /** The objects of an owner go. Returns those whose region another process may use again. */
+  ownerGone(ownerId: WorkerId): readonly { readonly objectId: ObjectId; readonly holder: Holder }[] {
+    const notices: { objectId: ObjectId; holder: Holder }[] = [];
     for (const object of [...this.#objects.values()]) {
       if (object.ownerId !== ownerId) continue;
       const kept = this.freed(object.objectId);
       if (kept) notices.push({ objectId: object.objectId, holder: kept });
     }
-    for (const slab of [...this.#slabs.values()]) this.#collect(slab);
     return notices;
   }
 

@@ -32,6 +32,10 @@ interface Worker {
   assignment: wire.StartWorker | null;
   isReady: boolean; // warm, and after the assignment: serving
   isIntended: boolean;
+  /** Asked to end: it has this long. */
+  ending: NodeJS.Timeout | null;
+  /** Its lease has ended, but others borrow objects of it. */
+  isLingering: boolean;
   hasFailed: boolean;
 }
 
@@ -92,7 +96,7 @@ export class WorkerPool {
     if (force) killGroup(worker.child, 'SIGKILL');
     else {
       worker.socket?.exit(reason);
-      setTimeout(() => killGroup(worker.child, 'SIGKILL'), STOP_MS_MAX).unref();
+      worker.ending ??= setTimeout(() => killGroup(worker.child, 'SIGKILL'), STOP_MS_MAX).unref();
     }
   }
 
@@ -131,10 +135,18 @@ export class WorkerPool {
     if (worker) worker.isIntended = true;
   }
 
-  /** What runs, for a head that has come back. */
+  /** It ends by itself once nobody borrows its objects. */
+  lingering(spawnId: WorkerId): void {
+    const worker = this.#workers.get(spawnId);
+    if (!worker) return;
+    worker.isLingering = true;
+    if (worker.ending) clearTimeout(worker.ending);
+  }
+
+  /** What runs, for a head that has come back; the cluster has no use for one that lingers. */
   running(): readonly wire.RunningWorker.$Properties[] {
     return [...this.#workers.values()]
-      .filter((worker) => worker.assignment && worker.isReady)
+      .filter((worker) => worker.assignment && worker.isReady && !worker.isLingering)
       .map(({ address, assignment, child }) => ({
         address: { ...address, workerId: assignment?.workerId },
         actorId: assignment?.actor?.actorId ?? '',
@@ -213,6 +225,8 @@ export class WorkerPool {
       assignment: null,
       isReady: false,
       isIntended: false,
+      ending: null,
+      isLingering: false,
       hasFailed: false,
     };
     this.#workers.set(spawnId, worker);

@@ -1,5 +1,6 @@
 // Values as bytes: a msgpack body, and beside it the memory of typed arrays, which is never copied into the body.
 // Structured-clone types, cycles and errors survive; refs and handles are counted; what cannot travel is named by its path.
+// One number does not survive: -0 outside typed arrays arrives as 0, since msgpack writes both the same.
 import { EventEmitter } from 'node:events';
 import { addExtension, Packr } from 'msgpackr';
 import { SerializationError } from '../common/index.js';

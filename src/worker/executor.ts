@@ -262,6 +262,7 @@ export class Executor implements CallRunner {
     }
     const runtime = this.#runtime;
     const { call, from } = item;
+    if (from.stream.isClosed) return; // nobody would own what is made here
     try {
       const sendable = runtime.encode(value, `the result of ${item.name}`);
       if (sendable.bytes <= INLINE_BYTES_MAX) {

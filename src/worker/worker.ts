@@ -31,10 +31,16 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
   const agent = await AgentLink.connect(boot.agentUds, {
     assign: assigned.resolve,
     exit: () => {
-      agent.exiting('asked by the agent');
-      const end = (): void => process.exit(0);
-      if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(end, end);
-      else end();
+      const end = (): void => {
+        agent.exiting('asked by the agent');
+        const exit = (): void => process.exit(0);
+        if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(exit, exit);
+        else exit();
+      };
+      if (runtime?.isBorrowed) {
+        agent.lingering();
+        runtime.whenUnborrowed(end);
+      } else end();
     },
     freed: (objectId) => runtime?.store.reclaim(objectId),
     lost: () => process.exit(1),

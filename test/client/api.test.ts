@@ -31,6 +31,7 @@ import {
   levelsBelow,
   makes,
   nested,
+  nestedLarge,
   Patient,
   square,
   sumOf,
@@ -107,6 +108,19 @@ describe('an embedded cluster', () => {
     assert.deepEqual(await get([first.waits(4), second.waits(5)]), [20, 34]);
     await kill(first);
     await kill(second);
+  });
+
+  test('an object that a task made outlives the lease of its worker', async () => {
+    const small = await task(nested)(41);
+    const large = await task(nestedLarge)(300_000);
+    for (;;) {
+      const [node] = await nodes();
+      if (node?.available.CPU === 2) break; // leases were given back
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.equal(await task(square)(3), 9); // by another worker, while the first ones would end
+    assert.equal(await small.ref, 42);
+    assert.equal((await large.ref)[299_999], 1.5);
   });
 
   test('errors keep name, message, fields, cause and both stacks', async () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '#src/common/index.js';
+import { step } from '#src/head/index.js';
 import { scenario } from './scenario.js';
 
 const actorId = (id: string): ActorId => id as ActorId;
@@ -71,6 +72,22 @@ test('a worker that waits for objects lends its CPUs, and takes them again witho
   cluster.crash('outer');
   cluster.crash('inner');
   assert.equal(cluster.state.nodes.get(nodeId('a'))?.used.CPU, 0);
+});
+
+test("when a worker or driver ends, all nodes hear that what it owned is nobody's", () => {
+  const cluster = scenario();
+  cluster.node('a');
+  cluster.lease('work');
+  cluster.ready('work');
+  const client = { workerId: 'd' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: '' };
+  cluster.send({ kind: 'clientJoined', client, entrypoint: '' });
+  const workerId = cluster.workerOf('work');
+  cluster.send({ kind: 'returnLease', leaseId: 'work' as LeaseId, isWorkerBroken: false, request: null });
+  const end = { detail: 'its process exited with code 0', lastLogLines: [], isIntended: true };
+  const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
+  assert.deepEqual(exited, [{ kind: 'ownerGone', workerId }]);
+  const left = step(cluster.state, { kind: 'clientLeft', workerId: client.workerId, isClean: true }, 2);
+  assert.ok(left.some((effect) => effect.kind === 'ownerGone' && effect.workerId === 'd'));
 });
 
 test('with no node at all, work waits for the first one', () => {

@@ -37,7 +37,10 @@ export function scenario(): Scenario {
   let workers = 0;
   let now = 0;
   const state = createClusterState(() => `w${++workers}` as WorkerId);
-  const send = (event: ClusterEvent): string[] => step(state, event, ++now).map((effect) => render(state, effect));
+  const send = (event: ClusterEvent): string[] =>
+    step(state, event, ++now)
+      .filter((effect) => effect.kind !== 'ownerGone') // part of every end: tested once
+      .map((effect) => render(state, effect));
   const workerOf = (id: string): WorkerId => {
     for (const worker of state.workers.values()) {
       const { purpose } = worker;
@@ -159,6 +162,8 @@ function render(state: ClusterState, effect: Effect): string {
       return `start ${effect.jobId} on ${effect.nodeId}`;
     case 'stopJob':
       return `stop ${effect.jobId} on ${effect.nodeId}`;
+    case 'ownerGone':
+      return `free what ${effect.workerId} owned`;
     case 'freeNode':
       return `free ${effect.nodeId}`;
     case 'actorChanged': {

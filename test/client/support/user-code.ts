@@ -40,6 +40,7 @@ export const square = (x: number): number => x * x;
 export const makes = (length: number): Float32Array => new Float32Array(length).fill(1.5);
 export const sumOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0);
 export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
+export const nestedLarge = (length: number): { ref: ObjectRef<Float32Array> } => ({ ref: put(makes(length)) });
 export const unwraps = async ({ ref }: { ref: ObjectRef<string> }): Promise<string> => await ref;
 export const delayed = (ms: number, value: number): Promise<number> =>
   new Promise((resolve) => setTimeout(resolve, ms, value));
