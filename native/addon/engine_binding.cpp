@@ -1,6 +1,7 @@
 // The engine as JavaScript objects (src/native/addon.ts, NativeEngine): checks arguments, calls core, settles promises.
 // Objects are plain: their methods hold what they need, so that memory lives as long as anyone can reach it.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <thread>
 
@@ -81,7 +82,7 @@ struct LoadedProgram {
 /// A number argument that is an integer in [low, high].
 double integer_argument(const Napi::Value& value, const char* name, double low, double high) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  if (!value.IsNumber() || number != static_cast<double>(static_cast<std::int64_t>(number)) || number < low || number > high) {
+  if (!value.IsNumber() || !(number >= low && number <= high) || number != std::floor(number)) {
     throw Napi::TypeError::New(value.Env(), std::string(name) + " must be an integer from " +
                                                 std::to_string(static_cast<std::int64_t>(low)) + " to " +
                                                 std::to_string(static_cast<std::int64_t>(high)));

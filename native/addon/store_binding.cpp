@@ -118,6 +118,7 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
     with_store_errors(info.Env(), [&] {
       char* to = arena(info.Env()).writable(offset, length);
       for (const auto& [from, bytes] : parts) {
+        if (bytes == 0) continue;  // its address may be null
         copy_bytes(to, from, bytes);
         to += bytes;
       }

@@ -78,20 +78,24 @@ struct Executor::Run {
   void fail(const char* code, const std::string& message, int rank, const Communicator* broken) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
-      if (!failed.load()) {
-        outcome.code = code;
-        outcome.message = message;
-        outcome.rank = rank;
-        failed.store(true);
-      } else {
-        return;
-      }
+      if (failed.load() || is_over) return;
+      outcome.code = code;
+      outcome.message = message;
+      outcome.rank = rank;
+      failed.store(true);
     }
     for (const auto& communicator : program->communicators) {
       if (communicator.get() != broken) communicator->abort(message);
     }
     progress[0].publish(UINT32_MAX);
     progress[1].publish(UINT32_MAX);
+  }
+
+  /// Called once, when all threads are through: a cancellation from here on comes too late to change anything.
+  Outcome finish() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    is_over = true;
+    return std::move(outcome);
   }
 
   void advance(int stream, std::uint32_t done) {
@@ -156,8 +160,9 @@ struct Executor::Run {
   TeamShared compute;
   TeamShared communication;
   Signal progress[2];
-  std::mutex mutex;
+  std::mutex mutex;  // for the three below, but for the seconds, which each thread writes for itself
   std::atomic<bool> failed{false};
+  bool is_over = false;
   Outcome outcome;
   std::atomic<int> running{0};
   std::function<void(Outcome)> done;
@@ -226,7 +231,7 @@ void Executor::thread_main(int thread, bool pin) {
       run->run_stream(1, run->communication, 0, 1);
     }
     if (run->running.fetch_sub(1) != 1) continue;
-    Outcome outcome = std::move(run->outcome);
+    Outcome outcome = run->finish();
     const std::function<void(Outcome)> done = std::move(run->done);
     {
       const std::lock_guard<std::mutex> lock(mutex_);

@@ -1,5 +1,6 @@
 // The typed door to the native addon. Nobody else loads it; a missing build is an error that names the command to type.
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RayliteError } from '../common/index.js';
 import type { NativeAddon } from './addon.js';
@@ -21,10 +22,14 @@ export class NativeMissingError extends RayliteError {
 
 let loaded: NativeAddon | null = null; // a process can load an addon once; the handles it gives out are all per-owner
 
-/** The addon, loaded at the first call. Throws {@link NativeMissingError}. */
+/**
+ * The addon, loaded at the first call; the environment's RAYLITE_NATIVE names another build of it (one with a sanitizer).
+ * Throws {@link NativeMissingError}.
+ */
 export function native(): NativeAddon {
   if (loaded) return loaded;
-  const path = fileURLToPath(new URL('../../build/native/raylite.node', import.meta.url));
+  const built = fileURLToPath(new URL('../../build/native/raylite.node', import.meta.url));
+  const path = resolve(process.env.RAYLITE_NATIVE ?? built);
   try {
     loaded = createRequire(import.meta.url)(path) as NativeAddon;
   } catch (cause) {

@@ -1,8 +1,8 @@
 // One rank of the collectives' tests: a process that joins groups and runs collectives as it is told.
-import { createHash } from 'node:crypto';
 import { type NativeCommunicator, native } from '#src/native/index.js';
+import { digest, fill, type Sibling } from './comm-data.js';
+import { serve } from './peer-process.js';
 
-export type Sibling = 'shm' | 'tcp';
 export type Operation = 'allReduceSum' | 'allReduceMax' | 'reduceScatter' | 'allGather' | 'broadcast' | 'barrier';
 
 export type CommRequest =
@@ -23,29 +23,6 @@ export type CommRequest =
   | { readonly kind: 'abort'; readonly reason: string }
   | { readonly kind: 'dispose' }
   | { readonly kind: 'exitDuringBarrier' };
-
-export interface CommAnswer {
-  readonly id: number;
-  readonly text: string;
-  readonly error: { readonly message: string; readonly code?: string; readonly rank?: number } | null;
-}
-
-/** The data of `rank`: many magnitudes, so that another order of summation would give other bits. */
-export function fill(rank: number, count: number): Float32Array {
-  const data = new Float32Array(count);
-  for (let index = 0; index < count; index++) {
-    const hash = Math.imul(index + 1, 2654435761) ^ Math.imul(rank + 7, 40503);
-    data[index] = ((hash % 1000) + 0.1 * rank) * magnitudes[(hash >>> 20) % magnitudes.length]!;
-  }
-  return data;
-}
-const magnitudes = [1, 10, 1e2, 1e3, 1e4, 1e5, 1e6];
-
-export function digest(data: Float32Array): string {
-  return createHash('sha256')
-    .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    .digest('hex');
-}
 
 let listener: object | null = null;
 let group: NativeCommunicator | null = null;
@@ -109,12 +86,4 @@ async function answer(request: CommRequest): Promise<string> {
   }
 }
 
-process.on('message', ({ id, request }: { id: number; request: CommRequest }) => {
-  answer(request).then(
-    (text) => process.send?.({ id, text, error: null } satisfies CommAnswer),
-    (error: Error & { code?: string; rank?: number }) => {
-      const { message, code, rank } = error;
-      process.send?.({ id, text: '', error: { message, code, rank } } satisfies CommAnswer);
-    },
-  );
-});
+serve(answer);

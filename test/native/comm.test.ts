@@ -1,61 +1,20 @@
 // Collectives between real processes: one suite, run over shared memory and over TCP.
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { native } from '#src/native/index.js';
-import { type CommAnswer, type CommRequest, digest, fill, type Operation, type Sibling } from './comm-peer.js';
+import { digest, fill, type Sibling } from './comm-data.js';
+import type { CommRequest, Operation } from './comm-peer.js';
+import { failureOf, type PeerFailure, Peer as PeerProcess } from './peer-process.js';
 
 const prefix = `raylite-test-comm-${process.pid}-`;
 let names = 0;
 
-class CommFailure extends Error {
-  readonly facts: NonNullable<CommAnswer['error']>;
-  constructor(facts: NonNullable<CommAnswer['error']>) {
-    super(facts.message);
-    this.facts = facts;
-  }
-}
-
-/** A process that plays one rank at a time. */
-class Peer implements AsyncDisposable {
-  readonly process: ChildProcess;
-  readonly #waiting = new Map<number, { resolve(text: string): void; reject(error: Error): void }>();
-  #ids = 0;
-
+class Peer extends PeerProcess<CommRequest> {
   constructor() {
-    this.process = fork(fileURLToPath(new URL('./comm-peer.js', import.meta.url)));
-    this.process.on('message', (answer: CommAnswer) => {
-      const waiting = this.#waiting.get(answer.id);
-      this.#waiting.delete(answer.id);
-      if (answer.error) waiting?.reject(new CommFailure(answer.error));
-      else waiting?.resolve(answer.text);
-    });
-    this.process.on('exit', () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error('the peer process ended'));
-    });
-  }
-
-  ask(request: CommRequest): Promise<string> {
-    const id = this.#ids++;
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.process.send({ id, request });
-    });
-  }
-
-  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
-    const ended = once(this.process, 'exit');
-    this.process.kill(signal);
-    await ended;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.kill();
+    super(new URL('./comm-peer.js', import.meta.url));
   }
 }
 
@@ -101,16 +60,6 @@ async function formed(sibling: Sibling, peers: readonly Peer[], options: GroupOp
     results.map((result) => (result.status === 'fulfilled' ? result.value : String(result.reason))),
     peers.map((_, rank) => `${rank} of ${peers.length}`),
   );
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<NonNullable<CommAnswer['error']>> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof CommFailure) return error.facts;
-    throw error;
-  }
-  throw new Error('expected a failure');
 }
 
 /** What every rank must hold afterwards, computed here one element at a time in the order of ranks. */
@@ -281,7 +230,7 @@ for (const sibling of ['shm', 'tcp'] as const) {
       for (const rank of [0, 2]) {
         const result = results[rank]!;
         assert.equal(result.status, 'rejected');
-        const failure = (result as PromiseRejectedResult).reason as CommFailure;
+        const failure = (result as PromiseRejectedResult).reason as PeerFailure;
         assert.match(failure.message, /ranks 1 and 3 did not join the group within 300 ms/);
         assert.equal(failure.facts.code, 'COMM');
       }
@@ -310,7 +259,7 @@ describe('joining over tcp', () => {
     await using first = new Peer();
     await using second = new Peer();
     const results = await joinGroup('tcp', [first, second], { secrets: ['right', 'wrong'], timeoutMs: 500 });
-    const [listening, connecting] = results.map((result) => (result as PromiseRejectedResult).reason as CommFailure);
+    const [listening, connecting] = results.map((result) => (result as PromiseRejectedResult).reason as PeerFailure);
     assert.equal(connecting?.message, 'rank 0 has another secret than rank 1');
     assert.match(listening?.message ?? '', /rank 1 did not join .*called itself rank 1 had another secret/);
   });

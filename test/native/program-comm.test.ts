@@ -1,0 +1,149 @@
+// Collectives inside programs: real processes run one plan together, and what happens to the others when one of them dies,
+// stalls, gives up or leaves in the midst of it. Over shared memory and over TCP.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { native } from '#src/native/index.js';
+import { fill, type Sibling } from './comm-data.js';
+import { failureOf, Peer as PeerProcess } from './peer-process.js';
+import { COUNT, type ProgramRequest, StepProgram } from './program-peer.js';
+
+const prefix = `raylite-test-program-${process.pid}-`;
+let names = 0;
+
+class Peer extends PeerProcess<ProgramRequest> {
+  constructor() {
+    super(new URL('./program-peer.js', import.meta.url));
+  }
+}
+
+/** New processes that have joined a group and loaded the plan. */
+class Ranks implements AsyncDisposable {
+  readonly peers: readonly Peer[];
+  private constructor(peers: readonly Peer[]) {
+    this.peers = peers;
+  }
+
+  static async start(sibling: Sibling, size: number, operationTimeoutMs = 60_000): Promise<Ranks> {
+    const ranks = new Ranks(Array.from({ length: size }, () => new Peer()));
+    const listen = (peer: Peer) => (sibling === 'tcp' ? peer.ask({ kind: 'listen' }) : '');
+    const addresses = await Promise.all(ranks.peers.map(listen));
+    const name = `${prefix}${names++}`;
+    const common = { kind: 'join', sibling, name, addresses, size, operationTimeoutMs } as const;
+    await Promise.all(ranks.peers.map((peer, rank) => peer.ask({ ...common, rank })));
+    return ranks;
+  }
+
+  /** All ranks run the plan over and over; resolves when `rank` has passed a first run, with the ends of all others. */
+  async repeat(rank: number): Promise<readonly Promise<Awaited<ReturnType<typeof failureOf>>>[]> {
+    const asked = this.peers.map((peer) => {
+      let first = () => {};
+      const passed = new Promise<void>((resolve) => {
+        first = resolve;
+      });
+      return { passed, ended: failureOf(peer.ask({ kind: 'repeat' }, () => first())) };
+    });
+    asked[rank]!.ended.catch(() => {}); // may end with its process
+    await asked[rank]!.passed;
+    return asked.filter((_, other) => other !== rank).map(({ ended }) => ended);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.peers.map((peer) => peer.kill()));
+  }
+}
+
+/** The same program on one rank, over the sum of what `size` ranks have. */
+async function alone(size: number): Promise<string> {
+  const group = await native().joinShmGroup({ name: `${prefix}${names++}`, rank: 0, size: 1, timeoutMs: 60_000 });
+  const device = native().createDevice({ threads: 1, isa: null, pin: false });
+  try {
+    const total = fill(0, COUNT);
+    let scalar = 0.5;
+    for (let rank = 1; rank < size; rank++) {
+      for (const [i, value] of fill(rank, COUNT).entries()) total[i]! += value;
+      scalar += rank + 0.5;
+    }
+    return await new StepProgram(device, group).run(total, scalar);
+  } finally {
+    device.dispose();
+    group.dispose();
+  }
+}
+
+for (const sibling of ['shm', 'tcp'] as const) {
+  describe(`programs with collectives over ${sibling}`, () => {
+    test('two and three ranks get what one rank gets, run after run', async () => {
+      for (const size of [2, 3]) {
+        await using ranks = await Ranks.start(sibling, size);
+        const expected = await alone(size);
+        for (let round = 0; round < 5; round++) {
+          const results = await Promise.all(ranks.peers.map((peer) => peer.ask({ kind: 'run' })));
+          assert.deepEqual(results, Array(size).fill(expected));
+        }
+        await Promise.all(ranks.peers.map((peer) => peer.ask({ kind: 'dispose' })));
+      }
+    });
+
+    test('a rank that is killed in the midst of a run fails the run of the others, which name it', async () => {
+      await using ranks = await Ranks.start(sibling, 3);
+      const others = await ranks.repeat(1);
+      await ranks.peers[1]!.kill('SIGKILL');
+      for (const failure of await Promise.all(others)) {
+        assert.equal(failure.code, 'COMM');
+        assert.equal(failure.rank, 1, failure.message);
+        assert.match(failure.message, /^instruction \d \((reduce_scatter|all_gather|all_reduce|barrier)/);
+        assert.match(failure.message, /rank 1/);
+      }
+      const again = await failureOf(ranks.peers[0]!.ask({ kind: 'run' }));
+      assert.equal(again.rank, 1, 'later runs say the same');
+    });
+
+    test('a rank that stalls in the midst of a run is named when the time is up', async () => {
+      await using ranks = await Ranks.start(sibling, 2, 500);
+      const [other] = await ranks.repeat(0);
+      ranks.peers[0]!.process.kill('SIGSTOP');
+      const failure = await other!;
+      assert.equal(failure.code, 'COMM');
+      assert.equal(failure.rank, 0, failure.message);
+      assert.match(failure.message, /rank 0 is late: nothing came from it for \d+ ms/);
+    });
+
+    test('abort ends the run of every rank with its reason', async () => {
+      await using ranks = await Ranks.start(sibling, 2);
+      const [other] = await ranks.repeat(0);
+      await ranks.peers[0]!.ask({ kind: 'abort', reason: 'the loss is not a number' });
+      const failure = await other!;
+      assert.equal(failure.code, 'COMM');
+      assert.equal(failure.rank, 0);
+      assert.match(failure.message, /: rank 0 aborted the group: the loss is not a number$/);
+    });
+
+    test('a device that is disposed in the midst of a run ends it for all', async () => {
+      await using ranks = await Ranks.start(sibling, 2);
+      const stuck = failureOf(ranks.peers[0]!.ask({ kind: 'run' })); // waits for rank 1, which never comes
+      await ranks.peers[0]!.ask({ kind: 'dispose' });
+      assert.match((await stuck).message, /the device was disposed/);
+      const failure = await failureOf(ranks.peers[1]!.ask({ kind: 'run' }));
+      assert.equal(failure.rank, 0, failure.message);
+      assert.match(failure.message, /rank 0 aborted the group: the device was disposed/);
+    });
+
+    test('a process may end in the midst of a run', async () => {
+      await using ranks = await Ranks.start(sibling, 2);
+      const ended = once(ranks.peers[1]!.process, 'exit');
+      ranks.peers[1]!.ask({ kind: 'exit' }).catch(() => {}); // its process ends before it can answer
+      assert.equal((await ended)[0], 7);
+      const failure = await failureOf(ranks.peers[0]!.ask({ kind: 'run' }));
+      assert.equal(failure.rank, 1, failure.message);
+    });
+  });
+}
+
+test('nothing is left in /dev/shm', () => {
+  assert.deepEqual(
+    readdirSync('/dev/shm').filter((name) => name.startsWith(prefix)),
+    [],
+  );
+});
