@@ -1,4 +1,5 @@
 // What a user of the cluster might write: loaded by workers, exported by name.
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type ObjectRef, put, task } from '#src/client/index.js';
 
@@ -39,6 +40,17 @@ export class Counter {
 export const square = (x: number): number => x * x;
 export const makes = (length: number): Float32Array => new Float32Array(length).fill(1.5);
 export const sumOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0);
+/** Bytes that look random and are the same for the same seed. */
+export function noise(length: number, seed: number): Uint8Array {
+  const words = new Uint32Array(Math.ceil(length / 4));
+  let state = seed | 1;
+  for (let index = 0; index < words.length; index += 1) {
+    state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + index;
+    words[index] = state;
+  }
+  return new Uint8Array(words.buffer, 0, length);
+}
+export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
 export const nestedLarge = (length: number): { ref: ObjectRef<Float32Array> } => ({ ref: put(makes(length)) });
 export const unwraps = async ({ ref }: { ref: ObjectRef<string> }): Promise<string> => await ref;

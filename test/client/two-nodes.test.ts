@@ -1,0 +1,135 @@
+// Two nodes of one cluster on one machine, bound to the loopback address: between them everything goes as between
+// machines, calls by gRPC and large objects by TCP.
+import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { actor, type Cluster, get, init, kill, put, task } from '#src/client/index.js';
+import { type AnyStarted, type Started, startProcess } from '#src/launch/index.js';
+import { Counter, nestedLarge, noise, sha256Of } from './support/user-code.js';
+
+const TOKEN = 'a-token-for-two-nodes-of-a-test';
+const HOST = '127.0.0.1';
+const LARGE_BYTES = 64 * 1024 * 1024;
+const STORE_BYTES = 384 * 1024 * 1024;
+
+/** A head and two nodes; the driver of this process sits on the first. */
+class TwoNodes implements AsyncDisposable {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'rl-two-'));
+  readonly #started: AnyStarted[] = [];
+  head!: Started<'head'>['ready'];
+  here!: Started<'node'>['ready'];
+  there!: Started<'node'>['ready'];
+
+  async open(): Promise<void> {
+    const common = { token: TOKEN, diesWithParent: true };
+    const local = { host: HOST, port: 0, httpHost: HOST, httpPort: 0 };
+    const head = await startProcess('head', {
+      kind: 'head',
+      ...common,
+      ...local,
+      sessionDir: this.#session('head'),
+      stateDir: null,
+    });
+    this.#started.push(head);
+    this.head = head.ready;
+    for (const name of ['here', 'there'] as const) {
+      const node = await startProcess('node', {
+        kind: 'node',
+        ...common,
+        host: HOST,
+        headAddress: head.ready.address,
+        sessionDir: this.#session(name),
+        resources: { CPU: 2 },
+        labels: {},
+        objectStoreBytes: STORE_BYTES,
+        isHeadNode: name === 'here',
+      });
+      this.#started.push(node);
+      this[name] = node.ready;
+    }
+  }
+
+  #session(name: string): string {
+    const path = join(this.#folder, name);
+    mkdirSync(join(path, 'logs'), { recursive: true, mode: 0o700 });
+    return path;
+  }
+
+  /** Bytes of a node's store that are in use, as its last beat said. */
+  async storeUse(nodeId: string): Promise<number> {
+    const reply = await fetch(`${this.head.httpUrl}/api/nodes`, { headers: { authorization: `Bearer ${TOKEN}` } });
+    const nodes = (await reply.json()) as { nodeId: string; beat: { storeUsedBytes: number } | null }[];
+    return nodes.find((node) => node.nodeId === nodeId)?.beat?.storeUsedBytes ?? 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { child } of this.#started.reverse()) {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+describe('two nodes', () => {
+  const two = new TwoNodes();
+  let cluster: Cluster;
+  before(async () => {
+    await two.open();
+    process.env.RAYLITE_AGENT = two.here.uds;
+    cluster = await init({ address: two.head.address, token: TOKEN, logToDriver: false });
+    assert.equal(cluster.nodeId, two.here.nodeId);
+  });
+  after(async () => {
+    delete process.env.RAYLITE_AGENT;
+    await cluster?.[Symbol.asyncDispose]();
+    await two[Symbol.asyncDispose]();
+  });
+  const onTheOther = () => ({ schedulingStrategy: `node:${two.there.nodeId}` }) as const;
+
+  test('what a driver left on another node goes when it is killed', async () => {
+    assert.equal(await two.storeUse(two.there.nodeId), 0);
+    const script = fileURLToPath(new URL('./support/remote-driver.js', import.meta.url));
+    const child = fork(script, [two.head.address, two.there.nodeId], {
+      env: { ...process.env, RAYLITE_TOKEN: TOKEN, RAYLITE_AGENT: two.here.uds },
+    });
+    const ended = once(child, 'exit');
+    const [said] = await Promise.race([once(child, 'message'), ended]);
+    assert.equal(said, 'made');
+    while ((await two.storeUse(two.there.nodeId)) === 0) await sleep(50);
+    child.kill('SIGKILL');
+    await ended;
+    while ((await two.storeUse(two.there.nodeId)) > 0) await sleep(50);
+  });
+
+  test('calls between nodes keep their order, and errors of either side', async () => {
+    const counter = await actor(Counter, onTheOther()).create(0);
+    const refs = Array.from({ length: 1000 }, () => counter.add(1));
+    assert.deepEqual(
+      await get(refs),
+      refs.map((_, index) => index + 1),
+    );
+    await kill(counter);
+    await assert.rejects(get(counter.add(1)), /kill/);
+  });
+
+  test('64 MiB arrive byte for byte: results, arguments, and what another process put', async () => {
+    const expected = noise(LARGE_BYTES, 7);
+    const made = task(noise, onTheOther())(LARGE_BYTES, 7);
+    assert.ok(Buffer.from(await made).equals(Buffer.from(expected)), 'a result');
+    const hash = createHash('sha256').update(expected).digest('hex');
+    assert.equal(await task(sha256Of, onTheOther())(put(expected)), hash, 'an argument');
+    const { ref } = await task(nestedLarge, onTheOther())(LARGE_BYTES / 4);
+    const value = await ref;
+    assert.equal(value.length, LARGE_BYTES / 4);
+    assert.ok(value.every((number) => number === 1.5));
+  });
+});
