@@ -110,10 +110,10 @@ const figures: Figure[] = [
             t([1]),
             t([ROWS]),
             plan.tensor([ROWS, WIDTH]),
-            plan.tensor([VOCABULARY, WIDTH]),
             plan.tensor([CHUNK, VOCABULARY]),
+            plan.tensor([VOCABULARY, WIDTH]),
           ],
-          [0, CHUNK, 0],
+          [0, CHUNK, 0, 0, 0],
         );
       },
     }),

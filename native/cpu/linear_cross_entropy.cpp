@@ -10,8 +10,20 @@ namespace raylite::RL_ISA {
 
 namespace {
 
-/// The loss of one row, whose logits become (softmax - onehot) * scale when `gradient`.
-float row_loss(float* logits, std::int64_t v, std::int64_t label, float scale, bool gradient) {
+float sum_of(const float* values, std::int64_t count) {
+  Floats sums{};
+  each_vector(count, [&](std::int64_t j, int n) { sums += load_n(values + j, n); });
+  return sum_lanes(sums);
+}
+
+/// The loss of one row, whose logits become its gradient times scale when `gradient`.
+float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t label, bool gradient) {
+  const std::int64_t v = a.v;
+  if (a.bias != nullptr) {
+    each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) + load_n(a.bias + j, n), n); });
+  }
+  const float smooth = a.label_smoothing;
+  const float mean = smooth == 0 ? 0 : sum_of(logits, v) / static_cast<float>(v);
   Floats most = broadcast(-3.4e38f);
   std::int64_t whole = v / kLanes * kLanes;
   for (std::int64_t j = 0; j < whole; j += kLanes) most = larger(load(logits + j), most);
@@ -33,12 +45,17 @@ float row_loss(float* logits, std::int64_t v, std::int64_t label, float scale, b
     if (gradient) store_first(logits + whole, e, n);
   }
   const float sum = sum_lanes(sums) + rest;
+  const float log_sum = __builtin_logf(sum);
+  const float z = log_sum + top;
   if (gradient) {
-    const Floats factor = broadcast(scale / sum);
-    each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) * factor, n); });
-    logits[label] -= scale;
+    const float scale = a.scale[0];
+    const Floats factor = broadcast(scale * (1 + 2 * a.z_loss * z) / sum);
+    const Floats shared = broadcast(scale * smooth / static_cast<float>(v));
+    each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) * factor - shared, n); });
+    logits[label] -= scale * (1 - smooth);
   }
-  return __builtin_logf(sum) + top - chosen;
+  // Differences of logits before products with them: large logits cancel.
+  return log_sum + (top - chosen) + smooth * (chosen - mean) + a.z_loss * z * z;
 }
 
 /// The team's memory of one call: what the products need, a chunk of rows, and the numbers of the rows that count.
@@ -86,6 +103,24 @@ void list_rows(const LinearCrossEntropyArguments& a, const Workspace& to, const 
   to.row_count[0] = count;
 }
 
+/// dbias[V] (+)= the columns of the chunk's gradients summed.
+void add_bias_gradient(const LinearCrossEntropyArguments& a, std::int64_t chunk, bool adds, const Team& team) {
+  const Range columns = share(team, a.v, kLanes);
+  float* to = a.dbias + columns.begin;
+  each_vector(columns.end - columns.begin, [&](std::int64_t j, int n) {
+    Floats sum = adds ? load_n(to + j, n) : broadcast(0);
+    for (std::int64_t i = 0; i < chunk; i++) sum += load_n(a.logits + i * a.v + columns.begin + j, n);
+    store_n(to + j, sum, n);
+  });
+}
+
+/// Gradients that nothing is added to and no row gives.
+void clear(float* values, std::int64_t count, const Team& team) {
+  const Range mine = share_elements(team, count);
+  if (values == nullptr || mine.begin >= mine.end) return;
+  __builtin_memset(values + mine.begin, 0, static_cast<std::size_t>(mine.end - mine.begin) * 4);
+}
+
 }  // namespace
 
 void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team) {
@@ -96,10 +131,10 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
   if (team.index == 0) list_rows(a, workspace, team);
   team.barrier();
   const std::int64_t count = workspace.row_count[0];
-  bool dw_adds = gradient && (a.accumulate || a.beta[0] != 0.0f);
-  if (gradient && !dw_adds && count == 0) {
-    const Range mine = share_elements(team, a.v * a.d);
-    if (mine.begin < mine.end) __builtin_memset(a.dw + mine.begin, 0, static_cast<std::size_t>(mine.end - mine.begin) * 4);
+  bool adds = gradient && (a.accumulate || a.beta[0] != 0.0f);
+  if (gradient && !adds && count == 0) {
+    clear(a.dw, a.v * a.d, team);
+    clear(a.dbias, a.v, team);
   }
 
   for (std::int64_t done = 0; done < count; done += a.chunk) {
@@ -124,19 +159,22 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
     gemm(forward, team, workspace.products);
 
     for (std::int64_t i = team.claim(); i < chunk; i = team.claim()) {
-      a.token_losses[rows[i]] = row_loss(a.logits + i * a.v, a.v, a.labels[rows[i]], scale, gradient);
+      a.token_losses[rows[i]] = row_loss(a, a.logits + i * a.v, a.labels[rows[i]], gradient);
     }
     team.barrier();
     if (!gradient) continue;
 
-    Gemm weight{};
-    weight.m = a.transposed ? a.d : a.v, weight.n = a.transposed ? a.v : a.d, weight.k = chunk;
-    weight.a = a.transposed ? x : a.logits, weight.a_row = 1, weight.a_col = weight.m;
-    weight.b = a.transposed ? a.logits : x, weight.b_row = weight.n, weight.b_col = 1;
-    weight.c = a.dw, weight.ldc = weight.n;
-    weight.accumulate = dw_adds;
-    gemm(weight, team, workspace.products);
-    dw_adds = true;
+    if (a.dbias != nullptr) add_bias_gradient(a, chunk, adds, team);
+    if (a.dw != nullptr) {
+      Gemm weight{};
+      weight.m = a.transposed ? a.d : a.v, weight.n = a.transposed ? a.v : a.d, weight.k = chunk;
+      weight.a = a.transposed ? x : a.logits, weight.a_row = 1, weight.a_col = weight.m;
+      weight.b = a.transposed ? a.logits : x, weight.b_row = weight.n, weight.b_col = 1;
+      weight.c = a.dw, weight.ldc = weight.n;
+      weight.accumulate = adds;
+      gemm(weight, team, workspace.products);
+    }
+    adds = true;
 
     // The packed rows of x have served: their gradients take their place.
     Gemm input{};

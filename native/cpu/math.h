@@ -47,6 +47,33 @@ RL_INLINE Floats erf_of(Floats value) {
 
 RL_INLINE Floats sigmoid_of(Floats x) { return 1.0f / (1.0f + exp_of(-x)); }
 
+/// tanh: an odd polynomial below 0.625 (coefficients: Cephes tanhf), 1 - 2 / (e^2x + 1) beyond, where nothing cancels.
+RL_INLINE Floats tanh_of(Floats x) {
+  const Floats z = x * x;
+  Floats p = broadcast(-5.70498872745e-3f);
+  p = fma(p, z, broadcast(2.06390887954e-2f));
+  p = fma(p, z, broadcast(-5.37397155531e-2f));
+  p = fma(p, z, broadcast(1.33314422036e-1f));
+  p = fma(p, z, broadcast(-3.33332819422e-1f));
+  const Floats small = fma(p * z, x, x);
+  const Floats large = 1.0f - 2.0f / (exp_of(2.0f * x) + 1.0f);
+  return select(z < 0.390625f, small, large);
+}
+
+/// log(1 + x) for 0 <= x <= 1: 2 artanh(x / (2 + x)) by its series, whose argument is at most 1/3.
+RL_INLINE Floats log1p_of(Floats x) {
+  const Floats s = x / (2.0f + x);
+  const Floats z = s * s;
+  Floats p = broadcast(1.0f / 15);
+  p = fma(p, z, broadcast(1.0f / 13));
+  p = fma(p, z, broadcast(1.0f / 11));
+  p = fma(p, z, broadcast(1.0f / 9));
+  p = fma(p, z, broadcast(1.0f / 7));
+  p = fma(p, z, broadcast(1.0f / 5));
+  p = fma(p, z, broadcast(1.0f / 3));
+  return 2.0f * fma(p * z, s, s);
+}
+
 // gelu_tanh by way of 0.5 (1 + tanh u) = sigmoid(2 u): one exponential, and exact where tanh would cancel.
 constexpr float kTwoSqrt2OverPi = 1.5957691216057308f;
 constexpr float kGeluCubic = 0.044715f;
@@ -64,6 +91,12 @@ RL_INLINE Floats activate(Floats x) {
       return select(x < 0.0f, broadcast(0), x);
     case Activation::kSilu:
       return x * sigmoid_of(x);
+    case Activation::kTanh:
+      return tanh_of(x);
+    case Activation::kSigmoid:
+      return sigmoid_of(x);
+    case Activation::kLogSigmoid:
+      return select(x < 0.0f, x, broadcast(0)) - log1p_of(exp_of(select(x < 0.0f, x, -x)));
   }
   return x;
 }
@@ -89,6 +122,16 @@ RL_INLINE Floats activate_slope(Floats x) {
       const Floats s = sigmoid_of(x);
       return s * (1.0f + x * (1.0f - s));
     }
+    case Activation::kTanh: {
+      const Floats t = tanh_of(x);
+      return 1.0f - t * t;
+    }
+    case Activation::kSigmoid: {
+      const Floats s = sigmoid_of(x);
+      return s * (1.0f - s);
+    }
+    case Activation::kLogSigmoid:
+      return sigmoid_of(-x);
   }
   return x;
 }
@@ -107,6 +150,12 @@ RL_INLINE void with_kind(Activation kind, F f) {
       return f.template operator()<Activation::kRelu>();
     case Activation::kSilu:
       return f.template operator()<Activation::kSilu>();
+    case Activation::kTanh:
+      return f.template operator()<Activation::kTanh>();
+    case Activation::kSigmoid:
+      return f.template operator()<Activation::kSigmoid>();
+    case Activation::kLogSigmoid:
+      return f.template operator()<Activation::kLogSigmoid>();
   }
 }
 

@@ -25,6 +25,20 @@ export interface EmbeddingOptions {
   readonly paddingId?: number | null;
 }
 
+/** The output matrix [V, D] (or [D, V] when transposed), the embedding table itself when tied; and its bias [V], if any. */
+export interface Head {
+  readonly weight: Tensor;
+  readonly isTransposed: boolean;
+  readonly bias?: Tensor;
+}
+
+export interface LossOptions {
+  /** Share of the target spread evenly over all classes, from 0 to 1. */
+  readonly labelSmoothing?: number;
+  /** Weight of the square of log sum exp(logits), which keeps logits near 0 (PaLM, arXiv:2204.02311 §5). */
+  readonly zLoss?: number;
+}
+
 export interface AttentionShape {
   readonly heads: number;
   readonly kvHeads: number;
@@ -32,6 +46,8 @@ export interface AttentionShape {
   readonly scale: number;
   /** Tokens a row sees, itself included; 0 for all. */
   readonly window: number;
+  /** Whether rows see later rows of their sequence too. */
+  readonly isBothWays?: boolean;
 }
 
 export class GraphBuilder {
@@ -166,14 +182,22 @@ export class GraphBuilder {
   linearCrossEntropy(
     path: string,
     x: Tensor,
-    weight: Tensor,
+    head: Head,
     labels: Tensor,
     scale: Tensor,
-    transposed = false,
+    { labelSmoothing = 0, zLoss = 0 }: LossOptions = {},
   ): { readonly loss: Tensor; readonly tokenLosses: Tensor } {
-    const vocabulary = weight.dims[transposed ? 1 : 0]!;
-    const attributes = { transposed: transposed ? 1 : 0, chunkRows: lossChunkRows(x.dims[0]!, vocabulary) };
-    const [loss, tokenLosses] = this.op('linear_cross_entropy', path, [x, weight, labels, scale], attributes);
+    const { weight, bias, isTransposed } = head;
+    const vocabulary = weight.dims[isTransposed ? 1 : 0]!;
+    const attributes = {
+      transposed: isTransposed ? 1 : 0,
+      chunkRows: lossChunkRows(x.dims[0]!, vocabulary),
+      hasBias: bias ? 1 : 0,
+      labelSmoothing,
+      zLoss,
+    };
+    const inputs = [x, weight, labels, scale, ...(bias ? [bias] : [])];
+    const [loss, tokenLosses] = this.op('linear_cross_entropy', path, inputs, attributes);
     return { loss: loss!, tokenLosses: tokenLosses! };
   }
 

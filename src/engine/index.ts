@@ -4,7 +4,9 @@ export {
   type AttentionShape,
   type EmbeddingOptions,
   GraphBuilder,
+  type Head,
   type HeadView,
+  type LossOptions,
   type ParameterOptions,
 } from './builder.js';
 export {

@@ -1,7 +1,8 @@
 // What the engine asks of a model: to write its forward into a graph. How tokens see each other (packed segments or a
 // key-value cache) is the program's choice, so that one model file serves training, evaluation and decoding.
-import type { AttentionShape, GraphBuilder, HeadView } from './builder.js';
-import type { Tensor } from './graph.js';
+import { ConfigError } from '../common/index.js';
+import type { AttentionShape, GraphBuilder, Head, HeadView } from './builder.js';
+import type { Graph, Tensor } from './graph.js';
 
 /** Emits attention over q, k, v and returns [N, heads * headDim]. */
 export type Attend = (path: string, q: HeadView, k: HeadView, v: HeadView, shape: AttentionShape) => Tensor;
@@ -20,24 +21,36 @@ export interface ModelOutputs {
   readonly hidden: Tensor;
   /** Output of the embeddings, of each block but the last, and `hidden`. */
   readonly hiddenStates: readonly Tensor[];
-  /** The output matrix [V, D] (or [D, V] when transposed); the embedding table itself when tied. */
-  readonly head: { readonly weight: Tensor; readonly isTransposed: boolean };
+  readonly head: Head;
 }
 
-/** A causal language model: facts, and a forward written as ops. Immutable; building twice gives equal graphs. */
+/**
+ * A model of tokens: facts, and a forward written as ops. Immutable; building twice gives equal graphs. A causal language model
+ * labels each row with the next token, a classifier labels the first row of each sequence with its class.
+ */
 export interface LanguageModel {
   readonly vocabularySize: number;
   /** Positions that the model was made for; larger ones are refused where they are learnt. */
   readonly maxPositions: number;
+  /** Labels are below this. Default: vocabularySize. */
+  readonly labelCount?: number;
+  /** A pass over the forward before all others: adapters. */
+  readonly adapt?: (graph: Graph) => Graph;
   build(graph: GraphBuilder, tokens: TokenInputs, attend: Attend): ModelOutputs;
+}
+
+/** The forward as the programs run it. */
+export function adapted(model: LanguageModel, forward: Graph): Graph {
+  return model.adapt ? model.adapt(forward) : forward;
 }
 
 /** Attention over the packed segments of a micro-batch. */
 export function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor): Attend {
   return (path, q, k, v, shape) => {
+    const { isBothWays = false, ...sizes } = shape;
     const attributes = {
-      ...shape,
-      causal: 1,
+      ...sizes,
+      causal: isBothWays ? 0 : 1,
       ...headAttributes('q', q),
       ...headAttributes('k', k),
       ...headAttributes('v', v),
@@ -54,6 +67,7 @@ export function attendCached(
   size: { readonly slots: number; readonly positions: number },
 ): Attend {
   return (path, q, k, v, shape) => {
+    if (shape.isBothWays) throw new ConfigError(path, 'a causal model for decoding', 'attention both ways');
     const { heads, kvHeads, headDim, scale, window } = shape;
     const dims = [size.slots, size.positions, kvHeads * headDim];
     const cacheK = graph.input(`cache.k.${path}`, 'f32', dims, 'state');

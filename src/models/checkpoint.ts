@@ -97,7 +97,7 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
   const missing: string[] = [];
   for (const { name, dims } of parameters.values()) {
     const bare = name.startsWith(model.prefix) ? name.slice(model.prefix.length) : name;
-    const found = [name, bare].find((candidate) => stored.has(candidate));
+    const found = [name, bare, oldNormName(name), oldNormName(bare)].find((candidate) => stored.has(candidate));
     if (found === undefined) {
       missing.push(name);
       continue;
@@ -131,6 +131,11 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
     throw new DataError({ place, detail: sides.filter((side) => side !== '').join(', and ') + hint });
   }
   return sources;
+}
+
+/** Files of the TensorFlow era call gains and biases of norms gamma and beta. */
+function oldNormName(name: string): string {
+  return name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
 }
 
 function some(names: readonly string[]): string {

@@ -1,5 +1,6 @@
 // From a config.json to its model: the table of families.
 import { ConfigError } from '../common/index.js';
+import { bert } from './bert.js';
 import { gptNeox } from './gpt-neox.js';
 import { gpt2 } from './gpt2.js';
 import { llama } from './llama.js';
@@ -9,6 +10,7 @@ import { opt } from './opt.js';
 type Reader = (json: Readonly<Record<string, unknown>>, place: string) => Model;
 
 const FAMILIES: Readonly<Record<Family, Reader>> = {
+  bert,
   gpt2,
   gpt_neox: gptNeox,
   llama: (json, place) => llama(json, place, 'llama'),

@@ -1,7 +1,7 @@
 // A model as this room hands it out: the engine's view of it, and what its checkpoint folder says besides.
 import type { LanguageModel } from '../engine/index.js';
 
-export type Family = 'gpt2' | 'gpt_neox' | 'llama' | 'mistral' | 'opt' | 'qwen2' | 'qwen3';
+export type Family = 'bert' | 'gpt2' | 'gpt_neox' | 'llama' | 'mistral' | 'opt' | 'qwen2' | 'qwen3';
 
 export interface Model extends LanguageModel {
   readonly family: Family;

@@ -6,6 +6,7 @@ import type { Model } from './model.js';
 import { type WrittenDtype, writeSafetensors } from './write-safetensors.js';
 
 const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
+  bert: 'BertForSequenceClassification',
   gpt2: 'GPT2LMHeadModel',
   gpt_neox: 'GPTNeoXForCausalLM',
   llama: 'LlamaForCausalLM',

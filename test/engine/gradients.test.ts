@@ -2,7 +2,7 @@
 // the slope of the loss along two directions must be what the gradient says.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Graph, GraphBuilder, type Tensor, trainingPasses } from '#src/engine/index.js';
+import { type Graph, GraphBuilder, type LossOptions, type Tensor, trainingPasses } from '#src/engine/index.js';
 import { seededRandom } from '#src/models/index.js';
 import { GraphRun, openDevice } from './device-for-tests.js';
 
@@ -32,7 +32,12 @@ const INTEGERS: Readonly<Record<string, Int32Array>> = {
   labels: Int32Array.from({ length: N }, (_, t) => (t === 3 || t === 11 ? -100 : (t * 3) % VOCABULARY)),
 };
 
-function lossOf(build: Build): Graph {
+interface HeadChoice extends LossOptions {
+  /** Also check the gradients of the output matrix and of a bias. */
+  readonly isHeadTrained?: boolean;
+}
+
+function lossOf(build: Build, { isHeadTrained = false, ...options }: HeadChoice = {}): Graph {
   const graph = new GraphBuilder();
   const random = { bucket: 'all', init: { kind: 'normal', std: 1 } } as const;
   const bench: Bench = {
@@ -41,17 +46,19 @@ function lossOf(build: Build): Graph {
     integers: (name) => graph.input(name, 'i32', [N]),
   };
   const result = build(bench);
-  const weight = graph.parameter('readout', [VOCABULARY, result.dims[1]!], { ...random, isFrozen: true });
+  const weight = graph.parameter('readout', [VOCABULARY, result.dims[1]!], { ...random, isFrozen: !isHeadTrained });
+  const head = { weight, isTransposed: false, ...(isHeadTrained ? { bias: bench.parameter('bias', VOCABULARY) } : {}) };
   const scale = graph.input('scale', 'f32', [1]);
-  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, weight, bench.integers('labels'), scale);
+  const labels = bench.integers('labels');
+  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, head, labels, scale, options);
   graph.output('loss', loss);
   graph.output('tokenLosses', tokenLosses);
   return graph.build();
 }
 
-async function checkGradients(build: Build): Promise<void> {
+async function checkGradients(build: Build, choice?: HeadChoice): Promise<void> {
   using opened = openDevice();
-  using run = new GraphRun(opened.device, trainingPasses(lossOf(build)));
+  using run = new GraphRun(opened.device, trainingPasses(lossOf(build, choice)));
   const { program, store } = run;
   for (const name of run.plan.graph.inputs.keys()) {
     if (name in INTEGERS) program.integers(name).set(INTEGERS[name]!);
@@ -137,7 +144,7 @@ const CASES: Readonly<Record<string, Build>> = {
     return b.graph.linear('b', b.graph.linear('a', plain(b), w), w);
   },
 };
-for (const kind of ['gelu_tanh', 'gelu_erf', 'silu'] as const) {
+for (const kind of ['gelu_tanh', 'gelu_erf', 'silu', 'tanh', 'sigmoid', 'log_sigmoid'] as const) {
   const all: Record<string, Build> = CASES as Record<string, Build>;
   all[`activation ${kind}`] = (b) => b.graph.activation('a', plain(b), kind);
   all[`linear with activation ${kind}`] = (b) =>
@@ -154,6 +161,7 @@ Object.assign(CASES, {
     return attend(b, { tensor: qkv, offset: 0 }, { tensor: qkv, offset: W }, { tensor: qkv, offset: 2 * W }, 4, 0);
   },
   'attention, grouped': (b: Bench) => grouped(b, 0),
+  'attention both ways': (b: Bench) => grouped(b, 0, 0),
   'attention, grouped, window of 3': (b: Bench) => grouped(b, 3),
 });
 
@@ -167,9 +175,9 @@ function rotary(b: Bench, rotaryDim: number): Tensor {
   return b.graph.rotary('r', { tensor: plain(b), offset: 0, headStride: 4 }, table, b.integers('positions'), HEADS);
 }
 
-function grouped(b: Bench, window: number): Tensor {
+function grouped(b: Bench, window: number, causal = 1): Tensor {
   const [q, k, v] = [rows(b, 'q', W), rows(b, 'k', W / 2), rows(b, 'v', W / 2)];
-  return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window);
+  return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window, causal);
 }
 
 interface View {
@@ -177,12 +185,12 @@ interface View {
   readonly offset: number;
 }
 
-function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: number): Tensor {
+function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: number, causal = 1): Tensor {
   const attributes = {
     ...HEADS,
     kvHeads,
     scale: 0.7,
-    causal: 1,
+    causal,
     window,
     qOffset: q.offset,
     qHeadStride: 4,
@@ -199,6 +207,15 @@ for (const [name, build] of Object.entries(CASES)) {
   test(`the gradient of ${name} is the slope of the loss`, () => checkGradients(build));
 }
 
+for (const [name, options] of Object.entries({
+  'with a bias': {},
+  'with smoothed labels': { labelSmoothing: 0.3 },
+  'with z-loss': { zLoss: 0.05 },
+})) {
+  test(`the gradient of linear_cross_entropy ${name} is the slope of the loss`, () =>
+    checkGradients(plain, { ...options, isHeadTrained: true }));
+}
+
 test('a parameter that no op can accumulate into is refused by name', () => {
   const build = (b: Bench) => b.graph.activation('a', b.parameter('naked', N, W), 'silu');
   assert.throws(() => trainingPasses(lossOf(build)), /naked: expected a gradient made by an op that can accumulate/);
@@ -211,7 +228,7 @@ test('the gradient of a table tied to the output matrix is the sum of both uses'
   const integers = (name: string) => graph.input(name, 'i32', [N]);
   const x = graph.embedding('e', integers('ids'), table);
   const scale = graph.input('scale', 'f32', [1]);
-  const loss = graph.linearCrossEntropy('loss', x, table, integers('labels'), scale);
+  const loss = graph.linearCrossEntropy('loss', x, { weight: table, isTransposed: false }, integers('labels'), scale);
   graph.output('loss', loss.loss);
   graph.output('tokenLosses', loss.tokenLosses);
   using run = new GraphRun(opened.device, trainingPasses(graph.build()));

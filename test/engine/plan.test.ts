@@ -160,7 +160,8 @@ test('a frozen parameter gets no gradient, and what only leads to it is not comp
     );
     const y = graph.linear('l', x, graph.parameter('w', [8, 8], options));
     const labels = graph.input('labels', 'i32', [4]);
-    const head = graph.parameter('head', [5, 8], { ...options, isFrozen: true });
+    const weight = graph.parameter('head', [5, 8], { ...options, isFrozen: true });
+    const head = { weight, isTransposed: false };
     graph.output('loss', graph.linearCrossEntropy('loss', y, head, labels, graph.input('scale', 'f32', [1])).loss);
     return trainingPasses(graph.build());
   };

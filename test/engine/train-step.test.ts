@@ -130,7 +130,7 @@ test('a batch with values out of range is refused by field and row', async () =>
   using store = new ParameterStore(opened.device, layoutOf(tinyGpt2()));
   using forward = new Forward({ model: tinyGpt2(), rows: 8 }, store);
   const good = randomBatch([8], 8, VOCABULARY, 'good');
-  const wrong = (field: keyof TokenBatch, row: number, value: number) => {
+  const wrong = (field: 'ids' | 'labels' | 'positions' | 'starts' | 'ends', row: number, value: number) => {
     const values = Int32Array.from(good[field]);
     values[row] = value;
     return forward.run({ ...good, [field]: values });

@@ -4,7 +4,7 @@ import type { Checkpoint } from '#src/models/index.js';
 import type { NativeDevice } from '#src/native/index.js';
 import { Checks, LIMITS, rootMeanSquare } from './checks.js';
 import type { CaseTensors, GoldenCase, GoldenFolder } from './folder.js';
-import { documentRows, labelCount, packRows, paddedRows } from './packing.js';
+import { classified, documentRows, labelCount, packRows, paddedRows } from './packing.js';
 
 /** Plain AdamW: what these cases use of a training job does not depend on it. */
 export const OPTIMIZER = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradientNorm: 0 };
@@ -28,7 +28,8 @@ export async function runForward(run: CaseRun): Promise<Checks> {
   const rows = isPacked
     ? documentRows(ids, await tensors.integers('document_ids'), labels, length)
     : paddedRows(ids, await tensors.integers('attention_mask'), labels, length);
-  const batch = packRows(rows);
+  const isClassifier = tensors.has('token_type_ids');
+  const batch = isClassifier ? classified(rows, labels, await tensors.integers('token_type_ids')) : packRows(rows);
   const isReal = (row: number) => rows.sequence[row] !== -1;
 
   await compareOutputs(run, checks, batch, isReal);
@@ -48,7 +49,14 @@ async function compareOutputs(run: CaseRun, checks: Checks, batch: TokenBatch, i
     const expected = await tensors.floats(name);
     checks.arrays(name, found, expected, LIMITS.logits, (i) => isReal(Math.floor(i / width)));
   };
-  await compare('logits', result.logits!);
+  // A classifier's logits stand once per sequence.
+  const isPerSequence = tensors.shape('logits').length === 2;
+  const perRow = result.logits!.length / batch.ids.length;
+  const isLabelled = (i: number) => batch.labels[Math.floor(i / perRow)] !== -100;
+  const logits = isPerSequence ? result.logits!.filter((_, i) => isLabelled(i)) : result.logits!;
+  const expectedLogits = await tensors.floats('logits');
+  const isCounted = (i: number) => isPerSequence || isReal(Math.floor(i / perRow));
+  checks.arrays('logits', logits, expectedLogits, LIMITS.logits, isCounted);
   for (const [index, state] of result.hiddenStates.entries()) {
     if (tensors.has(`hidden_states/${index}`)) await compare(`hidden_states/${index}`, state);
   }

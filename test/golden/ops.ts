@@ -50,6 +50,9 @@ const BUILDS: Readonly<Record<string, Build>> = {
   gelu_tanh: activation('gelu_tanh'),
   relu: activation('relu'),
   silu: activation('silu'),
+  tanh: activation('tanh'),
+  sigmoid: activation('sigmoid'),
+  log_sigmoid: activation('log_sigmoid'),
   linear: linear(0),
   conv1d: linear(1),
   async silu_mul({ graph }, give) {
@@ -99,7 +102,6 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
 
 /** The runner of a case of one op, or null when its kind (or a setting of it) is not supported. */
 export function opRunner(golden: GoldenCase): Runner | null {
-  if (golden.kind === 'cross_entropy' && golden.label_smoothing !== 0) return null;
   if (golden.kind === 'rotary' && golden.style !== 'neox') return null;
   if (golden.kind === 'optimizer' && !['Adam', 'AdamW'].includes(golden.optimizer as string)) return null;
   if (golden.kind === 'logits_filter' && !canFilter(golden)) return null;
@@ -180,7 +182,8 @@ async function runCrossEntropy({ golden, tensors, device }: OpRun): Promise<Chec
     bench.give('scale', [1], Float32Array.of(scale)),
     bench.beta(),
   ];
-  const attributes = { transposed: 0, chunkRows: 8, accumulate: 0 };
+  const labelSmoothing = golden.label_smoothing as number;
+  const attributes = { transposed: 0, chunkRows: 8, accumulate: 0, hasBias: 0, labelSmoothing, zLoss: 0 };
   const [loss, tokenLosses, dx] = bench.graph.op('linear_cross_entropy_grad', 'op', inputs, attributes);
   bench.graph.output('loss', loss!);
   bench.graph.output('losses', tokenLosses!);

@@ -54,3 +54,12 @@ export function documentRows(ids: Int32Array, documents: Int32Array, labels: Int
 export function labelCount(batch: TokenBatch): number {
   return batch.labels.reduce((count, label) => (label === IGNORED ? count : count + 1), 0);
 }
+
+/** The same rows for a classifier: the first row of each sequence has the sequence's class, no other has a label. */
+export function classified(rows: Rows, classes: Int32Array, types: Int32Array): TokenBatch {
+  const batch = packRows(rows);
+  const labels = rows.sequence.map((sequence, t) =>
+    sequence !== -1 && batch.positions[t] === 0 ? classes[sequence]! : IGNORED,
+  );
+  return { ...batch, labels, types };
+}

@@ -3,7 +3,7 @@ import { TrainStep } from '#src/engine/index.js';
 import { Checks, LIMITS } from './checks.js';
 import type { CaseTensors } from './folder.js';
 import { ALONE, type CaseRun } from './forward.js';
-import { labelCount, packRows, paddedRows } from './packing.js';
+import { classified, labelCount, packRows, paddedRows } from './packing.js';
 
 interface Settings {
   readonly weight_decay: number;
@@ -72,13 +72,17 @@ export async function runTrain(run: CaseRun, caseTensors: (name: string) => Case
 }
 
 async function readPool(tensors: CaseTensors) {
-  const [count, batch, length] = tensors.shape('pool/input_ids') as [number, number, number];
+  const [count, , length] = tensors.shape('pool/input_ids') as [number, number, number];
   const ids = await tensors.integers('pool/input_ids');
   const mask = await tensors.integers('pool/attention_mask');
   const labels = await tensors.integers('pool/labels');
-  const size = batch * length;
+  const types = tensors.has('pool/token_type_ids') ? await tensors.integers('pool/token_type_ids') : null;
   return Array.from({ length: count }, (_, index) => {
-    const part = (values: Int32Array) => values.subarray(index * size, (index + 1) * size);
-    return packRows(paddedRows(part(ids), part(mask), part(labels), length));
+    const part = (values: Int32Array) => {
+      const size = values.length / count;
+      return values.subarray(index * size, (index + 1) * size);
+    };
+    const rows = paddedRows(part(ids), part(mask), part(labels), length);
+    return types ? classified(rows, part(labels), part(types)) : packRows(rows);
   });
 }

@@ -64,6 +64,8 @@ async function save(config: Readonly<Record<string, unknown>>, edit?: (weights: 
 const NEOX = { ...LLAMA, model_type: 'gpt_neox', rotary_pct: 0.5 };
 const OPT = { ...LLAMA, model_type: 'opt', ffn_dim: 12, word_embed_proj_dim: 4, do_layer_norm_before: false };
 
+const BERT = { ...LLAMA, model_type: 'bert', id2label: { 0: 'bad', 1: 'fair', 2: 'good' } };
+
 for (const [name, config] of Object.entries({
   GPT2,
   LLAMA,
@@ -71,6 +73,7 @@ for (const [name, config] of Object.entries({
   QWEN3: { ...LLAMA, model_type: 'qwen3', num_key_value_heads: 1, head_dim: 12 },
   NEOX,
   OPT,
+  BERT,
 })) {
   test(`a saved ${name} opens again with the same weights and configuration`, async () => {
     const { path, weights } = await save(config);
@@ -78,13 +81,27 @@ for (const [name, config] of Object.entries({
     for (const [name, values] of weights) assert.deepEqual(await checkpoint.read(name), values);
     const saved = JSON.parse(await readFile(join(path, 'config.json'), 'utf8'));
     for (const [key, value] of Object.entries(config)) assert.deepEqual(saved[key], value);
-    assert.ok(saved.architectures[0].endsWith('LMHeadModel') || saved.architectures[0].endsWith('ForCausalLM'));
+    assert.ok(/LMHeadModel|ForCausalLM|ForSequenceClassification$/.test(saved.architectures[0]));
     assert.equal(
       countParameters(checkpoint.model),
       [...weights.values()].reduce((sum, v) => sum + v.length, 0),
     );
   });
 }
+
+test('norms that an old BERT file calls gamma and beta are found', async () => {
+  const gain = 'bert.embeddings.LayerNorm.weight';
+  const bias = 'bert.embeddings.LayerNorm.bias';
+  const { path } = await save(BERT, (all) => {
+    all.delete(gain);
+    all.delete(bias);
+    all.set('bert.embeddings.LayerNorm.gamma', new Float32Array(8).fill(3));
+    all.set('bert.embeddings.LayerNorm.beta', new Float32Array(8).fill(2));
+  });
+  await using checkpoint = await Checkpoint.open(path);
+  assert.deepEqual(await checkpoint.read(gain), new Float32Array(8).fill(3));
+  assert.deepEqual(await checkpoint.read(bias), new Float32Array(8).fill(2));
+});
 
 test('weights saved in 16 bits open again rounded to them', async () => {
   const model = modelFromConfig(GPT2);
@@ -152,7 +169,7 @@ test('a folder without weights, without config, and an index that points outside
 test('a configuration that cannot be built is refused by key', () => {
   assert.throws(
     () => modelFromConfig({ model_type: 'mamba' }),
-    /config\.json\.model_type: expected one of gpt2, gpt_neox, llama/,
+    /config\.json\.model_type: expected one of bert, gpt2, gpt_neox, llama/,
   );
   assert.throws(() => modelFromConfig({ ...GPT2, n_head: 3 }), /n_embd: expected a multiple of n_head \(3\), got 8/);
   assert.throws(() => modelFromConfig({ ...GPT2, n_layer: '2' }), /config\.json\.n_layer/);

@@ -475,11 +475,11 @@ for (const transposed of [0, 1]) {
       const workspace = plan.tensor([chunk, v]);
       const [forward, fresh, added] = [outputs(), outputs(), outputs()];
       const [dxs, dws, dwAdded] = [plan.tensor([n, d], x), plan.tensor(dims, start), plan.tensor(dims, start)];
-      plan.op('linear_cross_entropy', inputs, [...forward, workspace], [transposed, chunk]);
+      plan.op('linear_cross_entropy', inputs, [...forward, workspace], [transposed, chunk, 0, 0]);
       const zero = plan.tensor([1], [0]);
       const grad = 'linear_cross_entropy_grad';
-      plan.op(grad, [...inputs, zero], [...fresh, dxs, dws, workspace], [transposed, chunk, 0]);
-      plan.op(grad, [...inputs, zero], [...added, dxs, dwAdded, workspace], [transposed, chunk, 1]);
+      plan.op(grad, [...inputs, zero], [...fresh, dxs, workspace, dws], [transposed, chunk, 0, 0, 0]);
+      plan.op(grad, [...inputs, zero], [...added, dxs, workspace, dwAdded], [transposed, chunk, 1, 0, 0]);
       return [
         ...[forward, fresh, added].flatMap(([total, each]): [TensorHandle, number[]][] => [
           [total, loss],

@@ -6,7 +6,7 @@
 namespace raylite {
 
 namespace {
-Activation kind_of(Binder& in, std::int64_t low) { return static_cast<Activation>(in.integer("kind", low, 4)); }
+Activation kind_of(Binder& in, std::int64_t low) { return static_cast<Activation>(in.integer("kind", low, kActivationLast)); }
 }  // namespace
 
 Bound bind_activation(Binder& in, const Kernels& kernels) {

@@ -4,8 +4,10 @@
 
 namespace raylite {
 
-/// The numbers of ARCHITECTURE.md. gelu_tanh: 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3))); gelu_erf: 0.5x(1+erf(x/sqrt 2)); silu: x*sigmoid(x).
-enum class Activation : int { kNone = 0, kGeluTanh = 1, kGeluErf = 2, kRelu = 3, kSilu = 4 };
+/// The numbers of ARCHITECTURE.md. gelu_tanh: 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3))); gelu_erf: 0.5x(1+erf(x/sqrt 2)); silu: x*sigmoid(x);
+/// log_sigmoid: log sigmoid(x).
+enum class Activation : int { kNone = 0, kGeluTanh = 1, kGeluErf = 2, kRelu = 3, kSilu = 4, kTanh = 5, kSigmoid = 6, kLogSigmoid = 7 };
+constexpr int kActivationLast = 7;
 
 /// y[n] = act(x[n]); y may be x.
 struct ActivationArguments {

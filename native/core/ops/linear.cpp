@@ -9,7 +9,7 @@ Bound bind_linear(Binder& in, const Kernels& kernels) {
   LinearArguments a{};
   Dim n("N"), i("I"), o("O");
   a.transposed = in.flag("transposed");
-  a.activation = static_cast<Activation>(in.integer("activation", 0, 4));
+  a.activation = static_cast<Activation>(in.integer("activation", 0, kActivationLast));
   a.x = in.input("x", {&n, &i});
   a.w = a.transposed ? in.input("w", {&i, &o}) : in.input("w", {&o, &i});
   if (in.inputs_left() > 0) a.bias = in.input("bias", {&o});

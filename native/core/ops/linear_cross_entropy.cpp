@@ -12,18 +12,20 @@ Bound bind_loss(Binder& in, const Kernels& kernels, bool gradients) {
   a.transposed = in.flag("transposed");
   chunk.value = in.integer("chunkRows", 1, std::int64_t{1} << 31);
   if (gradients) a.accumulate = in.flag("accumulate");
+  a.label_smoothing = static_cast<float>(in.number("labelSmoothing"));
+  a.z_loss = static_cast<float>(in.number("zLoss"));
   a.x = in.input("x", {&n, &d});
   a.w = a.transposed ? in.input("w", {&d, &v}) : in.input("w", {&v, &d});
   a.labels = in.ints("labels", {&n});
   a.scale = in.input("scale", {&one});
+  if (in.inputs_left() > (gradients ? 1u : 0u)) a.bias = in.input("bias", {&v});
   if (gradients) a.beta = in.input("beta", {&one});
   a.loss = in.output("loss", {&one});
   a.token_losses = in.output("tokenLosses", {&n});
-  if (gradients) {
-    a.dx = in.output("dx", {&n, &d});
-    a.dw = a.transposed ? in.output("dw", {&d, &v}) : in.output("dw", {&v, &d});
-  }
+  if (gradients) a.dx = in.output("dx", {&n, &d});
   a.logits = in.output("workspace", {&chunk, &v});
+  if (gradients && in.outputs_left() > 0) a.dw = a.transposed ? in.output("dw", {&d, &v}) : in.output("dw", {&v, &d});
+  if (gradients && in.outputs_left() > 0) a.dbias = in.output("dbias", {&v});
   in.finish();
   a.n = n.value, a.d = d.value, a.v = v.value, a.chunk = chunk.value;
   return bound(in, a, kernels.linear_cross_entropy);

@@ -5,21 +5,25 @@
 
 namespace raylite {
 
-/// loss[1] = scale[0] * sum over rows of (log sum exp(logits) - logits[label]); token_losses[N] without the scale, 0
-/// where the label is -100. With gradients (dx not null): dx[N,D], dw (+)= of that loss. workspace is [chunk,V].
-/// A label that is neither -100 nor in 0..V-1 fails the run.
+/// logits = x w (+ bias[V]); with l = log sum exp(logits) and s = label_smoothing the loss of a row is
+/// l - (1 - s) logits[label] - s mean(logits) + z_loss l^2. loss[1] = scale[0] * sum over rows; token_losses[N] without the
+/// scale, 0 where the label is -100. With gradients (dx not null) of that loss: dx[N,D]; dw and dbias (+)= theirs, each
+/// unless null (frozen, or no bias). workspace is [chunk,V]. A label that is neither -100 nor in 0..V-1 fails the run.
 struct LinearCrossEntropyArguments {
   const float* x;
   const float* w;
   const std::int32_t* labels;
   const float* scale;
+  const float* bias;
   const float* beta;
   float* loss;
   float* token_losses;
   float* dx;
   float* dw;
+  float* dbias;
   float* logits;
   std::int64_t n, d, v, chunk;
+  float label_smoothing, z_loss;
   bool transposed;
   bool accumulate;
 };

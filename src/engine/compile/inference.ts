@@ -1,9 +1,9 @@
 // From a model to the programs without a gradient: evaluation of packed rows, and decoding through a key-value cache.
 import { ConfigError } from '../../common/index.js';
-import { GraphBuilder } from '../builder.js';
+import { GraphBuilder, type Head } from '../builder.js';
 import type { Graph, Tensor } from '../graph.js';
 import { type Layout, layOut } from '../layout.js';
-import { attendCached, attendPacked, type LanguageModel } from '../model.js';
+import { adapted, attendCached, attendPacked, type LanguageModel } from '../model.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { prune } from '../passes/prune.js';
@@ -44,7 +44,7 @@ export function parameterGraph(model: LanguageModel): Graph {
   const tokens = { ids: ids!, positions: positions!, positionLimit: 1 };
   const { head } = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
   graph.output('head', head.weight);
-  return graph.build();
+  return adapted(model, graph.build());
 }
 
 /** Losses per token (and what else was asked for) of packed rows. */
@@ -60,14 +60,14 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
   const tokens = { ids: ids!, positions: positions!, positionLimit: positionLimit(model, rows) };
   const outputs = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
   const { hidden, head, hiddenStates } = outputs;
-  const loss = graph.linearCrossEntropy('loss', hidden, head.weight, labels!, scale, head.isTransposed);
+  const loss = graph.linearCrossEntropy('loss', hidden, head, labels!, scale);
   graph.output('loss', loss.loss);
   graph.output('tokenLosses', loss.tokenLosses);
-  if (hasLogits) graph.output('logits', graph.linear('logits', hidden, head.weight, null, head.isTransposed));
+  if (hasLogits) graph.output('logits', logitsOf(graph, hidden, head));
   if (hasHiddenStates) {
     for (const [index, state] of hiddenStates.entries()) graph.output(`hiddenStates.${index}`, state);
   }
-  return inferencePlan(graph.build(), layout);
+  return inferencePlan(adapted(model, graph.build()), layout);
 }
 
 /** Appends `rows` tokens to their slots of the cache and gives the logits [logitRows, V] of the rows named by `index`. */
@@ -82,8 +82,12 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const attend = attendCached(graph, slot!, at!, { slots, positions });
   const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
   const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
-  graph.output('logits', graph.linear('logits', chosen, head.weight, null, head.isTransposed));
-  return inferencePlan(graph.build(), layout);
+  graph.output('logits', logitsOf(graph, chosen, head));
+  return inferencePlan(adapted(model, graph.build()), layout);
+}
+
+function logitsOf(graph: GraphBuilder, hidden: Tensor, { weight, bias, isTransposed }: Head): Tensor {
+  return graph.linear('logits', hidden, weight, bias, isTransposed);
 }
 
 function inferencePlan(graph: Graph, layout: Layout): Plan {

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import { ConfigError } from '../../common/index.js';
 import { differentiate } from '../autodiff.js';
-import { GraphBuilder } from '../builder.js';
+import { GraphBuilder, type LossOptions } from '../builder.js';
 import { byteLength, type Graph, parameterCount } from '../graph.js';
 import type { Layout } from '../layout.js';
-import { attendPacked, type LanguageModel } from '../model.js';
+import { adapted, attendPacked, type LanguageModel } from '../model.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
@@ -34,6 +34,7 @@ export interface TrainingSettings {
   readonly rows: number;
   readonly strategy: Strategy;
   readonly optimizer: OptimizerSettings;
+  readonly loss?: LossOptions;
 }
 
 export interface CompiledTraining {
@@ -46,8 +47,8 @@ export interface CompiledTraining {
   readonly jobHash: string;
 }
 
-/** Forward with loss, as the model writes it; inputs ids, positions, starts, ends, labels i32[N] and scale [1]. */
-export function lossGraph(model: LanguageModel, rows: number): Graph {
+/** Forward with loss, as the model and its adapters write it; inputs ids, positions, starts, ends, labels i32[N] and scale [1]. */
+export function lossGraph(model: LanguageModel, rows: number, options?: LossOptions): Graph {
   if (!Number.isSafeInteger(rows) || rows < 1) throw new ConfigError('rows', 'a positive number of tokens', rows);
   const graph = new GraphBuilder();
   const [ids, positions, starts, ends, labels] = ['ids', 'positions', 'starts', 'ends', 'labels'].map((name) =>
@@ -59,10 +60,10 @@ export function lossGraph(model: LanguageModel, rows: number): Graph {
     { ids, positions, positionLimit: positionLimit(model, rows) },
     attendPacked(graph, starts, ends),
   );
-  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', hidden, head.weight, labels, scale, head.isTransposed);
+  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', hidden, head, labels, scale, options);
   graph.output('loss', loss);
   graph.output('tokenLosses', tokenLosses);
-  return graph.build();
+  return adapted(model, graph.build());
 }
 
 /** Packed rows number their sequences from 0, so that no position reaches the number of rows. */
@@ -92,8 +93,8 @@ export function trainingPasses(forward: Graph, fusions: readonly Fusion[] = FUSI
 
 /** Compiles both programs. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer } = settings;
-  const graph = trainingPasses(lossGraph(model, rows));
+  const { model, rows, strategy, optimizer, loss } = settings;
+  const graph = trainingPasses(lossGraph(model, rows, loss));
   const layout = layoutFor(graph, strategy);
   const micro = plan(placeParameters(graph, layout, shelve(graph)));
   const update = plan(updateProgram(layout, strategy, optimizer));

@@ -5,7 +5,8 @@ import type { LanguageModel } from '../model.js';
 import type { Program } from './program.js';
 
 /**
- * N packed rows. `labels[t]` is the token after t (already shifted), -100 where there is no loss. `starts` and `ends` give
+ * N packed rows. `labels[t]` is the token after t (already shifted) or, in the first row of a sequence, its class; -100 where
+ * there is no loss. `starts` and `ends` give
  * each row the half-open range of rows of its sequence; a row of padding is a sequence of its own.
  */
 export interface TokenBatch {
@@ -14,6 +15,8 @@ export interface TokenBatch {
   readonly starts: Int32Array;
   readonly ends: Int32Array;
   readonly labels: Int32Array;
+  /** Kind of each token, for models that tell kinds apart (BERT's two sentences). Default: all 0. */
+  readonly types?: Int32Array;
 }
 
 const FIELDS = ['ids', 'positions', 'starts', 'ends', 'labels'] as const;
@@ -33,9 +36,13 @@ export function writeBatch(program: Program, batch: TokenBatch, model: LanguageM
     expectRange('positions', t, batch.positions[t]!, 0, limit);
     expectRange('starts', t, batch.starts[t]!, 0, t + 1);
     expectRange('ends', t, batch.ends[t]!, t + 1, rows + 1);
-    if (batch.labels[t] !== IGNORED) expectRange('labels', t, batch.labels[t]!, 0, words);
+    if (batch.labels[t] !== IGNORED) expectRange('labels', t, batch.labels[t]!, 0, model.labelCount ?? words);
   }
   for (const field of FIELDS) program.integers(field).set(batch[field]);
+  if (!program.plan.graph.inputs.has('types')) return;
+  const types = batch.types ?? new Int32Array(rows);
+  if (types.length !== rows) throw new ConfigError('batch.types', `${rows} rows`, types.length);
+  program.integers('types').set(types);
 }
 
 function expectRange(field: string, row: number, value: number, from: number, to: number): void {

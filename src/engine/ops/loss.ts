@@ -25,12 +25,12 @@ function inferLoss(call: OpCall): readonly [rows: number, width: number, vocabul
   );
   expectType(call, 'labels', operand(call, 2, 'labels'), [rows], 'i32');
   expectType(call, 'scale', operand(call, 3, 'scale'), [1]);
+  if (attribute(call, 'hasBias')) expectType(call, 'bias', operand(call, 4, 'bias'), [vocabulary]);
   return [rows, width, vocabulary];
 }
 
 function products(op: PlacedOp, count: number) {
-  const [rows, width] = op.inputs[0]!.dims as [number, number];
-  const vocabulary = op.outputs.at(-1)!.dims[1]!;
+  const [rows, width, vocabulary] = inferLoss(op);
   return { flops: count * 2 * rows * width * vocabulary, bytes: totalBytes(op) };
 }
 
@@ -40,38 +40,44 @@ export function lossChunkRows(rows: number, vocabulary: number): number {
   return Math.ceil(rows / chunks);
 }
 
-/** x[N,D], w, labels, scale[1] → loss[1] = scale * sum of losses, tokenLosses[N], workspace[chunkRows, V]. */
+/**
+ * x[N,D], w, labels, scale[1], (bias[V]) → loss[1] = scale * sum of losses, tokenLosses[N], workspace[chunkRows, V].
+ * `hasBias` concerns the number of inputs; only the compiler reads it.
+ */
 export const linearCrossEntropy: OpRule = {
   kind: 'linear_cross_entropy',
-  attributes: ['transposed', 'chunkRows'],
+  attributes: ['transposed', 'chunkRows', 'labelSmoothing', 'zLoss'],
   workspaces: [2],
   infer(call) {
-    expectInputs(call, [4]);
+    expectInputs(call, [4 + attribute(call, 'hasBias')]);
     const [rows, , vocabulary] = inferLoss(call);
     return [f32(1), f32(rows), f32(attribute(call, 'chunkRows'), vocabulary)];
   },
   backward({ kind, path, inputs, attributes, isRoot, emit }) {
     if (!isRoot) throw new Error(`${path} (${kind}): the loss must be the root of the walk`);
-    const [, , dx, dw] = emit('linear_cross_entropy_grad', inputs as readonly Tensor[], {
+    const [, , dx, , dw, dbias] = emit('linear_cross_entropy_grad', inputs as readonly Tensor[], {
       ...attributes,
       accumulate: 0,
     });
-    return [dx!, dw!, null, null];
+    return [dx!, dw!, null, null, ...(dbias ? [dbias] : [])];
   },
   cost: (op) => products(op, 1),
 };
 
-/** x, w, labels, scale → loss, tokenLosses, dx, dw, workspace: the loss as above, and its gradient. */
+/** As above → loss, tokenLosses, dx, workspace, (dw, (dbias)): the loss, and its gradient by what is trained. */
 export const linearCrossEntropyGrad: OpRule = {
   kind: 'linear_cross_entropy_grad',
-  attributes: ['transposed', 'chunkRows', 'accumulate'],
-  accumulates: [3],
-  workspaces: [4],
+  attributes: ['transposed', 'chunkRows', 'accumulate', 'labelSmoothing', 'zLoss'],
+  accumulates: [4, 5],
+  optionalOutputsFrom: 4,
+  workspaces: [3],
   infer(call) {
-    expectInputs(call, [4], true);
+    const hasBias = attribute(call, 'hasBias');
+    expectInputs(call, [4 + hasBias], true);
     const [rows, width, vocabulary] = inferLoss(call);
     const chunk = f32(attribute(call, 'chunkRows'), vocabulary);
-    return [f32(1), f32(rows), f32(rows, width), operand(call, 1, 'w'), chunk];
+    const gradients = [operand(call, 1, 'w'), ...(hasBias ? [f32(vocabulary)] : [])];
+    return [f32(1), f32(rows), f32(rows, width), chunk, ...gradients];
   },
-  cost: (op) => products(op, 3),
+  cost: (op) => products(op, op.outputs.length > 4 ? 3 : 2),
 };

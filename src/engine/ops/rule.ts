@@ -67,7 +67,16 @@ export interface OpRule {
 }
 
 /** The legend of activation kinds shared with the executor. */
-export const ACTIVATIONS = { none: 0, gelu_tanh: 1, gelu_erf: 2, relu: 3, silu: 4 } as const;
+export const ACTIVATIONS = {
+  none: 0,
+  gelu_tanh: 1,
+  gelu_erf: 2,
+  relu: 3,
+  silu: 4,
+  tanh: 5,
+  sigmoid: 6,
+  log_sigmoid: 7,
+} as const;
 export type Activation = keyof typeof ACTIVATIONS;
 
 export function totalBytes(op: PlacedOp): number {
