@@ -38,12 +38,18 @@ export interface RuntimeContext {
   readonly host: string;
   /** Of the actor that runs here: its id, and which start of it this is (from 1). Null in drivers and tasks. */
   readonly actor: { readonly actorId: string; readonly incarnation: number } | null;
+  /**
+   * Aborted when the call that asks is cancelled, or its caller is gone. Ask at the start of a task or method, before its
+   * first await: later, and in drivers, it is null.
+   */
+  readonly signal: AbortSignal | null;
 }
 
 /** Where this code runs. */
 export function runtimeContext(): RuntimeContext {
-  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = currentRuntime();
-  return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor };
+  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor, runner } = currentRuntime();
+  const signal = runner?.signal ?? null;
+  return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor, signal };
 }
 
 /** Shows the progress of a training run on the page and in `raylite status`: one JSON object (observe/run.ts). */

@@ -36,7 +36,7 @@ export function get(
   const all = ObjectRef.isRef(refs) ? fetch(refs) : Promise.all(wanted.map(fetch));
   const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
   const isThere = wanted.every((ref) => ObjectRef.stateOf(ref).content !== null);
-  return isThere ? value : runtime.waiting(value);
+  return isThere || !runtime.runner ? value : runtime.waiting(value);
 }
 
 function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {
@@ -122,7 +122,7 @@ export async function wait<T>(
   return { ready, rest };
 }
 
-/** Cancels the call behind a ref: it fails with CancelledError. One that already runs is not interrupted; its result is dropped. */
+/** Cancels the call behind a ref: it fails with CancelledError. One that already runs is told by `runtimeContext().signal`, and its result is dropped. */
 export function cancel(ref: ObjectRef<unknown>): void {
   const state = ObjectRef.stateOf(checkRef(ref));
   if (state.invocation) state.invocation.cancel();

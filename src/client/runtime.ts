@@ -42,6 +42,8 @@ const SITES_PER_TURN = 32;
 export interface CallRunner {
   call(call: wire.Call, from: PeerLink): void;
   cancel(callId: number, from: PeerLink): void;
+  /** Aborted when the call that is being started, and has not awaited anything yet, is cancelled. Null between calls. */
+  readonly signal: AbortSignal | null;
   /** Code of this process began (+1) or ended (-1) to wait for an object: another call may run meanwhile. */
   blocked(delta: 1 | -1): void;
 }
@@ -186,7 +188,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** The value of an object, for code that runs in this process and waits for it. Rejects with its failure. */
   read(state: ObjectState): Promise<unknown> {
-    return state.content ? this.fetch(state) : this.waiting(this.fetch(state));
+    return state.content || !this.runner ? this.fetch(state) : this.waiting(this.fetch(state));
   }
 
   /** What code of this process waits for; meanwhile this worker may run, and its CPUs may be, others'. */

@@ -35,6 +35,8 @@ interface Item {
   isApplicationFailure: boolean;
   acks: Promise<unknown> | null;
   isCancelled: boolean;
+  /** Made when its code asks for it. */
+  abort: AbortController | null;
 }
 
 const NO_REFS: readonly never[] = [];
@@ -50,6 +52,7 @@ export class Executor implements CallRunner {
   #maxConcurrency = 1;
   #running = 0;
   #blocked = 0;
+  #starting: Item | null = null; // while its code runs up to the first await
   #fetching = 0; // calls that wait for their arguments
 
   constructor(
@@ -80,6 +83,7 @@ export class Executor implements CallRunner {
       isApplicationFailure: false,
       acks: null,
       isCancelled: false,
+      abort: null,
     };
     const later = this.#prepare(item);
     const lane = this.#lanes.get(from);
@@ -116,7 +120,13 @@ export class Executor implements CallRunner {
 
   cancel(callId: number, from: PeerLink): void {
     const item = this.#open.get(from)?.get(callId);
-    if (item) item.isCancelled = true;
+    if (item) cancel(item);
+  }
+
+  get signal(): AbortSignal | null {
+    if (!this.#starting) return null;
+    this.#starting.abort ??= new AbortController();
+    return this.#starting.abort.signal;
   }
 
   blocked(delta: 1 | -1): void {
@@ -230,11 +240,14 @@ export class Executor implements CallRunner {
       return;
     }
     let result: unknown;
+    this.#starting = item;
     try {
       result = item.run!.apply(item.self, item.args!);
     } catch (error) {
       this.#threw(item, error);
       return;
+    } finally {
+      this.#starting = null;
     }
     if (!isThenable(result)) {
       this.#answer(item, result);
@@ -290,6 +303,10 @@ export class Executor implements CallRunner {
 
   /** User code threw: the caller gets a TaskError around it. */
   #threw(item: Item, thrown: unknown): void {
+    if (item.isCancelled) {
+      this.#fail(item, new CancelledError({ taskId: null }));
+      return;
+    }
     const { workerId, nodeId } = this.#runtime;
     item.isApplicationFailure = true;
     const facts = { functionName: item.name, workerId: workerId as WorkerId, nodeId: nodeId as NodeId };
@@ -322,7 +339,7 @@ export class Executor implements CallRunner {
       this.#open.set(item.from, open);
       item.from.stream.onClose(() => {
         // Nobody waits for what this caller asked: what has not begun is dropped.
-        for (const waiting of this.#open.get(item.from)?.values() ?? []) waiting.isCancelled = true;
+        for (const waiting of this.#open.get(item.from)?.values() ?? []) cancel(waiting);
         this.#open.delete(item.from);
         this.#lanes.delete(item.from);
       });
@@ -332,6 +349,11 @@ export class Executor implements CallRunner {
 }
 
 const NIL = new Uint8Array([0xc0]);
+
+function cancel(item: Item): void {
+  item.isCancelled = true;
+  item.abort?.abort(new CancelledError({ taskId: null }));
+}
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';

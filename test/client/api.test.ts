@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import {
   ActorDiedError,
   actor,
+  CancelledError,
   type Cluster,
   CodeNotFoundError,
   ConfigError,
@@ -29,6 +30,7 @@ import {
   delayed,
   fails,
   levelsBelow,
+  Meeting,
   makes,
   nested,
   nestedLarge,
@@ -190,6 +192,25 @@ describe('an embedded cluster', () => {
     await assert.rejects(get(slow, { timeoutMs: 10 }), GetTimeoutError);
     await assert.rejects(get(slow, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
     cancel(slow);
+  });
+
+  test('a running call hears that it was cancelled', async () => {
+    const meeting = await actor(Meeting, { maxConcurrency: 2 }).create();
+    const held = meeting.holds();
+    assert.deepEqual(await meeting.aborted(), []); // calls start in order: it holds by now
+    cancel(held);
+    await assert.rejects(get(held), CancelledError);
+    assert.deepEqual(await meeting.aborted(), ['CancelledError']);
+    await kill(meeting);
+  });
+
+  test('an actor runs as many calls at a time as it allows, and no more', async () => {
+    const three = await actor(Meeting, { maxConcurrency: 3 }).create();
+    assert.deepEqual(await get(Array.from({ length: 6 }, () => three.meet(3))), Array(6).fill(3));
+    await kill(three);
+    const one = await actor(Meeting).create();
+    assert.deepEqual(await get(Array.from({ length: 3 }, () => one.meet(1))), [1, 1, 1]);
+    await kill(one);
   });
 
   test('a released ref cannot be read', async () => {

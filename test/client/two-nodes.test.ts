@@ -10,9 +10,22 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { actor, type Cluster, get, init, kill, put, task } from '#src/client/index.js';
+import {
+  actor,
+  type Cluster,
+  ConfigError,
+  get,
+  getActor,
+  init,
+  kill,
+  kvGet,
+  kvPut,
+  put,
+  task,
+} from '#src/client/index.js';
+import type { HeadBoot } from '#src/common/index.js';
 import { type AnyStarted, type Started, startProcess } from '#src/launch/index.js';
-import { Counter, nestedLarge, noise, sha256Of } from './support/user-code.js';
+import { Counter, nestedLarge, noise, sha256Of, square } from './support/user-code.js';
 
 const TOKEN = 'a-token-for-two-nodes-of-a-test';
 const HOST = '127.0.0.1';
@@ -23,28 +36,32 @@ const STORE_BYTES = 384 * 1024 * 1024;
 class TwoNodes implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rl-two-'));
   readonly #started: AnyStarted[] = [];
+  #headBoot!: HeadBoot;
   head!: Started<'head'>['ready'];
   here!: Started<'node'>['ready'];
   there!: Started<'node'>['ready'];
 
   async open(): Promise<void> {
-    const common = { token: TOKEN, diesWithParent: true };
-    const local = { host: HOST, port: 0, httpHost: HOST, httpPort: 0 };
-    const head = await startProcess('head', {
+    const sessionDir = this.#session('head');
+    this.#headBoot = {
       kind: 'head',
-      ...common,
-      ...local,
-      sessionDir: this.#session('head'),
-      stateDir: null,
-    });
-    this.#started.push(head);
-    this.head = head.ready;
+      token: TOKEN,
+      diesWithParent: true,
+      host: HOST,
+      port: 0,
+      httpHost: HOST,
+      httpPort: 0,
+      sessionDir,
+      stateDir: join(sessionDir, 'state'),
+    };
+    await this.startHead();
     for (const name of ['here', 'there'] as const) {
       const node = await startProcess('node', {
         kind: 'node',
-        ...common,
+        token: TOKEN,
+        diesWithParent: true,
         host: HOST,
-        headAddress: head.ready.address,
+        headAddress: this.head.address,
         sessionDir: this.#session(name),
         resources: { CPU: 2 },
         labels: {},
@@ -54,6 +71,22 @@ class TwoNodes implements AsyncDisposable {
       this.#started.push(node);
       this[name] = node.ready;
     }
+  }
+
+  /** Again after `killHead`: where it was, with what it knew. */
+  async startHead(): Promise<void> {
+    const head = await startProcess('head', this.#headBoot);
+    this.#started.unshift(head); // ends last
+    this.head = head.ready;
+    const portOf = (address: string): number => Number(address.slice(address.lastIndexOf(':') + 1));
+    this.#headBoot = { ...this.#headBoot, port: portOf(this.head.address), httpPort: portOf(this.head.httpUrl) };
+  }
+
+  async killHead(): Promise<void> {
+    const { child } = this.#started.shift()!;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
   }
 
   #session(name: string): string {
@@ -131,5 +164,24 @@ describe('two nodes', () => {
     const value = await ref;
     assert.equal(value.length, LARGE_BYTES / 4);
     assert.ok(value.every((number) => number === 1.5));
+  });
+
+  test('while the head is gone calls go on, and what is asked of it is answered by the next one', async () => {
+    const counter = await actor(Counter, { ...onTheOther(), name: 'survivor' }).create(1);
+    await kvPut('before', Buffer.from('kept'));
+    await two.killHead();
+    assert.equal(await counter.add(1), 2);
+    const asked = [kvPut('during', Buffer.from('asked')), task(square)(5), getActor<Counter>('survivor')] as const;
+    await two.startHead();
+    const [, squared, same] = await Promise.all(asked);
+    assert.equal(squared, 25);
+    assert.equal(await same.add(1), 3);
+    for (const [key, value] of [
+      ['before', 'kept'],
+      ['during', 'asked'],
+    ] as const)
+      assert.equal(Buffer.from((await kvGet(key)) ?? []).toString(), value);
+    await kill(counter);
+    await assert.rejects(getActor('survivor'), ConfigError);
   });
 });

@@ -1,7 +1,8 @@
 // What a user of the cluster might write: loaded by workers, exported by name.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type ObjectRef, put, task } from '#src/client/index.js';
+import { type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
 
 export class Counter {
   #count: number;
@@ -73,6 +74,33 @@ export class Patient {
 }
 
 export const umaskHere = (): number => process.umask();
+
+/** Calls that wait for each other, or for being cancelled. */
+export class Meeting {
+  #present = 0;
+  #most = 0;
+  #waiting: (() => void)[] = [];
+  #aborted: string[] = [];
+  /** Ends when `count` calls are here at a time; gives how many ever were. */
+  async meet(count: number): Promise<number> {
+    this.#present += 1;
+    this.#most = Math.max(this.#most, this.#present);
+    const met = new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#present === count) for (const go of this.#waiting.splice(0)) go();
+    await met;
+    this.#present -= 1;
+    return this.#most;
+  }
+  async holds(): Promise<void> {
+    const { signal } = runtimeContext();
+    if (!signal) throw new Error('a call has no signal');
+    await once(signal, 'abort');
+    this.#aborted.push(signal.reason.name);
+  }
+  aborted(): readonly string[] {
+    return this.#aborted;
+  }
+}
 
 export function fails(message: string): never {
   throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
