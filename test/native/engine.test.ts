@@ -205,7 +205,7 @@ test('a plan that breaks an op’s contract names the instruction, the op, the p
     rejects('SHAPE', /takes 0 attributes, 1 given/, (plan) =>
       plan.op('copy', [plan.tensor([4])], [plan.tensor([4])], [1]),
     );
-    rejects('SHAPE', /attribute "kind" is 1\.5, expected an integer from 0 to 4/, (plan) =>
+    rejects('SHAPE', /attribute "kind" is 1\.5, expected an integer from 0 to 7/, (plan) =>
       plan.op('activation', [plan.tensor([4])], [plan.tensor([4])], [1.5]),
     );
     rejects('SHAPE', /needs a communicator/, (plan) => plan.op('barrier', [], [], [0]));
