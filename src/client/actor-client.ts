@@ -11,6 +11,9 @@ import type { Runtime } from './runtime.js';
 /** How long calls that were in flight when the stream broke wait for the head to say what became of the actor. */
 const NEWS_MS_MAX = 10_000;
 
+/** How long a creator waits for a place before it is told what its actor waits for. */
+const WAIT_MS_UNTOLD = 3_000;
+
 export class ActorClient implements Carrier {
   readonly actorId: ActorId;
   readonly #runtime: Runtime;
@@ -65,10 +68,33 @@ export class ActorClient implements Carrier {
       if (this.#info.state === 'ALIVE') resolve();
       else if (this.#info.state === 'DEAD') failed(this.#death());
       else {
-        this.#settled.push({ resolve, reject: failed });
+        const late = setTimeout(() => this.#tellWhy(), WAIT_MS_UNTOLD).unref();
+        this.#settled.push({
+          resolve: () => {
+            clearTimeout(late);
+            resolve();
+          },
+          reject: (error) => {
+            clearTimeout(late);
+            failed(error);
+          },
+        });
         this.#watch();
       }
     });
+  }
+
+  /** Whoever waits for an actor that has no place should know what it waits for. */
+  #tellWhy(): void {
+    this.#runtime.head.watch(this.actorId).then(
+      ({ actor: info }) => {
+        if (!info) return;
+        if (info.pendingReason && info.state !== 'ALIVE' && info.state !== 'DEAD')
+          process.emitWarning(`actor ${this.className} ${info.pendingReason}`, { code: 'RAYLITE_WAITING' });
+        this.inform(info);
+      },
+      () => {}, // the head is away, which is another story
+    );
   }
 
   /** News from the head. */

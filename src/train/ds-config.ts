@@ -96,6 +96,13 @@ function resolveBatch(config: DsConfig, auto: AutoValues): BatchSizes {
             accumulation: accumulation ?? 1,
           }
         : { trainBatch: train, microBatch: micro, accumulation: accumulation ?? Math.floor(train / micro / worldSize) };
+  if (train !== null && train < worldSize)
+    throw new ConfigError(
+      'deepspeed.train_batch_size',
+      `at least the number of workers, ${worldSize}`,
+      train,
+      'Each worker takes at least one row a step',
+    );
   const product = resolved.microBatch * resolved.accumulation * worldSize;
   if (product !== resolved.trainBatch || product === 0)
     throw new ConfigError(

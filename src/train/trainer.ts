@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TrainingError } from '../common/index.js';
 import { loadTokenizer, type PlacedRecord, type ReadResult, readRecords, Tokenizer } from '../data/index.js';
 import { estimateTraining, type MemoryFigures } from '../engine/index.js';
-import { modelFromConfig } from '../models/index.js';
+import { Checkpoint, modelFromConfig } from '../models/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
@@ -14,7 +14,7 @@ import { Feed } from './feed.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { configOf } from './recipe.js';
+import { configOf, type FreshModel } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { learningRate } from './schedule.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -134,11 +134,11 @@ export class Trainer {
       );
     await mkdir(runPath, { recursive: true });
 
+    const given = typeof recipe.model === 'string' ? await readConfigJson(recipe.model) : null;
+    if (typeof recipe.model === 'string') await (await Checkpoint.open(recipe.model))[Symbol.asyncDispose](); // it must fit
     const tokenizer = await openTokenizer(recipe);
-    const config =
-      typeof recipe.model === 'string'
-        ? await readConfigJson(recipe.model)
-        : configOf(recipe.model, { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer });
+    const facts = { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer };
+    const config = given ?? configOf(recipe.model as FreshModel, facts);
     const model = modelFromConfig(config);
     if (tokenizer.vocabSize > model.vocabularySize)
       throw new ConfigError(

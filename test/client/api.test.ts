@@ -1,5 +1,6 @@
 // The public API on an embedded cluster of real processes: what a user of it sees.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import {
   ActorDiedError,
@@ -249,6 +250,17 @@ describe('an embedded cluster', () => {
 
   test('what workers write has the modes that this user is used to', async () => {
     assert.equal(await task(umaskHere)(), process.umask());
+  });
+
+  test('a creator that waits long is told what its actor waits for', async () => {
+    const holder = await actor(Counter, { cpus: 2 }).create(0);
+    const told = once(process, 'warning');
+    const waiting = actor(Counter, { cpus: 1 }).create(1);
+    const [warning] = await told;
+    assert.equal(warning.code, 'RAYLITE_WAITING');
+    assert.match(warning.message, /actor Counter waits for 1 CPU: node \w+ has 0 of 2 CPU free/);
+    await kill(holder);
+    await kill(await waiting);
   });
 
   test('says what the cluster has', async () => {

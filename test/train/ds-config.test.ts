@@ -49,6 +49,7 @@ test('of the three batch sizes those given decide the others, as in DeepSpeed', 
   assert.deepEqual(await sizes(undefined, 4), [16, 4, 1]);
   assert.deepEqual(await sizes(), [8, 2, 1]); // the recipe's micro batch
   await assert.rejects(sizes(30, 4, 2), /train_batch_size: expected .* 4 × 2 × 4 = 32, got 30/);
+  await assert.rejects(sizes(3), /train_batch_size: expected at least the number of workers, 4, got 3/);
   await assert.rejects(sizes(30), /7 × 1 × 4 = 28, got 30/);
 });
 
