@@ -41,8 +41,8 @@ export class ActorClient implements Carrier {
 
   send(invocation: Invocation): void {
     const link = this.#link;
-    if (link && !link.stream.isClosed && this.#waiting.length === 0) invocation.sendOn(link, this);
-    else if (this.#info.state === 'DEAD') invocation.fail(this.#death());
+    if (this.#info.state === 'DEAD') invocation.fail(this.#death());
+    else if (link && !link.stream.isClosed && this.#waiting.length === 0) invocation.sendOn(link, this);
     else {
       this.#waiting.push(invocation);
       this.#locate();

@@ -216,10 +216,13 @@ export async function getActor<Actor>(
   return handle as ActorHandle<Actor>;
 }
 
-/** Ends an actor at once. With `restart: true` only its process, and `maxRestarts` counts. */
+/** Ends an actor at once: calls that this process makes afterwards fail. With `restart: true` only its process, and `maxRestarts` counts. */
 export async function kill(handle: object, options: { readonly restart?: boolean } = {}): Promise<void> {
   const { client } = targetOf(handle);
-  await currentRuntime().head.request({ killActor: { actorId: client.actorId, noRestart: !options.restart } });
+  const reply = await currentRuntime().head.request({
+    killActor: { actorId: client.actorId, noRestart: !options.restart },
+  });
+  if (reply.actor) client.inform(reply.actor);
 }
 
 /** The id of a handle's actor, e.g. for `raylite get actors`. */

@@ -155,9 +155,10 @@ export function killActor(
   request: number | null,
   atMs: number,
 ): readonly Effect[] {
-  const done: Effect = { kind: 'answer', request, answer: { kind: 'done' } };
   const actor = state.actors.get(actorId);
-  if (!actor || actor.phase.kind === 'dead') return [done];
+  if (!actor) return [{ kind: 'answer', request, answer: { kind: 'done' } }];
+  const done: Effect = { kind: 'answer', request, answer: { kind: 'actor', actorId } }; // what became of it
+  if (actor.phase.kind === 'dead') return [done];
   if (noRestart || actor.phase.kind === 'pending') {
     const death: Death = { detail: 'it was killed', lastLogLines: [], cause: null };
     return [...endActor(state, actor, death, atMs), done, ...schedule(state)];
