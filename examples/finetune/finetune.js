@@ -72,5 +72,5 @@ try {
   console.log(`losses ${JSON.stringify(result.losses)}`);
   console.log(`model ${result.model}`);
 } finally {
-  await cluster[Symbol.asyncDispose]();
+  await cluster.close();
 }

@@ -37,8 +37,14 @@ export function table(header: readonly string[], rows: readonly (readonly string
 /** One line of text without control characters. */
 export const clean = (text: string): string => text.replace(/\p{Cc}+/gu, ' ');
 
-/** Text of several lines as one: line ends and tabs are shown as \n and \t, other control characters are blanked. */
-export const oneLine = (text: string): string => clean(text.replace(/\r?\n/g, '\\n').replace(/\t/g, '\\t'));
+/** Text of several lines as one: line ends and tabs inside are shown as \\n and \\t, what cannot be seen is left out. */
+export const oneLine = (text: string): string =>
+  text
+    .trim()
+    .replace(/\r?\n/g, '\\n')
+    .replace(/\t/g, '\\t')
+    .replace(/[\p{Cc}\p{Cf}]+/gu, ' ')
+    .trim();
 
 /** "3s", "2m 5s", "1h 4m". */
 export function duration(ms: number): string {

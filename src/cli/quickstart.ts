@@ -114,7 +114,7 @@ function tell(result: QuickstartResult, tookMs: number): void {
   const { metrics } = result.training;
   const width = Math.min(100, process.stdout.columns || 100) - '  expected  '.length;
   const short = (text: string): string => {
-    const line = oneLine(text.trim());
+    const line = oneLine(text);
     return line.length > width ? `${line.slice(0, width - 1)}…` : line;
   };
   print();
