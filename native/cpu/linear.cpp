@@ -27,6 +27,23 @@ void linear_backward_input(const LinearBackwardInputArguments& a, const Team& te
   gemm(g, team, team.workspace);
 }
 
+namespace {
+
+/// A sum that carries along what rounding took from it (Kahan): biases of keys have gradients near zero, out of terms
+/// that cancel, and Adam makes full steps of what is left.
+struct CompensatedSum {
+  Floats sum{};
+  Floats lost{};
+};
+RL_INLINE void add_to(CompensatedSum& total, Floats x) {
+  const Floats corrected = x - total.lost;
+  const Floats next = total.sum + corrected;
+  total.lost = (next - total.sum) - corrected;
+  total.sum = next;
+}
+
+}  // namespace
+
 void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& team) {
   const bool adds = a.accumulate || a.beta[0] != 0.0f;
   if (a.dbias != nullptr) {
@@ -34,19 +51,20 @@ void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& 
     const Range columns = share(team, a.o, 4 * kLanes);
     for (std::int64_t j = columns.begin; j < columns.end; j += 4 * kLanes) {
       const std::int64_t width = min_of(4 * kLanes, columns.end - j);
-      Floats sums[4] = {};
+      CompensatedSum sums[4];
       if (width == 4 * kLanes) {
         for (std::int64_t row = 0; row < a.n; row++) {
-          for (int k = 0; k < 4; k++) sums[k] += load(a.dy + row * a.o + j + k * kLanes);
+          for (int k = 0; k < 4; k++) add_to(sums[k], load(a.dy + row * a.o + j + k * kLanes));
         }
       } else {
         for (std::int64_t row = 0; row < a.n; row++) {
-          each_vector(width, [&](std::int64_t at, int n) { sums[at / kLanes] += load_n(a.dy + row * a.o + j + at, n); });
+          each_vector(width, [&](std::int64_t at, int n) { add_to(sums[at / kLanes], load_n(a.dy + row * a.o + j + at, n)); });
         }
       }
       each_vector(width, [&](std::int64_t at, int n) {
         float* to = a.dbias + j + at;
-        store_n(to, adds ? load_n(to, n) + sums[at / kLanes] : sums[at / kLanes], n);
+        const Floats sum = sums[at / kLanes].sum;
+        store_n(to, adds ? load_n(to, n) + sum : sum, n);
       });
     }
   }

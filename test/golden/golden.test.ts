@@ -6,7 +6,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { native } from '#src/native/index.js';
 
+const ISAS = ['scalar', 'avx2', 'avx512'];
 const VECTORS = '../shared/golden';
 const TOKENIZERS = '../shared/data';
 const skip = !existsSync(VECTORS) && `${VECTORS} is absent`;
@@ -50,6 +52,15 @@ test('the reference results of the supported families and ops are met', { skip }
   assert.match(output, /skipped +gpt2 +train_bf16 +kind train_curve in bfloat16/);
 });
 
+for (const isa of ['scalar', 'avx2', 'avx512'] as const) {
+  const lacksIsa = ISAS.indexOf(isa) > ISAS.indexOf(native().engineInfo().isa) && `this CPU has no ${isa}`;
+  test(`${isa} alone meets the reference results of models and ops`, { skip: skip || lacksIsa }, async () => {
+    const names = ['gpt2', 'llama_tied', 'qwen2', 'ops', 'optim'];
+    const { code, output } = await golden('--isa', isa, ...names.map((name) => join(VECTORS, name)));
+    assert.equal(code, 0, output);
+  });
+}
+
 test('tokenizers give the reference ids and texts', { skip }, async () => {
   const dirs = ['tokenizer-4k', 'tokenizer-16k', 'tokenizer-llama-4k', 'tokenizer-bert-4k', 'tokenizer-gpt2'];
   const { code, output } = await golden(...dirs.flatMap((dir) => ['--tokenizer', join(TOKENIZERS, dir)]));
@@ -67,7 +78,7 @@ test('an unsupported kind is skipped by name', { skip }, async () => {
 test('a path without cases, a path that does not exist and no path at all are errors', async () => {
   const empty = await mkdtemp(join(tmpdir(), 'golden-'));
   try {
-    for (const args of [[empty], [join(empty, 'nowhere')], [], ['--tokenizer', empty]]) {
+    for (const args of [[empty], [join(empty, 'nowhere')], [], ['--tokenizer', empty], ['--isa', 'mmx', empty]]) {
       assert.equal((await golden(...args)).code, 2, args.join(' '));
     }
   } finally {

@@ -1,5 +1,6 @@
 // `npm run golden -- PATH…`: holds the engine to reference vectors, one line per case. PATH is a case folder or a folder of
-// them; `--tokenizer DIR` takes a tokenizer's golden.json. Closes with "N passed, N failed, N skipped".
+// them; `--tokenizer DIR` takes a tokenizer's golden.json; `--isa` takes another instruction set than the CPU's best.
+// Closes with "N passed, N failed, N skipped".
 // Exit code 0: all that is supported passed; 1: a case failed; 2: nothing to check under a path.
 
 import { existsSync } from 'node:fs';
@@ -7,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Checkpoint, SafetensorsFile, supportedFamilies } from '#src/models/index.js';
-import { type NativeDevice, native } from '#src/native/index.js';
+import { type Isa, type NativeDevice, native } from '#src/native/index.js';
 import type { Checks } from './checks.js';
 import { CaseTensors, findFolders, type GoldenCase, type GoldenFolder } from './folder.js';
 import { runForward } from './forward.js';
@@ -17,7 +18,7 @@ import { checkTokenizer } from './tokenizer.js';
 import { runTrain } from './train.js';
 import { compareWeights } from './weights.js';
 
-const USAGE = 'usage: npm run golden -- [--tokenizer DIR]… PATH…';
+const USAGE = 'usage: npm run golden -- [--isa scalar|avx2|avx512] [--tokenizer DIR]… PATH…';
 const FORWARD_KINDS = new Set(['forward', 'forward_backward', 'packed_forward_backward']);
 
 class Tally {
@@ -88,14 +89,25 @@ async function runFolder(folder: GoldenFolder, device: NativeDevice, tally: Tall
   }
 }
 
+const isIsa = (name: string): name is Isa => ['scalar', 'avx2', 'avx512'].includes(name);
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { tokenizer: { type: 'string', multiple: true, default: [] }, help: { type: 'boolean', default: false } },
+    options: {
+      tokenizer: { type: 'string', multiple: true, default: [] },
+      isa: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   });
   if (values.help) {
     console.log(USAGE);
     return 0;
+  }
+  const isa = values.isa ?? null;
+  if (isa !== null && !isIsa(isa)) {
+    console.error(`golden: --isa: expected scalar, avx2 or avx512, got ${JSON.stringify(isa)}\n${USAGE}`);
+    return 2;
   }
   if (positionals.length + values.tokenizer.length === 0) {
     console.error(`golden: no path given\n${USAGE}`);
@@ -128,7 +140,11 @@ async function main(): Promise<number> {
     }
   }
   if (folders.length > 0) {
-    const device = native().createDevice({ threads: Math.min(2, availableParallelism()), isa: null, pin: false });
+    const device = native().createDevice({
+      threads: Math.min(2, availableParallelism()),
+      isa,
+      pin: false,
+    });
     try {
       for (const folder of folders) await runFolder(folder, device, tally);
     } finally {

@@ -19,7 +19,7 @@ const KINDS = {
   thread: {
     checks: 'thread',
     library: 'libtsan.so',
-    options: { TSAN_OPTIONS: 'halt_on_error=1' },
+    options: { TSAN_OPTIONS: 'halt_on_error=1:ignore_noninstrumented_modules=1' },
   },
 } as const;
 
