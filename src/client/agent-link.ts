@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { ConnectionError, PROTOCOL_VERSION } from '../common/index.js';
 import { connectSocket, errorOf, MessageChannel, wire } from '../protocol/index.js';
+import { siteOf, withSite } from './call-site.js';
 
 /** What the agent may push. */
 export interface AgentPushes {
@@ -94,11 +95,12 @@ export class AgentLink {
     if (this.#channel.isClosed)
       return Promise.reject(new ConnectionError({ address: this.#path, detail: 'the node agent is gone' }));
     const requestId = this.#nextId++;
+    const site = siteOf(this.#request);
     return new Promise((resolve, reject) => {
       this.#waiters.set(requestId, {
         reject,
         resolve: (reply) => {
-          if (reply.failure) reject(errorOf(reply.failure));
+          if (reply.failure) reject(withSite(errorOf(reply.failure), site));
           else if (reply[expected]) resolve(reply);
           else reject(new ConnectionError({ address: this.#path, detail: `the agent answered without "${expected}"` }));
         },

@@ -110,7 +110,10 @@ export class LocalServer implements AsyncDisposable {
       channel.send({ requestId, failure: failureOf(error) });
       throw error;
     };
-    if (!attach || !isSameToken(attach.token ?? '', this.#token)) return refuse('the cluster token is wrong');
+    if (!attach || !isSameToken(attach.token ?? '', this.#token))
+      return refuse(
+        'the cluster token is wrong. Give the token of this cluster: the one in the join command that "raylite start --head" printed',
+      );
     if (attach.protocol !== PROTOCOL_VERSION)
       return refuse(
         `the agent speaks protocol ${PROTOCOL_VERSION}, not ${attach.protocol}: install the same raylite version`,
