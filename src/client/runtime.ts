@@ -83,6 +83,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly store: ObjectStore;
   readonly token: string;
   workerId: WorkerId;
+  /** Whether the head knows that all of this worker waits. */
+  isBlocked = false;
   /** The actor that runs in this process. */
   actor: { readonly actorId: string; readonly incarnation: number } | null = null;
   jobId = '' as JobId;

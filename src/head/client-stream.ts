@@ -49,6 +49,7 @@ export function serveClient(cluster: Cluster, channel: Channel, peer: string, ht
       };
       cluster.clientOpened(client.workerId, messages);
       cluster.apply({ kind: 'clientJoined', client, entrypoint: hello.entrypoint ?? '' });
+      if (hello.isBlocked) cluster.apply({ kind: 'workerBlocked', workerId: client.workerId, isBlocked: true });
       reply({
         welcome: { clusterId: cluster.id, jobId: client.jobId, namespace: client.namespace, httpUrl: httpUrl() },
       });

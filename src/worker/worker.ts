@@ -81,6 +81,7 @@ async function openDoor(runtime: Runtime, spawnId: WorkerId): Promise<Runtime> {
       address: runtime.peers.address,
       pid: process.pid,
       entrypoint: '',
+      isBlocked: runtime.isBlocked,
     }),
     { actor: (info) => runtime.actors.get(info.actorId)?.inform(info), logLines: () => {} },
   );
@@ -101,7 +102,9 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   setRuntime(runtime);
   const hasCpus = (assignment.resources?.amounts?.CPU ?? 0) > 0;
   const loan = new CpuLoan((isBlocked) => {
-    if (hasCpus) runtime.head.tell({ workerBlocked: { isBlocked } });
+    if (!hasCpus) return;
+    runtime.isBlocked = isBlocked;
+    runtime.head.tell({ workerBlocked: { isBlocked } });
   });
   const executor = new Executor(runtime, loan, taskLoader(attached.packageRoot));
   runtime.runner = executor;

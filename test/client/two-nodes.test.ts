@@ -20,12 +20,13 @@ import {
   kill,
   kvGet,
   kvPut,
+  nodes,
   put,
   task,
 } from '#src/client/index.js';
 import type { HeadBoot } from '#src/common/index.js';
 import { type AnyStarted, type Started, startProcess } from '#src/launch/index.js';
-import { Counter, nestedLarge, noise, sha256Of, square } from './support/user-code.js';
+import { Counter, joins, Meeting, nestedLarge, noise, sha256Of, square } from './support/user-code.js';
 
 const TOKEN = 'a-token-for-two-nodes-of-a-test';
 const HOST = '127.0.0.1';
@@ -183,5 +184,20 @@ describe('two nodes', () => {
       assert.equal(Buffer.from((await kvGet(key)) ?? []).toString(), value);
     await kill(counter);
     await assert.rejects(getActor('survivor'), ConfigError);
+  });
+
+  test('tasks that wait lend their CPUs to others also when the head was started again', async () => {
+    const meeting = await actor(Meeting, { maxConcurrency: 6 }).create();
+    const waiting = Array.from({ length: 4 }, () => task(joins)(meeting, 5)); // on all 4 CPUs
+    while ((await meeting.present()) < 4) await sleep(20);
+    const freeCpus = async (): Promise<number> =>
+      (await nodes()).reduce((sum, { available }) => sum + (available.CPU ?? 0), 0);
+    while ((await freeCpus()) < 4) await sleep(20);
+    await two.killHead();
+    await two.startHead();
+    assert.equal(await task(square, { cpus: 2 })(6), 36);
+    assert.equal(await meeting.meet(5), 5);
+    assert.deepEqual(await get(waiting), [5, 5, 5, 5]);
+    await kill(meeting);
   });
 });

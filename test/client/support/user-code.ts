@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
+import { type ActorHandle, type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
 
 export class Counter {
   #count: number;
@@ -54,7 +54,7 @@ export function noise(length: number, seed: number): Uint8Array {
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
 export const nestedLarge = (length: number): { ref: ObjectRef<Float32Array> } => ({ ref: put(makes(length)) });
-export const unwraps = async ({ ref }: { ref: ObjectRef<string> }): Promise<string> => await ref;
+export const unwraps = async <T>({ ref }: { ref: ObjectRef<T> }): Promise<T> => await ref;
 export const delayed = (ms: number, value: number): Promise<number> =>
   new Promise((resolve) => setTimeout(resolve, ms, value));
 
@@ -91,6 +91,9 @@ export class Meeting {
     this.#present -= 1;
     return this.#most;
   }
+  present(): number {
+    return this.#present;
+  }
   async holds(): Promise<void> {
     const { signal } = runtimeContext();
     if (!signal) throw new Error('a call has no signal');
@@ -101,6 +104,8 @@ export class Meeting {
     return this.#aborted;
   }
 }
+
+export const joins = async (meeting: ActorHandle<Meeting>, count: number): Promise<number> => await meeting.meet(count);
 
 export function fails(message: string): never {
   throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
