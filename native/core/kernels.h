@@ -44,6 +44,7 @@ struct Kernels {
   Kernel<AttentionCachedArguments> attention_cached;
   Kernel<LinearCrossEntropyArguments> linear_cross_entropy;
   Kernel<AddArguments> add;
+  Kernel<ScaleArguments> scale;
   Kernel<CopyArguments> copy;
   Kernel<FillArguments> fill;
   Kernel<GatherRowsArguments> gather_rows;

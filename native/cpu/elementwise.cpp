@@ -1,4 +1,4 @@
-// add, copy, fill, gather_rows.
+// add, scale, copy, fill, gather_rows.
 #include "cpu/kernels.h"
 #include "cpu/split.h"
 
@@ -9,6 +9,14 @@ void add(const AddArguments& a, const Team& team) {
   each_vector(all.end - all.begin, [&](std::int64_t j, int n) {
     const std::int64_t i = all.begin + j;
     store_n(a.y + i, load_n(a.a + i, n) + load_n(a.b + i, n), n);
+  });
+}
+
+void scale(const ScaleArguments& a, const Team& team) {
+  const Range all = share_elements(team, a.n);
+  each_vector(all.end - all.begin, [&](std::int64_t j, int n) {
+    const std::int64_t i = all.begin + j;
+    store_n(a.y + i, load_n(a.x + i, n) * a.factor, n);
   });
 }
 

@@ -25,6 +25,7 @@ const Kernels& kernels() {
       {attention_cached, nullptr},
       {linear_cross_entropy, linear_cross_entropy_workspace},
       {add, nullptr},
+      {scale, nullptr},
       {copy, nullptr},
       {fill, nullptr},
       {gather_rows, nullptr},

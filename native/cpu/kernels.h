@@ -25,6 +25,7 @@ void kv_append(const KvAppendArguments&, const Team&);
 void attention_cached(const AttentionCachedArguments&, const Team&);
 void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
 void add(const AddArguments&, const Team&);
+void scale(const ScaleArguments&, const Team&);
 void copy(const CopyArguments&, const Team&);
 void fill(const FillArguments&, const Team&);
 void gather_rows(const GatherRowsArguments&, const Team&);

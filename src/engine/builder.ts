@@ -130,6 +130,11 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /** Adds an op of the graph that this one started from, as it is. */
+  keep(op: Op): void {
+    this.#ops.push(op);
+  }
+
   /** table[ids + offset] (+ addend). The entry of `paddingId` learns nothing from being looked up. */
   embedding(path: string, ids: Tensor, table: Tensor, options: EmbeddingOptions = {}): Tensor {
     const { addend, offset = 0, paddingId } = options;

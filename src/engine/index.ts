@@ -39,6 +39,7 @@ export * from './graph.js';
 export * from './layout.js';
 export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf } from './ops/index.js';
+export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
 export { layoutFor, type OptimizerSettings, placeParameters, type Strategy, updateProgram } from './passes/zero.js';
 export { explain } from './plan/explain.js';
 export { planMemory } from './plan/memory.js';

@@ -1,6 +1,7 @@
 // Which byte of which flat buffer is whose. Parameters lie in buckets (embeddings, one per block, head), each padded so that
 // it cuts into equal, 64-byte aligned slices, one per partition. Gradients have the layout of the parameters; optimiser state
-// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. ZeRO, arXiv:1910.02054 §5.
+// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. Frozen parameters lie behind
+// all buckets, where gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
 import { ConfigError } from '../common/index.js';
 import { elementCount, type Parameter } from './graph.js';
 
@@ -32,7 +33,12 @@ export interface Bucket {
 export interface Layout {
   readonly partitions: number;
   readonly buckets: readonly Bucket[];
+  /** Length of `gradients`: all buckets. */
   readonly elements: number;
+  /** Length of `parameters`: all buckets, then the frozen parameters. */
+  readonly parameterElements: number;
+  /** Parameters without gradient or state; offsets inside the buffer `parameters`. */
+  readonly frozen: readonly ParameterPlace[];
   readonly sliceElements: number;
 }
 
@@ -53,7 +59,12 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number): Lay
     throw new ConfigError('partitions', 'a positive integer', partitions);
   }
   const byBucket = new Map<string, Parameter[]>();
+  const untrained: Parameter[] = [];
   for (const parameter of parameters) {
+    if (parameter.isFrozen) {
+      untrained.push(parameter);
+      continue;
+    }
     const members = byBucket.get(parameter.bucket);
     if (members) members.push(parameter);
     else byBucket.set(parameter.bucket, [parameter]);
@@ -79,7 +90,14 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number): Lay
     offset += elements;
     sliceOffset += sliceElements;
   }
-  return { partitions, buckets, elements: offset, sliceElements: sliceOffset };
+  let parameterElements = offset;
+  const frozen = untrained.map(({ name, dims }) => {
+    const length = elementCount(dims);
+    const place = { name, dims, offset: parameterElements, length };
+    parameterElements = align(parameterElements + length, ALIGNED_ELEMENTS);
+    return place;
+  });
+  return { partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
 }
 
 /** The parts of parameters that partition `rank` owns, in the order of its state. Padding belongs to nobody. */
@@ -103,12 +121,13 @@ export function slicesOf(layout: Layout, rank: number): readonly ParameterSlice[
   });
 }
 
-/** First element and dims of a parameter inside the buffers `parameters` and `gradients`. */
+/** First element and dims of a parameter inside the buffers `parameters` and (unless frozen) `gradients`. */
 export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
   const places = new Map<string, ParameterPlace>();
   for (const bucket of layout.buckets) {
     for (const place of bucket.parameters) places.set(place.name, { ...place, offset: bucket.offset + place.offset });
   }
+  for (const place of layout.frozen) places.set(place.name, place);
   return places;
 }
 

@@ -1,4 +1,16 @@
 // The door of models/: Hugging Face configurations and checkpoints as models of the engine.
+export {
+  type AdaptedModel,
+  type Adapter,
+  adapterFromConfig,
+  adapterParameters,
+  initialiseAdapter,
+  loadAdapter,
+  mergedWeights,
+  readAdapter,
+  saveAdapter,
+  withAdapter,
+} from './adapter.js';
 export { Checkpoint, countParameters, readModel } from './checkpoint.js';
 export { modelFromConfig, supportedFamilies } from './families.js';
 export { initialise, seededRandom } from './initialise.js';

@@ -15,7 +15,8 @@ export function initialise(
   }
 }
 
-function initialValues({ name, dims, init }: Parameter, seed: number): Float32Array {
+/** First values of one parameter. */
+export function initialValues({ name, dims, init }: Parameter, seed: number): Float32Array {
   const values = new Float32Array(elementCount(dims));
   if (init.kind !== 'normal') return values.fill(init.kind === 'ones' ? 1 : 0);
   const random = seededRandom(`${seed}/${name}`);

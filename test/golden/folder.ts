@@ -17,8 +17,8 @@ export interface GoldenFolder {
   readonly sameWeightsAs: string | null;
   /** model_type of config.json; null for a folder without a model of its own. */
   readonly modelType: string | null;
-  /** An adapter on the weights of another folder. */
-  readonly isAdapter: boolean;
+  /** Name of the sibling whose weights this folder's adapter is for. */
+  readonly base: string | null;
   /** Ranges of parameters that no loss depends on. */
   readonly idle: Readonly<Record<string, readonly (readonly [number, number])[]>>;
 }
@@ -42,7 +42,7 @@ function openFolder(path: string): GoldenFolder {
     cases: json.cases,
     sameWeightsAs: json.same_weights_as ?? null,
     modelType: existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')).model_type : null,
-    isAdapter: existsSync(join(path, 'adapter_config.json')) || typeof json.base === 'string',
+    base: existsSync(join(path, 'adapter_config.json')) ? json.base : null,
     idle: json.idle_parameters ?? {},
   };
 }

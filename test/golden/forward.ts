@@ -1,10 +1,10 @@
 // Cases that run a model once: forward, forward_backward, packed_forward_backward.
 import { Forward, layoutOf, ParameterStore, type TokenBatch, TrainStep } from '#src/engine/index.js';
-import type { Checkpoint } from '#src/models/index.js';
 import type { NativeDevice } from '#src/native/index.js';
 import { Checks, LIMITS, rootMeanSquare } from './checks.js';
 import type { CaseTensors, GoldenCase, GoldenFolder } from './folder.js';
 import { classified, documentRows, labelCount, packRows, paddedRows } from './packing.js';
+import type { Subject } from './subject.js';
 
 /** Plain AdamW: what these cases use of a training job does not depend on it. */
 export const OPTIMIZER = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradientNorm: 0 };
@@ -14,7 +14,7 @@ export interface CaseRun {
   readonly folder: GoldenFolder;
   readonly golden: GoldenCase;
   readonly tensors: CaseTensors;
-  readonly checkpoint: Checkpoint;
+  readonly subject: Subject;
   readonly device: NativeDevice;
 }
 
@@ -38,8 +38,8 @@ export async function runForward(run: CaseRun): Promise<Checks> {
 }
 
 async function compareOutputs(run: CaseRun, checks: Checks, batch: TokenBatch, isReal: (row: number) => boolean) {
-  const { golden, tensors, checkpoint } = run;
-  const settings = { model: checkpoint.model, rows: batch.ids.length, hasLogits: true, hasHiddenStates: true };
+  const { golden, tensors, subject } = run;
+  const settings = { model: subject.model, rows: batch.ids.length, hasLogits: true, hasHiddenStates: true };
   using store = await loadStore(run);
   using forward = new Forward(settings, store);
   const result = await forward.run(batch);
@@ -63,26 +63,26 @@ async function compareOutputs(run: CaseRun, checks: Checks, batch: TokenBatch, i
 }
 
 /** A store of its own with the checkpoint's weights. */
-async function loadStore({ checkpoint, device }: CaseRun): Promise<ParameterStore> {
-  const store = new ParameterStore(device, layoutOf(checkpoint.model));
-  await checkpoint.loadInto(store);
+async function loadStore({ subject, device }: CaseRun): Promise<ParameterStore> {
+  const store = new ParameterStore(device, layoutOf(subject.model));
+  await subject.loadInto(store);
   return store;
 }
 
 async function compareGradients(run: CaseRun, checks: Checks, batch: TokenBatch): Promise<void> {
-  const { golden, tensors, checkpoint, device } = run;
-  const settings = { model: checkpoint.model, rows: batch.ids.length, strategy: ALONE, optimizer: OPTIMIZER };
+  const { golden, tensors, subject, device } = run;
+  const settings = { model: subject.model, rows: batch.ids.length, strategy: ALONE, optimizer: OPTIMIZER };
   await using step = TrainStep.create({ ...settings, device, communicator: null });
-  await checkpoint.loadInto(step.parameters);
+  await subject.loadInto(step.parameters);
   const { loss } = await step.micro(batch, { scale: 1 / labelCount(batch), isFirst: true });
   checks.add('loss of the training program', Math.abs(loss - (golden.loss as number)), LIMITS.loss);
 
   let squares = 0;
-  const summaries = golden.gradients as Readonly<Record<string, { readonly sample_stride?: number }>>;
-  for (const name of checkpoint.parameters.keys()) {
+  const summaries = golden.gradients as undefined | Readonly<Record<string, { readonly sample_stride?: number }>>;
+  for (const name of subject.trained) {
     const gradient = step.readGradient(name);
     squares += rootMeanSquare(gradient) ** 2 * gradient.length;
-    const stride = summaries[name]?.sample_stride;
+    const stride = summaries?.[name]?.sample_stride;
     const sample = stride === undefined ? gradient : gradient.filter((_, i) => i % stride === 0).subarray(0, 256);
     const expected = await tensors.floats(stride === undefined ? `grad/${name}` : `grad_sample/${name}`);
     const ranges = run.folder.idle[name] ?? [];

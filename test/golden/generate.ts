@@ -4,7 +4,7 @@ import { Generator } from '#src/infer/index.js';
 import { Checks, LIMITS } from './checks.js';
 import type { CaseRun } from './forward.js';
 
-export async function runGenerate({ golden, tensors, checkpoint, device }: CaseRun): Promise<Checks> {
+export async function runGenerate({ golden, tensors, subject, device }: CaseRun): Promise<Checks> {
   const checks = new Checks();
   const [count, length] = tensors.shape('input_ids') as [number, number];
   const ids = await tensors.integers('input_ids');
@@ -17,10 +17,10 @@ export async function runGenerate({ golden, tensors, checkpoint, device }: CaseR
   const total = tensors.shape('sequences')[1]!;
   const newTokens = golden.new_tokens as number;
 
-  using store = new ParameterStore(device, layoutOf(checkpoint.model));
-  await checkpoint.loadInto(store);
+  using store = new ParameterStore(device, layoutOf(subject.model));
+  await subject.loadInto(store);
   // Two slots for three prompts and a short prefill, so that a slot is used twice and a prompt is cut.
-  using generator = new Generator({ model: checkpoint.model, store, slots: 2, positions: total, prefillRows: 8 });
+  using generator = new Generator({ model: subject.model, store, slots: 2, positions: total, prefillRows: 8 });
   const eos = golden.eos_token_id as number | null;
   const generations = await generator.generate(prompts, {
     maxNewTokens: newTokens,

@@ -7,13 +7,14 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Checkpoint, SafetensorsFile, supportedFamilies } from '#src/models/index.js';
+import { SafetensorsFile, supportedFamilies } from '#src/models/index.js';
 import { type Isa, type NativeDevice, native } from '#src/native/index.js';
 import type { Checks } from './checks.js';
 import { CaseTensors, findFolders, type GoldenCase, type GoldenFolder } from './folder.js';
 import { runForward } from './forward.js';
 import { runGenerate } from './generate.js';
 import { opRunner } from './ops.js';
+import { compareMerged, openSubject } from './subject.js';
 import { checkTokenizer } from './tokenizer.js';
 import { runTrain } from './train.js';
 import { compareWeights } from './weights.js';
@@ -50,9 +51,9 @@ class Tally {
 function unsupported(folder: GoldenFolder, golden: GoldenCase): string | null {
   const isModelCase = FORWARD_KINDS.has(golden.kind) || golden.kind === 'train_curve' || golden.kind === 'generate';
   if (opRunner(golden)) return null;
+  if (folder.base !== null && golden.kind === 'merged_weights') return null;
   if (!isModelCase) return `kind ${golden.kind}`;
-  if (folder.isAdapter) return `kind ${golden.kind} with an adapter`;
-  if (!(supportedFamilies() as readonly (string | null)[]).includes(folder.modelType)) {
+  if (folder.base === null && !(supportedFamilies() as readonly (string | null)[]).includes(folder.modelType)) {
     return `kind ${golden.kind} of model ${folder.modelType ?? 'in another folder'}`;
   }
   const precision = (golden.precision as string | undefined) ?? 'float32';
@@ -70,17 +71,19 @@ async function runFolder(folder: GoldenFolder, device: NativeDevice, tally: Tall
   }
   if (runnable.length === 0) return;
   await using file = await SafetensorsFile.open(join(folder.path, 'cases.safetensors'));
-  await using checkpoint = folder.modelType === null ? null : await Checkpoint.open(folder.path);
+  await using subject = await openSubject(folder);
   for (const golden of runnable) {
     const caseTensors = (name: string) => new CaseTensors(file, name);
     const tensors = caseTensors(golden.name);
     try {
-      if (!checkpoint) {
+      if (!subject) {
         tally.checks(folder.name, golden.name, await opRunner(golden)!({ golden, tensors, device }));
         continue;
       }
-      const run = { folder, golden, tensors, checkpoint, device };
-      if (golden.kind === 'generate') tally.checks(folder.name, golden.name, await runGenerate(run));
+      const run = { folder, golden, tensors, subject, device };
+      if (golden.kind === 'merged_weights')
+        tally.checks(folder.name, golden.name, await compareMerged(folder, tensors));
+      else if (golden.kind === 'generate') tally.checks(folder.name, golden.name, await runGenerate(run));
       else if (golden.kind === 'train_curve') tally.checks(folder.name, golden.name, await runTrain(run, caseTensors));
       else tally.checks(folder.name, golden.name, await runForward(run));
     } catch (error) {

@@ -28,7 +28,7 @@ interface FinalParameter {
 }
 
 export async function runTrain(run: CaseRun, caseTensors: (name: string) => CaseTensors): Promise<Checks> {
-  const { golden, checkpoint, device } = run;
+  const { golden, subject, device } = run;
   const checks = new Checks();
   const settings = golden.settings as Settings;
   const isTokenWeighted = golden.name.includes('token_weighted');
@@ -40,9 +40,9 @@ export async function runTrain(run: CaseRun, caseTensors: (name: string) => Case
     weightDecay: settings.weight_decay,
     maxGradientNorm: settings.clip ?? 0,
   };
-  const job = { model: checkpoint.model, rows: pool[0]!.ids.length, strategy: ALONE, optimizer };
+  const job = { model: subject.model, rows: pool[0]!.ids.length, strategy: ALONE, optimizer };
   await using step = TrainStep.create({ ...job, device, communicator: null });
-  await checkpoint.loadInto(step.parameters);
+  await subject.loadInto(step.parameters);
 
   for (const row of golden.curve as readonly Step[]) {
     const batches = row.micro_batches.map((index) => pool[index]!);

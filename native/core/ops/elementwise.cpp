@@ -1,4 +1,4 @@
-// The contracts of add, copy, fill and gather_rows.
+// The contracts of add, scale, copy, fill and gather_rows.
 #include "core/ops/elementwise.h"
 
 #include "core/bind.h"
@@ -15,6 +15,18 @@ Bound bind_add(Binder& in, const Kernels& kernels) {
   in.finish();
   a.n = n.value;
   return bound(in, a, kernels.add);
+}
+
+Bound bind_scale(Binder& in, const Kernels& kernels) {
+  ScaleArguments a{};
+  Dim n("n");
+  a.factor = static_cast<float>(in.number("factor"));
+  a.x = in.flat_input("x", n);
+  a.y = in.flat_output("y", n);
+  in.may_share("y", "x");
+  in.finish();
+  a.n = n.value;
+  return bound(in, a, kernels.scale);
 }
 
 Bound bind_copy(Binder& in, const Kernels& kernels) {

@@ -12,6 +12,14 @@ struct AddArguments {
   std::int64_t n;
 };
 
+/// y[n] = factor * x[n]; y may be x.
+struct ScaleArguments {
+  const float* x;
+  float* y;
+  std::int64_t n;
+  float factor;
+};
+
 /// y[n] = a[n].
 struct CopyArguments {
   const float* a;

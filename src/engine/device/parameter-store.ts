@@ -16,7 +16,7 @@ export class ParameterStore implements Disposable {
   constructor(device: NativeDevice, layout: Layout) {
     this.device = device;
     this.layout = layout;
-    this.bytes = layout.elements * 4;
+    this.bytes = layout.parameterElements * 4;
     this.buffer = device.allocate(this.bytes);
     this.#places = placesOf(layout);
   }

@@ -75,7 +75,9 @@ export class TrainStep implements AsyncDisposable {
   /** The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks. */
   readGradient(name: string): Float32Array {
     const place = this.#places.get(name);
-    if (!place) throw new ConfigError(name, 'the name of a parameter of the model', name);
+    if (!place || place.offset >= this.compiled.layout.elements) {
+      throw new ConfigError(name, 'the name of a trained parameter of the model', name);
+    }
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
   }
 

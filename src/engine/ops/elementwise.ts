@@ -1,4 +1,4 @@
-// Sums, copies, constants and chosen rows.
+// Sums, multiples and chosen rows.
 import { expectInputs, expectType, f32, matrix, type OpRule, operand, vector } from './rule.js';
 
 /** y = a + b. */
@@ -15,6 +15,21 @@ export const add: OpRule = {
   backward({ gradients }) {
     const dy = gradients[0] ?? null;
     return [dy, dy];
+  },
+};
+
+/** y = factor * x. */
+export const scale: OpRule = {
+  kind: 'scale',
+  attributes: ['factor'],
+  inPlace: [[0, 0]],
+  infer(call) {
+    expectInputs(call, [1]);
+    return [operand(call, 0, 'x')];
+  },
+  backward({ attributes, gradients, emit }) {
+    const dy = gradients[0];
+    return dy ? emit('scale', [dy], attributes) : [null];
   },
 };
 

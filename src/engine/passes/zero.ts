@@ -38,8 +38,7 @@ export function layoutFor(graph: Graph, strategy: Strategy): Layout {
   if (!Number.isSafeInteger(rank) || rank < 0 || rank >= worldSize) {
     throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
   }
-  const trained = [...graph.parameters.values()];
-  return layOut(trained, zeroStage === 1 ? worldSize : 1);
+  return layOut(graph.parameters.values(), zeroStage === 1 ? worldSize : 1);
 }
 
 /** Puts the parameters and gradients of `graph` where the layout says. */
@@ -56,8 +55,11 @@ export function placeParameters(graph: Graph, layout: Layout, shelf: Shelf): Pla
       places.set(id, { buffer: 'gradients', offsetBytes });
     }
   }
-  const bytes = layout.elements * BYTES;
-  const buffers = new Map([['parameters', bytes], ['gradients', bytes], ...shelf.buffers]);
+  const buffers = new Map([
+    ['parameters', layout.parameterElements * BYTES],
+    ['gradients', layout.elements * BYTES],
+    ...shelf.buffers,
+  ]);
   return { graph, places, buffers };
 }
 
@@ -127,7 +129,7 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const whole = layout.elements * BYTES;
   const owned = layout.sliceElements * BYTES;
   const sizes: [string, number][] = [
-    ['parameters', whole],
+    ['parameters', layout.parameterElements * BYTES],
     ['gradients', whole],
     ['exp_avg', owned],
     ['exp_avg_sq', owned],

@@ -1,0 +1,62 @@
+// Pass: low-rank adapters (LoRA, arXiv:2106.09685 §4.1). y = x w + b  →  y + factor * (x A^T) B^T for every linear layer that is
+// chosen. All parameters there were are frozen, so that autodiff makes no gradient of them and the layout no room for one.
+import { ConfigError } from '../../common/index.js';
+import { GraphBuilder } from '../builder.js';
+import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
+import { ACTIVATIONS } from '../ops/index.js';
+
+export interface LoraSettings {
+  readonly rank: number;
+  /** What the adapter's output is multiplied by: alpha / rank, or alpha / sqrt(rank). */
+  readonly factor: number;
+  /** Whether the layer at this model path gets an adapter. */
+  readonly isTarget: (path: string) => boolean;
+  /** Checkpoint name of A [rank, inputs] or B [outputs, rank] of the layer at a path. */
+  readonly nameOf: (path: string, half: 'A' | 'B') => string;
+}
+
+/** A linear layer whose weight is a parameter. */
+export interface LinearLayer {
+  readonly path: string;
+  readonly weight: Parameter;
+  readonly isTransposed: boolean;
+}
+
+export function addLora(graph: Graph, { rank, factor, isTarget, nameOf }: LoraSettings): Graph {
+  const frozen = [...graph.parameters.values()].map((parameter) => ({ ...parameter, isFrozen: true }));
+  const byName = new Map(frozen.map((parameter) => [parameter.name, parameter]));
+  const builder = new GraphBuilder({ ...graph, ops: [], parameters: byName });
+  const replaced = new Map<TensorId, Tensor>(); // y → y with its adapter
+  let count = 0;
+  for (const op of graph.ops) {
+    builder.keep({ ...op, inputs: op.inputs.map((id) => replaced.get(id)?.id ?? id) });
+    const layer = linearLayer(graph, op);
+    if (!layer || !isTarget(op.path)) continue;
+    count++;
+    const x = replaced.get(op.inputs[0]!) ?? builder.tensor(op.inputs[0]!);
+    const y = builder.tensor(op.outputs[0]!);
+    const half = (name: 'A' | 'B', dims: readonly [number, number], std: number) => {
+      const init = std === 0 ? ({ kind: 'zeros' } as const) : ({ kind: 'normal', std } as const);
+      return builder.parameter(nameOf(op.path, name), dims, { bucket: layer.weight.bucket, init });
+    };
+    // The spread of peft's uniform start; B starts at zero, so that the adapter starts without effect.
+    const a = half('A', [rank, x.dims[1]!], 1 / Math.sqrt(3 * x.dims[1]!));
+    const b = half('B', [y.dims[1]!, rank], 0);
+    const low = builder.op('scale', op.path, [builder.linear(op.path, x, a)], { factor })[0]!;
+    replaced.set(y.id, builder.add(op.path, y, builder.linear(op.path, low, b)));
+  }
+  if (count === 0) throw new ConfigError('adapter', 'targets that are linear layers of the model', 'none');
+  for (const [name, id] of graph.outputs) builder.output(name, replaced.get(id) ?? builder.tensor(id));
+  return builder.build();
+}
+
+/** The linear layers of a forward graph. The output matrix is none: it is part of the loss. */
+export function linearLayers(graph: Graph): readonly LinearLayer[] {
+  return graph.ops.flatMap((op) => linearLayer(graph, op) ?? []);
+}
+
+function linearLayer(graph: Graph, op: Op): LinearLayer | null {
+  if (op.kind !== 'linear' || op.attributes.activation !== ACTIVATIONS.none) return null;
+  const weight = [...graph.parameters.values()].find((parameter) => parameter.tensor === op.inputs[1]);
+  return weight ? { path: op.path, weight, isTransposed: op.attributes.transposed === 1 } : null;
+}

@@ -1,0 +1,168 @@
+// LoRA adapters in the format of peft: adapter_config.json and adapter_model.safetensors, put on a model, trained with the model
+// frozen, or added into its weights. Dropout is never applied: its probability is kept for saving only.
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ConfigError, DataError } from '../common/index.js';
+import { addLora, type LinearLayer, linearLayers, type Parameter, parameterGraph } from '../engine/index.js';
+import { count, readConfig } from './config.js';
+import { initialValues } from './initialise.js';
+import type { Model } from './model.js';
+import { SafetensorsFile } from './safetensors.js';
+import { writeSafetensors } from './write-safetensors.js';
+
+const off = z.literal(false).nullish();
+const empty = z.record(z.string(), z.never()).nullish();
+
+const schema = z.looseObject({
+  peft_type: z.literal('LORA').default('LORA'),
+  r: count,
+  lora_alpha: z.number().positive(),
+  use_rslora: z.boolean().nullish(),
+  target_modules: z.union([z.string(), z.array(z.string()).min(1)]),
+  bias: z.literal('none').default('none'),
+  // What would change the numbers and is not supported.
+  use_dora: off,
+  lora_bias: off,
+  modules_to_save: z.null().optional(),
+  exclude_modules: z.null().optional(),
+  layers_to_transform: z.null().optional(),
+  target_parameters: z.null().optional(),
+  rank_pattern: empty,
+  alpha_pattern: empty,
+});
+
+export interface Adapter {
+  /** adapter_config.json as read (or made), for saving. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly rank: number;
+  /** alpha / rank, or alpha / sqrt(rank) when rank-stabilised (arXiv:2312.03732). */
+  readonly factor: number;
+  /** Whether the linear layer at this path of the model has an adapter. */
+  readonly isTarget: (path: string) => boolean;
+}
+
+/** A model with an adapter on it: its base parameters are frozen, only the adapter's are trained. */
+export interface AdaptedModel extends Model {
+  readonly adapter: Adapter;
+  readonly base: Model;
+}
+
+const PREFIX = 'base_model.model.';
+const nameOf = (path: string, half: 'A' | 'B') => `${PREFIX}${path}.lora_${half}.weight`;
+
+/** The adapter that a parsed adapter_config.json describes. Errors name the key; `place` is the file. */
+export function adapterFromConfig(json: Readonly<Record<string, unknown>>, place = 'adapter_config.json'): Adapter {
+  const config = readConfig(schema, json, place);
+  const { r: rank, lora_alpha: alpha, target_modules: targets } = config;
+  return {
+    config: json,
+    rank,
+    factor: config.use_rslora ? alpha / Math.sqrt(rank) : alpha / rank,
+    isTarget: targetOf(targets, `${place}.target_modules`),
+  };
+}
+
+/** As peft reads target_modules: ends of paths, `all-linear`, or one pattern for whole paths. */
+function targetOf(targets: string | readonly string[], key: string): (path: string) => boolean {
+  if (targets === 'all-linear') return () => true;
+  if (typeof targets !== 'string') return (path) => targets.some((end) => path === end || path.endsWith(`.${end}`));
+  try {
+    const pattern = new RegExp(`^(?:${targets})$`);
+    return (path) => pattern.test(path);
+  } catch {
+    throw new ConfigError(key, 'a regular expression', targets);
+  }
+}
+
+export async function readAdapter(folder: string): Promise<Adapter> {
+  const place = join(folder, 'adapter_config.json');
+  try {
+    return adapterFromConfig(JSON.parse(await readFile(place, 'utf8')), place);
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw cause;
+    throw new DataError({ place, detail: 'cannot be read as JSON' }, { cause });
+  }
+}
+
+/** The model with the adapter's layers in its graphs. Programs of it need the parameters of both. */
+export function withAdapter(base: Model, adapter: Adapter): AdaptedModel {
+  return { ...base, base, adapter, adapt: (graph) => addLora(graph, { ...adapter, nameOf }) };
+}
+
+/** The adapter's parameters, by their names in adapter_model.safetensors. */
+export function adapterParameters(model: AdaptedModel): readonly Parameter[] {
+  return [...parameterGraph(model).parameters.values()].filter(({ isFrozen }) => !isFrozen);
+}
+
+/** Hands first values of the adapter to `target.load`: A random, B zero, so that the model starts as it was. */
+export function initialiseAdapter(
+  model: AdaptedModel,
+  seed: number,
+  target: { load(name: string, values: Float32Array): void },
+): void {
+  for (const parameter of adapterParameters(model)) target.load(parameter.name, initialValues(parameter, seed));
+}
+
+/** Hands the adapter's weights in `folder` to `target.load`. Throws DataError that names what is missing or unexpected. */
+export async function loadAdapter(
+  folder: string,
+  model: AdaptedModel,
+  target: { load(name: string, values: Float32Array): void },
+): Promise<void> {
+  await using file = await SafetensorsFile.open(join(folder, 'adapter_model.safetensors'));
+  const parameters = adapterParameters(model);
+  const names = new Set(parameters.map(({ name }) => name));
+  const unexpected = [...file.tensors.keys()].find((name) => !names.has(name));
+  if (unexpected)
+    throw new DataError({ place: file.path, detail: `holds ${unexpected}, which the model has no place for` });
+  for (const { name, dims } of parameters) {
+    const shape = file.tensors.get(name)?.shape;
+    if (shape && shape.join() !== dims.join()) throw new ConfigError(name, `[${dims.join(', ')}]`, shape, file.path);
+    target.load(name, await file.readFloats(name));
+  }
+}
+
+/** Writes a folder that peft opens. */
+export async function saveAdapter(
+  folder: string,
+  model: AdaptedModel,
+  read: (name: string) => Float32Array,
+): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const tensors = adapterParameters(model).map(({ name, dims }) => ({ name, shape: dims, read: () => read(name) }));
+  await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
+  const config = { peft_type: 'LORA', bias: 'none', task_type: 'CAUSAL_LM', ...model.adapter.config };
+  await writeFile(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** Reads the base model's parameters with the adapter added in: what saveModel(folder, model.base, …) writes as a plain model. */
+export function mergedWeights(
+  model: AdaptedModel,
+  read: (name: string) => Float32Array,
+): (name: string) => Float32Array {
+  const layers = linearLayers(parameterGraph(model.base)).filter(({ path }) => model.adapter.isTarget(path));
+  const byWeight = new Map(layers.map((layer) => [layer.weight.name, layer]));
+  return (name) => {
+    const layer = byWeight.get(name);
+    return layer ? merge(layer, read, model.adapter) : read(name);
+  };
+}
+
+/** w + factor * B A, transposed like w. */
+function merge(layer: LinearLayer, read: (name: string) => Float32Array, { rank, factor }: Adapter): Float32Array {
+  const { path, weight, isTransposed } = layer;
+  const [first, second] = weight.dims as readonly [number, number];
+  const [outputs, inputs] = isTransposed ? [second, first] : [first, second];
+  const merged = read(weight.name).slice();
+  const [a, b] = [read(nameOf(path, 'A')), read(nameOf(path, 'B'))];
+  for (let o = 0; o < outputs; o++) {
+    for (let i = 0; i < inputs; i++) {
+      let sum = 0;
+      for (let k = 0; k < rank; k++) sum += b[o * rank + k]! * a[k * inputs + i]!;
+      const at = isTransposed ? i * outputs + o : o * inputs + i;
+      merged[at] = merged[at]! + factor * sum;
+    }
+  }
+  return merged;
+}

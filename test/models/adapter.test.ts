@@ -1,0 +1,113 @@
+// LoRA adapters: what they cost, what they leave alone, and that saving, loading and merging keep what was trained.
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Forward, layoutOf, ParameterStore, TrainStep } from '#src/engine/index.js';
+import {
+  adapterFromConfig,
+  adapterParameters,
+  initialise,
+  initialiseAdapter,
+  loadAdapter,
+  mergedWeights,
+  readAdapter,
+  saveAdapter,
+  withAdapter,
+} from '#src/models/index.js';
+import { openDevice } from '../engine/device-for-tests.js';
+import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from '../engine/models-for-tests.js';
+
+const ROWS = 16;
+const CONFIG = { r: 2, lora_alpha: 6, target_modules: ['q_proj', 'v_proj', 'down_proj'] };
+const BATCH = randomBatch([9, 6], ROWS, 37, 'adapter');
+
+/** A tiny LLaMA with an adapter, trained for three steps. */
+function trainable(device: Parameters<typeof TrainStep.create>[0]['device']) {
+  const model = withAdapter(tinyLlama(), adapterFromConfig(CONFIG));
+  const job = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER };
+  const step = TrainStep.create({ ...job, device, communicator: null });
+  initialise(model.base, 1, step.parameters);
+  initialiseAdapter(model, 2, step.parameters);
+  return { model, step };
+}
+
+async function train(step: TrainStep): Promise<readonly number[]> {
+  const losses: number[] = [];
+  for (let n = 1; n <= 3; n++) {
+    losses.push((await step.micro(BATCH, { scale: 1 / labelled(BATCH), isFirst: true })).loss);
+    await step.update({ lr: 0.05, step: n });
+  }
+  return losses;
+}
+
+test('an adapter alone has gradients and optimiser state, and the base stays as it was', async () => {
+  using opened = openDevice();
+  const { model, step } = trainable(opened.device);
+  await using _ = step;
+  const adapterElements = adapterParameters(model).reduce((sum, { dims }) => sum + dims[0]! * dims[1]!, 0);
+  const { memory, layout } = step.compiled;
+  assert.ok(layout.elements < 2 * adapterElements, `${layout.elements} elements are trained, not ${adapterElements}`);
+  assert.equal(memory.gradientBytes, 4 * layout.elements);
+  assert.equal(memory.optimizerBytes, 8 * layout.elements);
+  const names = layoutOf(model.base).buckets.flatMap(({ parameters }) => parameters.map(({ name }) => name));
+  const before = names.map((name) => step.readParameter(name));
+  const losses = await train(step);
+  assert.ok(losses[2]! < losses[0]!, losses.join(' '));
+  for (const [i, name] of names.entries()) assert.deepEqual(step.readParameter(name), before[i], name);
+  assert.throws(() => step.readGradient('model.norm.weight'), /expected the name of a trained parameter/);
+});
+
+test('an adapter starts without effect, and merged it gives the same losses', async () => {
+  using opened = openDevice();
+  const { model, step } = trainable(opened.device);
+  await using _ = step;
+  const lossOf = async (read: (name: string) => Float32Array) => {
+    using store = new ParameterStore(opened.device, layoutOf(model.base));
+    for (const { name } of store.parameters) store.load(name, read(name));
+    using forward = new Forward({ model: model.base, rows: ROWS }, store);
+    return (await forward.run(BATCH)).loss;
+  };
+  const plain = await lossOf((name) => step.readParameter(name));
+  const [first] = await train(step);
+  assert.ok(Math.abs(first! * labelled(BATCH) - plain) < 1e-4);
+  using adapted = new Forward({ model, rows: ROWS }, step.parameters);
+  const merged = await lossOf(mergedWeights(model, (name) => step.readParameter(name)));
+  assert.ok(Math.abs((await adapted.run(BATCH)).loss - merged) < 1e-4);
+});
+
+test('a saved adapter opens again; one for another model is refused', async () => {
+  using opened = openDevice();
+  const { model, step } = trainable(opened.device);
+  await using _ = step;
+  await train(step);
+  const folder = await mkdtemp(join(tmpdir(), 'adapter-'));
+  try {
+    await saveAdapter(folder, model, (name) => step.readParameter(name));
+    const again = withAdapter(tinyLlama(), await readAdapter(folder));
+    const loaded = new Map<string, Float32Array>();
+    const target = { load: (name: string, values: Float32Array) => void loaded.set(name, values) };
+    await loadAdapter(folder, again, target);
+    for (const { name } of adapterParameters(model)) assert.deepEqual(loaded.get(name), step.readParameter(name));
+    const other = withAdapter(tinyGpt2(), adapterFromConfig({ ...CONFIG, target_modules: 'all-linear' }));
+    await assert.rejects(
+      loadAdapter(folder, other, target),
+      /down_proj\.lora_A\.weight, which the model has no place for/,
+    );
+    await writeFile(join(folder, 'adapter_config.json'), '{');
+    await assert.rejects(readAdapter(folder), /adapter_config\.json: cannot be read as JSON/);
+    assert.ok((await readFile(join(folder, 'adapter_model.safetensors'))).length > 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('what would change the numbers and is not supported is refused by key', () => {
+  assert.throws(() => adapterFromConfig({ ...CONFIG, use_dora: true }), /adapter_config\.json\.use_dora/);
+  assert.throws(() => adapterFromConfig({ ...CONFIG, rank_pattern: { q_proj: 8 } }), /rank_pattern/);
+  assert.throws(() => adapterFromConfig({ ...CONFIG, target_modules: '(' }), /target_modules: expected a regular/);
+  const nowhere = withAdapter(tinyLlama(), adapterFromConfig({ ...CONFIG, target_modules: ['c_attn'] }));
+  assert.throws(() => adapterParameters(nowhere), /adapter: expected targets that are linear layers/);
+  assert.equal(adapterFromConfig({ ...CONFIG, r: 4, use_rslora: true }).factor, 3);
+});
