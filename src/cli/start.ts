@@ -34,7 +34,7 @@ import {
   writeCurrent,
 } from '../launch/index.js';
 import { addressOption, amountOption, bytesOption, labelsOption, portOption, resourcesOption } from './options.js';
-import { EXIT_FAILURE, paint, print, printJson } from './output.js';
+import { EXIT_FAILURE, EXIT_INTERRUPTED, paint, print, printJson } from './output.js';
 
 interface StartOptions {
   readonly head?: true;
@@ -316,8 +316,11 @@ function tellHead(
 /** Waits for a signal, or for one of the processes to end by itself, then ends the rest. */
 async function stay(root: string, started: readonly AnyStarted[]): Promise<void> {
   const why = await new Promise<string | null>((resolve) => {
-    process.once('SIGINT', () => resolve(null));
-    process.once('SIGTERM', () => resolve(null));
+    process.once('SIGINT', () => {
+      process.exitCode = EXIT_INTERRUPTED;
+      resolve(null);
+    });
+    process.once('SIGTERM', () => resolve(null)); // how service managers end it: no failure
     for (const { child, ready } of started)
       child.once('exit', (code, signal) => resolve(`the ${ready.kind} ended with ${signal ?? code}`));
   });

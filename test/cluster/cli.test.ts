@@ -24,8 +24,12 @@ class Shell implements AsyncDisposable {
   constructor(root: string) {
     this.root = root;
   }
-  /** `onOut` sees the output as it comes. */
-  run(args: readonly string[], env: NodeJS.ProcessEnv = {}, onOut: (text: string) => void = () => {}): Promise<Result> {
+  /** `onOut` sees the output as it comes, and may send the command a signal. */
+  run(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    onOut: (text: string, signal: (name: NodeJS.Signals) => void) => void = () => {},
+  ): Promise<Result> {
     return new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [MAIN, ...args], {
         env: { ...process.env, RAYLITE_TMPDIR: this.root, RAYLITE_TOKEN: '', RAYLITE_ADDRESS: '', ...env },
@@ -34,7 +38,7 @@ class Shell implements AsyncDisposable {
       let err = '';
       child.stdout.on('data', (chunk: Buffer) => {
         out += chunk;
-        onOut(out);
+        onOut(out, (name) => child.kill(name));
       });
       child.stderr.on('data', (chunk: Buffer) => {
         err += chunk;
@@ -105,6 +109,30 @@ test('a job is submitted with its folder, streams its output and passes on its e
   assert.match(infeasible.err, /asks for 3 GPU, which no node can ever hold. The cluster has node \w+ \(.*\): 2 CPU/);
   assert.equal((await shell.run(['status'], { RAYLITE_TOKEN: 'wrong-wrong-wrong-wrong' })).code, 1);
   await shell.ok(['stop']);
+  assert.deepEqual(shell.processes(), []);
+});
+
+test('Ctrl-C ends a cluster in the foreground, and a quickstart wherever it is: exit code 130, nothing left', async () => {
+  using dir = temporaryFolder();
+  using work = temporaryFolder();
+  await using shell = new Shell(dir.path);
+  const block = await shell.run([...START, '--block'], {}, (out, signal) => {
+    if (out.includes('raylite stop')) signal('SIGINT');
+  });
+  assert.equal(block.code, 130, block.err);
+  assert.deepEqual(shell.processes(), []);
+  const quickstart = ['-c', `exec "$0" "$@" 2>&1`, process.execPath, MAIN, 'quickstart', '--out', work.path];
+  const code = await new Promise<number | null>((resolve, reject) => {
+    const child = spawn('/bin/sh', quickstart, {
+      env: { ...process.env, RAYLITE_TMPDIR: shell.root, RAYLITE_TOKEN: '' },
+    });
+    child.stdout.on('data', (text: Buffer) => {
+      if (text.includes('Evaluating')) child.kill('SIGINT');
+    });
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+  assert.equal(code, 130);
   assert.deepEqual(shell.processes(), []);
 });
 
