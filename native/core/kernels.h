@@ -12,6 +12,7 @@
 #include "core/ops/linear_cross_entropy.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rotary.h"
+#include "core/ops/softmax.h"
 #include "core/team.h"
 
 namespace raylite {
@@ -38,6 +39,8 @@ struct Kernels {
   Kernel<GatedActivationArguments> gated_activation;
   Kernel<GatedActivationBackwardArguments> gated_activation_backward;
   Kernel<RotaryArguments> rotary;
+  Kernel<SoftmaxArguments> softmax;
+  Kernel<SoftmaxBackwardArguments> softmax_backward;
   Kernel<AttentionArguments> attention;
   Kernel<AttentionBackwardArguments> attention_backward;
   Kernel<KvAppendArguments> kv_append;

@@ -19,6 +19,8 @@ const Kernels& kernels() {
       {gated_activation, nullptr},
       {gated_activation_backward, nullptr},
       {rotary, nullptr},
+      {softmax, nullptr},
+      {softmax_backward, nullptr},
       {attention, attention_workspace},
       {attention_backward, attention_backward_workspace},
       {kv_append, nullptr},

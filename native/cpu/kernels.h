@@ -19,6 +19,8 @@ void activation_backward(const ActivationBackwardArguments&, const Team&);
 void gated_activation(const GatedActivationArguments&, const Team&);
 void gated_activation_backward(const GatedActivationBackwardArguments&, const Team&);
 void rotary(const RotaryArguments&, const Team&);
+void softmax(const SoftmaxArguments&, const Team&);
+void softmax_backward(const SoftmaxBackwardArguments&, const Team&);
 void attention(const AttentionArguments&, const Team&);
 void attention_backward(const AttentionBackwardArguments&, const Team&);
 void kv_append(const KvAppendArguments&, const Team&);

@@ -160,6 +160,11 @@ export class GraphBuilder {
     return this.op('activation', path, [x], { kind: ACTIVATIONS[kind] })[0]!;
   }
 
+  /** Over the columns of each row. */
+  softmax(path: string, x: Tensor): Tensor {
+    return this.op('softmax', path, [x])[0]!;
+  }
+
   /** activation(gate) * up. */
   gatedActivation(path: string, gate: Tensor, up: Tensor, kind: Activation): Tensor {
     return this.op('gated_activation', path, [gate, up], { kind: ACTIVATIONS[kind] })[0]!;

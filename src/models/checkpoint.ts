@@ -125,7 +125,7 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
       unexpected.length > 0 ? `holds ${some(unexpected)} that the configuration does not know` : '',
     ];
     const hint =
-      missing.includes(model.outputName) && !model.isTied
+      missing.includes(model.outputName) && !model.isTied && model.labelCount === undefined
         ? '. If the output matrix is the embedding table, set tie_word_embeddings to true'
         : '';
     throw new DataError({ place, detail: sides.filter((side) => side !== '').join(', and ') + hint });

@@ -123,6 +123,7 @@ const CASES: Readonly<Record<string, Build>> = {
   'linear, transposed': (b) => b.graph.linear('l', plain(b), b.parameter('w', W, 9), b.parameter('bias', 9), true),
   layer_norm: (b) => b.graph.layerNorm('n', plain(b), b.parameter('gain', W), b.parameter('bias', W), 1e-5),
   rms_norm: (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5),
+  softmax: (b) => b.graph.softmax('s', plain(b)),
   scale: (b) => b.graph.op('scale', 's', [plain(b)], { factor: -0.7 })[0]!,
   'rms_norm of parts of a row': (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W / 4), 1e-5),
   'layer_norm behind a residual sum, with both read': (b) => {

@@ -55,6 +55,11 @@ const BUILDS: Readonly<Record<string, Build>> = {
   log_sigmoid: activation('log_sigmoid'),
   linear: linear(0),
   conv1d: linear(1),
+  async softmax({ graph }, give) {
+    const y = graph.softmax('op', await give('x'));
+    graph.output('output', y);
+    graph.output('grad/x', graph.op('softmax_backward', 'op', [await give('upstream'), y])[0]!);
+  },
   async silu_mul({ graph }, give) {
     const [gate, up, dy] = [await give('gate'), await give('up'), await give('upstream')];
     graph.output('output', graph.gatedActivation('op', gate, up, 'silu'));

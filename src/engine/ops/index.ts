@@ -12,6 +12,7 @@ import { adamw, clipFactor, sumSquares } from './optimizer.js';
 import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
 import { rotary } from './rotary.js';
 import type { OpRule } from './rule.js';
+import { softmax, softmaxBackward } from './softmax.js';
 
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
@@ -48,6 +49,8 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     rmsNormBackward,
     rotary,
     scale,
+    softmax,
+    softmaxBackward,
     sumSquares,
   ].map((rule) => [rule.kind, rule]),
 );
