@@ -94,6 +94,10 @@ test('silenced compilers, unfinished work and missing first lines are found', ()
     'src/x.ts:3: `any` is allowed nowhere: use `unknown` and a decoder',
     'src/x.ts:2: unfinished work: finish it or open an issue',
   ]);
+  const directive = ['@ts', 'expect-error'].join('-');
+  const text = `// Types.\n// ${directive} a text\nf(1);`;
+  assert.equal(checkText(new Map([['test/a/x.test.ts', text]])).length, 1);
+  assert.deepEqual(checkText(new Map([['test/a/types.test.ts', text]])), []);
 });
 
 test('the wire has no 64-bit integers', () => {
