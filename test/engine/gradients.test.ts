@@ -33,11 +33,11 @@ const INTEGERS: Readonly<Record<string, Int32Array>> = {
 };
 
 interface HeadChoice extends LossOptions {
-  /** Also check the gradients of the output matrix and of a bias. */
-  readonly isHeadTrained?: boolean;
+  /** Check the gradients of a bias of the output matrix too, and of the matrix itself. */
+  readonly trained?: 'bias' | 'weight and bias';
 }
 
-function lossOf(build: Build, { isHeadTrained = false, ...options }: HeadChoice = {}): Graph {
+function lossOf(build: Build, { trained, ...options }: HeadChoice = {}): Graph {
   const graph = new GraphBuilder();
   const random = { bucket: 'all', init: { kind: 'normal', std: 1 } } as const;
   const bench: Bench = {
@@ -46,8 +46,11 @@ function lossOf(build: Build, { isHeadTrained = false, ...options }: HeadChoice 
     integers: (name) => graph.input(name, 'i32', [N]),
   };
   const result = build(bench);
-  const weight = graph.parameter('readout', [VOCABULARY, result.dims[1]!], { ...random, isFrozen: !isHeadTrained });
-  const head = { weight, isTransposed: false, ...(isHeadTrained ? { bias: bench.parameter('bias', VOCABULARY) } : {}) };
+  const weight = graph.parameter('readout', [VOCABULARY, result.dims[1]!], {
+    ...random,
+    isFrozen: trained !== 'weight and bias',
+  });
+  const head = { weight, isTransposed: false, ...(trained ? { bias: bench.parameter('bias', VOCABULARY) } : {}) };
   const scale = graph.input('scale', 'f32', [1]);
   const labels = bench.integers('labels');
   const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, head, labels, scale, options);
@@ -211,11 +214,12 @@ for (const [name, build] of Object.entries(CASES)) {
 
 for (const [name, options] of Object.entries({
   'with a bias': {},
+  'with a frozen weight and a bias': { trained: 'bias' as const },
   'with smoothed labels': { labelSmoothing: 0.3 },
   'with z-loss': { zLoss: 0.05 },
 })) {
   test(`the gradient of linear_cross_entropy ${name} is the slope of the loss`, () =>
-    checkGradients(plain, { ...options, isHeadTrained: true }));
+    checkGradients(plain, { trained: 'weight and bias', ...options }));
 }
 
 test('a parameter that no op can accumulate into is refused by name', () => {

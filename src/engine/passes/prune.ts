@@ -1,4 +1,4 @@
-// Pass: drops ops whose results nobody reads, and optional outputs that nobody reads. Results are the graph's outputs,
+// Pass: drops ops whose results nobody reads, and optional last outputs that nobody reads. Results are the graph's outputs,
 // its gradients, and whatever is written onto bytes from outside.
 import type { Graph, Op, TensorId } from '../graph.js';
 import { ruleOf } from '../ops/index.js';
@@ -14,7 +14,9 @@ export function prune(graph: Graph): Graph {
       if (continues !== null) live.add(continues); // what is added to must have been written
     }
     const optionalFrom = ruleOf(op.kind).optionalOutputsFrom ?? op.outputs.length;
-    const outputs = op.outputs.filter((id, index) => index < optionalFrom || live.has(id));
+    // Only from the end: ops know their outputs by position.
+    const last = op.outputs.findLastIndex((id, index) => index < optionalFrom || live.has(id));
+    const outputs = op.outputs.slice(0, last + 1);
     kept.push(outputs.length === op.outputs.length ? op : { ...op, outputs });
   }
   return { ...graph, ops: kept.reverse() };
