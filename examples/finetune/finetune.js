@@ -1,6 +1,6 @@
 // Run: npm run build && npx raylite job submit --working-dir examples/finetune -- node finetune.js
 // Tunes a small GPT-2-style model from scratch on generated instructions. Flags: --workers N --steps N --placement pack|spread
-// --storage DIR (seen by all nodes) --every N (steps between checkpoints) --max-failures N --name NAME --seed N --data SOURCE
+// --storage DIR (seen by all nodes; default ~/raylite_results) --every N (steps between checkpoints) --max-failures N --name NAME --seed N --data SOURCE
 import { parseArgs } from 'node:util';
 import { init } from 'raylite';
 import { generateInstructions, promptOf, readRecords, trainBpe } from 'raylite/data';
@@ -11,10 +11,10 @@ const { values: flags } = parseArgs({
     workers: { type: 'string', default: '2' },
     steps: { type: 'string', default: '100' },
     placement: { type: 'string', default: 'pack' },
-    storage: { type: 'string', default: 'raylite-runs' },
+    storage: { type: 'string' },
     every: { type: 'string', default: '20' },
     'max-failures': { type: 'string', default: '3' },
-    name: { type: 'string', default: 'finetune' },
+    name: { type: 'string' },
     seed: { type: 'string', default: '42' },
     data: { type: 'string' },
   },

@@ -1,4 +1,6 @@
 // The options of a Trainer, checked once and with their defaults filled in.
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { DsConfigInput } from './ds-config.js';
@@ -22,8 +24,11 @@ const run = z.strictObject({
     .string()
     .regex(/^[\w][\w.-]{0,99}$/, 'a name of letters, digits, "_", "." and "-"')
     .optional(),
-  /** A folder that all nodes see under this path. Default "raylite-runs". */
-  storage: z.string().min(1).default('raylite-runs'),
+  /** A folder that all nodes see under this path. Default "raylite_results" in the home folder: a job's own folder ends with its cluster. */
+  storage: z
+    .string()
+    .min(1)
+    .default(() => join(homedir(), 'raylite_results')),
   /** Go on from the newest checkpoint of a run of this name. Default false: such a run is refused. */
   resume: z.boolean().default(false),
   failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),

@@ -18,7 +18,7 @@ test('the counter counts and squares', async () => {
 test('the fine-tuning script trains, keeps checkpoints and names its model', async () => {
   const storage = await mkdtemp(join(tmpdir(), 'raylite-finetune-'));
   try {
-    const flags = ['--steps', '4', '--every', '2', '--storage', storage];
+    const flags = ['--steps', '4', '--every', '2', '--name', 'finetune', '--storage', storage];
     const { stdout } = await run(process.execPath, [resolve('examples/finetune/finetune.js'), ...flags]);
     assert.match(stdout, /^checkpoint after step 4$/m);
     const losses = JSON.parse(/^losses (.*)$/m.exec(stdout)?.[1] ?? '[]') as number[];
