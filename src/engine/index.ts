@@ -40,7 +40,14 @@ export * from './layout.js';
 export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf } from './ops/index.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
-export { layoutFor, type OptimizerSettings, placeParameters, type Strategy, updateProgram } from './passes/zero.js';
+export {
+  layoutFor,
+  type OptimizerSettings,
+  placeParameters,
+  type Strategy,
+  updateProgram,
+  type ZeroStage,
+} from './passes/zero.js';
 export { explain } from './plan/explain.js';
 export { planMemory } from './plan/memory.js';
 export type { Place, PlacedGraph } from './plan/placement.js';

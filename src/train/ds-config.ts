@@ -1,7 +1,7 @@
 // Gives a ds_config.json its meaning: batch arithmetic, "auto" values, optimizer, schedule – or says what cannot be done here.
 import { readFile } from 'node:fs/promises';
 import { ConfigError, DataError } from '../common/index.js';
-import type { OptimizerSettings } from '../engine/index.js';
+import type { OptimizerSettings, ZeroStage } from '../engine/index.js';
 import { DS_CONFIG_KEYS, type DsConfig, type DsConfigInput, dsConfigSchema } from './ds-config-schema.js';
 import { parse } from './parse.js';
 import type { Schedule } from './schedule.js';
@@ -17,7 +17,7 @@ export interface BatchSizes {
 
 export interface ResolvedDsConfig {
   readonly batch: BatchSizes;
-  readonly zeroStage: 0 | 1;
+  readonly zeroStage: ZeroStage;
   readonly optimizer: OptimizerSettings;
   readonly schedule: Schedule;
 }
@@ -114,15 +114,15 @@ function resolveBatch(config: DsConfig, auto: AutoValues): BatchSizes {
   return resolved;
 }
 
-function zeroStageOf(config: DsConfig): 0 | 1 {
+function zeroStageOf(config: DsConfig): ZeroStage {
   const zero = config.zero_optimization;
   const stage = typeof zero === 'boolean' ? Number(zero) : zero.stage;
-  if (stage === 0 || stage === 1) return stage;
+  if (stage === 0 || stage === 1 || stage === 2) return stage;
   throw new ConfigError(
     'deepspeed.zero_optimization.stage',
-    '0 or 1',
+    '0, 1 or 2',
     stage,
-    'Stages 2 and 3 are not supported yet; stage 1 partitions the optimizer state, the largest part',
+    'Stage 3 is not supported yet; stage 2 partitions optimizer state and gradients',
   );
 }
 

@@ -2,7 +2,7 @@
 import { runtimeContext } from '../client/index.js';
 import { ConfigError, EngineError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
-import { type MemoryFigures, type TrainingSettings, TrainStep } from '../engine/index.js';
+import { type MemoryFigures, type TrainingSettings, TrainStep, type ZeroStage } from '../engine/index.js';
 import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
@@ -21,7 +21,7 @@ export interface RankPlan {
   /** config.json of the model. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly rows: number;
-  readonly zeroStage: 0 | 1;
+  readonly zeroStage: ZeroStage;
   readonly optimizer: TrainingSettings['optimizer'];
   /** Where first values come from: a Hugging Face folder, or the seed. */
   readonly start: { readonly kind: 'folder'; readonly path: string } | { readonly kind: 'seed'; readonly seed: number };
@@ -137,7 +137,7 @@ export class TrainRank {
   /** Writes this rank's slices into the folder of a coming checkpoint. */
   async save(path: string): Promise<string | null> {
     const { train, plan } = this.#built();
-    return writeSlices(path, train, plan.rank, plan.zeroStage === 1);
+    return writeSlices(path, train, plan.rank, plan.zeroStage > 0);
   }
 
   /** Goes on from a checkpoint, written by any number of ranks. */

@@ -33,7 +33,7 @@ const STEPS = 8;
 function trainer(
   name: string,
   workers: number,
-  more: { run?: TrainerOptions['run']; zero?: 0 | 1; learningRate?: number } = {},
+  more: { run?: TrainerOptions['run']; zero?: 0 | 1 | 2; learningRate?: number } = {},
 ): Trainer {
   return new Trainer({
     recipe: sft({
@@ -74,13 +74,14 @@ function rankPids(): number[] {
     .map(([, pid]) => Number(pid));
 }
 
-test('one, two and four workers, with ZeRO-1 and without, give the same losses; the model is a Hugging Face folder', async () => {
+test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses; the model is a Hugging Face folder', async () => {
   const one = await trainer('one', 1).fit();
   assert.equal(one.losses.length, STEPS);
   assert.ok(one.losses.at(-1)! < one.losses[0]!);
   assert.equal(one.metrics.memory.measuredBytes <= one.metrics.memory.totalBytes * 1.1, true);
   close((await trainer('two', 2).fit()).losses, one.losses);
   close((await trainer('two-zero-0', 2, { zero: 0 }).fit()).losses, one.losses);
+  close((await trainer('two-zero-2', 2, { zero: 2 }).fit()).losses, one.losses);
   close((await trainer('four', 4).fit()).losses, one.losses);
   await using checkpoint = await Checkpoint.open(one.model);
   assert.equal(checkpoint.model.family, 'gpt2');

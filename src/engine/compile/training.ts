@@ -11,8 +11,16 @@ import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { prune } from '../passes/prune.js';
-import { layoutFor, type OptimizerSettings, placeParameters, type Strategy, updateProgram } from '../passes/zero.js';
+import {
+  hasSlicedGradients,
+  layoutFor,
+  type OptimizerSettings,
+  placeParameters,
+  type Strategy,
+  updateProgram,
+} from '../passes/zero.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
 
@@ -39,6 +47,8 @@ export interface TrainingSettings {
 
 export interface CompiledTraining {
   readonly layout: Layout;
+  /** Runs before the first micro-batch of a step, where gradients are kept as slices of sums; else null. */
+  readonly clear: Plan | null;
   readonly micro: Plan;
   readonly update: Plan;
   readonly memory: MemoryFigures;
@@ -96,13 +106,18 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { model, rows, strategy, optimizer, loss } = settings;
   const graph = trainingPasses(lossGraph(model, rows, loss));
   const layout = layoutFor(graph, strategy);
-  const micro = plan(placeParameters(graph, layout, shelve(graph)));
+  const isSliced = hasSlicedGradients(strategy);
+  const whole = placeParameters(graph, layout, shelve(graph));
+  const clear = isSliced ? plan(clearGradients(layout)) : null;
+  const micro = plan(isSliced ? partitionGradients(whole, layout, strategy.rank) : whole);
   const update = plan(updateProgram(layout, strategy, optimizer));
   const { zeroStage, worldSize } = strategy;
   const jobHash = createHash('sha256')
-    .update(JSON.stringify([micro.hash, layout, optimizer, zeroStage, worldSize]))
+    // Not the plan's hash: where a slice lies differs from rank to rank.
+    .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, worldSize]))
     .digest('hex');
-  return { layout, micro, update, memory: weigh([micro, update]), parameterCount: parameterCount(graph), jobHash };
+  const memory = weigh([micro, update]);
+  return { layout, clear, micro, update, memory, parameterCount: parameterCount(graph), jobHash };
 }
 
 /** What a training job needs, from the very plans that would run it. Needs no device. */

@@ -32,6 +32,7 @@ export class TrainStep implements AsyncDisposable {
   readonly slices: readonly ParameterSlice[];
   readonly #model: LanguageModel;
   readonly #buffers: DeviceBuffers;
+  readonly #clear: Program | null;
   readonly #micro: Program;
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
@@ -43,13 +44,15 @@ export class TrainStep implements AsyncDisposable {
     this.compiled = compiled;
     this.#model = settings.model;
     this.#places = placesOf(compiled.layout);
-    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 1 ? strategy.rank : 0);
+    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
     this.parameters = new ParameterStore(device, compiled.layout);
     this.#buffers = new DeviceBuffers(device);
     this.#buffers.borrow('parameters', this.parameters.buffer, this.parameters.bytes);
     this.#buffers.reserve([compiled.micro, compiled.update]);
-    this.#micro = new Program(device, compiled.micro, this.#buffers);
-    this.#update = new Program(device, compiled.update, this.#buffers, communicator ? [communicator] : []);
+    const group = communicator ? [communicator] : [];
+    this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
+    this.#micro = new Program(device, compiled.micro, this.#buffers, group);
+    this.#update = new Program(device, compiled.update, this.#buffers, group);
   }
 
   /** Compiles, allocates and loads. All parameters and state start at zero. */
@@ -72,12 +75,16 @@ export class TrainStep implements AsyncDisposable {
     return this.parameters.read(name);
   }
 
-  /** The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks. */
+  /**
+   * The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks.
+   * Refused where gradients are exchanged in the micro-batch and only slices of their sums are kept (ZeRO stage 2).
+   */
   readGradient(name: string): Float32Array {
     const place = this.#places.get(name);
     if (!place || place.offset >= this.compiled.layout.elements) {
       throw new ConfigError(name, 'the name of a trained parameter of the model', name);
     }
+    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', 2);
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
   }
 
@@ -96,13 +103,15 @@ export class TrainStep implements AsyncDisposable {
   /**
    * Forward and backward of one micro-batch. `scale` is what each labelled row counts: 1 / (labelled rows of the whole step
    * over all micro-batches and ranks) for a loss weighted by tokens. The first micro-batch of a step overwrites the
-   * gradients, the others add to them.
+   * gradients, the others add to them. With ZeRO stage 2 this exchanges gradients: all ranks must call it equally often.
    */
   micro(batch: TokenBatch, options: { readonly scale: number; readonly isFirst: boolean }): Promise<MicroResult> {
     return this.#inTurn(async () => {
       writeBatch(this.#micro, batch, this.#model);
       this.#micro.floats('scale')[0] = options.scale;
-      this.#micro.floats('beta')[0] = options.isFirst ? 0 : 1;
+      // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
+      this.#micro.floats('beta')[0] = options.isFirst || this.#clear ? 0 : 1;
+      if (options.isFirst) await this.#clear?.run();
       await this.#micro.run();
       return { loss: this.#micro.floats('loss')[0]!, tokenLosses: this.#micro.floats('tokenLosses').slice() };
     });
@@ -130,6 +139,7 @@ export class TrainStep implements AsyncDisposable {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     await Promise.allSettled([this.#running]);
+    this.#clear?.dispose();
     this.#micro.dispose();
     this.#update.dispose();
     this.#buffers.dispose();

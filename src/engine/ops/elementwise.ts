@@ -1,5 +1,5 @@
-// Sums, multiples and chosen rows.
-import { expectInputs, expectType, f32, matrix, type OpRule, operand, vector } from './rule.js';
+// Sums, multiples, constants and chosen rows.
+import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand, vector } from './rule.js';
 
 /** y = a + b. */
 export const add: OpRule = {
@@ -30,6 +30,16 @@ export const scale: OpRule = {
   backward({ attributes, gradients, emit }) {
     const dy = gradients[0];
     return dy ? emit('scale', [dy], attributes) : [null];
+  },
+};
+
+/** → y, every element `value`. `elements` is the length of y; only the compiler reads it. */
+export const fill: OpRule = {
+  kind: 'fill',
+  attributes: ['value'],
+  infer(call) {
+    expectInputs(call, [0]);
+    return [f32(attribute(call, 'elements'))];
   },
 };
 

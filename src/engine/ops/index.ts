@@ -3,7 +3,7 @@ import { activation, activationBackward, gatedActivation, gatedActivationBackwar
 import { attention, attentionBackward } from './attention.js';
 import { attentionCached, kvAppend } from './cache.js';
 import { allGather, allReduce, reduceScatter } from './collective.js';
-import { add, gatherRows, scale } from './elementwise.js';
+import { add, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
@@ -33,6 +33,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     clipFactor,
     embedding,
     embeddingBackward,
+    fill,
     gatedActivation,
     gatedActivationBackward,
     gatherRows,

@@ -1,4 +1,4 @@
-// Pass: data parallelism without partitioning (stage 0) or with the optimiser cut into slices (ZeRO stage 1). Gives every
+// Pass: data parallelism without partitioning (stage 0) or with the optimiser cut into slices (ZeRO stages 1 and 2). Gives every
 // parameter and gradient of the micro-batch program its place in the layout, and makes the update program: exchange the
 // gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather the parameters again.
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
@@ -8,10 +8,15 @@ import { byteLength, type Graph, type Tensor } from '../graph.js';
 import { type Layout, layOut, placesOf } from '../layout.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 
+/**
+ * 0: every rank owns all optimiser state. 1: rank r owns slice r. 2: it also keeps slice r of the gradients alone, which are
+ * exchanged in every micro-batch.
+ */
+export type ZeroStage = 0 | 1 | 2;
+
 /** How the ranks share the work of a step. */
 export interface Strategy {
-  /** 0: every rank owns all optimiser state. 1: rank r owns slice r. */
-  readonly zeroStage: 0 | 1;
+  readonly zeroStage: ZeroStage;
   readonly rank: number;
   readonly worldSize: number;
 }
@@ -38,7 +43,12 @@ export function layoutFor(graph: Graph, strategy: Strategy): Layout {
   if (!Number.isSafeInteger(rank) || rank < 0 || rank >= worldSize) {
     throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
   }
-  return layOut(graph.parameters.values(), zeroStage === 1 ? worldSize : 1);
+  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize);
+}
+
+/** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
+export function hasSlicedGradients({ zeroStage, worldSize }: Strategy): boolean {
+  return zeroStage >= 2 && worldSize > 1;
 }
 
 /** Puts the parameters and gradients of `graph` where the layout says. */
@@ -69,7 +79,8 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const shelf = new Shelf();
   const places = shelf.places;
   const isShared = strategy.worldSize > 1;
-  const isPartitioned = isShared && strategy.zeroStage === 1;
+  const isPartitioned = isShared && strategy.zeroStage >= 1;
+  const isReduced = hasSlicedGradients(strategy);
   const rank = isPartitioned ? strategy.rank : 0;
   const group = 0;
 
@@ -90,6 +101,7 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   // The bucket whose gradient is ready first goes first: the head, then the blocks from the last to the first.
   const order = layout.buckets.toReversed();
   const slices = order.map((bucket) => {
+    if (isReduced) return flat(`gradients.${bucket.name}`, 'gradients', bucket.sliceOffset, bucket.sliceElements);
     const gradient = flat(`gradients.${bucket.name}`, 'gradients', bucket.offset, bucket.elements);
     if (!isShared) return gradient;
     if (!isPartitioned) return builder.op('all_reduce', bucket.name, [gradient], { group, op: 0 }, 'state')[0]!;
@@ -130,7 +142,7 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const owned = layout.sliceElements * BYTES;
   const sizes: [string, number][] = [
     ['parameters', layout.parameterElements * BYTES],
-    ['gradients', whole],
+    ['gradients', isReduced ? owned : whole],
     ['exp_avg', owned],
     ['exp_avg_sq', owned],
   ];

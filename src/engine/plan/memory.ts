@@ -16,23 +16,40 @@ export interface MemoryPlan {
   readonly lowerBoundBytes: number;
 }
 
+/** The first of the tensors on it, or the name of a scratch buffer. */
+type BlockId = TensorId | string;
+
 /** Bytes in the arena that one or more tensors hold in turn. */
 interface Block {
-  readonly id: TensorId;
+  readonly id: BlockId;
   readonly bytes: number;
   readonly accesses: number[]; // ops in order
 }
 
-export function planMemory(graph: Graph, fixed: ReadonlyMap<TensorId, Place>, order: Schedule): MemoryPlan {
-  const owner = new Map<TensorId, TensorId>(); // tensor → the tensor that names its block
-  const blocks = new Map<TensorId, Block>();
-  const isFixed = (id: TensorId) => fixed.has(id) || fixed.has(rootOf(graph, id));
+/** `scratch` has the bytes of the buffers in `fixed` that are parts of the arena. */
+export function planMemory(
+  graph: Graph,
+  fixed: ReadonlyMap<TensorId, Place>,
+  order: Schedule,
+  scratch: ReadonlyMap<string, number> = new Map(),
+): MemoryPlan {
+  const owner = new Map<TensorId, BlockId>(); // tensor → the name of its block
+  const blocks = new Map<BlockId, Block>();
+  const given = (id: TensorId) => fixed.get(id) ?? fixed.get(rootOf(graph, id));
+  const isFixed = (id: TensorId) => given(id) !== undefined;
   const blockOf = (id: TensorId) => blocks.get(owner.get(id) ?? owner.get(rootOf(graph, id)) ?? -1);
 
   const accesses = new Map<TensorId, number[]>(); // by root
   for (const [index, op] of graph.ops.entries()) {
     for (const id of [...op.inputs, ...op.outputs]) {
-      if (isFixed(id)) continue;
+      const place = given(id);
+      const bytes = place && scratch.get(place.buffer);
+      if (place && bytes !== undefined) {
+        const block = blocks.get(place.buffer) ?? { id: place.buffer, bytes, accesses: [] };
+        if (block.accesses.at(-1) !== index) block.accesses.push(index);
+        blocks.set(place.buffer, block);
+      }
+      if (place) continue;
       const root = rootOf(graph, id);
       const list = accesses.get(root) ?? [];
       if (list.at(-1) !== index) list.push(index);
@@ -78,8 +95,12 @@ export function planMemory(graph: Graph, fixed: ReadonlyMap<TensorId, Place>, or
   for (const op of graph.ops) {
     for (const id of [...op.inputs, ...op.outputs]) {
       if (places.has(id)) continue;
-      const given = fixed.get(id) ?? fixed.get(rootOf(graph, id));
-      places.set(id, given ?? { buffer: ARENA, offsetBytes: offsets.get(blockOf(id)!.id)! });
+      const place = given(id);
+      if (place && !scratch.has(place.buffer)) places.set(id, place);
+      else {
+        const start = offsets.get(place ? place.buffer : blockOf(id)!.id)!;
+        places.set(id, { buffer: ARENA, offsetBytes: start + (place?.offsetBytes ?? 0) });
+      }
     }
   }
   let peakBytes = 0;
@@ -88,8 +109,8 @@ export function planMemory(graph: Graph, fixed: ReadonlyMap<TensorId, Place>, or
 }
 
 /** Best fit in order of size: each block goes into the smallest gap between the blocks that live at the same time. */
-function fit(blocks: readonly Block[], order: Schedule): ReadonlyMap<TensorId, number> {
-  const offsets = new Map<TensorId, number>();
+function fit(blocks: readonly Block[], order: Schedule): ReadonlyMap<BlockId, number> {
+  const offsets = new Map<BlockId, number>();
   const placed: { readonly block: Block; readonly start: number; readonly end: number }[] = []; // by start
   const bySize = blocks.toSorted((a, b) => b.bytes - a.bytes || a.accesses[0]! - b.accesses[0]!);
   for (const block of bySize) {

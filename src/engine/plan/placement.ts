@@ -12,6 +12,8 @@ export interface PlacedGraph {
   readonly places: ReadonlyMap<TensorId, Place>;
   /** Bytes of each buffer that `places` mentions. */
   readonly buffers: ReadonlyMap<string, number>;
+  /** Bytes of buffers that `places` mentions and that live in the arena, from the first to the last op that touches them. */
+  readonly scratch?: ReadonlyMap<string, number>;
 }
 
 /** Packs tensors one after the other, each on a boundary of 64 bytes. */

@@ -18,9 +18,9 @@ export interface Plan {
   readonly hash: string;
 }
 
-export function plan({ graph, places: fixed, buffers: sizes }: PlacedGraph): Plan {
+export function plan({ graph, places: fixed, buffers: sizes, scratch }: PlacedGraph): Plan {
   const order = schedule(graph, fixed);
-  const { places, peakBytes, lowerBoundBytes } = planMemory(graph, fixed, order);
+  const { places, peakBytes, lowerBoundBytes } = planMemory(graph, fixed, order, scratch);
   const used = new Set([...places.values()].map((place) => place.buffer));
   const buffers = [...sizes].filter(([name]) => used.has(name)).map(([name, bytes]) => ({ name, bytes }));
   if (peakBytes > 0) buffers.push({ name: ARENA, bytes: peakBytes });

@@ -1,0 +1,266 @@
+// ZeRO stages 0 to 2 over 1, 2 and 4 ranks with several micro-batches per step: the same losses, norms and parameters as one
+// rank, for random small models; the bytes that ranks send and the memory that they plan are those of the formulas.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  compileTraining,
+  type OptimizerSettings,
+  type StateKind,
+  type Strategy,
+  TrainStep,
+  type ZeroStage,
+} from '#src/engine/index.js';
+import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
+import { type NativeCommunicator, native } from '#src/native/index.js';
+import { openDevice } from './device-for-tests.js';
+import { labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
+
+const ROWS = 16;
+const VOCABULARY = 37;
+// A large eps: steps follow the gradient smoothly, so that rounding stays rounding (Adam makes full steps of noise otherwise).
+const SMOOTH: OptimizerSettings = { ...OPTIMIZER, eps: 1e-2 };
+const KINDS: readonly StateKind[] = ['parameter', 'exp_avg', 'exp_avg_sq'];
+
+interface Job {
+  readonly model: () => Model;
+  readonly zeroStage: ZeroStage;
+  readonly worldSize: number;
+  /** Micro-batches of a step, over all ranks. */
+  readonly micros: number;
+  readonly steps: readonly [from: number, to: number];
+  readonly resumeFrom?: readonly Outcome[];
+}
+
+interface Outcome {
+  readonly losses: readonly number[];
+  readonly norms: readonly number[];
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  /** What a checkpoint of this rank holds. */
+  readonly pieces: readonly { kind: StateKind; name: string; offset: number; values: Float32Array }[];
+  readonly microBytes: number;
+  readonly updateBytes: number;
+}
+
+async function joinAll(size: number): Promise<(NativeCommunicator | null)[]> {
+  if (size === 1) return [null];
+  const name = `rlt-${randomUUID()}`;
+  const join = (rank: number) => native().joinShmGroup({ name, rank, size, timeoutMs: 60_000 });
+  return Promise.all(Array.from({ length: size }, (_, rank) => join(rank)));
+}
+
+/** Outcomes by rank. */
+async function run(job: Job): Promise<readonly Outcome[]> {
+  const communicators = await joinAll(job.worldSize);
+  try {
+    return await Promise.all(communicators.map((communicator, rank) => runRank(job, rank, communicator)));
+  } finally {
+    for (const communicator of communicators) communicator?.dispose();
+  }
+}
+
+async function runRank(job: Job, rank: number, communicator: NativeCommunicator | null): Promise<Outcome> {
+  using opened = openDevice(1);
+  const { zeroStage, worldSize, micros, steps } = job;
+  const model = job.model();
+  const strategy = { zeroStage, rank, worldSize };
+  const settings = { model, rows: ROWS, strategy, optimizer: SMOOTH, device: opened.device, communicator };
+  await using step = TrainStep.create(settings);
+  initialise(model, 3, step.parameters);
+  if (job.resumeFrom) restore(step, job.resumeFrom);
+  const losses: number[] = [];
+  const norms: number[] = [];
+  let microBytes = 0;
+  let updateBytes = 0;
+  for (let number = steps[0]; number <= steps[1]; number++) {
+    const all = Array.from({ length: micros }, (_, i) => randomBatch([7, 2 + i], ROWS, VOCABULARY, `${number}/${i}`));
+    const tokens = all.reduce((sum, batch) => sum + labelled(batch), 0);
+    const mine = all.filter((_, index) => index % worldSize === rank);
+    const before = communicator?.bytesSent ?? 0;
+    let loss = 0;
+    for (const [i, batch] of mine.entries())
+      loss += (await step.micro(batch, { scale: 1 / tokens, isFirst: i === 0 })).loss;
+    const between = communicator?.bytesSent ?? 0;
+    norms.push((await step.update({ lr: 1e-2, step: number })).gradientNorm);
+    losses.push(loss);
+    microBytes = between - before;
+    updateBytes = (communicator?.bytesSent ?? 0) - between;
+  }
+  const parameters = new Map(step.parameters.parameters.map(({ name }) => [name, step.readParameter(name)]));
+  const pieces = step.slices.flatMap((slice) =>
+    KINDS.map((kind) => ({
+      kind,
+      name: slice.name,
+      offset: slice.parameterOffset,
+      values: step.readState(kind, slice),
+    })),
+  );
+  return { losses, norms, parameters, pieces, microBytes, updateBytes };
+}
+
+/** As checkpoints do it: parameters whole, state in the slices that the rank owns. */
+function restore(step: TrainStep, outcomes: readonly Outcome[]): void {
+  const whole = new Map<string, Float32Array>();
+  const lengths = new Map(step.parameters.parameters.map(({ name, length }) => [name, length]));
+  for (const { kind, name, offset, values } of outcomes.flatMap(({ pieces }) => pieces)) {
+    const key = `${kind}/${name}`;
+    const target = whole.get(key) ?? new Float32Array(lengths.get(name)!);
+    target.set(values, offset);
+    whole.set(key, target);
+  }
+  for (const name of lengths.keys()) step.loadParameter(name, whole.get(`parameter/${name}`)!);
+  for (const slice of step.slices)
+    for (const kind of ['exp_avg', 'exp_avg_sq'] as const) {
+      const { parameterOffset, length } = slice;
+      const values = whole.get(`${kind}/${slice.name}`)!.subarray(parameterOffset, parameterOffset + length);
+      step.writeState(kind, slice, values);
+    }
+}
+
+const lossesOf = (outcomes: readonly Outcome[]): readonly number[] =>
+  outcomes[0]!.losses.map((_, step) => outcomes.reduce((sum, { losses }) => sum + losses[step]!, 0));
+
+function assertEqual(found: readonly Outcome[], expected: readonly Outcome[]): void {
+  const relative = (a: number, b: number, what: string) =>
+    assert.ok(Math.abs(a - b) <= 1e-5 * Math.abs(b), `${what}: ${a}, expected ${b}`);
+  const losses = lossesOf(expected);
+  for (const [step, loss] of lossesOf(found).entries()) relative(loss, losses[step]!, `loss of step ${step}`);
+  for (const { norms, parameters } of found) {
+    for (const [step, norm] of norms.entries()) relative(norm, expected[0]!.norms[step]!, `norm of step ${step}`);
+    for (const [name, values] of expected[0]!.parameters) {
+      assert.deepEqual(parameters.get(name), found[0]!.parameters.get(name), `${name} on all ranks`);
+      // Relative to the parameter as a whole: single elements pass through zero.
+      const size = Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0)) + 1e-3;
+      const error = Math.sqrt(parameters.get(name)!.reduce((sum, value, i) => sum + (value - values[i]!) ** 2, 0));
+      assert.ok(error <= 1e-5 * size, `${name} differs by ${error} of ${size}`);
+    }
+  }
+}
+
+const widths = fc.record({
+  family: fc.constantFrom('gpt2', 'llama'),
+  layers: fc.integer({ min: 1, max: 3 }),
+  width: fc.constantFrom(8, 12, 20),
+  isTied: fc.boolean(),
+});
+
+const modelOf = ({ family, layers, width, isTied }: typeof widths extends fc.Arbitrary<infer T> ? T : never) =>
+  family === 'gpt2'
+    ? modelFromConfig({
+        model_type: 'gpt2',
+        n_layer: layers,
+        n_head: 2,
+        n_embd: width,
+        n_positions: 32,
+        vocab_size: VOCABULARY,
+      })
+    : modelFromConfig({
+        model_type: 'llama',
+        hidden_size: width,
+        intermediate_size: width + 3,
+        num_hidden_layers: layers,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        max_position_embeddings: 32,
+        vocab_size: VOCABULARY,
+        tie_word_embeddings: isTied,
+      });
+
+test('random models train the same at any stage on any number of ranks', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      widths,
+      fc.constantFrom<ZeroStage>(0, 1, 2),
+      fc.constantFrom(1, 2, 4),
+      fc.integer({ min: 1, max: 2 }),
+      async (shape, zeroStage, worldSize, perRank) => {
+        const job = { model: () => modelOf(shape), micros: worldSize * perRank, steps: [1, 3] } as const;
+        const alone = await run({ ...job, zeroStage: 0, worldSize: 1 });
+        assertEqual(await run({ ...job, zeroStage, worldSize }), alone);
+      },
+    ),
+    { numRuns: 20 },
+  );
+});
+
+test('with one micro-batch per rank, stage 2 gives the bits of stage 1', async () => {
+  for (const worldSize of [2, 4]) {
+    const job = { model: tinyLlama, worldSize, micros: worldSize, steps: [1, 4] } as const;
+    const [first, second] = [await run({ ...job, zeroStage: 1 }), await run({ ...job, zeroStage: 2 })];
+    assert.deepEqual(
+      second.map(({ losses, norms, parameters, pieces }) => ({ losses, norms, parameters, pieces })),
+      first.map(({ losses, norms, parameters, pieces }) => ({ losses, norms, parameters, pieces })),
+    );
+  }
+});
+
+test('a job goes on at another stage with another number of ranks', async () => {
+  const job = { model: tinyGpt2, micros: 4 } as const;
+  const whole = await run({ ...job, zeroStage: 2, worldSize: 2, steps: [1, 4] });
+  const half = await run({ ...job, zeroStage: 2, worldSize: 2, steps: [1, 2] });
+  for (const [zeroStage, worldSize] of [
+    [0, 1],
+    [1, 2],
+    [2, 4],
+  ] as const) {
+    const rest = await run({ ...job, zeroStage, worldSize, steps: [3, 4], resumeFrom: half });
+    const expected = whole.map((outcome) => ({
+      ...outcome,
+      losses: outcome.losses.slice(2),
+      norms: outcome.norms.slice(2),
+    }));
+    assertEqual(rest, expected);
+  }
+});
+
+test('ranks send what the formulas say', async () => {
+  const model = tinyGpt2;
+  const perRank = 2;
+  for (const worldSize of [2, 4]) {
+    const strategy = { zeroStage: 2, rank: 0, worldSize } as const;
+    const { layout } = compileTraining({ model: model(), rows: ROWS, strategy, optimizer: SMOOTH });
+    const psi = layout.elements;
+    const job = { model, worldSize, micros: worldSize * perRank, steps: [1, 1] } as const;
+    const reduceScatter = (4 * psi * (worldSize - 1)) / worldSize;
+    // In shared memory a slice is written once, for all peers to read; over a network it would be sent to each.
+    const allGather = (4 * psi) / worldSize;
+    const norm = 4;
+    for (const { microBytes, updateBytes } of await run({ ...job, zeroStage: 1 })) {
+      assert.equal(microBytes, 0);
+      assert.equal(updateBytes, reduceScatter + norm + allGather);
+    }
+    for (const { microBytes, updateBytes } of await run({ ...job, zeroStage: 2 })) {
+      assert.equal(microBytes, perRank * reduceScatter);
+      assert.equal(updateBytes, norm + allGather);
+    }
+  }
+});
+
+test('planned bytes of parameters, gradients and optimiser state follow the stage', () => {
+  const rank = 1;
+  for (const worldSize of [2, 4]) {
+    for (const zeroStage of [0, 1, 2] as const) {
+      const strategy: Strategy = { zeroStage, rank, worldSize };
+      const settings = { model: tinyLlama(), rows: ROWS, strategy, optimizer: SMOOTH };
+      const { layout, memory, micro } = compileTraining(settings);
+      const psi = 4 * layout.elements;
+      assert.equal(memory.parameterBytes, psi);
+      assert.equal(memory.gradientBytes, zeroStage === 2 ? psi / worldSize : psi);
+      assert.equal(memory.optimizerBytes, zeroStage >= 1 ? (2 * psi) / worldSize : 2 * psi);
+      const exchanges = micro.graph.ops.filter(({ kind }) => kind === 'reduce_scatter');
+      assert.equal(exchanges.length, zeroStage === 2 ? layout.buckets.length : 0);
+    }
+  }
+});
+
+test('the backward runs on while a bucket is reduced', () => {
+  const strategy = { zeroStage: 2, rank: 0, worldSize: 2 } as const;
+  const { micro } = compileTraining({ model: tinyLlama(), rows: ROWS, strategy, optimizer: SMOOTH });
+  const { ops } = micro.graph;
+  const exchanges = ops.flatMap(({ kind }, index) => (kind === 'reduce_scatter' ? [index] : []));
+  for (const [number, exchange] of exchanges.slice(0, -1).entries()) {
+    const waiting = ops.findIndex((_, index) => micro.schedule.waits[index]!.includes(exchange));
+    assert.ok(waiting > exchanges[number + 1]!, `instruction ${waiting} waits for ${exchange} too early`);
+  }
+});
