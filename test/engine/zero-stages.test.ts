@@ -12,7 +12,7 @@ import {
   TrainStep,
   type ZeroStage,
 } from '#src/engine/index.js';
-import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
+import { adapterFromConfig, initialise, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
 import { openDevice } from './device-for-tests.js';
 import { labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
@@ -193,6 +193,13 @@ test('with one micro-batch per rank, stage 2 gives the bits of stage 1', async (
       first.map(({ losses, norms, parameters, pieces }) => ({ losses, norms, parameters, pieces })),
     );
   }
+});
+
+test('an adapter over a frozen model trains the same at every stage', async () => {
+  const config = { r: 2, lora_alpha: 6, target_modules: ['q_proj', 'v_proj', 'down_proj'] };
+  const job = { model: () => withAdapter(tinyLlama(), adapterFromConfig(config)), micros: 4, steps: [1, 3] } as const;
+  const alone = await run({ ...job, zeroStage: 0, worldSize: 1 });
+  for (const zeroStage of [1, 2] as const) assertEqual(await run({ ...job, zeroStage, worldSize: 2 }), alone);
 });
 
 test('a job goes on at another stage with another number of ranks', async () => {
