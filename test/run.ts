@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { lookAfter, lookBefore, processesWith } from './runner/leaks.js';
 import { type Options, parseOptions, usage } from './runner/options.js';
 import { findTestFiles, planPhases } from './runner/phases.js';
-import { printFile, printSkips } from './runner/report.js';
+import { printFile, printSkips, printUnsteady } from './runner/report.js';
 import { runPhase } from './runner/run-phase.js';
 
 const TEST_DIR = 'build/tests/test';
@@ -29,7 +29,8 @@ async function main(options: Options): Promise<number> {
   const results = [];
   for (const phase of phases) {
     console.log(`\n${phase.title}: ${phase.files.length} files`);
-    for await (const result of runPhase(phase, { root, logDir, env })) {
+    for await (const result of runPhase(phase, { root, logDir, env, secondTry: options.secondTry })) {
+      if (result.firstTry) printFile(result.firstTry);
       printFile(result);
       results.push(result);
     }
@@ -44,6 +45,7 @@ async function main(options: Options): Promise<number> {
   rmSync(runDir, { recursive: true, force: true });
   if (leaks.length > 0) console.log(`\nThe tests left things behind:\n${leaks.map((leak) => `  ${leak}`).join('\n')}`);
 
+  printUnsteady(results);
   const forbidden = printSkips(results, options.forbidSkip);
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const skipped = results.reduce((sum, result) => sum + result.skipped.length, 0) - forbidden;

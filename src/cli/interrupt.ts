@@ -16,6 +16,7 @@ export async function interruptible(work: (signal: AbortSignal) => Promise<void>
     if (!controller.signal.aborted) throw error;
     process.exitCode = EXIT_INTERRUPTED;
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    // After an interrupt the handlers stay to the end, so that a late second signal also ends with our code.
+    if (!controller.signal.aborted) process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }

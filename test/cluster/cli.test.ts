@@ -122,7 +122,7 @@ test('Ctrl-C ends a cluster in the foreground, and a quickstart wherever it is: 
   assert.equal(block.code, 130, block.err);
   assert.deepEqual(shell.processes(), []);
   const quickstart = ['-c', `exec "$0" "$@" 2>&1`, process.execPath, MAIN, 'quickstart', '--out', work.path];
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const end = await new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
     const child = spawn('/bin/sh', quickstart, {
       env: { ...process.env, RAYLITE_TMPDIR: shell.root, RAYLITE_TOKEN: '' },
     });
@@ -130,9 +130,9 @@ test('Ctrl-C ends a cluster in the foreground, and a quickstart wherever it is: 
       if (text.includes('Evaluating')) child.kill('SIGINT');
     });
     child.on('error', reject);
-    child.on('close', resolve);
+    child.on('close', (code, signal) => resolve(code ?? signal));
   });
-  assert.equal(code, 130);
+  assert.equal(end, 130);
   assert.deepEqual(shell.processes(), []);
 });
 

@@ -7,6 +7,8 @@ export interface Options {
   readonly fast: boolean;
   /** A skip is a failure, unless its reason begins with "by design:". */
   readonly forbidSkip: boolean;
+  /** A file that fails runs once more; what then passes is listed as unsteady. */
+  readonly secondTry: boolean;
   /** Node binaries that run the fast part as well, after the main run. */
   readonly otherNodes: readonly string[];
   /** The binary of the main run. */
@@ -20,7 +22,8 @@ export const usage = `npm test -- [--only PATTERN] [--fast] [--no-skip] [--node 
   --no-skip       a test skipped for a missing service is a failure (also: RAYLITE_TEST_FORBID_SKIP=1)
   --node BIN      run the fast part under another Node binary
 
-RAYLITE_TEST_NODES=BIN:BIN repeats the fast part under these binaries after the rest.`;
+RAYLITE_TEST_NODES=BIN:BIN repeats the fast part under these binaries after the rest.
+RAYLITE_TEST_SECOND_TRY=1 runs a file that failed once more, and lists what then passes as unsteady.`;
 
 /** Throws TypeError for an option that does not exist. */
 export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): Options {
@@ -37,6 +40,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): O
     only: values.only ?? null,
     fast: values.fast || values.node !== undefined,
     forbidSkip: values['no-skip'] || env.RAYLITE_TEST_FORBID_SKIP === '1',
+    secondTry: env.RAYLITE_TEST_SECOND_TRY === '1',
     otherNodes: (env.RAYLITE_TEST_NODES ?? '').split(':').filter(Boolean),
     node: values.node ?? process.execPath,
   };

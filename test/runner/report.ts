@@ -25,6 +25,15 @@ export function printFile(result: FileResult): void {
   }
 }
 
+/** Prints which tests failed at first and passed at the second try: each is a fault to be found, in the test or in what it tests. */
+export function printUnsteady(results: readonly (FileResult & { readonly firstTry: FileResult | null })[]): void {
+  const unsteady = results.filter((result) => result.firstTry && result.failed.length === 0);
+  if (unsteady.length === 0) return;
+  console.log('\nUnsteady, passed at the second try:');
+  for (const { file, firstTry } of unsteady)
+    for (const { name } of firstTry!.failed) console.log(`  ${shortName(file)}: ${name}`);
+}
+
 /** Prints what was skipped, grouped by reason. Returns how many of the skips are forbidden. */
 export function printSkips(results: readonly FileResult[], forbidSkip: boolean): number {
   const byReason = new Map<string, string[]>();

@@ -9,6 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { lookAfter, lookBefore, processesWith } from './leaks.js';
 import { parseOptions } from './options.js';
 import { planPhases } from './phases.js';
+import { runPhase } from './run-phase.js';
 import { type FileResult, runTestFile } from './test-file.js';
 
 const head = "import { test, describe } from 'node:test';\n";
@@ -102,4 +103,20 @@ test('quick files come first, clusters alone and last, other Node versions run t
     ['fast, under /n22', 't/head/b.test.js'],
   ]);
   assert.throws(() => parseOptions(['--quick'], {}), TypeError);
+});
+
+test('with a second try an unsteady file passes and carries its first failure, a broken one still fails', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'runner-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const mark = JSON.stringify(join(root, 'mark'));
+  const once = `import fs from 'node:fs'; test('once', () => { if (!fs.existsSync(${mark})) { fs.writeFileSync(${mark}, ''); throw new Error('first'); } });`;
+  writeFileSync(join(root, 'once.test.mjs'), head + once);
+  writeFileSync(join(root, 'never.test.mjs'), `${head}test('never', () => { throw new Error('again'); });`);
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const files = ['once.test.mjs', 'never.test.mjs'];
+  const phase = { title: 'sample', files, concurrency: 2, node: process.execPath, timeoutMs: 60_000 };
+  const seen = new Map<string, string>();
+  for await (const result of runPhase(phase, { root, logDir: root, env, secondTry: true }))
+    seen.set(result.file, `${result.firstTry?.failed.length} then ${result.failed.length}`);
+  assert.deepEqual(Object.fromEntries(seen), { 'once.test.mjs': '1 then 0', 'never.test.mjs': '1 then 1' });
 });
