@@ -130,6 +130,7 @@ async function startHead(options: StartOptions): Promise<void> {
   const httpHost = options.dashboardHost ?? saved?.httpHost ?? host;
   const started: AnyStarted[] = [];
   const diesWithParent = options.block === true;
+  const signalled = options.block ? firstSignal() : null;
   try {
     const head = await startProcess('head', {
       kind: 'head',
@@ -183,7 +184,7 @@ async function startHead(options: StartOptions): Promise<void> {
     if (!saved) rmSync(session.dir, { recursive: true, force: true });
     throw error;
   }
-  if (options.block) await stay(root, started);
+  if (signalled !== null) await stay(root, started, signalled);
 }
 
 async function joinCluster(options: StartOptions, address: string): Promise<void> {
@@ -201,6 +202,7 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
   const node = nodeOptions(options);
   const localHost = await reach(address);
   const session: Session = newSession(root, token);
+  const signalled = options.block ? firstSignal() : null;
   let agent: Started<'node'>;
   try {
     agent = await startProcess('node', {
@@ -236,7 +238,7 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
     print(`${paint('green', 'Joined')} ${address} as node ${agent.ready.nodeId}.`);
     print('  leave again   raylite stop');
   }
-  if (options.block) await stay(root, [agent]);
+  if (signalled !== null) await stay(root, [agent], signalled);
 }
 
 function nodeOptions(
@@ -313,17 +315,24 @@ function tellHead(
   print('  end           raylite stop');
 }
 
-/** Waits for a signal, or for one of the processes to end by itself, then ends the rest. */
-async function stay(root: string, started: readonly AnyStarted[]): Promise<void> {
-  const why = await new Promise<string | null>((resolve) => {
+/** The first SIGINT or SIGTERM from now on. Asked for before a process is started, so that no Ctrl-C is lost. */
+function firstSignal(): Promise<null> {
+  return new Promise((resolve) => {
     process.once('SIGINT', () => {
       process.exitCode = EXIT_INTERRUPTED;
       resolve(null);
     });
     process.once('SIGTERM', () => resolve(null)); // how service managers end it: no failure
+  });
+}
+
+/** Waits for the signal, or for one of the processes to end by itself, then ends the rest. */
+async function stay(root: string, started: readonly AnyStarted[], signalled: Promise<null>): Promise<void> {
+  const ended = new Promise<string>((resolve) => {
     for (const { child, ready } of started)
       child.once('exit', (code, signal) => resolve(`the ${ready.kind} ended with ${signal ?? code}`));
   });
+  const why = await Promise.race([signalled, ended]);
   const pids = started.map(({ pid }) => pid);
   await stopProcesses(pids, root);
   const left = readCurrent(root);
