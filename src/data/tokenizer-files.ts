@@ -59,7 +59,8 @@ export function parseJson(text: string, place: string): Readonly<Record<string, 
   throw new DataError({ place, detail: 'is not a JSON object' });
 }
 
-const special = (content: string, id: number) => ({
+/** An entry of `added_tokens` in a tokenizer.json. */
+export const specialToken = (content: string, id: number) => ({
   id,
   content,
   single_word: false,
@@ -89,7 +90,7 @@ function fromVocabAndMerges(vocabText: string, mergesText: string, config: Reado
     padding: null,
     added_tokens: [...new Set(names.length > 0 ? names : ['<|endoftext|>'])]
       .filter((name) => name in vocab)
-      .map((name) => special(name, vocab[name] ?? 0)),
+      .map((name) => specialToken(name, vocab[name] ?? 0)),
     normalizer: null,
     pre_tokenizer: { ...byteLevel, use_regex: true },
     post_processor: { ...byteLevel, trim_offsets: false, use_regex: true },
@@ -129,7 +130,7 @@ function fromWordPieces(vocabText: string, config: Readonly<Record<string, unkno
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: specials.map((token) => special(token, vocab[token] ?? 0)).sort((a, b) => a.id - b.id),
+    added_tokens: specials.map((token) => specialToken(token, vocab[token] ?? 0)).sort((a, b) => a.id - b.id),
     normalizer: {
       type: 'BertNormalizer',
       clean_text: true,

@@ -2,6 +2,7 @@
 // Face tokenizer. Deterministic: ties go to the pair with the smaller ids.
 import { ConfigError } from '../common/index.js';
 import { Tokenizer } from './tokenizer.js';
+import { specialToken } from './tokenizer-files.js';
 
 export interface BpeOptions {
   /** Entries of the vocabulary, the special tokens and the 256 bytes included. */
@@ -189,22 +190,13 @@ class PairHeap {
 }
 
 function files(vocab: Readonly<Record<string, number>>, merges: readonly [string, string][], splitDigits: boolean) {
-  const special = (content: string, id: number) => ({
-    id,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  });
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: !splitDigits };
   const split = { type: 'Split', pattern: { Regex: splitPattern(' ?\\p{N}') }, behavior: 'Isolated', invert: false };
   const tokenizer = {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: [special(END_OF_TEXT, 0), special(PAD, 1)],
+    added_tokens: [specialToken(END_OF_TEXT, 0), specialToken(PAD, 1)],
     normalizer: null,
     pre_tokenizer: splitDigits ? { type: 'Sequence', pretokenizers: [split, byteLevel] } : byteLevel,
     post_processor: { ...byteLevel, trim_offsets: false },

@@ -1,37 +1,15 @@
 // The node agent's process: `node dist/node/main.js --boot FILE`. Reads its boot file, joins, and says so over IPC.
-import { readFileSync, rmSync } from 'node:fs';
-import { type BootReady, ConfigError, type HeadKnown, type NodeBoot, RayliteError } from '../common/index.js';
+import type { HeadKnown } from '../common/index.js';
+import { readBoot, tellNotStarted, tellParent } from '../protocol/index.js';
 import { Agent } from './agent.js';
 
 const EXIT_FAILED = 1;
 const END_MS_MAX = 2_000;
 
-function readBoot(args: readonly string[]): NodeBoot {
-  const path = args[args.indexOf('--boot') + 1];
-  if (!args.includes('--boot') || path === undefined)
-    throw new ConfigError(
-      '--boot',
-      'the path of a boot file',
-      path,
-      'Start a node with "raylite start --address HOST:PORT"',
-    );
-  const boot = JSON.parse(readFileSync(path, 'utf8')) as NodeBoot;
-  rmSync(path); // it holds the token
-  if (boot.kind !== 'node') throw new ConfigError('kind', '"node"', boot.kind);
-  return boot;
-}
-
 /** The head starts at the same time as this node: the parent says where it is. */
 function headAddressOfParent(): Promise<string> {
   return new Promise((resolve) => {
     process.once('message', (message) => resolve((message as HeadKnown).headAddress));
-  });
-}
-
-function tell(ready: BootReady): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.send) process.send(ready, () => resolve());
-    else resolve();
   });
 }
 
@@ -58,16 +36,13 @@ process.once('SIGTERM', () => stop('SIGTERM', 0));
 process.once('SIGINT', () => stop('SIGINT', 0));
 
 try {
-  const boot = readBoot(process.argv.slice(2));
+  const boot = readBoot('node', 'Start a node with "raylite start --address HOST:PORT"');
   if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended', 0));
   agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) }, usersUmask);
   agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
-  await tell({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
+  await tellParent({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
   if (!boot.diesWithParent && process.connected) process.disconnect();
 } catch (error) {
-  const code = error instanceof RayliteError ? error.code : 'INTERNAL';
-  const message = error instanceof Error ? error.message : String(error);
-  log(`did not start: ${error instanceof RayliteError ? message : ((error as Error).stack ?? message)}`);
-  await tell({ kind: 'failed', code, message, fields: error instanceof RayliteError ? { ...error } : {} });
+  await tellNotStarted(error, log);
   process.exit(EXIT_FAILED);
 }

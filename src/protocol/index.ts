@@ -1,5 +1,6 @@
 // The door of protocol/: how bytes travel. Knows messages, not meanings.
 // gRPC has a door of its own, grpc/index.ts.
+export * from './booted.js';
 export * from './channel.js';
 export * from './failure.js';
 export * from './frame-stream.js';
