@@ -1,6 +1,8 @@
 // What a step is made of: tensors and ops as plain data, in SSA form. Nothing here computes.
 
-export type Dtype = 'f32' | 'i32' | 'u8' | 'bf16';
+/** How a number is stored; arithmetic is f32 whatever it is. */
+export type FloatType = 'f32' | 'bf16' | 'f16';
+export type Dtype = FloatType | 'i32' | 'u8';
 export type Role = 'parameter' | 'input' | 'activation' | 'gradient' | 'state' | 'constant';
 export type TensorId = number;
 
@@ -53,7 +55,14 @@ export interface Graph {
   readonly gradients: ReadonlyMap<string, TensorId>;
 }
 
-const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, i32: 4, u8: 1, bf16: 2 };
+export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, i32: 4, u8: 1, bf16: 2, f16: 2 };
+
+/** Types in the plan format. */
+export const DTYPE_CODES: Readonly<Record<Dtype, number>> = { f32: 0, i32: 1, u8: 2, bf16: 3, f16: 4 };
+
+export function isFloatType(dtype: Dtype): dtype is FloatType {
+  return dtype === 'f32' || dtype === 'bf16' || dtype === 'f16';
+}
 
 export function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);

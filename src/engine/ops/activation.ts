@@ -1,6 +1,6 @@
 // Elementwise non-linearities, alone or as a gate, and their derivatives.
 import type { Tensor } from '../graph.js';
-import { defaultCost, expectInputs, expectType, type OpRule, operand, type PlacedOp } from './rule.js';
+import { defaultCost, expectInputs, expectType, type OpRule, operand, type PlacedOp, storageType } from './rule.js';
 
 const costly = (op: PlacedOp) => ({ ...defaultCost(op), flops: 10 * defaultCost(op).flops });
 
@@ -11,6 +11,7 @@ export const activation: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [1]);
+    storageType(call, 0, 'x');
     return [operand(call, 0, 'x')];
   },
   backward({ inputs, attributes, gradients, emit }) {
@@ -28,7 +29,7 @@ export const activationBackward: OpRule = {
   infer(call) {
     expectInputs(call, [2]);
     const x = operand(call, 1, 'x');
-    expectType(call, 'dy', operand(call, 0, 'dy'), x.dims);
+    expectType(call, 'dy', operand(call, 0, 'dy'), x.dims, storageType(call, 1, 'x'));
     return [x];
   },
   cost: costly,
@@ -41,7 +42,7 @@ export const gatedActivation: OpRule = {
   infer(call) {
     expectInputs(call, [2]);
     const gate = operand(call, 0, 'gate');
-    expectType(call, 'up', operand(call, 1, 'up'), gate.dims);
+    expectType(call, 'up', operand(call, 1, 'up'), gate.dims, storageType(call, 0, 'gate'));
     return [gate];
   },
   backward({ inputs, attributes, gradients, emit }) {
@@ -64,8 +65,9 @@ export const gatedActivationBackward: OpRule = {
   infer(call) {
     expectInputs(call, [3]);
     const gate = operand(call, 1, 'gate');
-    expectType(call, 'dy', operand(call, 0, 'dy'), gate.dims);
-    expectType(call, 'up', operand(call, 2, 'up'), gate.dims);
+    const type = storageType(call, 1, 'gate');
+    expectType(call, 'dy', operand(call, 0, 'dy'), gate.dims, type);
+    expectType(call, 'up', operand(call, 2, 'up'), gate.dims, type);
     return [gate, gate];
   },
   cost: costly,

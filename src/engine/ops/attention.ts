@@ -1,6 +1,7 @@
 // Softmax attention over packed segments, and its derivative. Attributes say where head h begins in a row:
 // offset + h * headStride, so that fused and separate projections are the same op.
 import { ConfigError } from '../../common/index.js';
+import type { FloatType } from '../graph.js';
 import {
   attribute,
   expectInputs,
@@ -10,6 +11,8 @@ import {
   type OpCall,
   type OpRule,
   operand,
+  storageType,
+  stored,
   totalBytes,
 } from './rule.js';
 
@@ -29,8 +32,14 @@ const ATTRIBUTES = [
 ] as const;
 
 /** Checks that all heads of q, k or v lie inside a row. */
-export function expectHeads(call: OpCall, name: 'q' | 'k' | 'v', index: number, heads: number): number {
-  const [rows, width] = matrix(call, index, name);
+export function expectHeads(
+  call: OpCall,
+  name: 'q' | 'k' | 'v',
+  index: number,
+  heads: number,
+  type: FloatType,
+): number {
+  const [rows, width] = matrix(call, index, name, type);
   const end =
     attribute(call, `${name}Offset`) + (heads - 1) * attribute(call, `${name}HeadStride`) + attribute(call, 'headDim');
   if (end > width) {
@@ -45,7 +54,8 @@ function pairs(rows: number, window: number): number {
   return window > 0 && window < rows ? rows * window : (rows * rows) / 2;
 }
 
-function inferAttention(call: OpCall, first: number): readonly [rows: number, heads: number, headDim: number] {
+function inferAttention(call: OpCall, first: number) {
+  const type = storageType(call, first, 'q');
   const heads = attribute(call, 'heads');
   const kvHeads = attribute(call, 'kvHeads');
   if (kvHeads < 1 || heads % kvHeads !== 0) {
@@ -54,12 +64,12 @@ function inferAttention(call: OpCall, first: number): readonly [rows: number, he
       kvHeads,
     ]);
   }
-  const rows = expectHeads(call, 'q', first, heads);
-  expectHeads(call, 'k', first + 1, kvHeads);
-  expectHeads(call, 'v', first + 2, kvHeads);
+  const rows = expectHeads(call, 'q', first, heads, type);
+  expectHeads(call, 'k', first + 1, kvHeads, type);
+  expectHeads(call, 'v', first + 2, kvHeads, type);
   expectType(call, 'starts', operand(call, first + 3, 'starts'), [rows], 'i32');
   expectType(call, 'ends', operand(call, first + 4, 'ends'), [rows], 'i32');
-  return [rows, heads, attribute(call, 'headDim')];
+  return { rows, heads, headDim: attribute(call, 'headDim'), type };
 }
 
 /** q, k, v, starts, ends → o[N, H*C], lse[N, H]. */
@@ -68,8 +78,8 @@ export const attention: OpRule = {
   attributes: ATTRIBUTES,
   infer(call) {
     expectInputs(call, [5]);
-    const [rows, heads, headDim] = inferAttention(call, 0);
-    return [f32(rows, heads * headDim), f32(rows, heads)];
+    const { rows, heads, headDim, type } = inferAttention(call, 0);
+    return [stored(type, rows, heads * headDim), f32(rows, heads)];
   },
   backward({ inputs, outputs, attributes, gradients, emit }) {
     const dout = gradients[0];
@@ -92,9 +102,9 @@ export const attentionBackward: OpRule = {
   attributes: ATTRIBUTES,
   infer(call) {
     expectInputs(call, [8]);
-    const [rows, heads, headDim] = inferAttention(call, 3);
-    expectType(call, 'do', operand(call, 0, 'do'), [rows, heads * headDim]);
-    expectType(call, 'o', operand(call, 1, 'o'), [rows, heads * headDim]);
+    const { rows, heads, headDim, type } = inferAttention(call, 3);
+    expectType(call, 'do', operand(call, 0, 'do'), [rows, heads * headDim], type);
+    expectType(call, 'o', operand(call, 1, 'o'), [rows, heads * headDim], type);
     expectType(call, 'lse', operand(call, 2, 'lse'), [rows, heads]);
     return [operand(call, 3, 'q'), operand(call, 4, 'k'), operand(call, 5, 'v')];
   },

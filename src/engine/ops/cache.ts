@@ -1,10 +1,21 @@
 // The key-value cache of decoding: rows are written to their slot and position, queries attend to their slot.
 import { ConfigError } from '../../common/index.js';
+import type { FloatType } from '../graph.js';
 import { expectHeads } from './attention.js';
-import { attribute, expectInputs, expectType, f32, type OpCall, type OpRule, operand, totalBytes } from './rule.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  type OpCall,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+  totalBytes,
+} from './rule.js';
 
 /** Checks a cache [B slots, P positions, G*C] and returns its dims. */
-function cacheDims(call: OpCall, index: number, name: string): readonly number[] {
+function cacheDims(call: OpCall, index: number, name: string, type: FloatType): readonly number[] {
   const cache = operand(call, index, name);
   const width = attribute(call, 'kvHeads') * attribute(call, 'headDim');
   const [slots, positions] = cache.dims;
@@ -15,7 +26,7 @@ function cacheDims(call: OpCall, index: number, name: string): readonly number[]
       cache.dims,
     );
   }
-  expectType(call, name, cache, [slots, positions, width]);
+  expectType(call, name, cache, [slots, positions, width], type);
   return cache.dims;
 }
 
@@ -29,11 +40,12 @@ export const kvAppend: OpRule = {
   ],
   infer(call) {
     expectInputs(call, [6]);
-    const rows = expectHeads(call, 'k', 0, attribute(call, 'kvHeads'));
-    expectHeads(call, 'v', 1, attribute(call, 'kvHeads'));
+    const type = storageType(call, 0, 'k');
+    const rows = expectHeads(call, 'k', 0, attribute(call, 'kvHeads'), type);
+    expectHeads(call, 'v', 1, attribute(call, 'kvHeads'), type);
     expectType(call, 'slots', operand(call, 2, 'slots'), [rows], 'i32');
     expectType(call, 'positions', operand(call, 3, 'positions'), [rows], 'i32');
-    return [f32(...cacheDims(call, 4, 'cacheK')), f32(...cacheDims(call, 5, 'cacheV'))];
+    return [stored(type, ...cacheDims(call, 4, 'cacheK', type)), stored(type, ...cacheDims(call, 5, 'cacheV', type))];
   },
   cost: (op) => ({ flops: 0, bytes: 2 * totalBytes({ ...op, inputs: op.inputs.slice(0, 2), outputs: [] }) }),
 };
@@ -45,12 +57,13 @@ export const attentionCached: OpRule = {
   infer(call) {
     expectInputs(call, [5]);
     const heads = attribute(call, 'heads');
-    const rows = expectHeads(call, 'q', 0, heads);
-    cacheDims(call, 1, 'cacheK');
-    cacheDims(call, 2, 'cacheV');
+    const type = storageType(call, 0, 'q');
+    const rows = expectHeads(call, 'q', 0, heads, type);
+    cacheDims(call, 1, 'cacheK', type);
+    cacheDims(call, 2, 'cacheV', type);
     expectType(call, 'slots', operand(call, 3, 'slots'), [rows], 'i32');
     expectType(call, 'positions', operand(call, 4, 'positions'), [rows], 'i32');
-    return [f32(rows, heads * attribute(call, 'headDim'))];
+    return [stored(type, rows, heads * attribute(call, 'headDim'))];
   },
   cost(op) {
     const [rows, width] = op.outputs[0]!.dims as [number, number];

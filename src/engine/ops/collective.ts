@@ -1,5 +1,5 @@
 // Exchanges between the ranks of a group. They run on the communication stream.
-import { expectInputs, f32, type OpRule, vector } from './rule.js';
+import { expectInputs, f32, type OpRule, storageType, stored, vector } from './rule.js';
 
 /** x[n] → the sum (op 0) or largest (op 1) of all ranks, on the same bytes. */
 export const allReduce: OpRule = {
@@ -32,7 +32,8 @@ export const allGather: OpRule = {
   isCollective: true,
   infer(call) {
     expectInputs(call, [1]);
-    vector(call, 0, 'slice');
-    return [f32(call.attributes.whole!)];
+    const type = storageType(call, 0, 'slice');
+    vector(call, 0, 'slice', type);
+    return [stored(type, call.attributes.whole!)];
   },
 };

@@ -1,5 +1,16 @@
 // Sums, multiples, constants and chosen rows.
-import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand, vector } from './rule.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+  vector,
+} from './rule.js';
 
 /** y = a + b. */
 export const add: OpRule = {
@@ -9,7 +20,7 @@ export const add: OpRule = {
   infer(call) {
     expectInputs(call, [2]);
     const a = operand(call, 0, 'a');
-    expectType(call, 'b', operand(call, 1, 'b'), a.dims);
+    expectType(call, 'b', operand(call, 1, 'b'), a.dims, storageType(call, 0, 'a'));
     return [a];
   },
   backward({ gradients }) {
@@ -25,6 +36,7 @@ export const scale: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [1]);
+    storageType(call, 0, 'x');
     return [operand(call, 0, 'x')];
   },
   backward({ attributes, gradients, emit }) {
@@ -49,7 +61,8 @@ export const gatherRows: OpRule = {
   attributes: [],
   infer(call) {
     expectInputs(call, [2]);
-    const [, width] = matrix(call, 0, 'x');
-    return [f32(vector(call, 1, 'index', 'i32'), width)];
+    const type = storageType(call, 0, 'x');
+    const [, width] = matrix(call, 0, 'x', type);
+    return [stored(type, vector(call, 1, 'index', 'i32'), width)];
   },
 };

@@ -1,7 +1,19 @@
 // Rows of a table by id, optionally added to another tensor; and the gradient of the table. Id i is entry i + offset. Rows of
 // the padding id (-1: none) are looked up as any other, but give the table no gradient, as in PyTorch.
 import type { Tensor } from '../graph.js';
-import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand, totalBytes, vector } from './rule.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+  totalBytes,
+  vector,
+} from './rule.js';
 
 /** y[N,D] = table[ids + offset] (+ addend). `paddingId` concerns the derivative alone; only the compiler reads it. */
 export const embedding: OpRule = {
@@ -11,10 +23,11 @@ export const embedding: OpRule = {
   infer(call) {
     expectInputs(call, [2, 3]);
     const rows = vector(call, 0, 'ids', 'i32');
-    const [, width] = matrix(call, 1, 'table');
+    const type = storageType(call, 1, 'table');
+    const [, width] = matrix(call, 1, 'table', type);
     const addend = call.inputs[2];
-    if (addend) expectType(call, 'addend', addend, [rows, width]);
-    return [f32(rows, width)];
+    if (addend) expectType(call, 'addend', addend, [rows, width], type);
+    return [stored(type, rows, width)];
   },
   backward({ inputs, attributes, gradients, needs, emit }) {
     const [ids, table] = inputs as [Tensor, Tensor];
@@ -35,8 +48,9 @@ export const embeddingBackward: OpRule = {
   infer(call) {
     expectInputs(call, [2], true);
     const rows = vector(call, 0, 'ids', 'i32');
-    const [dyRows, width] = matrix(call, 1, 'dy');
-    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, width]);
+    const type = storageType(call, 1, 'dy');
+    const [dyRows, width] = matrix(call, 1, 'dy', type);
+    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, width], type);
     return [f32(attribute(call, 'rows'), dyRows === 0 ? 0 : width)];
   },
   cost: (op) => ({ flops: op.inputs[1]!.dims.reduce((a, b) => a * b, 1), bytes: totalBytes(op) }),

@@ -1,12 +1,24 @@
 // y = (x - mean) * rstd * gain + bias per row, alone or behind a residual sum, and its derivative.
 import type { Tensor } from '../graph.js';
-import { attribute, expectInputs, expectType, f32, matrix, type OpCall, type OpRule, operand } from './rule.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpCall,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+} from './rule.js';
 
 function inferNorm(call: OpCall, gainIndex: number) {
-  const [rows, width] = matrix(call, 0, 'x');
-  expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width]);
-  expectType(call, 'bias', operand(call, gainIndex + 1, 'bias'), [width]);
-  return [f32(rows, width), f32(rows), f32(rows)];
+  const type = storageType(call, 0, 'x');
+  const [rows, width] = matrix(call, 0, 'x', type);
+  expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width], type);
+  expectType(call, 'bias', operand(call, gainIndex + 1, 'bias'), [width], type);
+  return [stored(type, rows, width), f32(rows), f32(rows)];
 }
 
 /** x[N,D], gain[D], bias[D] → y[N,D], mean[N], rstd[N]. */
@@ -32,9 +44,10 @@ export const addLayerNorm: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [4]);
-    const [rows, width] = matrix(call, 0, 'x');
-    expectType(call, 'r', operand(call, 1, 'r'), [rows, width]);
-    return [f32(rows, width), ...inferNorm(call, 2)];
+    const type = storageType(call, 0, 'x');
+    const [rows, width] = matrix(call, 0, 'x', type);
+    expectType(call, 'r', operand(call, 1, 'r'), [rows, width], type);
+    return [stored(type, rows, width), ...inferNorm(call, 2)];
   },
   backward({ inputs, outputs, gradients, emit }) {
     const [dsum, dy] = gradients;
@@ -61,12 +74,13 @@ export const layerNormBackward: OpRule = {
   infer(call) {
     const addends = attribute(call, 'hasAddend');
     expectInputs(call, [5 + addends], true);
-    const [rows, width] = matrix(call, 1, 'x');
-    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width]);
-    expectType(call, 'gain', operand(call, 2, 'gain'), [width]);
+    const type = storageType(call, 1, 'x');
+    const [rows, width] = matrix(call, 1, 'x', type);
+    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width], type);
+    expectType(call, 'gain', operand(call, 2, 'gain'), [width], type);
     expectType(call, 'mean', operand(call, 3, 'mean'), [rows]);
     expectType(call, 'rstd', operand(call, 4, 'rstd'), [rows]);
-    if (addends) expectType(call, 'addend', operand(call, 5, 'addend'), [rows, width]);
-    return [f32(rows, width), f32(width), f32(width)];
+    if (addends) expectType(call, 'addend', operand(call, 5, 'addend'), [rows, width], type);
+    return [stored(type, rows, width), f32(width), f32(width)];
   },
 };

@@ -1,5 +1,5 @@
 // y = activation(x w + bias) and its two derivatives. w is [O, I], or [I, O] when `transposed` (GPT-2's Conv1D).
-import type { Tensor } from '../graph.js';
+import type { FloatType, Tensor } from '../graph.js';
 import {
   attribute,
   expectInputs,
@@ -10,12 +10,14 @@ import {
   type OpRule,
   operand,
   type PlacedOp,
+  storageType,
+  stored,
   totalBytes,
 } from './rule.js';
 
 /** [outputs, inputs] of the weight at input `index`. */
-function weightShape(call: OpCall, index: number): readonly [outputs: number, inputs: number] {
-  const [first, second] = matrix(call, index, 'w');
+function weightShape(call: OpCall, index: number, type: FloatType): readonly [outputs: number, inputs: number] {
+  const [first, second] = matrix(call, index, 'w', type);
   return attribute(call, 'transposed') ? [second, first] : [first, second];
 }
 
@@ -30,12 +32,14 @@ export const linear: OpRule = {
   optionalOutputsFrom: 1,
   infer(call) {
     expectInputs(call, [2, 3]);
-    const [rows] = matrix(call, 0, 'x');
-    const [outputs, inputs] = weightShape(call, 1);
-    expectType(call, 'x', operand(call, 0, 'x'), [rows, inputs]);
+    const type = storageType(call, 0, 'x');
+    const [rows] = matrix(call, 0, 'x', type);
+    const [outputs, inputs] = weightShape(call, 1, type);
+    expectType(call, 'x', operand(call, 0, 'x'), [rows, inputs], type);
     const bias = call.inputs[2];
-    if (bias) expectType(call, 'bias', bias, [outputs]);
-    return attribute(call, 'activation') === 0 ? [f32(rows, outputs)] : [f32(rows, outputs), f32(rows, outputs)];
+    if (bias) expectType(call, 'bias', bias, [outputs], type);
+    const y = stored(type, rows, outputs);
+    return attribute(call, 'activation') === 0 ? [y] : [y, y];
   },
   backward({ inputs, outputs, attributes, gradients, needs, emit }) {
     const [x, w] = inputs as [Tensor, Tensor];
@@ -62,12 +66,13 @@ export const linearBackwardInput: OpRule = {
   inPlace: [[0, 2]],
   infer(call) {
     expectInputs(call, [2, 3]);
-    const [rows] = matrix(call, 0, 'dy');
-    const [outputs, inputs] = weightShape(call, 1);
-    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, outputs]);
+    const type = storageType(call, 0, 'dy');
+    const [rows] = matrix(call, 0, 'dy', type);
+    const [outputs, inputs] = weightShape(call, 1, type);
+    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, outputs], type);
     const addend = call.inputs[2];
-    if (addend) expectType(call, 'addend', addend, [rows, inputs]);
-    return [f32(rows, inputs)];
+    if (addend) expectType(call, 'addend', addend, [rows, inputs], type);
+    return [stored(type, rows, inputs)];
   },
   cost: (op) => productCost(op, op.outputs[0]!, op.inputs[0]!),
 };
@@ -80,9 +85,10 @@ export const linearBackwardWeight: OpRule = {
   optionalOutputsFrom: 1,
   infer(call) {
     expectInputs(call, [2], true);
-    const [rows, inputs] = matrix(call, 0, 'x');
-    const [, outputs] = matrix(call, 1, 'dy');
-    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, outputs]);
+    const type = storageType(call, 0, 'x');
+    const [rows, inputs] = matrix(call, 0, 'x', type);
+    const [, outputs] = matrix(call, 1, 'dy', type);
+    expectType(call, 'dy', operand(call, 1, 'dy'), [rows, outputs], type);
     const dw = attribute(call, 'transposed') ? f32(inputs, outputs) : f32(outputs, inputs);
     return attribute(call, 'hasBias') ? [dw, f32(outputs)] : [dw];
   },

@@ -10,27 +10,31 @@ import {
   type OpRule,
   operand,
   type PlacedOp,
+  storageType,
+  stored,
   totalBytes,
 } from './rule.js';
 
-function inferLoss(call: OpCall): readonly [rows: number, width: number, vocabulary: number] {
-  const [rows, width] = matrix(call, 0, 'x');
-  const [first, second] = matrix(call, 1, 'w');
+function inferLoss(call: OpCall) {
+  const type = storageType(call, 0, 'x');
+  const [rows, width] = matrix(call, 0, 'x', type);
+  const [first, second] = matrix(call, 1, 'w', type);
   const vocabulary = attribute(call, 'transposed') ? second : first;
   expectType(
     call,
     'w',
     operand(call, 1, 'w'),
     attribute(call, 'transposed') ? [width, vocabulary] : [vocabulary, width],
+    type,
   );
   expectType(call, 'labels', operand(call, 2, 'labels'), [rows], 'i32');
   expectType(call, 'scale', operand(call, 3, 'scale'), [1]);
-  if (attribute(call, 'hasBias')) expectType(call, 'bias', operand(call, 4, 'bias'), [vocabulary]);
-  return [rows, width, vocabulary];
+  if (attribute(call, 'hasBias')) expectType(call, 'bias', operand(call, 4, 'bias'), [vocabulary], type);
+  return { rows, width, vocabulary, type };
 }
 
 function products(op: PlacedOp, count: number) {
-  const [rows, width, vocabulary] = inferLoss(op);
+  const { rows, width, vocabulary } = inferLoss(op);
   return { flops: count * 2 * rows * width * vocabulary, bytes: totalBytes(op) };
 }
 
@@ -50,7 +54,7 @@ export const linearCrossEntropy: OpRule = {
   workspaces: [2],
   infer(call) {
     expectInputs(call, [4 + attribute(call, 'hasBias')]);
-    const [rows, , vocabulary] = inferLoss(call);
+    const { rows, vocabulary } = inferLoss(call);
     return [f32(1), f32(rows), f32(attribute(call, 'chunkRows'), vocabulary)];
   },
   backward({ kind, path, inputs, attributes, isRoot, emit }) {
@@ -74,10 +78,10 @@ export const linearCrossEntropyGrad: OpRule = {
   infer(call) {
     const hasBias = attribute(call, 'hasBias');
     expectInputs(call, [4 + hasBias], true);
-    const [rows, width, vocabulary] = inferLoss(call);
+    const { rows, width, vocabulary, type } = inferLoss(call);
     const chunk = f32(attribute(call, 'chunkRows'), vocabulary);
-    const gradients = [operand(call, 1, 'w'), ...(hasBias ? [f32(vocabulary)] : [])];
-    return [f32(1), f32(rows), f32(rows, width), chunk, ...gradients];
+    const gradients = [f32(...operand(call, 1, 'w').dims), ...(hasBias ? [f32(vocabulary)] : [])];
+    return [f32(1), f32(rows), stored(type, rows, width), chunk, ...gradients];
   },
   cost: (op) => products(op, op.outputs.length > 4 ? 3 : 2),
 };

@@ -1,17 +1,30 @@
 // y = x * rstd * gain per row with rstd = 1 / sqrt(mean(x²) + eps), alone or behind a residual sum, and its derivative.
-import type { Tensor } from '../graph.js';
-import { attribute, expectInputs, expectType, f32, matrix, type OpCall, type OpRule, operand, vector } from './rule.js';
+import type { FloatType, Tensor } from '../graph.js';
+import {
+  attribute,
+  expectInputs,
+  expectType,
+  f32,
+  matrix,
+  type OpCall,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+  vector,
+} from './rule.js';
 
 /** How many times the gain fits into a row: each part (a head of q or k) is a row of the norm of its own. */
-function partsPerRow(call: OpCall, width: number, gainIndex: number): number {
-  const parts = width / vector(call, gainIndex, 'gain');
-  if (!Number.isInteger(parts)) expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width]);
+function partsPerRow(call: OpCall, width: number, gainIndex: number, type: FloatType): number {
+  const parts = width / vector(call, gainIndex, 'gain', type);
+  if (!Number.isInteger(parts)) expectType(call, 'gain', operand(call, gainIndex, 'gain'), [width], type);
   return parts;
 }
 
 function inferNorm(call: OpCall, gainIndex: number) {
-  const [rows, width] = matrix(call, 0, 'x');
-  return [f32(rows, width), f32(rows * partsPerRow(call, width, gainIndex))];
+  const type = storageType(call, 0, 'x');
+  const [rows, width] = matrix(call, 0, 'x', type);
+  return [stored(type, rows, width), f32(rows * partsPerRow(call, width, gainIndex, type))];
 }
 
 /** x[N,D], gain[D / parts] → y[N,D], rstd[N * parts]. */
@@ -37,9 +50,10 @@ export const addRmsNorm: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [3]);
-    const [rows, width] = matrix(call, 0, 'x');
-    expectType(call, 'r', operand(call, 1, 'r'), [rows, width]);
-    return [f32(rows, width), ...inferNorm(call, 2)];
+    const type = storageType(call, 0, 'x');
+    const [rows, width] = matrix(call, 0, 'x', type);
+    expectType(call, 'r', operand(call, 1, 'r'), [rows, width], type);
+    return [stored(type, rows, width), ...inferNorm(call, 2)];
   },
   backward({ inputs, outputs, gradients, emit }) {
     const [dsum, dy] = gradients;
@@ -65,11 +79,12 @@ export const rmsNormBackward: OpRule = {
   infer(call) {
     const addends = attribute(call, 'hasAddend');
     expectInputs(call, [4 + addends], true);
-    const [rows, width] = matrix(call, 1, 'x');
-    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width]);
-    const parts = partsPerRow(call, width, 2);
+    const type = storageType(call, 1, 'x');
+    const [rows, width] = matrix(call, 1, 'x', type);
+    expectType(call, 'dy', operand(call, 0, 'dy'), [rows, width], type);
+    const parts = partsPerRow(call, width, 2, type);
     expectType(call, 'rstd', operand(call, 3, 'rstd'), [rows * parts]);
-    if (addends) expectType(call, 'addend', operand(call, 4, 'addend'), [rows, width]);
-    return [f32(rows, width), f32(width / parts)];
+    if (addends) expectType(call, 'addend', operand(call, 4, 'addend'), [rows, width], type);
+    return [stored(type, rows, width), f32(width / parts)];
   },
 };

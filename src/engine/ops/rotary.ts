@@ -1,5 +1,5 @@
 // Rotary position embedding on the first R columns of each head: pairs (i, i + R/2) turn by the row's position.
-import { attribute, expectInputs, expectType, f32, matrix, type OpRule, operand } from './rule.js';
+import { attribute, expectInputs, expectType, matrix, type OpRule, operand, storageType, stored } from './rule.js';
 
 /** x[N,W], cos[P,R/2], sin[P,R/2], positions i32[N] → y[N,W]. The derivative is the turn back. */
 export const rotary: OpRule = {
@@ -8,13 +8,14 @@ export const rotary: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [4]);
-    const [rows, width] = matrix(call, 0, 'x');
+    const type = storageType(call, 0, 'x');
+    const [rows, width] = matrix(call, 0, 'x', type);
     const [positions] = matrix(call, 1, 'cos');
     const half = attribute(call, 'rotaryDim') / 2;
     expectType(call, 'cos', operand(call, 1, 'cos'), [positions, half]);
     expectType(call, 'sin', operand(call, 2, 'sin'), [positions, half]);
     expectType(call, 'positions', operand(call, 3, 'positions'), [rows], 'i32');
-    return [f32(rows, width)];
+    return [stored(type, rows, width)];
   },
   backward({ inputs, attributes, gradients, emit }) {
     const dy = gradients[0];

@@ -1,6 +1,15 @@
 // What the compiler must know about an op kind: its shape rule, its derivative, its price, what may share memory.
 import { ConfigError } from '../../common/index.js';
-import { type Attributes, byteLength, type Dtype, elementCount, showType, type Tensor } from '../graph.js';
+import {
+  type Attributes,
+  byteLength,
+  type Dtype,
+  elementCount,
+  type FloatType,
+  isFloatType,
+  showType,
+  type Tensor,
+} from '../graph.js';
 
 export interface TensorType {
   readonly dtype: Dtype;
@@ -94,6 +103,25 @@ export function defaultCost(op: PlacedOp): Cost {
 
 export function f32(...dims: number[]): TensorType {
   return { dtype: 'f32', dims };
+}
+
+/** A tensor of the op's storage type. */
+export function stored(dtype: FloatType, ...dims: number[]): TensorType {
+  return { dtype, dims };
+}
+
+/**
+ * The storage type of this use of an op, read off input `index`: all activations, their gradients and parameters that the op
+ * touches share it. Statistics, losses and gradients of parameters are f32 whatever it is.
+ */
+export function storageType(call: OpCall, index: number, name: string): FloatType {
+  const tensor = operand(call, index, name);
+  if (isFloatType(tensor.dtype)) return tensor.dtype;
+  throw new ConfigError(
+    `${call.path} (${call.kind})`,
+    `${name} to hold f32, bf16 or f16`,
+    `${showType(tensor)} from ${tensor.path}`,
+  );
 }
 
 /** Input `index`, or an error that says which operand of which place is missing. */

@@ -1,5 +1,5 @@
 // Softmax of rows, and its derivative. Attention and the loss have theirs built in.
-import { expectInputs, expectType, f32, matrix, type OpRule, operand } from './rule.js';
+import { expectInputs, expectType, matrix, type OpRule, operand, storageType, stored } from './rule.js';
 
 /** x[N,D] → y[N,D]: every row adds up to 1. */
 export const softmax: OpRule = {
@@ -8,7 +8,8 @@ export const softmax: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [1]);
-    return [f32(...matrix(call, 0, 'x'))];
+    const type = storageType(call, 0, 'x');
+    return [stored(type, ...matrix(call, 0, 'x', type))];
   },
   backward({ outputs, gradients, emit }) {
     const dy = gradients[0];
@@ -23,8 +24,9 @@ export const softmaxBackward: OpRule = {
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [2]);
-    const dims = matrix(call, 1, 'y');
-    expectType(call, 'dy', operand(call, 0, 'dy'), dims);
-    return [f32(...dims)];
+    const type = storageType(call, 1, 'y');
+    const dims = matrix(call, 1, 'y', type);
+    expectType(call, 'dy', operand(call, 0, 'dy'), dims, type);
+    return [stored(type, ...dims)];
   },
 };

@@ -1,6 +1,6 @@
 // A plan as bytes, exactly as ARCHITECTURE.md ("Plan format") says. Equal programs give equal bytes.
 import { ConfigError } from '../../common/index.js';
-import type { Dtype, Graph, TensorId } from '../graph.js';
+import { DTYPE_CODES, type Graph, type TensorId } from '../graph.js';
 import { ruleOf } from '../ops/index.js';
 import type { Place } from './placement.js';
 import type { Schedule } from './schedule.js';
@@ -11,7 +11,6 @@ const HEADER_BYTES = 32;
 const BUFFER_BYTES = 16;
 const TENSOR_BYTES = 56;
 const INSTRUCTION_BYTES = 56;
-const DTYPE_CODES: Readonly<Record<Dtype, number>> = { f32: 0, i32: 1, u8: 2, bf16: 3 };
 
 export interface BufferSize {
   readonly name: string;
