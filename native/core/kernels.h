@@ -5,6 +5,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/attention_cached.h"
 #include "core/ops/clip.h"
+#include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/embedding.h"
 #include "core/ops/layer_norm.h"
@@ -46,6 +47,7 @@ struct Kernels {
   Kernel<KvAppendArguments> kv_append;
   Kernel<AttentionCachedArguments> attention_cached;
   Kernel<LinearCrossEntropyArguments> linear_cross_entropy;
+  Kernel<DropoutArguments> dropout;
   Kernel<AddArguments> add;
   Kernel<ScaleArguments> scale;
   Kernel<CopyArguments> copy;

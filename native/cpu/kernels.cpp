@@ -26,6 +26,7 @@ const Kernels& kernels() {
       {kv_append, nullptr},
       {attention_cached, nullptr},
       {linear_cross_entropy, linear_cross_entropy_workspace},
+      {dropout, nullptr},
       {add, nullptr},
       {scale, nullptr},
       {copy, nullptr},

@@ -26,6 +26,7 @@ void attention_backward(const AttentionBackwardArguments&, const Team&);
 void kv_append(const KvAppendArguments&, const Team&);
 void attention_cached(const AttentionCachedArguments&, const Team&);
 void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
+void dropout(const DropoutArguments&, const Team&);
 void add(const AddArguments&, const Team&);
 void scale(const ScaleArguments&, const Team&);
 void copy(const CopyArguments&, const Team&);

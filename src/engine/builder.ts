@@ -50,7 +50,17 @@ export interface AttentionShape {
   readonly isBothWays?: boolean;
 }
 
+/**
+ * What a forward graph drops: nothing (null), what the model's configuration says, or this share wherever the model can drop.
+ */
+export type Dropout = 'model' | number | null;
+
+/** The counters of random ops: an input that a program has only where something draws. */
+export const RANDOM = 'random';
+
 export class GraphBuilder {
+  readonly #dropout: Dropout;
+  #streams = 0; // random ops so far: each draws from a stream of its own
   readonly #tensors: Tensor[];
   readonly #ops: Op[];
   readonly #inputs: Map<string, TensorId>;
@@ -58,14 +68,21 @@ export class GraphBuilder {
   readonly #parameters: Map<string, Parameter>;
   readonly #constants: Map<TensorId, Float32Array>;
 
-  /** Starts empty, or from a copy of `graph`. */
-  constructor(graph?: Graph) {
+  /** Starts empty, or from a copy of `graph`. What is built for evaluation or decoding drops nothing. */
+  constructor(graph?: Graph, dropout: Dropout = graph?.inputs.has(RANDOM) ? 'model' : null) {
+    if (typeof dropout === 'number' && !(dropout >= 0 && dropout < 1)) {
+      throw new ConfigError('dropout', 'a share from 0 to less than 1', dropout);
+    }
+    this.#dropout = dropout === 0 ? null : dropout;
     this.#tensors = [...(graph?.tensors ?? [])];
     this.#ops = [...(graph?.ops ?? [])];
     this.#inputs = new Map(graph?.inputs);
     this.#outputs = new Map(graph?.outputs);
     this.#parameters = new Map(graph?.parameters);
     this.#constants = new Map(graph?.constants);
+    for (const op of this.#ops) {
+      if (ruleOf(op.kind).isRandom) this.#streams = Math.max(this.#streams, op.attributes.stream! + 1);
+    }
   }
 
   /** A tensor that is bound to memory from outside. */
@@ -168,6 +185,19 @@ export class GraphBuilder {
   /** activation(gate) * up. */
   gatedActivation(path: string, gate: Tensor, up: Tensor, kind: Activation): Tensor {
     return this.op('gated_activation', path, [gate, up], { kind: ACTIVATIONS[kind] })[0]!;
+  }
+
+  /** In training: a share `p` of the elements becomes 0, the others grow by 1 / (1 - p). Else x itself. */
+  dropout(path: string, x: Tensor, p: number): Tensor {
+    const draw = this.draw(p);
+    return draw ? this.op('dropout', path, [x, draw.random], { p: draw.p, stream: draw.stream })[0]! : x;
+  }
+
+  /** What a random op takes: the share to drop, its stream, and the counters i32[4]. Null where nothing is dropped. */
+  draw(p: number): { readonly p: number; readonly stream: number; readonly random: Tensor } | null {
+    if (this.#dropout === null) return null;
+    const share = this.#dropout === 'model' ? p : this.#dropout;
+    return share === 0 ? null : { p: share, stream: this.#streams++, random: this.input(RANDOM, 'i32', [4]) };
   }
 
   add(path: string, a: Tensor, b: Tensor): Tensor {

@@ -2,6 +2,7 @@
 export { differentiate } from './autodiff.js';
 export {
   type AttentionShape,
+  type Dropout,
   type EmbeddingOptions,
   GraphBuilder,
   type Head,

@@ -1,11 +1,10 @@
 // BERT as a classifier of sequences: attention both ways, token types, norms behind each half, a tanh pooler and a linear
 // head on the first row of each sequence. The pooler runs on every row; only labelled rows reach the head's loss.
-// Dropout is never applied: the probabilities of config.json are kept for saving only.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
 import { activationNamed, Block } from './blocks.js';
-import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { commonFields, count, readConfig, share, tokenIds } from './config.js';
 import type { Model } from './model.js';
 
 const schema = z.looseObject({
@@ -19,6 +18,9 @@ const schema = z.looseObject({
   type_vocab_size: count.default(2),
   hidden_act: z.string().default('gelu'),
   layer_norm_eps: z.number().positive().default(1e-12),
+  hidden_dropout_prob: share.default(0.1),
+  attention_probs_dropout_prob: share.default(0.1),
+  classifier_dropout: share.nullish(),
   position_embedding_type: z.literal('absolute').default('absolute'),
   is_decoder: z.literal(false).default(false),
   id2label: z.record(z.string(), z.string()).optional(),
@@ -48,7 +50,8 @@ export function bert(json: Readonly<Record<string, unknown>>, place: string): Mo
     });
     /** norm(input + dense(from)). */
     const close = (half: string, from: Tensor, input: Tensor) => {
-      const sum = graph.add(half, part.linear(`${half}.dense`, from, width, true), input);
+      const dense = part.linear(`${half}.dense`, from, width, true);
+      const sum = graph.add(half, graph.dropout(half, dense, config.hidden_dropout_prob), input);
       return part.layerNorm(`${half}.LayerNorm`, sum, eps);
     };
     const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0, isBothWays: true };
@@ -80,14 +83,16 @@ export function bert(json: Readonly<Record<string, unknown>>, place: string): Mo
       const looked = graph.embedding(`${path}.word_embeddings`, ids, words, { paddingId: tokens.padTokenId });
       const typed = graph.embedding(`${path}.token_type_embeddings`, types, kinds, { addend: looked });
       const placed = graph.embedding(`${path}.position_embeddings`, positions, places, { addend: typed });
-      let x = part.layerNorm(`${path}.LayerNorm`, placed, eps);
+      const normed = part.layerNorm(`${path}.LayerNorm`, placed, eps);
+      let x = graph.dropout(path, normed, config.hidden_dropout_prob);
       const hiddenStates = [x];
       for (let index = 0; index < layers; index++) {
         x = block(graph, x, index, attend);
         hiddenStates.push(x);
       }
       const head = new Block(graph, 'head', std);
-      const hidden = graph.activation('bert.pooler', head.linear('bert.pooler.dense', x, width, true), 'tanh');
+      const pooled = graph.activation('bert.pooler', head.linear('bert.pooler.dense', x, width, true), 'tanh');
+      const hidden = graph.dropout('dropout', pooled, config.classifier_dropout ?? config.hidden_dropout_prob);
       const weight = head.matrix('classifier.weight', [labelCount, width]);
       const bias = head.bias('classifier.bias', labelCount);
       return { hidden, hiddenStates, head: { weight, bias, isTransposed: false } };

@@ -1,11 +1,10 @@
 // GPT-NeoX (Pythia, Dolly v2): rotary positions on the first columns of each head, q‖k‖v interleaved head by head, both halves
 // of a block reading the same input (or one after the other), a head of its own.
-// Dropout is never applied: the probabilities of config.json are kept for saving only.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
 import { activationNamed, Block } from './blocks.js';
-import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { commonFields, count, readConfig, share, tokenIds } from './config.js';
 import type { Model } from './model.js';
 import { type Rotation, ropeConstants, ropeFields, ropeOf } from './rope.js';
 
@@ -24,6 +23,8 @@ const schema = z.looseObject({
   hidden_act: z.string().default('gelu'),
   attention_bias: z.boolean().default(true),
   tie_word_embeddings: z.boolean().default(false),
+  hidden_dropout: share.default(0),
+  attention_dropout: share.default(0),
 });
 
 /** Reads a config.json of model_type gpt_neox; `place` names it in errors. */
@@ -54,11 +55,13 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
     const turned = turn(turn(qkv, 0), 1);
     const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0 };
     const mixed = attend(`${path}.attention`, head(turned, 0), head(turned, 1), head(turned, 2), shape);
-    const afterAttention = graph.add(path, x, part.linear(`${path}.attention.dense`, mixed, width, hasBias));
+    const close = (half: string, input: Tensor, hasBias: boolean) =>
+      graph.dropout(half, part.linear(half, input, width, hasBias), config.hidden_dropout);
+    const afterAttention = graph.add(path, x, close(`${path}.attention.dense`, mixed, hasBias));
     const again = part.layerNorm(`${path}.post_attention_layernorm`, isParallel ? x : afterAttention, eps);
     const inner = part.linear(`${path}.mlp.dense_h_to_4h`, again, config.intermediate_size, true);
     const hidden = graph.activation(`${path}.mlp.act`, inner, activation);
-    return graph.add(path, afterAttention, part.linear(`${path}.mlp.dense_4h_to_h`, hidden, width, true));
+    return graph.add(path, afterAttention, close(`${path}.mlp.dense_4h_to_h`, hidden, true));
   }
 
   return {
@@ -75,7 +78,8 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix('gpt_neox.embed_in.weight', [config.vocab_size, width]);
       const rotation = { table: ropeConstants(graph, rope, positionLimit), positions };
-      let x = graph.embedding('gpt_neox.embed_in', ids, tokenTable);
+      const words = graph.embedding('gpt_neox.embed_in', ids, tokenTable);
+      let x = graph.dropout('gpt_neox.emb_dropout', words, config.hidden_dropout);
       const hiddenStates = [x];
       for (let index = 0; index < layers; index++) {
         x = block(graph, x, index, rotation, attend);

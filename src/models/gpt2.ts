@@ -1,10 +1,9 @@
 // GPT-2: learnt positions, layer norm before each half, fused q‖k‖v, Conv1D weights [inputs, outputs], tied head.
-// Dropout is never applied: the probabilities of config.json are kept for saving only.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
 import { activationNamed, Block } from './blocks.js';
-import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { commonFields, count, readConfig, share, tokenIds } from './config.js';
 import type { Model } from './model.js';
 
 const schema = z.looseObject({
@@ -20,6 +19,9 @@ const schema = z.looseObject({
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
   add_cross_attention: z.literal(false).default(false),
+  resid_pdrop: share.default(0.1),
+  embd_pdrop: share.default(0.1),
+  attn_pdrop: share.default(0.1),
 });
 
 /** Reads a config.json of model_type gpt2; `place` names it in errors. */
@@ -44,10 +46,12 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
     const scale = (config.scale_attn_weights ? 1 / Math.sqrt(headDim) : 1) / byDepth;
     const shape = { heads, kvHeads: heads, headDim, scale, window: 0 };
     const mixed = attend(`${path}.attn`, head(0), head(width), head(2 * width), shape);
-    const afterAttention = graph.add(path, x, part.conv1d(`${path}.attn.c_proj`, mixed, width, projectionStd));
+    const close = (half: string, input: Tensor) =>
+      graph.dropout(half, part.conv1d(`${half}.c_proj`, input, width, projectionStd), config.resid_pdrop);
+    const afterAttention = graph.add(path, x, close(`${path}.attn`, mixed));
     const again = part.layerNorm(`${path}.ln_2`, afterAttention, eps);
     const hidden = graph.activation(`${path}.mlp.act`, part.conv1d(`${path}.mlp.c_fc`, again, inner), activation);
-    return graph.add(path, afterAttention, part.conv1d(`${path}.mlp.c_proj`, hidden, width, projectionStd));
+    return graph.add(path, afterAttention, close(`${path}.mlp`, hidden));
   }
 
   return {
@@ -65,7 +69,8 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
       const tokenTable = embeddings.matrix('transformer.wte.weight', [config.vocab_size, width]);
       const positionTable = embeddings.matrix('transformer.wpe.weight', [config.n_positions, width]);
       const words = graph.embedding('transformer.wte', ids, tokenTable);
-      let x = graph.embedding('transformer.wpe', positions, positionTable, { addend: words });
+      const placed = graph.embedding('transformer.wpe', positions, positionTable, { addend: words });
+      let x = graph.dropout('transformer.drop', placed, config.embd_pdrop);
       const hiddenStates = [x];
       for (let index = 0; index < layers; index++) {
         x = block(graph, x, index, attend);

@@ -1,11 +1,10 @@
 // OPT: learnt positions behind two spare entries, ReLU, tied head. Norms before each half and at the end, or (350m) behind each
 // half and none at the end; narrower embeddings (350m) are projected in and out.
-// Dropout is never applied: the probabilities of config.json are kept for saving only.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
 import { activationNamed, Block } from './blocks.js';
-import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { commonFields, count, readConfig, share, tokenIds } from './config.js';
 import type { Model } from './model.js';
 
 const schema = z.looseObject({
@@ -22,6 +21,8 @@ const schema = z.looseObject({
   enable_bias: z.boolean().default(true),
   layer_norm_elementwise_affine: z.literal(true).default(true),
   tie_word_embeddings: z.boolean().default(true),
+  dropout: share.default(0.1),
+  attention_dropout: share.default(0),
   init_std: z.number().positive().default(0.02),
 });
 
@@ -47,7 +48,8 @@ export function opt(json: Readonly<Record<string, unknown>>, place: string): Mod
     /** x + half(x), with the norm on the way in or on the way out. */
     const residual = (normPath: string, input: Tensor, half: (input: Tensor) => Tensor) => {
       const norm = (tensor: Tensor) => part.layerNorm(`${path}.${normPath}`, tensor, EPS);
-      const sum = graph.add(path, input, half(isNormFirst ? norm(input) : input));
+      const change = half(isNormFirst ? norm(input) : input);
+      const sum = graph.add(path, input, graph.dropout(path, change, config.dropout));
       return isNormFirst ? sum : norm(sum);
     };
     const afterAttention = residual('self_attn_layer_norm', x, (input) => {

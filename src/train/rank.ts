@@ -2,7 +2,7 @@
 import { runtimeContext } from '../client/index.js';
 import { ConfigError, EngineError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
-import { type MemoryFigures, type TrainingSettings, TrainStep, type ZeroStage } from '../engine/index.js';
+import { type Dropout, type MemoryFigures, type TrainingSettings, TrainStep, type ZeroStage } from '../engine/index.js';
 import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
@@ -23,6 +23,9 @@ export interface RankPlan {
   readonly rows: number;
   readonly zeroStage: ZeroStage;
   readonly optimizer: TrainingSettings['optimizer'];
+  /** What is dropped, and the seed of the masks. */
+  readonly dropout: Dropout;
+  readonly seed: number;
   /** Where first values come from: a Hugging Face folder, or the seed. */
   readonly start: { readonly kind: 'folder'; readonly path: string } | { readonly kind: 'seed'; readonly seed: number };
 }
@@ -101,7 +104,7 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, worldSize, rows, optimizer, zeroStage } = plan;
+    const { rank, worldSize, rows, optimizer, zeroStage, dropout, seed } = plan;
     const model = modelFromConfig(plan.config);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -109,6 +112,8 @@ export class TrainRank {
       rows,
       strategy: { zeroStage, rank, worldSize },
       optimizer,
+      dropout,
+      seed,
       device: this.#device,
       communicator: this.#communicator,
     });
@@ -129,7 +134,7 @@ export class TrainRank {
     const scale = 1 / order.labelCount;
     let loss = 0;
     for (const [index, micro] of micros.entries())
-      loss += (await train.micro(micro, { scale, isFirst: index === 0 })).loss;
+      loss += (await train.micro(micro, { scale, isFirst: index === 0, step: order.step })).loss;
     const { gradientNorm } = await train.update({ lr: order.learningRate, step: order.step + 1 });
     return { loss, gradientNorm, seconds: (performance.now() - start) / 1000, deviceBytes: device.allocatedBytes };
   }

@@ -41,7 +41,9 @@ export interface SftOptions {
   readonly weightDecay?: number;
   readonly maxGradientNorm?: number;
   readonly microBatch?: number;
-  /** Of everything random: first values, order of the data. Default 42. */
+  /** Share dropped wherever the model can drop. Default: what its config.json says, as Transformers does; 0 for none. */
+  readonly dropout?: number;
+  /** Of everything random: first values, order of the data, masks of dropout. Default 42. */
   readonly seed?: number;
 }
 
@@ -70,6 +72,7 @@ const schema = z.strictObject({
   weightDecay: z.number().min(0).default(0),
   maxGradientNorm: z.number().min(0).default(1),
   microBatch: count.default(1),
+  dropout: z.number().min(0).lt(1).optional(),
   seed: z.int().default(42),
 });
 
@@ -112,6 +115,9 @@ export function configOf(
         n_positions: positions,
         activation_function: 'gelu_new',
         layer_norm_epsilon: 1e-5,
+        resid_pdrop: 0,
+        embd_pdrop: 0,
+        attn_pdrop: 0,
         initializer_range,
       }
     : {

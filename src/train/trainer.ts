@@ -165,12 +165,14 @@ export class Trainer {
     const ds = resolveDsConfig(dsConfig, { ...auto, totalSteps });
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
-    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer });
+    const dropout = recipe.dropout ?? ('model' as const);
+    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dropout });
     const identity = [
       config,
       recipe.model,
       recipe.sequenceLength,
       recipe.seed,
+      recipe.dropout ?? null,
       trainBatch,
       ds.optimizer,
       feed.digest(),
@@ -182,6 +184,8 @@ export class Trainer {
       rows,
       zeroStage: ds.zeroStage,
       optimizer: ds.optimizer,
+      dropout,
+      seed: recipe.seed,
       start:
         typeof recipe.model === 'string'
           ? ({ kind: 'folder', path: resolve(recipe.model) } as const)

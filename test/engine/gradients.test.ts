@@ -29,6 +29,7 @@ const INTEGERS: Readonly<Record<string, Int32Array>> = {
   positions: Int32Array.from({ length: N }, (_, t) => t - STARTS[t]!),
   starts: STARTS,
   ends: ENDS,
+  random: Int32Array.of(17, 0, 3, 100),
   labels: Int32Array.from({ length: N }, (_, t) => (t === 3 || t === 11 ? -100 : (t * 3) % VOCABULARY)),
 };
 
@@ -128,6 +129,8 @@ const CASES: Readonly<Record<string, Build>> = {
   rms_norm: (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W), 1e-5),
   softmax: (b) => b.graph.softmax('s', plain(b)),
   scale: (b) => b.graph.op('scale', 's', [plain(b)], { factor: -0.7 })[0]!,
+  dropout: (b) =>
+    b.graph.op('dropout', 'd', [plain(b), b.graph.input('random', 'i32', [4])], { p: 0.4, stream: 3 })[0]!,
   'rms_norm of parts of a row': (b) => b.graph.rmsNorm('n', plain(b), b.parameter('gain', W / 4), 1e-5),
   'layer_norm behind a residual sum, with both read': (b) => {
     const sum = b.graph.add('sum', plain(b), rows(b, 'r', W));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Isa, native } from '#src/native/index.js';
 import { PlanWriter, type TensorHandle } from '../support/native-plan.js';
-import { ACTIVATIONS, attention, product, range, slope } from './engine-reference.js';
+import { ACTIVATIONS, attention, keptColumns, philox, product, range, slope } from './engine-reference.js';
 
 const ISAS: readonly Isa[] = (['scalar', 'avx2', 'avx512'] as const).slice(
   0,
@@ -554,4 +554,38 @@ for (const adamWMode of [0, 1]) {
       ][];
     });
   }
+}
+
+test('the reference of the generator gives the published numbers', () => {
+  // Random123, tests/kat_vectors: philox4x32-10.
+  assert.deepEqual(philox([0, 0, 0, 0], [0, 0]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+  assert.deepEqual(
+    philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
+    [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+  );
+});
+
+for (const [n, d, p] of [
+  [1, 1, 0.5],
+  [5, 300, 0.3],
+  [70, 128, 0.1],
+  [3, 17, 0],
+] as const) {
+  const x = random(n + d)(n * d);
+  const threshold = Math.round(p * 65536);
+  const kept = range(n).flatMap((row) => keptColumns([-7, 99], 12, 1000 + row, 5 << 16, threshold, d));
+  const y = x.map((value, i) => (kept[i] ? value / (1 - threshold / 65536) : 0));
+
+  opTest(`dropout of ${p} of ${n}x${d}`, (plan) => {
+    const [xs, ys] = [plan.tensor([n, d], x), plan.tensor([n, d])];
+    const counters = plan.ints([-7, 99, 12, 1000]);
+    plan.op('dropout', [xs, counters], [ys], [p, 5]);
+    const later = plan.ints([-7, 99, 12, 1000 + Math.floor(n / 2)]);
+    const rest = plan.tensor([n - Math.floor(n / 2), d], x.slice(Math.floor(n / 2) * d));
+    plan.op('dropout', [rest, later], [rest], [p, 5]);
+    return [
+      [ys, y],
+      [rest, y.slice(Math.floor(n / 2) * d)],
+    ];
+  });
 }

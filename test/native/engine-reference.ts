@@ -98,3 +98,34 @@ export function attention(c: AttentionCase, q: Matrix, k: Matrix, v: Matrix, dO?
   }
   return { o, lse, dq, dk, dv };
 }
+
+/** Philox4x32-10 of one counter (Salmon et al., SC'11), in words of 32 bits. */
+export function philox(counter: readonly number[], key: readonly number[]): number[] {
+  let [a, b, c, d] = counter.map(BigInt) as [bigint, bigint, bigint, bigint];
+  let [k0, k1] = key.map((word) => BigInt(word >>> 0)) as [bigint, bigint];
+  const word = (value: bigint) => BigInt.asUintN(32, value);
+  for (let round = 0; round < 10; round++) {
+    const [first, second] = [a * 0xd2511f53n, c * 0xcd9e8d57n];
+    [a, b, c, d] = [(second >> 32n) ^ b ^ k0, word(second), (first >> 32n) ^ d ^ k1, word(first)];
+    k0 = word(k0 + 0x9e3779b9n);
+    k1 = word(k1 + 0xbb67ae85n);
+  }
+  return [a, b, c, d].map(Number);
+}
+
+/** Which of `columns` elements of a row dropout keeps (native/cpu/philox.h). */
+export function keptColumns(
+  seed: readonly number[],
+  step: number,
+  row: number,
+  stream: number,
+  threshold: number,
+  columns: number,
+): boolean[] {
+  return range(columns).map((column) => {
+    const [block, value] = [Math.floor(column / 128), Math.floor((column % 128) / 16)];
+    const words = philox([16 * block + (column % 16), row, stream, step], seed);
+    const half = value % 2 === 0 ? words[value >> 1]! & 0xffff : words[value >> 1]! >>> 16;
+    return half >= threshold;
+  });
+}

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { ConfigError } from '../../common/index.js';
 import { differentiate } from '../autodiff.js';
-import { GraphBuilder, type LossOptions } from '../builder.js';
+import { type Dropout, GraphBuilder, type LossOptions } from '../builder.js';
 import { byteLength, type Graph, parameterCount } from '../graph.js';
 import type { Layout } from '../layout.js';
 import { adapted, attendPacked, type LanguageModel } from '../model.js';
@@ -43,6 +43,8 @@ export interface TrainingSettings {
   readonly strategy: Strategy;
   readonly optimizer: OptimizerSettings;
   readonly loss?: LossOptions;
+  /** What training drops. Default: nothing. */
+  readonly dropout?: Dropout;
 }
 
 export interface CompiledTraining {
@@ -57,10 +59,13 @@ export interface CompiledTraining {
   readonly jobHash: string;
 }
 
-/** Forward with loss, as the model and its adapters write it; inputs ids, positions, starts, ends, labels i32[N] and scale [1]. */
-export function lossGraph(model: LanguageModel, rows: number, options?: LossOptions): Graph {
+/**
+ * Forward with loss, as the model and its adapters write it; inputs ids, positions, starts, ends, labels i32[N] and scale [1],
+ * and random i32[4] where something is dropped.
+ */
+export function lossGraph(model: LanguageModel, rows: number, options?: LossOptions, dropout: Dropout = null): Graph {
   if (!Number.isSafeInteger(rows) || rows < 1) throw new ConfigError('rows', 'a positive number of tokens', rows);
-  const graph = new GraphBuilder();
+  const graph = new GraphBuilder(undefined, dropout);
   const [ids, positions, starts, ends, labels] = ['ids', 'positions', 'starts', 'ends', 'labels'].map((name) =>
     graph.input(name, 'i32', [rows]),
   ) as [never, never, never, never, never];
@@ -103,8 +108,8 @@ export function trainingPasses(forward: Graph, fusions: readonly Fusion[] = FUSI
 
 /** Compiles both programs. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer, loss } = settings;
-  const graph = trainingPasses(lossGraph(model, rows, loss));
+  const { model, rows, strategy, optimizer, loss, dropout } = settings;
+  const graph = trainingPasses(lossGraph(model, rows, loss, dropout));
   const layout = layoutFor(graph, strategy);
   const isSliced = hasSlicedGradients(strategy);
   const whole = placeParameters(graph, layout, shelve(graph));

@@ -1,9 +1,11 @@
 // The training job of one rank: parameters, gradients, optimiser state and the two programs over them, on one device.
 import { ConfigError } from '../../common/index.js';
 import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
+import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import type { LanguageModel } from '../model.js';
+import type { Strategy } from '../passes/zero.js';
 import { type TokenBatch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { ParameterStore } from './parameter-store.js';
@@ -13,6 +15,17 @@ export interface TrainStepSettings extends TrainingSettings {
   readonly device: NativeDevice;
   /** The group of all ranks; null when `strategy.worldSize` is 1. Stays the caller's. */
   readonly communicator: NativeCommunicator | null;
+  /** Of what is random in training: the masks of dropout. Default 42. */
+  readonly seed?: number;
+}
+
+export interface MicroOptions {
+  /** What each labelled row counts. */
+  readonly scale: number;
+  /** Starts a step: its gradients overwrite those of the step before. */
+  readonly isFirst: boolean;
+  /** For what is random: the number of the step, from 0. Default: the number of updates so far. */
+  readonly step?: number;
 }
 
 export interface MicroResult {
@@ -31,6 +44,11 @@ export class TrainStep implements AsyncDisposable {
   /** The parts of parameters whose optimiser state this rank owns. */
   readonly slices: readonly ParameterSlice[];
   readonly #model: LanguageModel;
+  readonly #strategy: Strategy;
+  readonly #rows: number;
+  readonly #seed: number;
+  #updates = 0;
+  #micros = 0; // of the current step
   readonly #buffers: DeviceBuffers;
   readonly #clear: Program | null;
   readonly #micro: Program;
@@ -43,6 +61,9 @@ export class TrainStep implements AsyncDisposable {
     const { device, communicator, strategy } = settings;
     this.compiled = compiled;
     this.#model = settings.model;
+    this.#strategy = strategy;
+    this.#rows = settings.rows;
+    this.#seed = settings.seed ?? 42;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
     this.parameters = new ParameterStore(device, compiled.layout);
@@ -104,10 +125,13 @@ export class TrainStep implements AsyncDisposable {
    * Forward and backward of one micro-batch. `scale` is what each labelled row counts: 1 / (labelled rows of the whole step
    * over all micro-batches and ranks) for a loss weighted by tokens. The first micro-batch of a step overwrites the
    * gradients, the others add to them. With ZeRO stage 2 this exchanges gradients: all ranks must call it equally often.
+   * The n-th micro-batch of rank r holds the rows from (n * worldSize + r) * rows on of the step, which is what masks of dropout
+   * depend on: the same rows in other micro-batches or on other ranks are dropped alike.
    */
-  micro(batch: TokenBatch, options: { readonly scale: number; readonly isFirst: boolean }): Promise<MicroResult> {
+  micro(batch: TokenBatch, options: MicroOptions): Promise<MicroResult> {
     return this.#inTurn(async () => {
       writeBatch(this.#micro, batch, this.#model);
+      this.#writeRandom(options);
       this.#micro.floats('scale')[0] = options.scale;
       // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
       this.#micro.floats('beta')[0] = options.isFirst || this.#clear ? 0 : 1;
@@ -126,6 +150,7 @@ export class TrainStep implements AsyncDisposable {
       this.#update.floats('lr')[0] = options.lr;
       this.#update.floats('step')[0] = options.step;
       await this.#update.run();
+      this.#updates++;
       return { gradientNorm: this.#update.floats('gradientNorm')[0]! };
     });
   }
@@ -144,6 +169,16 @@ export class TrainStep implements AsyncDisposable {
     this.#update.dispose();
     this.#buffers.dispose();
     this.parameters[Symbol.dispose]();
+  }
+
+  #writeRandom({ isFirst, step = this.#updates }: MicroOptions): void {
+    if (isFirst) this.#micros = 0;
+    const { rank, worldSize } = this.#strategy;
+    const firstRow = (this.#micros++ * worldSize + rank) * this.#rows;
+    if (!this.#micro.plan.graph.inputs.has(RANDOM)) return;
+    const seed = BigInt.asUintN(64, BigInt(this.#seed));
+    // Words of 32 bits: a typed array keeps the low bits of what it is given.
+    this.#micro.integers(RANDOM).set([Number(seed & 0xffffffffn), Number(seed >> 32n), step, firstRow]);
   }
 
   #state(kind: StateKind, slice: ParameterSlice): Float32Array {

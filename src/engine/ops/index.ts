@@ -3,6 +3,7 @@ import { activation, activationBackward, gatedActivation, gatedActivationBackwar
 import { attention, attentionBackward } from './attention.js';
 import { attentionCached, kvAppend } from './cache.js';
 import { allGather, allReduce, reduceScatter } from './collective.js';
+import { dropout } from './dropout.js';
 import { add, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
@@ -31,6 +32,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     attentionBackward,
     attentionCached,
     clipFactor,
+    dropout,
     embedding,
     embeddingBackward,
     fill,

@@ -1,0 +1,23 @@
+// The contract of dropout.
+#include "core/ops/dropout.h"
+
+#include "core/bind.h"
+
+namespace raylite {
+
+Bound bind_dropout(Binder& in, const Kernels& kernels) {
+  DropoutArguments a{};
+  Dim n("N"), d("D"), four("4", 4);
+  a.probability = in.number("p");
+  a.stream = static_cast<std::uint32_t>(in.integer("stream", 0, UINT16_MAX)) << 16;
+  a.x = in.input("x", {&n, &d});
+  a.random = in.ints("random", {&four});
+  a.y = in.output("y", {&n, &d});
+  in.may_share("y", "x");
+  in.finish();
+  if (!(a.probability >= 0 && a.probability < 1)) in.fail_shape("attribute \"p\" must be from 0 to less than 1");
+  a.n = n.value, a.d = d.value;
+  return bound(in, a, kernels.dropout);
+}
+
+}  // namespace raylite
