@@ -63,7 +63,7 @@ export class ActorClient implements Carrier {
   /** Resolves when the actor is alive; rejects with ActorDiedError when it will never be. */
   ready(): Promise<void> {
     const site = siteOf(this.ready);
-    return new Promise((resolve, reject) => {
+    const ready = new Promise<void>((resolve, reject) => {
       const failed = (error: Error): void => reject(withSite(error, site));
       if (this.#info.state === 'ALIVE') resolve();
       else if (this.#info.state === 'DEAD') failed(this.#death());
@@ -82,6 +82,7 @@ export class ActorClient implements Carrier {
         this.#watch();
       }
     });
+    return this.#runtime.awake.during(ready);
   }
 
   /** Whoever waits for an actor that has no place should know what it waits for. */

@@ -176,6 +176,7 @@ export function actor<Args extends readonly unknown[], Actor>(
           className,
           labelSelector: { ...options.labels },
           schedulingStrategy: options.schedulingStrategy ?? 'DEFAULT',
+          waitsIfInfeasible: options.infeasible === 'wait',
         },
       });
       await targetOf(handle).client.ready();

@@ -87,6 +87,10 @@ export class AgentLink {
   lingering(): void {
     this.#channel.send({ lingering: {}, kind: 'lingering' });
   }
+  /** From now on this link does not keep the process from ending. */
+  unref(): void {
+    this.#channel.unref();
+  }
   close(detail: string): void {
     this.#channel.close(detail);
   }

@@ -1,5 +1,6 @@
 // What a process can ask about the cluster and itself.
 import type { JobId, NodeId, Resources, WorkerId } from '../common/index.js';
+import { currentCall } from './call-context.js';
 import { currentRuntime } from './current.js';
 
 export interface NodeView {
@@ -39,16 +40,15 @@ export interface RuntimeContext {
   /** Of the actor that runs here: its id, and which start of it this is (from 1). Null in drivers and tasks. */
   readonly actor: { readonly actorId: string; readonly incarnation: number } | null;
   /**
-   * Aborted when the call that asks is cancelled, or its caller is gone. Ask at the start of a task or method, before its
-   * first await: later, and in drivers, it is null.
+   * Aborted when the call that asks is cancelled, or its caller is gone. Null in drivers and constructors.
    */
   readonly signal: AbortSignal | null;
 }
 
 /** Where this code runs. */
 export function runtimeContext(): RuntimeContext {
-  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor, runner } = currentRuntime();
-  const signal = runner?.signal ?? null;
+  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = currentRuntime();
+  const signal = currentCall()?.signal ?? null;
   return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor, signal };
 }
 

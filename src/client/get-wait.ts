@@ -36,7 +36,7 @@ export function get(
   const all = ObjectRef.isRef(refs) ? fetch(refs) : Promise.all(wanted.map(fetch));
   const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
   const isThere = wanted.every((ref) => ObjectRef.stateOf(ref).content !== null);
-  return isThere || !runtime.runner ? value : runtime.waiting(value);
+  return isThere ? value : runtime.waiting(value);
 }
 
 function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {
@@ -90,14 +90,14 @@ export async function wait<T>(
   const countReady = (): number => states.filter((_, index) => isReady(index)).length;
   if (countReady() < numReturns && timeoutMs !== 0) {
     await new Promise<void>((resolve) => {
-      runtime.runner?.blocked(1);
+      runtime.beginWait();
       let missing = numReturns - countReady();
       const listeners: { readonly at: number; readonly listener: (content: Content) => void }[] = [];
       const timer = timeoutMs === undefined ? null : setTimeout(() => done(), timeoutMs);
       const done = (): void => {
         if (timer) clearTimeout(timer);
         for (const { at, listener } of listeners) states[at]!.forgetListener(listener);
-        runtime.runner?.blocked(-1);
+        runtime.endWait();
         resolve();
       };
       const settled = (): void => {

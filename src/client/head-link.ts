@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError } from '../common/index.js';
 import { type Channel, errorOf, MessageChannel, wire } from '../protocol/index.js';
+import type { Awake } from './awake.js';
 import { siteOf, withSite } from './call-site.js';
 
 const BACKOFF_MS_FIRST = 100;
@@ -26,14 +27,23 @@ export class HeadLink {
   readonly #token: string;
   readonly #hello: () => wire.ClientHello.$Properties;
   readonly #pushes: HeadPushes;
+  readonly #awake: Awake;
   readonly #waiters = new Map<number, Waiter>();
   readonly #watched = new Set<string>();
   readonly #stop = new AbortController();
   #nextId = 1;
+  #isLoose = false;
   #channel: MessageChannel<wire.ClientToHead.$Properties, wire.HeadToClient> | null = null;
   #welcomed: Promise<wire.ClientWelcome> | null = null;
 
-  constructor(address: string, token: string, hello: () => wire.ClientHello.$Properties, pushes: HeadPushes) {
+  constructor(
+    address: string,
+    token: string,
+    hello: () => wire.ClientHello.$Properties,
+    pushes: HeadPushes,
+    awake: Awake,
+  ) {
+    this.#awake = awake;
     this.#address = address;
     this.#token = token;
     this.#hello = hello;
@@ -55,11 +65,16 @@ export class HeadLink {
    * Sends a request, again after each reconnect, until it is answered. Rejects with the head's failure, whose stack says
    * where this process asked: the head's own says nothing to a user.
    */
-  async request(request: HeadRequest): Promise<wire.HeadToClient> {
+  request(request: HeadRequest): Promise<wire.HeadToClient> {
+    return this.#awake.during(this.ask(request));
+  }
+
+  /** As {@link request}, for what only this library waits for: the process may end before the answer. */
+  async ask(request: HeadRequest): Promise<wire.HeadToClient> {
     await this.welcome();
     if (this.#stop.signal.aborted) throw this.#gone('the connection was closed by this process');
     const requestId = this.#nextId++;
-    const site = siteOf(this.request);
+    const site = siteOf(this.ask);
     return new Promise((resolve, reject) => {
       const waiter = {
         request: { ...request, requestId },
@@ -73,16 +88,22 @@ export class HeadLink {
 
   /** A request whose answer nobody needs. */
   tell(request: HeadRequest): void {
-    this.request(request).catch(() => {}); // the head being gone is known to whoever waits for something
+    this.ask(request).catch(() => {}); // the head being gone is known to whoever waits for something
   }
 
   /** Asks for pushes about an actor, now and after each reconnect; resolves to what is known now. */
   async watch(actorId: string): Promise<wire.HeadToClient> {
     this.#watched.add(actorId);
-    return this.request({ watchActor: { actorId } });
+    return this.ask({ watchActor: { actorId } });
   }
   unwatch(actorId: string): void {
     this.#watched.delete(actorId);
+  }
+
+  /** From now on this link does not keep the process from ending. */
+  unref(): void {
+    this.#isLoose = true;
+    this.#channel?.unref();
   }
 
   close(): void {
@@ -105,6 +126,7 @@ export class HeadLink {
       wire.ClientToHead,
       wire.HeadToClient,
     );
+    if (this.#isLoose) channel.unref();
     return new Promise((resolve, reject) => {
       let isWelcome = false;
       channel.receive((message) => {

@@ -1,6 +1,7 @@
 // Joining a cluster: an address, the environment, or a cluster of one's own.
 import { hostname } from 'node:os';
 import { basename, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, ConnectionError, type JobId, newWorkerId, PROTOCOL_VERSION } from '../common/index.js';
 import {
   type EmbeddedCluster,
@@ -10,9 +11,10 @@ import {
   sessionRoot,
   startEmbedded,
 } from '../launch/index.js';
-import type { wire } from '../protocol/index.js';
+import { asError, type wire } from '../protocol/index.js';
 import { handleHost } from './actor-handle.js';
 import { AgentLink } from './agent-link.js';
+import { Awake } from './awake.js';
 import { findRuntime, setRuntime } from './current.js';
 import { HeadLink } from './head-link.js';
 import { Peers } from './peers.js';
@@ -40,7 +42,7 @@ export interface InitOptions extends NodeOffer {
 
 /** A cluster that this process has joined; disposing leaves it, and ends it if it was started by `init`. */
 export interface Cluster extends AsyncDisposable {
-  /** Leaves the cluster, for scripts without `await using`. Until then the process does not end by itself. */
+  /** Leaves the cluster, for scripts without `await using`. Without it a script leaves when it has nothing left to wait for. */
   close(): Promise<void>;
   readonly address: string;
   /** The page and the HTTP API. */
@@ -51,6 +53,9 @@ export interface Cluster extends AsyncDisposable {
   readonly nodeId: string;
   readonly isEmbedded: boolean;
 }
+
+/** How long a driver that leaves waits for the last output of its workers. */
+const FLUSH_MS_MAX = 1_000;
 
 const OPTIONS = [
   'address',
@@ -133,6 +138,7 @@ const read = (file: string): string => readToken(file, 'token');
 async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedCluster | null): Promise<Cluster> {
   const workerId = newWorkerId();
   const jobId = process.env.RAYLITE_JOB_ID ?? '';
+  const awake = new Awake();
   const address: wire.WorkerAddress.$Properties = { workerId };
   const hello = (): wire.ClientHello.$Properties => ({
     protocol: PROTOCOL_VERSION,
@@ -148,12 +154,18 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       .join(' '),
   });
   let runtime: Runtime | null = null;
-  const head = new HeadLink(door.headAddress, door.token, hello, {
-    actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
-    logLines: (lines) => {
-      if (options.logToDriver !== false) print(lines);
+  const head = new HeadLink(
+    door.headAddress,
+    door.token,
+    hello,
+    {
+      actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
+      logLines: (lines) => {
+        if (options.logToDriver !== false) print(lines);
+      },
     },
-  });
+    awake,
+  );
   try {
     const agentUds = door.agentUds ?? (await findAgent(head, door.headAddress));
     const agent = await AgentLink.connect(agentUds, {
@@ -169,7 +181,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     });
     const attached = await agent.attach({ token: door.token, workerId, pid: process.pid, isDriver: true, address });
     const store = new ObjectStore(agent, attached);
-    runtime = new Runtime({ isDriver: true, agent, attached, store, token: door.token }, workerId);
+    runtime = new Runtime({ isDriver: true, agent, attached, store, token: door.token, awake }, workerId);
     runtime.handles = handleHost(runtime);
     runtime.head = head;
     runtime.peers = await Peers.open(runtime, {
@@ -188,9 +200,15 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     const close = async (): Promise<void> => {
       if (findRuntime() !== joined) return;
       setRuntime(null);
-      await joined.close();
+      process.off('beforeExit', leave);
+      await awake.during(flushLogs(joined).then(() => joined.close()));
       await embedded?.[Symbol.asyncDispose]();
     };
+    const leave = (): void => {
+      close().catch((error: unknown) => process.stderr.write(`raylite: ${asError(error).stack}\n`));
+    };
+    process.once('beforeExit', leave);
+    for (const held of [head, agent, runtime.peers]) held.unref();
     return {
       address: door.headAddress,
       httpUrl: welcome.httpUrl,
@@ -206,6 +224,16 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     head.close();
     throw error;
   }
+}
+
+/** What workers wrote before the driver left is its output too. */
+async function flushLogs({ head }: Runtime): Promise<void> {
+  const late = new AbortController();
+  await Promise.race([
+    head.ask({ flushLogs: {} }).catch(() => {}), // without the head there is no output either
+    sleep(FLUSH_MS_MAX, undefined, { signal: late.signal }).catch(() => {}),
+  ]);
+  late.abort();
 }
 
 async function prepareEnv(

@@ -16,6 +16,8 @@ export interface PlacementOptions {
   /** Labels that the node must have. */
   readonly labels?: Readonly<Record<string, string>>;
   readonly schedulingStrategy?: SchedulingStrategy;
+  /** What to do when no node of the cluster could ever hold it: InfeasibleError at once (default), or wait for a node that can. */
+  readonly infeasible?: 'refuse' | 'wait';
 }
 
 export interface ActorOptions extends PlacementOptions {
@@ -37,7 +39,7 @@ export interface TaskOptions extends PlacementOptions {
   readonly maxRetries?: number;
 }
 
-const PLACEMENT = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'schedulingStrategy'];
+const PLACEMENT = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'schedulingStrategy', 'infeasible'];
 const ACTOR = [...PLACEMENT, 'name', 'namespace', 'maxRestarts', 'maxTaskRetries', 'maxConcurrency', 'lifetime'];
 const TASK = [...PLACEMENT, 'maxRetries'];
 const RESERVED = ['CPU', 'GPU', 'memory']; // have options of their own
@@ -88,7 +90,9 @@ function checkPlacement(options: PlacementOptions, known: readonly string[]): vo
       throw new ConfigError(name, 'a number of at least 0', amount);
   for (const [name, value] of Object.entries(labels))
     if (typeof value !== 'string') throw new ConfigError(`labels.${name}`, 'a text', value);
-  const { schedulingStrategy: strategy } = options;
+  const { schedulingStrategy: strategy, infeasible } = options;
+  if (infeasible !== undefined && infeasible !== 'refuse' && infeasible !== 'wait')
+    throw new ConfigError('infeasible', '"refuse" or "wait"', infeasible);
   if (strategy !== undefined && !/^(DEFAULT|SPREAD|node:.+)$/.test(strategy))
     throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
 }

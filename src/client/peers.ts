@@ -13,7 +13,8 @@ export class Peers implements AsyncDisposable {
   readonly #all = new Set<PeerLink>();
   readonly #server: Server;
   readonly #uds: string;
-  #tcp: AsyncDisposable | null = null;
+  #isLoose = false;
+  #tcp: (AsyncDisposable & { unref(): void }) | null = null;
   #self: wire.WorkerAddress.$Properties = {};
 
   private constructor(host: PeerHost, token: string, uds: string) {
@@ -54,6 +55,14 @@ export class Peers implements AsyncDisposable {
     }
     peers.#self = { workerId: at.workerId, nodeId: at.nodeId, uds: at.uds, tcp };
     return peers;
+  }
+
+  /** From now on no stream of this process, nor its door, keeps it from ending. */
+  unref(): void {
+    this.#isLoose = true;
+    this.#server.unref();
+    this.#tcp?.unref();
+    for (const link of this.#all) link.stream.unref();
   }
 
   /** Where others reach this process. */
@@ -114,6 +123,7 @@ export class Peers implements AsyncDisposable {
   #add(channel: Channel, peer: wire.WorkerAddress.$Properties): PeerLink {
     const link = new PeerLink(new FrameStream(channel), peer, this.#host);
     this.#all.add(link);
+    if (this.#isLoose) channel.unref();
     channel.onClose(() => {
       this.#all.delete(link);
       const id = link.peer.workerId ?? '';

@@ -21,6 +21,7 @@ import {
 } from '../protocol/index.js';
 import type { ActorClient } from './actor-client.js';
 import type { AgentLink } from './agent-link.js';
+import type { Awake } from './awake.js';
 import { type CallSite, siteOf, withSite } from './call-site.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
@@ -42,8 +43,6 @@ const SITES_PER_TURN = 32;
 export interface CallRunner {
   call(call: wire.Call, from: PeerLink): void;
   cancel(callId: number, from: PeerLink): void;
-  /** Aborted when the call that is being started, and has not awaited anything yet, is cancelled. Null between calls. */
-  readonly signal: AbortSignal | null;
   /** Code of this process began (+1) or ended (-1) to wait for an object: another call may run meanwhile. */
   blocked(delta: 1 | -1): void;
 }
@@ -60,6 +59,7 @@ export interface RuntimeParts {
   readonly attached: wire.Attached;
   readonly store: ObjectStore;
   readonly token: string;
+  readonly awake: Awake;
 }
 
 /** What the finalizer needs of an object whose last ref is gone. */
@@ -82,6 +82,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly attached: wire.Attached;
   readonly store: ObjectStore;
   readonly token: string;
+  readonly awake: Awake;
   workerId: WorkerId;
   /** Whether the head knows that all of this worker waits. */
   isBlocked = false;
@@ -114,6 +115,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     this.attached = parts.attached;
     this.store = parts.store;
     this.token = parts.token;
+    this.awake = parts.awake;
     this.workerId = workerId;
   }
 
@@ -190,17 +192,33 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** The value of an object, for code that runs in this process and waits for it. Rejects with its failure. */
   read(state: ObjectState): Promise<unknown> {
-    return state.content || !this.runner ? this.fetch(state) : this.waiting(this.fetch(state));
+    return state.content && state.content.kind !== 'stored' ? this.fetch(state) : this.waiting(this.fetch(state));
   }
 
-  /** What code of this process waits for; meanwhile this worker may run, and its CPUs may be, others'. */
-  async waiting<T>(value: Promise<T>): Promise<T> {
-    this.runner?.blocked(1);
-    try {
-      return await value;
-    } finally {
-      this.runner?.blocked(-1);
-    }
+  /**
+   * What code of this process waits for: a driver does not end before; a worker may run, and its CPUs may be, others'
+   * meanwhile.
+   */
+  waiting<T>(value: Promise<T>): Promise<T> {
+    this.beginWait();
+    return value.then(
+      (got) => {
+        this.endWait();
+        return got;
+      },
+      (error: unknown) => {
+        this.endWait();
+        throw error;
+      },
+    );
+  }
+  beginWait(): void {
+    if (this.runner) this.runner.blocked(1);
+    else this.awake.begin();
+  }
+  endWait(): void {
+    if (this.runner) this.runner.blocked(-1);
+    else this.awake.end();
   }
 
   /** The value of an object, when it has one. Rejects with its failure. */
@@ -432,11 +450,13 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** Ends this process's part: peers see orderly closes, the agent frees what we owned. */
   async close(): Promise<void> {
+    this.awake.begin();
     for (const actor of this.actors.values()) actor.close();
     await this.peers[Symbol.asyncDispose]();
     this.head.close();
     this.agent.exiting('done');
     this.agent.close('done');
+    this.awake.end();
   }
 }
 

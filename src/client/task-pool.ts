@@ -1,5 +1,6 @@
 // Tasks of one kind (resources, environment, strategy): leases workers from the head, keeps many tasks in flight on each
 // while they are short, gives idle workers back, runs again what a crashed worker took with it.
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CancelledError,
   type LeaseId,
@@ -14,6 +15,10 @@ import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
 
 const IDLE_MS_MAX = 1_000;
+/** How long the head is waited for to say how a worker ended. */
+const NEWS_MS_MAX = 10_000;
+/** How long the first task of a pool waits for a worker before the user is told what for. */
+const WAIT_MS_UNTOLD = 3_000;
 const REQUESTS_MAX = 8; // leases asked for at a time
 const IN_FLIGHT_MAX = 512;
 /** Tasks whose mean is longer than this are not queued behind each other: another worker may come. */
@@ -26,6 +31,8 @@ interface HeldLease extends Carrier {
   idleTimer: NodeJS.Timeout | null;
   isOver: boolean;
   lastAnswerMs: number;
+  /** How its worker ended; asked for when its stream broke. */
+  end: Promise<wire.WorkerEnd.$Properties | null> | null;
 }
 
 export interface TaskDemand {
@@ -33,6 +40,7 @@ export interface TaskDemand {
   readonly labels: Readonly<Record<string, string>>;
   readonly strategy: string;
   readonly runtimeEnv: wire.RuntimeEnv.$Properties;
+  readonly waitsIfInfeasible: boolean;
 }
 
 export class TaskPool implements Carrier {
@@ -42,6 +50,8 @@ export class TaskPool implements Carrier {
   #queueHead = 0;
   readonly #leases = new Set<HeldLease>();
   readonly #asked = new Set<LeaseId>();
+  #late: NodeJS.Timeout | null = null; // until the first lease comes
+  #hasTold = false;
   #meanMs = Number.POSITIVE_INFINITY; // of one task on one worker; unknown at first
 
   constructor(runtime: Runtime, demand: TaskDemand) {
@@ -94,10 +104,12 @@ export class TaskPool implements Carrier {
   #ask(): void {
     const id = newLeaseId();
     this.#asked.add(id);
-    const { resources, labels, strategy, runtimeEnv } = this.#demand;
+    if (this.#leases.size === 0 && !this.#hasTold)
+      this.#late ??= setTimeout(() => this.#tellWhy(), WAIT_MS_UNTOLD).unref();
+    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible } = this.#demand;
     const { head, jobId, peers } = this.#runtime;
     head
-      .request({
+      .ask({
         requestLease: {
           leaseId: id,
           resources: { amounts: resources },
@@ -105,6 +117,7 @@ export class TaskPool implements Carrier {
           jobId,
           labelSelector: labels,
           schedulingStrategy: strategy,
+          waitsIfInfeasible,
         },
       })
       .then(async (reply) => {
@@ -126,6 +139,25 @@ export class TaskPool implements Carrier {
       });
   }
 
+  /** Whoever waits for a worker that does not come should know why; once. */
+  #tellWhy(): void {
+    const [leaseId] = this.#asked;
+    const first = this.#queue[this.#queueHead];
+    if (this.#leases.size > 0 || leaseId === undefined || !first) {
+      this.#late = null;
+      return;
+    }
+    this.#runtime.head.ask({ explainLease: { leaseId } }).then(
+      ({ waiting }) => {
+        this.#late = null;
+        if (!waiting?.reason || this.#hasTold) return;
+        this.#hasTold = true;
+        process.emitWarning(`task ${first.name} ${waiting.reason}`, { code: 'RAYLITE_WAITING' });
+      },
+      () => {}, // the head is away, which is another story
+    );
+  }
+
   #cancelRequests(): void {
     for (const id of this.#asked) this.#runtime.head.tell({ returnLease: { leaseId: id } });
     this.#asked.clear();
@@ -139,6 +171,7 @@ export class TaskPool implements Carrier {
       idleTimer: null,
       isOver: false,
       lastAnswerMs: performance.now(),
+      end: null,
       answered: () => {
         lease.flying -= 1;
         this.#measured(lease);
@@ -147,7 +180,7 @@ export class TaskPool implements Carrier {
       },
       broken: (invocation, reason) => {
         lease.flying -= 1;
-        lease.isOver = true;
+        this.#lose(lease);
         this.#crashed(invocation, lease, reason.error?.message ?? reason.detail);
       },
       cancel: () => {}, // what a lease has is on its link
@@ -155,10 +188,7 @@ export class TaskPool implements Carrier {
     this.#leases.add(lease);
     link.stream.onClose(() => {
       if (lease.isOver) return;
-      lease.isOver = true;
-      this.#leases.delete(lease);
-      if (lease.idleTimer) clearTimeout(lease.idleTimer);
-      this.#runtime.head.tell({ returnLease: { leaseId: id, isWorkerBroken: true } });
+      this.#lose(lease);
       this.#dispatch();
     });
     this.#dispatch();
@@ -187,22 +217,41 @@ export class TaskPool implements Carrier {
   #crashed(invocation: Invocation, lease: HeldLease, detail: string): void {
     if (invocation.isCancelled) invocation.fail(new CancelledError({ taskId: null }));
     else if (invocation.retriesLeft === 0) {
-      const { workerId, nodeId } = lease.link.peer;
-      invocation.fail(
-        new WorkerCrashedError({
-          workerId: (workerId ?? '') as WorkerId,
-          nodeId: (nodeId ?? '') as NodeId,
-          detail: `${detail} while it ran ${invocation.name}; no retries are left`,
-        }),
-      );
+      this.#fail(invocation, lease, detail).catch(() => {}); // news of the worker's end never rejects
     } else {
       if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
       this.#queue.push(invocation);
     }
-    if (lease.isOver && this.#leases.delete(lease)) {
-      this.#runtime.head.tell({ returnLease: { leaseId: lease.id, isWorkerBroken: true } });
-    }
     queueMicrotask(() => this.#dispatch());
+  }
+
+  /** Fails a call with how the worker of its lease ended. */
+  async #fail(invocation: Invocation, lease: HeldLease, detail: string): Promise<void> {
+    const end = await lease.end;
+    const { workerId, nodeId } = lease.link.peer;
+    invocation.fail(
+      new WorkerCrashedError({
+        workerId: (workerId ?? '') as WorkerId,
+        nodeId: (nodeId ?? '') as NodeId,
+        detail: `${end?.detail ?? detail} while it ran ${invocation.name}; no retries are left`,
+        exitCode: end?.exitCode ?? null,
+        signal: end?.signal || null,
+        lastLogLines: end?.lastLogLines ?? [],
+      }),
+    );
+  }
+
+  /** The stream of a lease is broken: nothing more goes there, and the head is asked what became of its worker. */
+  #lose(lease: HeldLease): void {
+    if (lease.isOver) return;
+    lease.isOver = true;
+    this.#leases.delete(lease);
+    if (lease.idleTimer) clearTimeout(lease.idleTimer);
+    const asked = this.#runtime.head.ask({ returnLease: { leaseId: lease.id, isWorkerBroken: true } });
+    lease.end = Promise.race([
+      asked.then(({ workerEnd }) => workerEnd ?? null).catch(() => null),
+      sleep(NEWS_MS_MAX, null, { ref: false }),
+    ]);
   }
 
   #idle(lease: HeldLease): void {

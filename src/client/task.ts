@@ -59,11 +59,13 @@ function poolOf(runtime: Runtime, options: TaskOptions): TaskPool {
     labels: { ...options.labels },
     strategy: options.schedulingStrategy ?? 'DEFAULT',
     runtimeEnv: runtime.runtimeEnv,
+    waitsIfInfeasible: options.infeasible === 'wait',
   };
   const key = JSON.stringify([
     Object.entries(demand.resources).sort(),
     Object.entries(demand.labels).sort(),
     demand.strategy,
+    demand.waitsIfInfeasible,
   ]);
   const pool = runtime.taskPools.get(key) ?? new TaskPool(runtime, demand);
   runtime.taskPools.set(key, pool);

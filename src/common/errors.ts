@@ -53,11 +53,31 @@ export class WorkerCrashedError extends RayliteError {
   readonly workerId: WorkerId;
   readonly nodeId: NodeId;
   readonly detail: string;
-  constructor(facts: { workerId: WorkerId; nodeId: NodeId; detail: string }, options?: ErrorOptions) {
-    super(`worker ${facts.workerId} on node ${facts.nodeId} ended before it answered: ${facts.detail}`, options);
+  /** Null where a signal ended it, or where that is not known. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly lastLogLines: readonly string[];
+  constructor(
+    facts: {
+      workerId: WorkerId;
+      nodeId: NodeId;
+      detail: string;
+      exitCode?: number | null;
+      signal?: string | null;
+      lastLogLines?: readonly string[];
+    },
+    options?: ErrorOptions,
+  ) {
+    super(
+      `worker ${facts.workerId} on node ${facts.nodeId} ended before it answered: ${facts.detail}${lastOutput(facts.lastLogLines)}`,
+      options,
+    );
     this.workerId = facts.workerId;
     this.nodeId = facts.nodeId;
     this.detail = facts.detail;
+    this.exitCode = facts.exitCode ?? null;
+    this.signal = facts.signal ?? null;
+    this.lastLogLines = facts.lastLogLines ?? [];
   }
 }
 
@@ -72,10 +92,10 @@ export class ActorDiedError extends RayliteError {
     facts: { actorId: ActorId; className: string; detail: string; lastLogLines?: readonly string[] },
     options?: ErrorOptions,
   ) {
-    const log = facts.lastLogLines?.length
-      ? `\nIts last output:\n${facts.lastLogLines.map((line) => `  ${line}`).join('\n')}`
-      : '';
-    super(`actor ${facts.className} (${facts.actorId}) is dead: ${facts.detail}${log}`, options);
+    super(
+      `actor ${facts.className} (${facts.actorId}) is dead: ${facts.detail}${lastOutput(facts.lastLogLines)}`,
+      options,
+    );
     this.actorId = facts.actorId;
     this.className = facts.className;
     this.detail = facts.detail;
@@ -248,6 +268,9 @@ export class TrainingError extends RayliteError {
     this.detail = facts.detail;
   }
 }
+
+const lastOutput = (lines: readonly string[] = []): string =>
+  lines.length > 0 ? `\nIts last output:\n${lines.map((line) => `  ${line}`).join('\n')}` : '';
 
 /** A short, single-line rendering of any value for messages. */
 export function show(value: unknown): string {

@@ -48,7 +48,7 @@ export function createActor(
       ),
     );
   }
-  const refusal = infeasible(state, `actor ${wanted.className}`, wanted.demand);
+  const refusal = wanted.waitsIfInfeasible ? null : infeasible(state, `actor ${wanted.className}`, wanted.demand);
   if (refusal) return refuse(refusal);
   state.actors.set(wanted.actorId, {
     ...wanted,

@@ -115,17 +115,24 @@ async function answer(
       return replyOf(cluster, await cluster.ask((request) => ({ kind: 'requestLease', lease, request })));
     }
     case 'returnLease': {
-      const { leaseId, isWorkerBroken } = message.returnLease!;
+      const { leaseId, isWorkerBroken, force } = message.returnLease!;
       return replyOf(
         cluster,
         await cluster.ask((request) => ({
           kind: 'returnLease',
           leaseId: leaseId as LeaseId,
-          isWorkerBroken: isWorkerBroken ?? false,
+          worker: { isBroken: isWorkerBroken ?? false, force: force ?? false },
           request,
         })),
       );
     }
+    case 'explainLease': {
+      const phase = cluster.state.leases.get(message.explainLease!.leaseId as LeaseId)?.phase;
+      return { waiting: { reason: phase?.kind === 'pending' ? phase.reason : '' } };
+    }
+    case 'flushLogs':
+      await cluster.flushLogs(client.jobId);
+      return { done: {} };
     case 'workerBlocked': {
       const { isBlocked } = message.workerBlocked!;
       cluster.apply({ kind: 'workerBlocked', workerId: client.workerId, isBlocked: isBlocked ?? false });
@@ -178,6 +185,10 @@ function replyOf(cluster: Cluster, answered: Answer): Reply {
       return { done: {} };
     case 'failure':
       return { failure: failureOf(answered.error) };
+    case 'workerEnd': {
+      const { detail, exitCode, signal, lastLogLines } = answered.end;
+      return { workerEnd: { detail, exitCode, signal: signal ?? '', lastLogLines: [...lastLogLines] } };
+    }
     case 'lease':
       return { lease: { leaseId: answered.leaseId, address: answered.address } };
     case 'actor':

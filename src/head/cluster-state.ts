@@ -66,6 +66,15 @@ export interface WorkerRecord {
     | null;
 }
 
+/** How a worker's process ended, in words and as facts. */
+export interface WorkerEnd {
+  readonly detail: string; // "its process exited with code 1"
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly lastLogLines: readonly string[];
+  readonly isIntended: boolean;
+}
+
 /** Code is named, never carried (proto CodeRef). */
 export interface CodeRef {
   readonly module: string;
@@ -84,6 +93,7 @@ export interface ActorRequest {
   readonly ownerId: WorkerId;
   readonly isDetached: boolean;
   readonly maxRestarts: number; // -1: always
+  readonly waitsIfInfeasible: boolean;
   readonly demand: Demand;
   readonly holds: Resources; // while it lives; Ray's rule makes it differ from what placing needs
   readonly payload: Uint8Array;
@@ -121,6 +131,7 @@ export interface ActorRecord extends ActorRequest {
 }
 
 export interface LeaseRequest {
+  readonly waitsIfInfeasible: boolean;
   readonly leaseId: LeaseId;
   readonly ownerId: WorkerId;
   readonly jobId: JobId;
@@ -183,6 +194,10 @@ export interface ClusterState {
   readonly jobs: Map<JobId, JobRecord>;
   readonly clients: Map<WorkerId, ClientRecord>;
   readonly pending: Set<PendingKey>;
+  /** How workers of leases that nobody has given back yet ended; their holders will ask. */
+  readonly leaseEnds: Map<LeaseId, WorkerEnd>;
+  /** Requests that wait to hear how a worker ended. */
+  readonly endQuestions: Map<WorkerId, number>;
   /** Source of worker ids; a parameter so that tests can read them. */
   readonly newWorkerId: () => WorkerId;
 }
@@ -191,6 +206,7 @@ export interface ClusterState {
 export const ENDED_ACTORS_MAX = 1000;
 export const ENDED_JOBS_MAX = 1000;
 export const ENDED_NODES_MAX = 100;
+export const LEASE_ENDS_MAX = 1000;
 /** Starts of one worker that may fail in a row (no constructor ran) before its actor or lease fails. */
 export const FAILED_STARTS_MAX = 3;
 
@@ -203,6 +219,8 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   jobs: new Map(),
   clients: new Map(),
   pending: new Set(),
+  leaseEnds: new Map(),
+  endQuestions: new Map(),
   newWorkerId,
 });
 
@@ -212,6 +230,7 @@ export type Answer =
   | { readonly kind: 'done' }
   | { readonly kind: 'actor'; readonly actorId: ActorId }
   | { readonly kind: 'lease'; readonly leaseId: LeaseId; readonly address: Address }
+  | { readonly kind: 'workerEnd'; readonly end: WorkerEnd }
   | { readonly kind: 'failure'; readonly error: RayliteError };
 
 /** What the server is to do, in this order. `save` and `forget` come first wherever an answer depends on them. */

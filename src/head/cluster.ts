@@ -5,6 +5,7 @@ import type { RunReport } from '../observe/index.js';
 import type { wire } from '../protocol/index.js';
 import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
 import type { JobLogs } from './job-logs.js';
+import { LogFlushes } from './log-flushes.js';
 import { Outbox } from './outbox.js';
 import { restore } from './records.js';
 import { type RunRecord, Runs } from './runs.js';
@@ -51,6 +52,7 @@ export class Cluster {
   readonly #nodeDeadlines = new Map<NodeId, number>();
   readonly #clientDeadlines = new Map<WorkerId, number>();
   readonly #changeListeners = new Set<() => void>();
+  readonly #logs = new LogFlushes();
   #isClosed = false;
   #lastRequest = 0;
   #runsSavedAtMs = 0;
@@ -135,6 +137,7 @@ export class Cluster {
   nodeClosed(nodeId: NodeId, link: NodeLink): void {
     if (this.#nodes.get(nodeId) !== link) return;
     this.#nodes.delete(nodeId);
+    this.#logs.lost(nodeId);
     this.apply({ kind: 'nodeAway', nodeId });
   }
   clientOpened(workerId: WorkerId, link: ClientLink): void {
@@ -157,6 +160,17 @@ export class Cluster {
   driverOf(jobId: JobId): ClientLink | undefined {
     const driverId = this.state.jobs.get(jobId)?.driverId;
     return driverId ? this.#clients.get(driverId) : undefined;
+  }
+  /** Resolves once the nodes that ran work of a job have passed on what its workers wrote. */
+  flushLogs(jobId: JobId): Promise<void> {
+    return this.#logs.flush(jobId, (nodeId, id) => {
+      const link = this.#nodes.get(nodeId);
+      link?.send({ flushLogs: { id } });
+      return link !== undefined;
+    });
+  }
+  logsFlushed(nodeId: NodeId, id: number): void {
+    this.#logs.flushed(nodeId, id);
   }
   /** Calls `listener` after every change that somebody could see. Returns how to stop that. */
   onChange(listener: () => void): () => void {
@@ -210,7 +224,9 @@ export class Cluster {
       case 'startWorker': {
         const worker = this.state.workers.get(effect.workerId);
         const order = worker && startWorkerOut(this.state, worker, effect.incarnation);
-        if (order) this.#nodes.get(effect.nodeId)?.send({ startWorker: order });
+        if (!order) return;
+        this.#logs.ran(order.jobId as JobId, effect.nodeId);
+        this.#nodes.get(effect.nodeId)?.send({ startWorker: order });
         return;
       }
       case 'stopWorker': {
@@ -242,7 +258,9 @@ export class Cluster {
       }
       case 'jobChanged': {
         const job = this.state.jobs.get(effect.jobId);
-        if (job?.endedAtMs !== null) this.logs.end(effect.jobId);
+        if (job?.endedAtMs === null) return;
+        this.logs.end(effect.jobId);
+        this.#logs.forget(effect.jobId);
         return;
       }
       case 'answer': {

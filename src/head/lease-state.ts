@@ -8,8 +8,10 @@ import {
   type ClusterState,
   type Effect,
   FAILED_STARTS_MAX,
+  LEASE_ENDS_MAX,
   type LeaseRecord,
   type LeaseRequest,
+  type WorkerEnd,
 } from './cluster-state.js';
 import { infeasible, release, schedule } from './schedule.js';
 
@@ -17,7 +19,7 @@ import { infeasible, release, schedule } from './schedule.js';
 export function requestLease(state: ClusterState, wanted: LeaseRequest, request: number | null): readonly Effect[] {
   const known = state.leases.get(wanted.leaseId);
   if (known) return askAgain(known, request);
-  const refusal = infeasible(state, 'the task', wanted.demand);
+  const refusal = wanted.waitsIfInfeasible ? null : infeasible(state, 'the task', wanted.demand);
   if (refusal) return [{ kind: 'answer', request, answer: { kind: 'failure', error: refusal } }];
   state.leases.set(wanted.leaseId, { ...wanted, phase: { kind: 'pending', reason: '', request }, failedStarts: 0 });
   state.pending.add(`lease:${wanted.leaseId}`);
@@ -48,10 +50,15 @@ export function leaseStarted(lease: LeaseRecord, address: Address): readonly Eff
 export function leaseWorkerGone(
   state: ClusterState,
   lease: LeaseRecord,
-  detail: string,
+  end: WorkerEnd,
   error: RayliteError | null,
 ): readonly Effect[] {
-  if (lease.phase.kind === 'granted') return forget(state, lease.leaseId);
+  if (lease.phase.kind === 'granted') {
+    state.leaseEnds.set(lease.leaseId, end);
+    for (const old of [...state.leaseEnds.keys()].slice(0, Math.max(0, state.leaseEnds.size - LEASE_ENDS_MAX)))
+      state.leaseEnds.delete(old);
+    return forget(state, lease.leaseId);
+  }
   if (lease.phase.kind === 'pending') return [];
   const { nodeId, workerId, request } = lease.phase;
   lease.failedStarts += 1;
@@ -60,21 +67,35 @@ export function leaseWorkerGone(
     state.pending.add(`lease:${lease.leaseId}`);
     return [];
   }
-  const failure = error ?? new WorkerCrashedError({ workerId, nodeId, detail });
+  const failure = error ?? new WorkerCrashedError({ workerId, nodeId, ...end });
   return [...forget(state, lease.leaseId), { kind: 'answer', request, answer: { kind: 'failure', error: failure } }];
 }
 
-/** Gives a lease back, or cancels one that was not granted yet. The node may keep a sound worker warm. */
+/**
+ * Gives a lease back, or cancels one that was not granted yet. That of a broken worker is answered once its process is
+ * gone, with how it ended; `force` ends it at once.
+ */
 export function returnLease(
   state: ClusterState,
   leaseId: LeaseId,
-  isWorkerBroken: boolean,
+  worker: { readonly isBroken: boolean; readonly force: boolean },
   request: number | null,
 ): readonly Effect[] {
   const done: Effect = { kind: 'answer', request, answer: { kind: 'done' } };
   const lease = state.leases.get(leaseId);
-  if (!lease) return [done];
-  return [...endLease(state, lease, isWorkerBroken), done, ...schedule(state)];
+  if (!lease) {
+    const end = state.leaseEnds.get(leaseId);
+    state.leaseEnds.delete(leaseId);
+    return [end ? { kind: 'answer', request, answer: { kind: 'workerEnd', end } } : done];
+  }
+  const running = lease.phase.kind === 'granted' ? state.workers.get(lease.phase.workerId) : undefined;
+  if (!worker.isBroken || !running) return [...endLease(state, lease, worker.isBroken), done, ...schedule(state)];
+  // What it holds comes back when its node says that it is gone.
+  running.purpose = null;
+  if (request !== null) state.endQuestions.set(running.workerId, request);
+  const { nodeId, workerId } = running;
+  const reason = 'its lease was given back as broken';
+  return [...forget(state, leaseId), { kind: 'stopWorker', nodeId, workerId, force: worker.force, reason }];
 }
 
 /** Leases end with the process that holds them; what runs there is stopped, since nobody waits for it. */

@@ -51,7 +51,14 @@ export function nodeJoined(
   for (const worker of [...state.workers.values()]) {
     if (worker.nodeId !== facts.nodeId || here.has(worker.workerId)) continue;
     const detail = `its process was gone when node ${facts.nodeId} came back`;
-    effects.push(...loseWorker(state, worker.workerId, { detail, lastLogLines: [], isIntended: false }, atMs));
+    effects.push(
+      ...loseWorker(
+        state,
+        worker.workerId,
+        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false },
+        atMs,
+      ),
+    );
   }
   for (const worker of running.workers) effects.push(...adoptWorker(state, facts.nodeId, worker));
   const jobsHere = new Set(running.jobs);
@@ -121,7 +128,14 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
   const detail = `its node ${nodeId} (${node.hostname}) was lost: ${reason}`;
   for (const worker of [...state.workers.values()]) {
     if (worker.nodeId !== nodeId) continue;
-    effects.push(...loseWorker(state, worker.workerId, { detail, lastLogLines: [], isIntended: false }, atMs));
+    effects.push(
+      ...loseWorker(
+        state,
+        worker.workerId,
+        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false },
+        atMs,
+      ),
+    );
   }
   for (const job of [...state.jobs.values()]) {
     if (job.nodeId !== nodeId || job.type !== 'SUBMISSION') continue;

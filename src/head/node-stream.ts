@@ -87,7 +87,13 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       cluster.apply({
         kind: 'workerExited',
         workerId: workerId as WorkerId,
-        end: { detail, lastLogLines: lastLogLines ?? [], isIntended: isIntended ?? false },
+        end: {
+          detail,
+          exitCode: signal ? null : (exitCode ?? 0),
+          signal: signal || null,
+          lastLogLines: lastLogLines ?? [],
+          isIntended: isIntended ?? false,
+        },
       });
       return;
     }
@@ -113,6 +119,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       if (lines?.jobId) cluster.driverOf(lines.jobId as JobId)?.send({ requestId: 0, logLines: lines });
       return;
     }
+    case 'logsFlushed':
+      cluster.logsFlushed(nodeId, message.logsFlushed!.id ?? 0);
+      return;
     default:
       return; // a second hello, or a message of a newer agent: nothing to do
   }

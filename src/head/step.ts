@@ -12,11 +12,12 @@ import type {
   LeaseRequest,
   NodeBeat,
   NodeFacts,
+  WorkerEnd,
 } from './cluster-state.js';
 import { deleteJob, isEnded, jobExited, startTimes, stopJob, submitJob } from './job-state.js';
 import { requestLease, returnLease } from './lease-state.js';
 import { nodeAway, nodeBeat, nodeJoined, nodeLost, type RunningWorker } from './node-state.js';
-import { type WorkerEnd, workerBlocked, workerExited, workerFailed, workerStarted } from './worker-state.js';
+import { workerBlocked, workerExited, workerFailed, workerStarted } from './worker-state.js';
 
 /** `request` names the question to answer; null where nobody waits. */
 export type ClusterEvent =
@@ -52,7 +53,7 @@ export type ClusterEvent =
   | {
       readonly kind: 'returnLease';
       readonly leaseId: LeaseId;
-      readonly isWorkerBroken: boolean;
+      readonly worker: { readonly isBroken: boolean; readonly force: boolean };
       readonly request: number | null;
     }
   | { readonly kind: 'submitJob'; readonly job: JobRequest; readonly request: number | null }
@@ -96,7 +97,7 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
     case 'requestLease':
       return requestLease(state, event.lease, event.request);
     case 'returnLease':
-      return startTimes(state, returnLease(state, event.leaseId, event.isWorkerBroken, event.request), atMs);
+      return startTimes(state, returnLease(state, event.leaseId, event.worker, event.request), atMs);
     case 'submitJob':
       return submitJob(state, event.job, event.request, atMs);
     case 'stopJob':

@@ -87,6 +87,7 @@ export function actorIn(
     ownerId: from.workerId,
     isDetached: spec.isDetached,
     maxRestarts: Math.max(-1, spec.maxRestarts),
+    waitsIfInfeasible: spec.waitsIfInfeasible,
     demand,
     holds: declared,
     payload: wire.ActorSpec.encode(spec).finish(),
@@ -102,6 +103,7 @@ export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseReq
     jobId: message.jobId as JobId,
     demand: { ...demand, needs: declared }, // a task says its cores; with none it may run beside full actors
     runtimeEnv: runtimeEnvIn(message.runtimeEnv),
+    waitsIfInfeasible: message.waitsIfInfeasible,
   };
 }
 

@@ -1,16 +1,12 @@
 // What nodes report about worker processes, turned into the next step of the actor or lease they serve.
 import { addResources, type RayliteError, subtractResources, type WorkerId } from '../common/index.js';
 import { actorStarted, actorStartFailed, actorWorkerGone, endActor, endActorsOf } from './actor-state.js';
-import type { Address, ClusterState, Death, Effect } from './cluster-state.js';
+import type { Address, ClusterState, Death, Effect, WorkerEnd } from './cluster-state.js';
 import { startTimes } from './job-state.js';
 import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
 import { hold, release, schedule } from './schedule.js';
 
-export interface WorkerEnd {
-  readonly detail: string; // "its process exited with code 1"
-  readonly lastLogLines: readonly string[];
-  readonly isIntended: boolean;
-}
+const NO_END: WorkerEnd = { detail: '', exitCode: null, signal: null, lastLogLines: [], isIntended: false };
 
 /** A worker serves calls. */
 export function workerStarted(
@@ -56,7 +52,14 @@ export function workerFailed(
   } else if (purpose?.kind === 'lease') {
     const lease = state.leases.get(purpose.leaseId);
     if (lease)
-      effects.push(...leaseWorkerGone(state, lease, failure.error.message, failure.isFinal ? failure.error : null));
+      effects.push(
+        ...leaseWorkerGone(
+          state,
+          lease,
+          { ...NO_END, detail: failure.error.message },
+          failure.isFinal ? failure.error : null,
+        ),
+      );
   }
   return [...effects, ...startTimes(state, schedule(state), atMs)];
 }
@@ -93,6 +96,9 @@ export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerE
     ...endLeasesOf(state, workerId),
     { kind: 'ownerGone', workerId },
   ];
+  const question = state.endQuestions.get(workerId);
+  if (question !== undefined) effects.push({ kind: 'answer', request: question, answer: { kind: 'workerEnd', end } });
+  state.endQuestions.delete(workerId);
   const worker = state.workers.get(workerId);
   if (!worker) return effects;
   drop(state, workerId);
@@ -101,7 +107,7 @@ export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerE
     if (actor) effects.push(...actorWorkerGone(state, actor, end, atMs));
   } else if (worker.purpose?.kind === 'lease') {
     const lease = state.leases.get(worker.purpose.leaseId);
-    if (lease) effects.push(...leaseWorkerGone(state, lease, end.detail, null));
+    if (lease) effects.push(...leaseWorkerGone(state, lease, end, null));
   }
   return effects;
 }

@@ -198,7 +198,16 @@ export class Agent implements AsyncDisposable {
         .catch((error: unknown) => this.#log.error('a job could not be started', { error }));
     else if (message.stopJob) this.#jobs.stop((message.stopJob.jobId ?? '') as JobId);
     else if (message.ownerGone) this.#index.ownerGone((message.ownerGone.workerId ?? '') as WorkerId);
-    else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
+    else if (message.flushLogs) {
+      const { id } = message.flushLogs;
+      // What workers wrote before this was asked lies in their pipes: two turns of the event loop read it.
+      setImmediate(() => {
+        setImmediate(() => {
+          this.#pool.flushLogs();
+          this.#head.send({ logsFlushed: { id } });
+        });
+      });
+    } else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
     else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }
 

@@ -10,6 +10,7 @@ export class LogLines {
   readonly #file: WriteStream;
   readonly #onLines: (lines: readonly string[], isError: boolean) => void;
   readonly #last: string[] = [];
+  readonly #sends: (() => void)[] = [];
   readonly ended: Promise<unknown>;
 
   /** @param onLines gets the lines of about 50 ms at a time */
@@ -24,6 +25,11 @@ export class LogLines {
     this.ended = Promise.all([this.#follow(streams.out, false), this.#follow(streams.error, true)]).finally(() =>
       this.#file.end(),
     );
+  }
+
+  /** Passes on at once the whole lines that came so far. */
+  flush(): void {
+    for (const send of this.#sends) send();
   }
 
   get lastLines(): readonly string[] {
@@ -47,6 +53,7 @@ export class LogLines {
       if (this.#last.length > LAST_LINES_MAX) this.#last.shift();
       timer ??= setTimeout(send, BATCH_MS);
     };
+    this.#sends.push(send);
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => {
       this.#file.write(text);

@@ -100,6 +100,11 @@ export class WorkerPool {
     }
   }
 
+  /** Passes on at once what workers have written so far. */
+  flushLogs(): void {
+    for (const { log } of this.#workers.values()) log.flush();
+  }
+
   /** A worker has attached. Null when this pool did not start it. */
   attached(spawnId: WorkerId, socket: WorkerSocket): boolean {
     const worker = this.#workers.get(spawnId);

@@ -17,6 +17,7 @@ export abstract class ChannelBase implements Channel {
 
   abstract send(frame: Uint8Array): void;
   abstract readonly isCongested: boolean;
+  abstract unref(): void;
   /** Ends the carrier after what is queued (`error` null) or at once. */
   protected abstract end(error: RayliteError | null): void;
 

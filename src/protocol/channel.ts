@@ -25,6 +25,8 @@ export interface Channel {
   onDrain(listener: () => void): void;
   /** Called once. Registered after the end, it is called in the next microtask. */
   onClose(listener: (reason: CloseReason) => void): void;
+  /** From now on the channel does not keep this process from ending. */
+  unref(): void;
   /** Sends what is queued, then ends. `error` is what our own `onClose` listeners get; the peer sees an orderly close. */
   close(detail: string, error?: RayliteError): void;
 }

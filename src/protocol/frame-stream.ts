@@ -116,6 +116,9 @@ export class FrameStream {
   onClose(listener: (reason: CloseReason) => void): void {
     this.#channel.onClose(listener);
   }
+  unref(): void {
+    this.#channel.unref();
+  }
   close(detail: string): void {
     if (this.#items > 0) this.#flush();
     this.#channel.close(detail);

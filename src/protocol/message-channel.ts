@@ -41,6 +41,9 @@ export class MessageChannel<Sent, Received> {
   onDrain(listener: () => void): void {
     this.#channel.onDrain(listener);
   }
+  unref(): void {
+    this.#channel.unref();
+  }
   close(detail: string): void {
     this.#channel.close(detail);
   }

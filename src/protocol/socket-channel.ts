@@ -46,6 +46,10 @@ export class SocketChannel extends ChannelBase {
     this.#socket.uncork();
   }
 
+  unref(): void {
+    this.#socket.unref();
+  }
+
   protected end(error: Error | null): void {
     if (error) this.#socket.destroy();
     else this.#socket.end(() => this.#socket.destroySoon());

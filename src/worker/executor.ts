@@ -2,6 +2,7 @@
 // as the actor allows; answers with values, places or errors.
 
 import {
+  type CallContext,
   type CallRunner,
   copied,
   INLINE_BYTES_MAX,
@@ -9,6 +10,7 @@ import {
   ObjectRef,
   type PeerLink,
   type Runtime,
+  runInCall,
 } from '../client/process/index.js';
 import {
   CancelledError,
@@ -24,19 +26,33 @@ import type { CpuLoan } from './cpu-loan.js';
 
 type Callable = (...args: unknown[]) => unknown;
 
-interface Item {
+/** A call that came, from its arrival to its answer. */
+class Item implements CallContext {
   readonly call: wire.Call;
   readonly from: PeerLink;
-  args: unknown[] | null; // null while they are fetched
-  run: Callable | null;
-  self: unknown;
-  name: string;
-  failure: Error | null;
-  isApplicationFailure: boolean;
-  acks: Promise<unknown> | null;
-  isCancelled: boolean;
-  /** Made when its code asks for it. */
-  abort: AbortController | null;
+  args: unknown[] | null = null; // null while they are fetched
+  run: Callable | null = null;
+  self: unknown = undefined;
+  name = '';
+  failure: Error | null = null;
+  isApplicationFailure = false;
+  acks: Promise<unknown> | null = null;
+  isCancelled = false;
+  #abort: AbortController | null = null; // made when its code asks for it
+
+  constructor(call: wire.Call, from: PeerLink) {
+    this.call = call;
+    this.from = from;
+  }
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.isCancelled) this.#abort.abort(new CancelledError({ taskId: null }));
+    return this.#abort.signal;
+  }
+  cancel(): void {
+    this.isCancelled = true;
+    this.#abort?.abort(new CancelledError({ taskId: null }));
+  }
 }
 
 const NO_REFS: readonly never[] = [];
@@ -52,7 +68,6 @@ export class Executor implements CallRunner {
   #maxConcurrency = 1;
   #running = 0;
   #blocked = 0;
-  #starting: Item | null = null; // while its code runs up to the first await
   #fetching = 0; // calls that wait for their arguments
 
   constructor(
@@ -72,19 +87,7 @@ export class Executor implements CallRunner {
   }
 
   call(call: wire.Call, from: PeerLink): void {
-    const item: Item = {
-      call,
-      from,
-      args: null,
-      run: null,
-      self: undefined,
-      name: '',
-      failure: null,
-      isApplicationFailure: false,
-      acks: null,
-      isCancelled: false,
-      abort: null,
-    };
+    const item = new Item(call, from);
     const later = this.#prepare(item);
     const lane = this.#lanes.get(from);
     if (!later && !lane) {
@@ -120,13 +123,7 @@ export class Executor implements CallRunner {
 
   cancel(callId: number, from: PeerLink): void {
     const item = this.#open.get(from)?.get(callId);
-    if (item) cancel(item);
-  }
-
-  get signal(): AbortSignal | null {
-    if (!this.#starting) return null;
-    this.#starting.abort ??= new AbortController();
-    return this.#starting.abort.signal;
+    item?.cancel();
   }
 
   blocked(delta: 1 | -1): void {
@@ -240,14 +237,11 @@ export class Executor implements CallRunner {
       return;
     }
     let result: unknown;
-    this.#starting = item;
     try {
-      result = item.run!.apply(item.self, item.args!);
+      result = runInCall(item, () => item.run!.apply(item.self, item.args!));
     } catch (error) {
       this.#threw(item, error);
       return;
-    } finally {
-      this.#starting = null;
     }
     if (!isThenable(result)) {
       this.#answer(item, result);
@@ -339,7 +333,7 @@ export class Executor implements CallRunner {
       this.#open.set(item.from, open);
       item.from.stream.onClose(() => {
         // Nobody waits for what this caller asked: what has not begun is dropped.
-        for (const waiting of this.#open.get(item.from)?.values() ?? []) cancel(waiting);
+        for (const waiting of this.#open.get(item.from)?.values() ?? []) waiting.cancel();
         this.#open.delete(item.from);
         this.#lanes.delete(item.from);
       });
@@ -349,11 +343,6 @@ export class Executor implements CallRunner {
 }
 
 const NIL = new Uint8Array([0xc0]);
-
-function cancel(item: Item): void {
-  item.isCancelled = true;
-  item.abort?.abort(new CancelledError({ taskId: null }));
-}
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import {
   AgentLink,
+  Awake,
   HeadLink,
   handleHost,
   loadCode,
@@ -53,7 +54,7 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
     address: {},
   });
   const store = new ObjectStore(agent, attached);
-  runtime = new Runtime({ isDriver: false, agent, attached, store, token: boot.token }, spawnId);
+  runtime = new Runtime({ isDriver: false, agent, attached, store, token: boot.token, awake: new Awake() }, spawnId);
   const { peers } = await openDoor(runtime, spawnId);
   agent.ready({ address: peers.address });
   await serve(runtime, await assigned.promise);
@@ -84,6 +85,7 @@ async function openDoor(runtime: Runtime, spawnId: WorkerId): Promise<Runtime> {
       isBlocked: runtime.isBlocked,
     }),
     { actor: (info) => runtime.actors.get(info.actorId)?.inform(info), logLines: () => {} },
+    runtime.awake,
   );
   return runtime;
 }

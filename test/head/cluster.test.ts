@@ -82,8 +82,19 @@ test("when a worker or driver ends, all nodes hear that what it owned is nobody'
   const client = { workerId: 'd' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: '' };
   cluster.send({ kind: 'clientJoined', client, entrypoint: '' });
   const workerId = cluster.workerOf('work');
-  cluster.send({ kind: 'returnLease', leaseId: 'work' as LeaseId, isWorkerBroken: false, request: null });
-  const end = { detail: 'its process exited with code 0', lastLogLines: [], isIntended: true };
+  cluster.send({
+    kind: 'returnLease',
+    leaseId: 'work' as LeaseId,
+    worker: { isBroken: false, force: false },
+    request: null,
+  });
+  const end = {
+    detail: 'its process exited with code 0',
+    exitCode: 0,
+    signal: null,
+    lastLogLines: [],
+    isIntended: true,
+  };
   const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
   assert.deepEqual(exited, [{ kind: 'ownerGone', workerId }]);
   const left = step(cluster.state, { kind: 'clientLeft', workerId: client.workerId, isClean: true }, 2);
@@ -225,12 +236,15 @@ test('a lease is answered when its worker is ready, and its room is free again o
   assert.deepEqual(cluster.lease('l1'), ['start l1 on a as w1']);
   assert.deepEqual(cluster.lease('l2'), []);
   assert.deepEqual(cluster.ready('l1'), ['save lease l1', 'grant l1 at w1']);
-  assert.deepEqual(cluster.send({ kind: 'returnLease', leaseId: 'l1' as LeaseId, isWorkerBroken: false, request: 4 }), [
-    'forget lease l1',
-    'stop w1 on a',
-    'done',
-    'start l2 on a as w2',
-  ]);
+  assert.deepEqual(
+    cluster.send({
+      kind: 'returnLease',
+      leaseId: 'l1' as LeaseId,
+      worker: { isBroken: false, force: false },
+      request: 4,
+    }),
+    ['forget lease l1', 'stop w1 on a', 'done', 'start l2 on a as w2'],
+  );
 });
 
 test('a lease whose workers never come up is refused in the end', () => {
@@ -241,7 +255,7 @@ test('a lease whose workers never come up is refused in the end', () => {
   assert.deepEqual(cluster.crash('l1'), ['start l1 on a as w3']);
   assert.deepEqual(cluster.crash('l1'), [
     'forget lease l1',
-    'refuse: worker w3 on node a ended before it answered: its process was ended by SIGKILL',
+    'refuse: worker w3 on node a ended before it answered: its process was ended by SIGKILL\nIts last output:\n  last words',
   ]);
 });
 
@@ -290,4 +304,35 @@ test('a job that was gone when its node came back has failed', () => {
     cluster.node('a').includes('job-1 is FAILED: its entrypoint was gone when node a came back'),
     'the node lists no running job',
   );
+});
+
+test('the lease of a broken worker is answered once its process is gone, whichever the head hears of first', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 2 });
+  for (const id of ['first', 'second']) {
+    cluster.lease(id);
+    cluster.ready(id);
+  }
+  const worker = { isBroken: true, force: false };
+  const workerId = cluster.workerOf('first');
+  assert.deepEqual(cluster.send({ kind: 'returnLease', leaseId: 'first' as LeaseId, worker, request: 7 }), [
+    'forget lease first',
+    'stop w1 on a',
+  ]);
+  const end = { detail: 'it broke', exitCode: 3, signal: null, lastLogLines: ['last words'], isIntended: true };
+  const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
+  assert.deepEqual(exited.at(-1), { kind: 'answer', request: 7, answer: { kind: 'workerEnd', end } });
+  cluster.crash('second');
+  const asked = step(cluster.state, { kind: 'returnLease', leaseId: 'second' as LeaseId, worker, request: 8 }, 2);
+  const [effect] = asked;
+  assert.ok(effect?.kind === 'answer' && effect.answer.kind === 'workerEnd');
+  assert.equal(effect.answer.end.signal, 'SIGKILL');
+  assert.equal(cluster.state.leaseEnds.size, 0);
+});
+
+test('a lease that no node can hold waits for one that can, if it was asked to', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  assert.deepEqual(cluster.lease('large', { CPU: 8 }, { waits: true }), []);
+  assert.deepEqual(cluster.node('b', { CPU: 8 }), ['save node b', 'start large on b as w1']);
 });

@@ -10,7 +10,7 @@ export interface Scenario {
     extra?: { labels?: Record<string, string>; workers?: string[]; jobs?: string[] },
   ): string[];
   actor(id: string, options?: ActorOptions): string[];
-  lease(id: string, needs?: Resources, options?: { strategy?: string }): string[];
+  lease(id: string, needs?: Resources, options?: { strategy?: string; waits?: boolean }): string[];
   job(id: string, needs?: Resources): string[];
   /** The worker that serves actor or lease `id` reports that it is ready. */
   ready(id: string): string[];
@@ -103,6 +103,7 @@ export function scenario(): Scenario {
           ownerId: (options.owner ?? 'driver') as WorkerId,
           isDetached: options.isDetached ?? false,
           maxRestarts: options.maxRestarts ?? 0,
+          waitsIfInfeasible: false,
           demand: demand(options.needs ?? { CPU: 1 }, options.strategy, options.selector),
           holds: options.holds ?? options.needs ?? { CPU: 1 },
           payload: new Uint8Array(),
@@ -118,6 +119,7 @@ export function scenario(): Scenario {
           jobId: 'job-1' as JobId,
           demand: demand(needs, options.strategy),
           runtimeEnv: { package: '', envVars: {} },
+          waitsIfInfeasible: options.waits ?? false,
         },
       }),
     job: (id, needs = {}) =>
@@ -140,7 +142,13 @@ export function scenario(): Scenario {
       send({
         kind: 'workerExited',
         workerId: workerOf(id),
-        end: { detail: 'its process was ended by SIGKILL', lastLogLines: ['last words'], isIntended: false },
+        end: {
+          detail: 'its process was ended by SIGKILL',
+          exitCode: null,
+          signal: 'SIGKILL',
+          lastLogLines: ['last words'],
+          isIntended: false,
+        },
       }),
   };
 }

@@ -1,6 +1,8 @@
 // The second door of client/, for the worker process: the parts from which it makes its side of the API.
 export { handleHost } from '../actor-handle.js';
 export { AgentLink } from '../agent-link.js';
+export { Awake } from '../awake.js';
+export { type CallContext, runInCall } from '../call-context.js';
 export { loadCode } from '../code-ref.js';
 export { setRuntime } from '../current.js';
 export { HeadLink } from '../head-link.js';

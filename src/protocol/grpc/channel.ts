@@ -3,6 +3,7 @@ import { type ClientDuplexStream, type ServerDuplexStream, status } from '@grpc/
 import { ConnectionError, type RayliteError } from '../../common/index.js';
 import { FRAME_BYTES_MAX, QUEUED_BYTES_MAX } from '../channel.js';
 import { ChannelBase } from '../channel-base.js';
+import type { LooseSockets } from './loose-sockets.js';
 
 type Stream = ClientDuplexStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
@@ -26,12 +27,15 @@ const reasonIn = (details: string): string =>
 
 export class GrpcChannel extends ChannelBase {
   readonly #stream: Stream;
+  readonly #sockets: LooseSockets | null;
   #queuedBytes = 0;
   #isWaitingForDrain = false;
 
-  constructor(stream: Stream, peer: string) {
+  /** @param sockets of the connection that this stream has to itself: grpc-js holds a process while a stream is open */
+  constructor(stream: Stream, peer: string, sockets: LooseSockets | null = null) {
     super(peer);
     this.#stream = stream;
+    this.#sockets = sockets;
     stream.on('data', (frame: Buffer) => this.deliver(frame));
     stream.on('error', (cause: Error & { code?: number; details?: string }) => {
       if (cause.code === status.CANCELLED) this.ended({ error: null, detail: 'the peer closed the connection' });
@@ -68,6 +72,10 @@ export class GrpcChannel extends ChannelBase {
       }
     });
     if (this.isCongested) this.#isWaitingForDrain = true;
+  }
+
+  unref(): void {
+    this.#sockets?.unref();
   }
 
   protected end(error: RayliteError | null): void {

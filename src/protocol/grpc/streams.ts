@@ -1,5 +1,6 @@
 // gRPC as raylite uses it: long-lived byte streams, a bearer token on each, every limit set. Loaded only by processes
 // that talk to other machines or to the head.
+import { type AddressInfo, createServer } from 'node:net';
 import {
   type ChannelOptions,
   Client,
@@ -16,6 +17,7 @@ import type { Channel } from '../channel.js';
 import { FRAME_BYTES_MAX } from '../channel.js';
 import { bearerToken, isSameToken } from '../token.js';
 import { GrpcChannel } from './channel.js';
+import { LooseSockets } from './loose-sockets.js';
 
 /** The three conversations that ride on gRPC; see proto/. */
 export type StreamName = 'Head.Node' | 'Head.Client' | 'CallService.Open';
@@ -59,6 +61,8 @@ const options: ChannelOptions = {
 /** A listening gRPC door. */
 export interface GrpcDoor extends AsyncDisposable {
   readonly port: number;
+  /** From now on the door, and what comes in by it, does not keep this process from ending. */
+  unref(): void;
 }
 
 /**
@@ -86,18 +90,28 @@ export async function serveGrpc(
     const method = name.split('.')[1]!;
     server.addService({ [method]: definition(name) }, { [method]: open(accept) });
   }
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${bracket(at.host)}:${at.port}`, ServerCredentials.createInsecure(), (cause, bound) => {
-      if (!cause) resolve(bound);
-      else {
-        const detail = `cannot listen (${cause.message}). Choose another port, or port 0 for any free one`;
-        reject(new ConnectionError({ address: `${at.host}:${at.port}`, detail }, { cause }));
-      }
+  // The listening socket is ours, since grpc-js does not let go of its own.
+  const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const sockets = new LooseSockets();
+  const door = createServer((socket) => {
+    sockets.add(socket);
+    injectConnection(socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    door.once('error', (cause) => {
+      const detail = `cannot listen (${cause.message}). Choose another port, or port 0 for any free one`;
+      reject(new ConnectionError({ address: `${at.host}:${at.port}`, detail }, { cause }));
     });
+    door.listen(at.port, at.host, resolve);
   });
   return {
-    port,
+    port: (door.address() as AddressInfo).port,
+    unref() {
+      door.unref();
+      sockets.unref();
+    },
     async [Symbol.asyncDispose]() {
+      door.close();
       server.forceShutdown();
     },
   };
@@ -105,15 +119,13 @@ export async function serveGrpc(
 
 /** A stream to a gRPC door, and the connection under it; both end together. */
 export function openGrpc(name: StreamName, address: string, token: string): Channel {
-  const client = new Client(address, credentials.createInsecure(), options);
+  const sockets = new LooseSockets();
+  const client = new Client(address, sockets.watch(credentials.createInsecure()), options);
   const metadata = new Metadata();
   metadata.set('authorization', `Bearer ${token}`);
   const { path } = definition(name);
   const stream = client.makeBidiStreamRequest(path, pass, pass, metadata);
-  const channel = new GrpcChannel(stream, address);
+  const channel = new GrpcChannel(stream, address, sockets);
   channel.onClose(() => client.close());
   return channel;
 }
-
-/** An IPv6 address in the brackets that a "host:port" needs. */
-const bracket = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);

@@ -95,6 +95,7 @@ export class Meeting {
     return this.#present;
   }
   async holds(): Promise<void> {
+    await Promise.resolve();
     const { signal } = runtimeContext();
     if (!signal) throw new Error('a call has no signal');
     await once(signal, 'abort');
