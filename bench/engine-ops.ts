@@ -73,19 +73,21 @@ function linears(): Figure[] {
 
 const figures: Figure[] = [
   ...linears(),
-  ...[0, 1].map(
-    (transposed): Figure => ({
-      name: `linear of one row 768x50257${transposed ? ' [I,O]' : ' [O,I]'} (decoding)`,
-      work: 4 * WIDTH * VOCABULARY,
-      unit: 'GB/s',
-      build: (plan, t) =>
-        plan.op(
-          'linear',
-          [t([1, WIDTH]), t(transposed ? [WIDTH, VOCABULARY] : [VOCABULARY, WIDTH])],
-          [t([1, VOCABULARY])],
-          [transposed, 0],
-        ),
-    }),
+  ...[1, 4, 8, 16].flatMap((rows) =>
+    [0, 1].map(
+      (transposed): Figure => ({
+        name: `linear of ${rows} rows 768x50257${transposed ? ' [I,O]' : ' [O,I]'} (decoding)`,
+        work: 4 * WIDTH * VOCABULARY,
+        unit: 'GB/s',
+        build: (plan, t) =>
+          plan.op(
+            'linear',
+            [t([rows, WIDTH]), t(transposed ? [WIDTH, VOCABULARY] : [VOCABULARY, WIDTH])],
+            [t([rows, VOCABULARY])],
+            [transposed, 0],
+          ),
+      }),
+    ),
   ),
   {
     name: 'linear 768x3072 gelu_tanh + pre',

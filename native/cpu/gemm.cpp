@@ -10,6 +10,7 @@
 #include "cpu/math.h"
 #include "cpu/pack.h"
 #include "cpu/split.h"
+#include "cpu/thin_product.h"
 
 namespace raylite::RL_ISA {
 
@@ -115,96 +116,19 @@ RL_INLINE bool needs_finish(const Gemm& g) {
   return g.bias != nullptr || g.pre != nullptr || g.addend != nullptr || g.activation != Activation::kNone;
 }
 
-// A few rows (decoding): every weight is used too few times to pay for packing it, so B is streamed where it lies.
-constexpr std::int64_t kThinRows = 4;
-constexpr int kThinSums = 4;
-constexpr std::int64_t kThinDepth = 8;  // rows of B, read side by side
-
-/// B is [n, k] (b_row 1): each element of C is a dot product. One row of B at a time, so that memory is read front to
-/// back; kThinSums partial sums hide the latency of the multiply-adds.
-template <int kRows>
-void thin_transposed(const Gemm& g, const Range& columns) {
-  for (std::int64_t j = columns.begin; j < columns.end; j++) {
-    const float* b = g.b + j * g.b_col;
-    Floats sums[kRows][kThinSums] = {};
-    std::int64_t p = 0;
-    for (; p + kThinSums * kLanes <= g.k; p += kThinSums * kLanes) {
-#pragma GCC unroll 4
-      for (int s = 0; s < kThinSums; s++) {
-        const Floats column = load(b + p + s * kLanes);
-#pragma GCC unroll 4
-        for (int i = 0; i < kRows; i++) sums[i][s] = fma(load(g.a + i * g.a_row + p + s * kLanes), column, sums[i][s]);
-      }
-    }
-    for (; p < g.k; p += kLanes) {
-      const int n = static_cast<int>(min_of(kLanes, g.k - p));
-#pragma GCC unroll 4
-      for (int i = 0; i < kRows; i++) sums[i][0] = fma(load_n(g.a + i * g.a_row + p, n), load_n(b + p, n), sums[i][0]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kRows; i++) {
-      float* to = g.c + i * g.ldc + j;
-      *to = sum_lanes((sums[i][0] + sums[i][1]) + (sums[i][2] + sums[i][3])) + (g.accumulate ? *to : 0.0f);
-    }
-  }
-}
-
-/// B is [k, n] (b_col 1): kThinDepth of its rows at a time are added into C, which stays in the cache.
-template <int kRows>
-void thin_plain(const Gemm& g, const Range& columns) {
-  for (std::int64_t p = 0; p < g.k; p += kThinDepth) {
-    const int depth = static_cast<int>(min_of(kThinDepth, g.k - p));
-    const bool adds = g.accumulate || p > 0;
-    each_vector(columns.end - columns.begin, [&](std::int64_t at, int n) {
-      const std::int64_t j = columns.begin + at;
-      Floats sums[kRows];
-#pragma GCC unroll 4
-      for (int i = 0; i < kRows; i++) sums[i] = adds ? load_n(g.c + i * g.ldc + j, n) : Floats{};
-      for (int q = 0; q < depth; q++) {
-        const Floats row = load_n(g.b + (p + q) * g.b_row + j, n);
-#pragma GCC unroll 4
-        for (int i = 0; i < kRows; i++) sums[i] = fma(broadcast(g.a[i * g.a_row + p + q]), row, sums[i]);
-      }
-#pragma GCC unroll 4
-      for (int i = 0; i < kRows; i++) store_n(g.c + i * g.ldc + j, sums[i], n);
-    });
-  }
-}
-
-template <int kRows>
-void thin(const Gemm& g, const Range& columns) {
-  if (g.b_row == 1) {
-    thin_transposed<kRows>(g, columns);
-  } else {
-    thin_plain<kRows>(g, columns);
-  }
-}
-
-/// Columns of C are split among the threads.
-void thin_product(const Gemm& g, const Team& team) {
-  const Range columns = share(team, g.n, 64);
-  if (columns.begin < columns.end) {
-    switch (g.m) {
-      case 1:
-        thin<1>(g, columns);
-        break;
-      case 2:
-        thin<2>(g, columns);
-        break;
-      case 3:
-        thin<3>(g, columns);
-        break;
-      default:
-        thin<4>(g, columns);
-        break;
-    }
-    if (needs_finish(g)) with_kind(g.activation, Finish{g, 0, columns.begin, g.m, columns.end - columns.begin});
+/// Tiles of columns are claimed by the threads: about as many for each.
+void thin_products(const Gemm& g, const Team& team) {
+  const std::int64_t tiles = (g.n + kThinColumns * team.count - 1) / (kThinColumns * team.count) * team.count;
+  const std::int64_t width = round_up((g.n + tiles - 1) / tiles, 32);
+  const bool finishes = needs_finish(g);
+  for (std::int64_t tile = team.claim(); tile * width < g.n; tile = team.claim()) {
+    const std::int64_t begin = tile * width;
+    const std::int64_t count = min_of(width, g.n - begin);
+    thin_product(g, begin, count);
+    if (finishes) with_kind(g.activation, Finish{g, 0, begin, g.m, count});
   }
   team.barrier();
 }
-
-/// Thin products read rows of A front to back.
-RL_INLINE bool is_thin(const Gemm& g) { return g.m <= kThinRows && g.a_col == 1; }
 
 struct Blocking {
   std::int64_t rows, depth;         // of a packed block of A
@@ -215,9 +139,10 @@ struct Blocking {
 
 Blocking blocking(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
   Blocking size;
-  size.depth = even(k, kDepthMax, 16);
+  const Depths depths = cut_depth(k);
+  size.depth = depths.block;
   size.rows = even(m, max_of(kPackedFloats / size.depth, kTileRows), kTileRows);
-  size.slice = even(size.depth, kSliceMax, 16);
+  size.slice = depths.slice;
   // Enough tasks for every thread to have some to spare, but rows enough to pay for packing B.
   const std::int64_t across = (n + kBlockColumns - 1) / kBlockColumns;
   std::int64_t down = 1;
@@ -230,6 +155,11 @@ Blocking blocking(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
 
 }  // namespace
 
+Depths cut_depth(std::int64_t k) {
+  const std::int64_t block = even(k, kDepthMax, 16);
+  return {block, even(block, kSliceMax, 16)};
+}
+
 std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
   // Blocks are equal parts, so that a smaller product may have larger ones: this is their limit, not blocking()'s figure.
   const std::int64_t depth = min_of(round_up(k, 16), kDepthMax);
@@ -240,7 +170,7 @@ std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int t
 
 void gemm(const Gemm& g, const Team& team, std::uint8_t* workspace) {
   if (is_thin(g)) {
-    thin_product(g, team);
+    thin_products(g, team);
     return;
   }
   const Blocking size = blocking(g.m, g.n, g.k, team.count);

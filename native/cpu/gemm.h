@@ -24,8 +24,15 @@ struct Gemm {
   Activation activation;
 };
 
+/// Every element of C is a sum over slices of `slice` elements of depth, each summed in order from 0 and added to the last;
+/// slices end at multiples of `block` too.
+struct Depths {
+  std::int64_t block, slice;
+};
+Depths cut_depth(std::int64_t k);
+
 /// Called by every thread of the team with the same arguments; returns after a barrier.
-/// The result depends on the arguments alone, not on the team's size.
+/// A row of C depends on its row of A and on B alone: not on the other rows, their number or the team's size.
 void gemm(const Gemm& gemm, const Team& team, std::uint8_t* workspace);
 /// Bytes that gemm() needs at most for any product of at most this size.
 std::size_t gemm_workspace(std::int64_t m, std::int64_t n, std::int64_t k, int threads);
