@@ -23,4 +23,23 @@ Bound bound(const Binder& binder, Arguments arguments, const Kernel<Arguments>& 
   return result;
 }
 
+/// Calls bind(kernels of T) for the operands' storage type T.
+template <class Bind>
+Bound for_storage(const Binder& binder, const Kernels& kernels, Bind bind) {
+  switch (binder.storage()) {
+    case DType::kBF16:
+      return bind(kernels.bf16);
+    case DType::kF16:
+      return bind(kernels.f16);
+    default:
+      return bind(kernels.f32);
+  }
+}
+
+/// Defines the bind function of an op that exists for every storage type, from its template of the same name.
+#define RAYLITE_BIND_STORED(name)                                                                   \
+  Bound bind_##name(Binder& in, const Kernels& kernels) {                                           \
+    return for_storage(in, kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
+  }
+
 }  // namespace raylite

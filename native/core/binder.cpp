@@ -46,16 +46,39 @@ const Tensor& Binder::next(const char* name, bool is_output) {
                " given");
   }
   const Tensor& tensor = list[at++];
-  taken_.push_back({name, tensor.data, tensor.data + tensor.row->bytes, is_output});
+  taken_.push_back({name, tensor.data, tensor.data + tensor.row->bytes, is_output, tensor.row->dtype});
   return tensor;
+}
+
+DType Binder::storage() const {
+  for (const auto* list : {&inputs_, &outputs_}) {
+    for (const Tensor& tensor : *list) {
+      const DType dtype = tensor.row->dtype;
+      if (dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16) return dtype;
+    }
+  }
+  return DType::kF32;
+}
+
+/// Names the operand that the storage type was read off, unless the tensor at fault is itself that operand.
+void Binder::expect_dtype(const std::string& who, const Tensor& tensor, DType dtype) {
+  if (tensor.row->dtype == dtype) return;
+  std::string expected = dtype_name(dtype);
+  if (dtype == storage()) {
+    for (const Taken& taken : taken_) {
+      if (taken.dtype == dtype) {
+        expected += std::string(" as \"") + taken.name + "\" is";
+        break;
+      }
+    }
+  }
+  fail_shape(who + " is " + dtype_name(tensor.row->dtype) + ", expected " + expected);
 }
 
 std::uint8_t* Binder::take(const char* name, Dims dims, bool is_output, DType dtype) {
   const Tensor& tensor = next(name, is_output);
   const std::string who = std::string(is_output ? "output \"" : "input \"") + name + "\"";
-  if (tensor.row->dtype != dtype) {
-    fail_shape(who + " is " + dtype_name(tensor.row->dtype) + ", expected " + dtype_name(dtype));
-  }
+  expect_dtype(who, tensor, dtype);
   bool fits = tensor.row->rank == dims.size();
   std::uint32_t axis = 0;
   if (fits) {
@@ -81,10 +104,10 @@ std::uint8_t* Binder::take(const char* name, Dims dims, bool is_output, DType dt
   return tensor.data;
 }
 
-std::uint8_t* Binder::take_flat(const char* name, Dim& count, bool is_output) {
+std::uint8_t* Binder::take_flat(const char* name, Dim& count, bool is_output, DType dtype) {
   const Tensor& tensor = next(name, is_output);
   const std::string who = std::string(is_output ? "output \"" : "input \"") + name + "\"";
-  if (tensor.row->dtype != DType::kF32) fail_shape(who + " is " + dtype_name(tensor.row->dtype) + ", expected f32");
+  expect_dtype(who, tensor, dtype);
   if (count.value >= 0 && count.value != tensor.row->elements) {
     fail_shape(who + " has " + std::to_string(tensor.row->elements) + " elements, expected " + count.letter + "=" +
                std::to_string(count.value));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/program.h"
+#include "core/storage.h"
 
 namespace raylite {
 
@@ -21,6 +22,13 @@ struct Dim {
 };
 using Dims = std::initializer_list<Dim*>;
 
+template <class T>
+constexpr DType kDTypeOf = DType::kF32;
+template <>
+constexpr DType kDTypeOf<BFloat16> = DType::kBF16;
+template <>
+constexpr DType kDTypeOf<Float16> = DType::kF16;
+
 /// A tensor resolved to memory.
 struct Tensor {
   std::uint8_t* data;
@@ -32,12 +40,26 @@ class Binder {
   Binder(std::size_t index, const PlanInstruction& instruction, std::vector<Tensor> inputs, std::vector<Tensor> outputs,
          const std::vector<std::shared_ptr<Communicator>>& communicators, int threads);
 
-  // Tensors, in order. `flat` takes any rank and unifies the element count alone.
+  /// The storage type of this instance of the op: that of its first operand that holds real numbers.
+  DType storage() const;
+
+  // Tensors, in order. `flat` takes any rank and unifies the element count alone. With T: a tensor of the op's storage
+  // type; without: always f32.
+  template <class T>
+  const T* input(const char* name, Dims dims) { return reinterpret_cast<T*>(take(name, dims, false, kDTypeOf<T>)); }
+  template <class T>
+  const T* flat_input(const char* name, Dim& count) { return reinterpret_cast<T*>(take_flat(name, count, false, kDTypeOf<T>)); }
+  template <class T>
+  T* output(const char* name, Dims dims) { return reinterpret_cast<T*>(take(name, dims, true, kDTypeOf<T>)); }
+  template <class T>
+  T* flat_output(const char* name, Dim& count) { return reinterpret_cast<T*>(take_flat(name, count, true, kDTypeOf<T>)); }
   const float* input(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, false, DType::kF32)); }
   const std::int32_t* ints(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, false, DType::kI32)); }
-  const float* flat_input(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, false)); }
+  const float* flat_input(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, false, DType::kF32)); }
   float* output(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, true, DType::kF32)); }
-  float* flat_output(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, true)); }
+  float* flat_output(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, true, DType::kF32)); }
+  /// Of the output that is taken next, if there is one.
+  DType output_dtype() const { return outputs_left() > 0 ? outputs_[next_output_].row->dtype : DType::kF32; }
   std::size_t inputs_left() const { return inputs_.size() - next_input_; }
   std::size_t outputs_left() const { return outputs_.size() - next_output_; }
 
@@ -66,10 +88,12 @@ class Binder {
     const std::uint8_t* begin;
     const std::uint8_t* end;
     bool is_output;
+    DType dtype;
   };
   const Tensor& next(const char* name, bool is_output);
   std::uint8_t* take(const char* name, Dims dims, bool is_output, DType dtype);
-  std::uint8_t* take_flat(const char* name, Dim& count, bool is_output);
+  std::uint8_t* take_flat(const char* name, Dim& count, bool is_output, DType dtype);
+  void expect_dtype(const std::string& who, const Tensor& tensor, DType dtype);
   double attribute(const char* name);
   const Taken& find(const char* name, bool is_output) const;
   bool allows(const Taken& output, const Taken& other) const;

@@ -14,6 +14,7 @@
 #include "core/ops/rms_norm.h"
 #include "core/ops/rotary.h"
 #include "core/ops/softmax.h"
+#include "core/storage.h"
 #include "core/team.h"
 
 namespace raylite {
@@ -25,34 +26,43 @@ struct Kernel {
   std::size_t (*workspace)(const Arguments&, int threads);
 };
 
+/// The kernels for tensors that hold T.
+template <class T>
+struct KernelsOf {
+  Kernel<EmbeddingArguments<T>> embedding;
+  Kernel<EmbeddingBackwardArguments<T>> embedding_backward;
+  Kernel<LayerNormArguments<T>> layer_norm;
+  Kernel<LayerNormBackwardArguments<T>> layer_norm_backward;
+  Kernel<RmsNormArguments<T>> rms_norm;
+  Kernel<RmsNormBackwardArguments<T>> rms_norm_backward;
+  Kernel<ActivationArguments<T>> activation;
+  Kernel<ActivationBackwardArguments<T>> activation_backward;
+  Kernel<GatedActivationArguments<T>> gated_activation;
+  Kernel<GatedActivationBackwardArguments<T>> gated_activation_backward;
+  Kernel<RotaryArguments<T>> rotary;
+  Kernel<SoftmaxArguments<T>> softmax;
+  Kernel<SoftmaxBackwardArguments<T>> softmax_backward;
+  Kernel<DropoutArguments<T>> dropout;
+  Kernel<AddArguments<T>> add;
+  Kernel<ScaleArguments<T>> scale;
+  Kernel<CastArguments<T>> cast;
+  Kernel<CopyArguments<T>> copy;
+  Kernel<FillArguments<T>> fill;
+  Kernel<GatherRowsArguments<T>> gather_rows;
+};
+
 struct Kernels {
-  Kernel<EmbeddingArguments> embedding;
-  Kernel<EmbeddingBackwardArguments> embedding_backward;
+  KernelsOf<float> f32;
+  KernelsOf<BFloat16> bf16;
+  KernelsOf<Float16> f16;
   Kernel<LinearArguments> linear;
   Kernel<LinearBackwardInputArguments> linear_backward_input;
   Kernel<LinearBackwardWeightArguments> linear_backward_weight;
-  Kernel<LayerNormArguments> layer_norm;
-  Kernel<LayerNormBackwardArguments> layer_norm_backward;
-  Kernel<RmsNormArguments> rms_norm;
-  Kernel<RmsNormBackwardArguments> rms_norm_backward;
-  Kernel<ActivationArguments> activation;
-  Kernel<ActivationBackwardArguments> activation_backward;
-  Kernel<GatedActivationArguments> gated_activation;
-  Kernel<GatedActivationBackwardArguments> gated_activation_backward;
-  Kernel<RotaryArguments> rotary;
-  Kernel<SoftmaxArguments> softmax;
-  Kernel<SoftmaxBackwardArguments> softmax_backward;
   Kernel<AttentionArguments> attention;
   Kernel<AttentionBackwardArguments> attention_backward;
   Kernel<KvAppendArguments> kv_append;
   Kernel<AttentionCachedArguments> attention_cached;
   Kernel<LinearCrossEntropyArguments> linear_cross_entropy;
-  Kernel<DropoutArguments> dropout;
-  Kernel<AddArguments> add;
-  Kernel<ScaleArguments> scale;
-  Kernel<CopyArguments> copy;
-  Kernel<FillArguments> fill;
-  Kernel<GatherRowsArguments> gather_rows;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
   Kernel<AdamWArguments> adamw;

@@ -68,6 +68,7 @@ std::size_t dtype_bytes(DType dtype) {
     case DType::kU8:
       return 1;
     case DType::kBF16:
+    case DType::kF16:
       return 2;
   }
   return 0;
@@ -117,6 +118,8 @@ const char* dtype_name(DType dtype) {
       return "u8";
     case DType::kBF16:
       return "bf16";
+    case DType::kF16:
+      return "f16";
   }
   return "?";
 }
@@ -177,7 +180,7 @@ Plan decode_plan(const std::uint8_t* bytes, std::size_t size) {
     if (tensor.buffer >= plan.buffers.size()) {
       fail(who + ": buffer " + std::to_string(tensor.buffer) + " of " + std::to_string(plan.buffers.size()));
     }
-    if (dtype > 3) fail(who + ": dtype " + std::to_string(dtype) + " is none of 0 f32, 1 i32, 2 u8, 3 bf16");
+    if (dtype > 4) fail(who + ": dtype " + std::to_string(dtype) + " is none of 0 f32, 1 i32, 2 u8, 3 bf16, 4 f16");
     tensor.dtype = static_cast<DType>(dtype);
     if (tensor.rank > 4) fail(who + ": rank " + std::to_string(tensor.rank) + ", at most 4");
     if (tensors.get<std::uint32_t>(i, 12) != 0) fail(who + ": its reserved field is not zero");

@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "core/storage.h"
+
 namespace raylite {
 
-enum class DType : std::uint32_t { kF32 = 0, kI32 = 1, kU8 = 2, kBF16 = 3 };
 const char* dtype_name(DType dtype);
 
 enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1 };

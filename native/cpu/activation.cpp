@@ -7,8 +7,9 @@ namespace raylite::RL_ISA {
 
 namespace {
 
+template <class T>
 struct Forward {
-  const ActivationArguments& a;
+  const ActivationArguments<T>& a;
   Range all;
   template <Activation kKind>
   void operator()() const {
@@ -19,8 +20,9 @@ struct Forward {
   }
 };
 
+template <class T>
 struct Backward {
-  const ActivationBackwardArguments& a;
+  const ActivationBackwardArguments<T>& a;
   Range all;
   template <Activation kKind>
   void operator()() const {
@@ -31,8 +33,9 @@ struct Backward {
   }
 };
 
+template <class T>
 struct GatedForward {
-  const GatedActivationArguments& a;
+  const GatedActivationArguments<T>& a;
   Range all;
   template <Activation kKind>
   void operator()() const {
@@ -43,8 +46,9 @@ struct GatedForward {
   }
 };
 
+template <class T>
 struct GatedBackward {
-  const GatedActivationBackwardArguments& a;
+  const GatedActivationBackwardArguments<T>& a;
   Range all;
   template <Activation kKind>
   void operator()() const {
@@ -61,20 +65,29 @@ struct GatedBackward {
 
 }  // namespace
 
-void activation(const ActivationArguments& a, const Team& team) {
-  with_kind(a.kind, Forward{a, share_elements(team, a.n)});
+template <class T>
+static void activation_of(const ActivationArguments<T>& a, const Team& team) {
+  with_kind(a.kind, Forward<T>{a, share_elements(team, a.n)});
 }
 
-void activation_backward(const ActivationBackwardArguments& a, const Team& team) {
-  with_kind(a.kind, Backward{a, share_elements(team, a.n)});
+template <class T>
+static void activation_backward_of(const ActivationBackwardArguments<T>& a, const Team& team) {
+  with_kind(a.kind, Backward<T>{a, share_elements(team, a.n)});
 }
 
-void gated_activation(const GatedActivationArguments& a, const Team& team) {
-  with_kind(a.kind, GatedForward{a, share_elements(team, a.n)});
+template <class T>
+static void gated_activation_of(const GatedActivationArguments<T>& a, const Team& team) {
+  with_kind(a.kind, GatedForward<T>{a, share_elements(team, a.n)});
 }
 
-void gated_activation_backward(const GatedActivationBackwardArguments& a, const Team& team) {
-  with_kind(a.kind, GatedBackward{a, share_elements(team, a.n)});
+template <class T>
+static void gated_activation_backward_of(const GatedActivationBackwardArguments<T>& a, const Team& team) {
+  with_kind(a.kind, GatedBackward<T>{a, share_elements(team, a.n)});
 }
+
+RL_DEFINE(activation, ActivationArguments)
+RL_DEFINE(activation_backward, ActivationBackwardArguments)
+RL_DEFINE(gated_activation, GatedActivationArguments)
+RL_DEFINE(gated_activation_backward, GatedActivationBackwardArguments)
 
 }  // namespace raylite::RL_ISA

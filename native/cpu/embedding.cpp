@@ -4,7 +4,8 @@
 
 namespace raylite::RL_ISA {
 
-void embedding(const EmbeddingArguments& a, const Team& team) {
+template <class T>
+static void embedding_of(const EmbeddingArguments<T>& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.d);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
     const std::int64_t at = a.ids[i] + a.offset;
@@ -12,9 +13,9 @@ void embedding(const EmbeddingArguments& a, const Team& team) {
       team.fail_value("ids", i, a.ids[i], 0, a.v - a.offset);
       continue;
     }
-    const float* entry = a.table + at * a.d;
-    const float* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
-    float* y = a.y + i * a.d;
+    const T* entry = a.table + at * a.d;
+    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
+    T* y = a.y + i * a.d;
     each_vector(a.d, [&](std::int64_t j, int n) {
       Floats x = load_n(entry + j, n);
       if (addend != nullptr) x += load_n(addend + j, n);
@@ -23,7 +24,8 @@ void embedding(const EmbeddingArguments& a, const Team& team) {
   }
 }
 
-void embedding_backward(const EmbeddingBackwardArguments& a, const Team& team) {
+template <class T>
+static void embedding_backward_of(const EmbeddingBackwardArguments<T>& a, const Team& team) {
   if (!a.accumulate && a.beta[0] == 0.0f) {
     const Range all = share_elements(team, a.v * a.d);
     each_vector(all.end - all.begin, [&](std::int64_t i, int n) { store_n(a.dtable + all.begin + i, broadcast(0), n); });
@@ -39,9 +41,12 @@ void embedding_backward(const EmbeddingBackwardArguments& a, const Team& team) {
     }
     if (a.ids[i] == a.padding) continue;
     float* entry = a.dtable + at * a.d + columns.begin;
-    const float* dy = a.dy + i * a.d + columns.begin;
+    const T* dy = a.dy + i * a.d + columns.begin;
     each_vector(width, [&](std::int64_t j, int n) { store_n(entry + j, load_n(entry + j, n) + load_n(dy + j, n), n); });
   }
 }
+
+RL_DEFINE(embedding, EmbeddingArguments)
+RL_DEFINE(embedding_backward, EmbeddingBackwardArguments)
 
 }  // namespace raylite::RL_ISA

@@ -3,13 +3,13 @@
 
 namespace raylite::RL_ISA {
 
-const Kernels& kernels() {
-  static constexpr Kernels kTable{
+namespace {
+
+template <class T>
+constexpr KernelsOf<T> stored() {
+  return {
       {embedding, nullptr},
       {embedding_backward, nullptr},
-      {linear, linear_workspace},
-      {linear_backward_input, linear_backward_input_workspace},
-      {linear_backward_weight, linear_backward_weight_workspace},
       {layer_norm, nullptr},
       {layer_norm_backward, layer_norm_backward_workspace},
       {rms_norm, nullptr},
@@ -21,17 +21,31 @@ const Kernels& kernels() {
       {rotary, nullptr},
       {softmax, nullptr},
       {softmax_backward, nullptr},
+      {dropout, nullptr},
+      {add, nullptr},
+      {scale, nullptr},
+      {cast, nullptr},
+      {copy, nullptr},
+      {fill, nullptr},
+      {gather_rows, nullptr},
+  };
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  static constexpr Kernels kTable{
+      stored<float>(),
+      stored<BFloat16>(),
+      stored<Float16>(),
+      {linear, linear_workspace},
+      {linear_backward_input, linear_backward_input_workspace},
+      {linear_backward_weight, linear_backward_weight_workspace},
       {attention, attention_workspace},
       {attention_backward, attention_backward_workspace},
       {kv_append, nullptr},
       {attention_cached, nullptr},
       {linear_cross_entropy, linear_cross_entropy_workspace},
-      {dropout, nullptr},
-      {add, nullptr},
-      {scale, nullptr},
-      {copy, nullptr},
-      {fill, nullptr},
-      {gather_rows, nullptr},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},
       {adamw, nullptr},

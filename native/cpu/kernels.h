@@ -2,47 +2,69 @@
 #pragma once
 #include "core/kernels.h"
 #include "core/team.h"
+#include "cpu/storage.h"
 
 namespace raylite::RL_ISA {
 
-void embedding(const EmbeddingArguments&, const Team&);
-void embedding_backward(const EmbeddingBackwardArguments&, const Team&);
+// Kernels for every storage type. RL_DEFINE makes them of a template <name>_of in the op's file: plain functions, because
+// templates would be weak symbols, which the linker may merge across instruction sets.
+#define RL_DECLARE(name, Arguments)                       \
+  void name(const Arguments<float>&, const Team&);    \
+  void name(const Arguments<BFloat16>&, const Team&); \
+  void name(const Arguments<Float16>&, const Team&);
+#define RL_DEFINE(name, Arguments)                                                      \
+  void name(const Arguments<float>& a, const Team& team) { name##_of(a, team); }    \
+  void name(const Arguments<BFloat16>& a, const Team& team) { name##_of(a, team); } \
+  void name(const Arguments<Float16>& a, const Team& team) { name##_of(a, team); }
+// The same for their bytes of workspace for a team of `threads`.
+#define RL_DECLARE_WORKSPACE(name, Arguments)                        \
+  std::size_t name##_workspace(const Arguments<float>&, int threads);    \
+  std::size_t name##_workspace(const Arguments<BFloat16>&, int threads); \
+  std::size_t name##_workspace(const Arguments<Float16>&, int threads);
+#define RL_DEFINE_WORKSPACE(name, Arguments)                                                                            \
+  std::size_t name##_workspace(const Arguments<float>& a, int threads) { return name##_workspace_of(a, threads); }    \
+  std::size_t name##_workspace(const Arguments<BFloat16>& a, int threads) { return name##_workspace_of(a, threads); } \
+  std::size_t name##_workspace(const Arguments<Float16>& a, int threads) { return name##_workspace_of(a, threads); }
+
+RL_DECLARE(embedding, EmbeddingArguments)
+RL_DECLARE(embedding_backward, EmbeddingBackwardArguments)
+RL_DECLARE(layer_norm, LayerNormArguments)
+RL_DECLARE(layer_norm_backward, LayerNormBackwardArguments)
+RL_DECLARE(rms_norm, RmsNormArguments)
+RL_DECLARE(rms_norm_backward, RmsNormBackwardArguments)
+RL_DECLARE(activation, ActivationArguments)
+RL_DECLARE(activation_backward, ActivationBackwardArguments)
+RL_DECLARE(gated_activation, GatedActivationArguments)
+RL_DECLARE(gated_activation_backward, GatedActivationBackwardArguments)
+RL_DECLARE(rotary, RotaryArguments)
+RL_DECLARE(softmax, SoftmaxArguments)
+RL_DECLARE(softmax_backward, SoftmaxBackwardArguments)
+RL_DECLARE(dropout, DropoutArguments)
+RL_DECLARE(add, AddArguments)
+RL_DECLARE(scale, ScaleArguments)
+RL_DECLARE(cast, CastArguments)
+RL_DECLARE(copy, CopyArguments)
+RL_DECLARE(fill, FillArguments)
+RL_DECLARE(gather_rows, GatherRowsArguments)
 void linear(const LinearArguments&, const Team&);
 void linear_backward_input(const LinearBackwardInputArguments&, const Team&);
 void linear_backward_weight(const LinearBackwardWeightArguments&, const Team&);
-void layer_norm(const LayerNormArguments&, const Team&);
-void layer_norm_backward(const LayerNormBackwardArguments&, const Team&);
-void rms_norm(const RmsNormArguments&, const Team&);
-void rms_norm_backward(const RmsNormBackwardArguments&, const Team&);
-void activation(const ActivationArguments&, const Team&);
-void activation_backward(const ActivationBackwardArguments&, const Team&);
-void gated_activation(const GatedActivationArguments&, const Team&);
-void gated_activation_backward(const GatedActivationBackwardArguments&, const Team&);
-void rotary(const RotaryArguments&, const Team&);
-void softmax(const SoftmaxArguments&, const Team&);
-void softmax_backward(const SoftmaxBackwardArguments&, const Team&);
 void attention(const AttentionArguments&, const Team&);
 void attention_backward(const AttentionBackwardArguments&, const Team&);
 void kv_append(const KvAppendArguments&, const Team&);
 void attention_cached(const AttentionCachedArguments&, const Team&);
 void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
-void dropout(const DropoutArguments&, const Team&);
-void add(const AddArguments&, const Team&);
-void scale(const ScaleArguments&, const Team&);
-void copy(const CopyArguments&, const Team&);
-void fill(const FillArguments&, const Team&);
-void gather_rows(const GatherRowsArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
 void adamw(const AdamWArguments&, const Team&);
 double measure_peak(double seconds);
 
 // Bytes of workspace for a team of `threads`.
+RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
+RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
 std::size_t linear_workspace(const LinearArguments&, int threads);
 std::size_t linear_backward_input_workspace(const LinearBackwardInputArguments&, int threads);
 std::size_t linear_backward_weight_workspace(const LinearBackwardWeightArguments&, int threads);
-std::size_t layer_norm_backward_workspace(const LayerNormBackwardArguments&, int threads);
-std::size_t rms_norm_backward_workspace(const RmsNormBackwardArguments&, int threads);
 std::size_t attention_workspace(const AttentionArguments&, int threads);
 std::size_t attention_backward_workspace(const AttentionBackwardArguments&, int threads);
 std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments&, int threads);

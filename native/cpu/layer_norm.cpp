@@ -5,17 +5,19 @@
 
 namespace raylite::RL_ISA {
 
-void layer_norm(const LayerNormArguments& a, const Team& team) {
+template <class T>
+static void layer_norm_of(const LayerNormArguments<T>& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.d);
   const float per_d = 1.0f / static_cast<float>(a.d);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const float* x = a.x + i * a.d;
+    const T* x = a.x + i * a.d;
     Floats total{};
     if (a.r != nullptr) {
-      const float* r = a.r + i * a.d;
-      float* sum = a.sum + i * a.d;
+      const T* r = a.r + i * a.d;
+      T* sum = a.sum + i * a.d;
       each_vector(a.d, [&](std::int64_t j, int n) {
-        const Floats value = load_n(x + j, n) + load_n(r + j, n);
+        // What the norm sees is what the tensor holds.
+        const Floats value = rounded_to<T>(load_n(x + j, n) + load_n(r + j, n));
         store_n(sum + j, value, n);
         total += value;
       });
@@ -27,11 +29,11 @@ void layer_norm(const LayerNormArguments& a, const Team& team) {
     Floats squares{};
     each_vector(a.d, [&](std::int64_t j, int n) {
       // Lanes beyond the row must not count: they hold 0, not the mean.
-      const Floats centred = n == kLanes ? load(x + j) - mean : load_first(x + j, n) - first_lanes(mean, n);
+      const Floats centred = with_rest(load_n(x + j, n) - mean, n, 0);
       squares += centred * centred;
     });
     const float rstd = 1.0f / __builtin_sqrtf(sum_lanes(squares) * per_d + a.eps);
-    float* y = a.y + i * a.d;
+    T* y = a.y + i * a.d;
     each_vector(a.d, [&](std::int64_t j, int n) {
       store_n(y + j, (load_n(x + j, n) - mean) * rstd * load_n(a.gain + j, n) + load_n(a.bias + j, n), n);
     });
@@ -40,14 +42,15 @@ void layer_norm(const LayerNormArguments& a, const Team& team) {
   }
 }
 
-void layer_norm_backward(const LayerNormBackwardArguments& a, const Team& team) {
+template <class T>
+static void layer_norm_backward_of(const LayerNormBackwardArguments<T>& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.d);
   const float per_d = 1.0f / static_cast<float>(a.d);
   float* dgain = partial_row(team, 2 * a.d);
   float* dbias = dgain + a.d;
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const float* dy = a.dy + i * a.d;
-    const float* x = a.x + i * a.d;
+    const T* dy = a.dy + i * a.d;
+    const T* x = a.x + i * a.d;
     const float mean = a.mean[i];
     const float rstd = a.rstd[i];
     Floats total{};
@@ -63,8 +66,8 @@ void layer_norm_backward(const LayerNormBackwardArguments& a, const Team& team) 
     });
     const float shift = sum_lanes(total) * per_d;
     const float slope = sum_lanes(projected) * per_d;
-    const float* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
-    float* dx = a.dx + i * a.d;
+    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
+    T* dx = a.dx + i * a.d;
     each_vector(a.d, [&](std::int64_t j, int n) {
       const Floats normal = (load_n(x + j, n) - mean) * rstd;
       Floats value = (load_n(dy + j, n) * load_n(a.gain + j, n) - shift - normal * slope) * rstd;
@@ -78,8 +81,13 @@ void layer_norm_backward(const LayerNormBackwardArguments& a, const Team& team) 
   reduce_partials(team, 2 * a.d, a.d, a.d, a.dbias, adds);
 }
 
-std::size_t layer_norm_backward_workspace(const LayerNormBackwardArguments& a, int threads) {
+template <class T>
+static std::size_t layer_norm_backward_workspace_of(const LayerNormBackwardArguments<T>& a, int threads) {
   return partials_bytes(2 * a.d, threads);
 }
+
+RL_DEFINE(layer_norm, LayerNormArguments)
+RL_DEFINE(layer_norm_backward, LayerNormBackwardArguments)
+RL_DEFINE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 
 }  // namespace raylite::RL_ISA

@@ -31,11 +31,4 @@ RL_INLINE void reduce_partials(const Team& team, std::int64_t width, std::int64_
   });
 }
 
-/// `value` in the first n lanes, 0 in the others.
-RL_INLINE Floats first_lanes(float value, int n) {
-  Floats x{};
-  for (int i = 0; i < n; i++) x[i] = value;
-  return x;
-}
-
 }  // namespace raylite::RL_ISA

@@ -4,7 +4,8 @@
 
 namespace raylite::RL_ISA {
 
-void rotary(const RotaryArguments& a, const Team& team) {
+template <class T>
+static void rotary_of(const RotaryArguments<T>& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.w);
   const std::int64_t half = a.rotary_dim / 2;
   const float sign = a.inverse ? -1.0f : 1.0f;
@@ -14,14 +15,14 @@ void rotary(const RotaryArguments& a, const Team& team) {
       team.fail_value("positions", i, position, 0, a.p);
       continue;
     }
-    const float* x = a.x + i * a.w;
-    float* y = a.y + i * a.w;
-    if (x != y) __builtin_memcpy(y, x, static_cast<std::size_t>(a.w) * 4);
+    const T* x = a.x + i * a.w;
+    T* y = a.y + i * a.w;
+    if (x != y) __builtin_memcpy(y, x, static_cast<std::size_t>(a.w) * sizeof(T));
     const float* cos = a.cos + position * half;
     const float* sin = a.sin + position * half;
     for (std::int64_t head = 0; head < a.heads; head++) {
-      float* first = y + a.offset + head * a.head_stride;
-      float* second = first + half;
+      T* first = y + a.offset + head * a.head_stride;
+      T* second = first + half;
       each_vector(half, [&](std::int64_t j, int n) {
         const Floats p = load_n(first + j, n);
         const Floats q = load_n(second + j, n);
@@ -33,5 +34,7 @@ void rotary(const RotaryArguments& a, const Team& team) {
     }
   }
 }
+
+RL_DEFINE(rotary, RotaryArguments)
 
 }  // namespace raylite::RL_ISA

@@ -35,6 +35,7 @@ RL_INLINE void store(float* p, Floats x) { *reinterpret_cast<FloatsUnaligned*>(p
 /// a * b + c, fused where the CPU can (the compiler contracts it).
 RL_INLINE Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 RL_INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+RL_INLINE Ints select_bits(Ints mask, Ints yes, Ints no) { return mask ? yes : no; }
 RL_INLINE Ints bits(Floats x) { return reinterpret_cast<Ints>(x); }
 RL_INLINE Floats floats(Ints x) { return reinterpret_cast<Floats>(x); }
 RL_INLINE Floats absolute(Floats x) { return floats(bits(x) & 0x7fffffff); }
@@ -81,6 +82,13 @@ RL_INLINE void store_first(float* p, Floats x, int n) {
 #else
   for (int i = 0; i < n; i++) p[i] = x[i];
 #endif
+}
+
+/// x in the first n lanes, `rest` in the others.
+RL_INLINE Floats with_rest(Floats x, int n, float rest) {
+  Ints lane{};
+  for (int i = 0; i < kLanes; i++) lane[i] = i;
+  return select(lane < n, x, broadcast(rest));
 }
 
 RL_INLINE float sum_lanes(Floats x) {

@@ -10,38 +10,42 @@ enum class Activation : int { kNone = 0, kGeluTanh = 1, kGeluErf = 2, kRelu = 3,
 constexpr int kActivationLast = 7;
 
 /// y[n] = act(x[n]); y may be x.
+template <class T>
 struct ActivationArguments {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   std::int64_t n;
   Activation kind;
 };
 
 /// dx[n] = dy[n] * act'(x[n]); dx may be dy.
+template <class T>
 struct ActivationBackwardArguments {
-  const float* dy;
-  const float* x;
-  float* dx;
+  const T* dy;
+  const T* x;
+  T* dx;
   std::int64_t n;
   Activation kind;
 };
 
 /// y[n] = act(gate[n]) * up[n].
+template <class T>
 struct GatedActivationArguments {
-  const float* gate;
-  const float* up;
-  float* y;
+  const T* gate;
+  const T* up;
+  T* y;
   std::int64_t n;
   Activation kind;
 };
 
 /// dgate = dy * up * act'(gate), dup = dy * act(gate). dgate may be gate or dy, dup may be up.
+template <class T>
 struct GatedActivationBackwardArguments {
-  const float* dy;
-  const float* gate;
-  const float* up;
-  float* dgate;
-  float* dup;
+  const T* dy;
+  const T* gate;
+  const T* up;
+  T* dgate;
+  T* dup;
   std::int64_t n;
   Activation kind;
 };

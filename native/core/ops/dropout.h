@@ -7,10 +7,11 @@ namespace raylite {
 /// y[N,D] = x / (1 - p) where the element is kept, else 0; y may be x. An element is dropped with probability p, rounded to
 /// 1/65536. random[4] = seed (low, high), step, first row: the mask of row i is a function of seed, step, stream and
 /// first row + i alone (cpu/philox.h), whatever N, the threads and the instruction set.
+template <class T>
 struct DropoutArguments {
-  const float* x;
+  const T* x;
   const std::int32_t* random;
-  float* y;
+  T* y;
   std::int64_t n, d;
   double probability;
   std::uint32_t stream;

@@ -9,14 +9,15 @@ namespace {
 constexpr std::int64_t kEntriesMax = std::int64_t{1} << 31;
 }
 
-Bound bind_embedding(Binder& in, const Kernels& kernels) {
-  EmbeddingArguments a{};
+template <class T>
+static Bound bind_embedding(Binder& in, const KernelsOf<T>& kernels) {
+  EmbeddingArguments<T> a{};
   Dim n("N"), v("V"), d("D");
   a.ids = in.ints("ids", {&n});
-  a.table = in.input("table", {&v, &d});
+  a.table = in.input<T>("table", {&v, &d});
   const bool has_addend = in.inputs_left() > 0;
-  if (has_addend) a.addend = in.input("addend", {&n, &d});
-  a.y = in.output("y", {&n, &d});
+  if (has_addend) a.addend = in.input<T>("addend", {&n, &d});
+  a.y = in.output<T>("y", {&n, &d});
   a.offset = in.integer("offset", 0, kEntriesMax);
   in.may_share("y", "addend");
   in.finish();
@@ -24,11 +25,12 @@ Bound bind_embedding(Binder& in, const Kernels& kernels) {
   return bound(in, a, kernels.embedding);
 }
 
-Bound bind_embedding_backward(Binder& in, const Kernels& kernels) {
-  EmbeddingBackwardArguments a{};
+template <class T>
+static Bound bind_embedding_backward(Binder& in, const KernelsOf<T>& kernels) {
+  EmbeddingBackwardArguments<T> a{};
   Dim n("N"), v("V"), d("D"), one("1", 1);
   a.ids = in.ints("ids", {&n});
-  a.dy = in.input("dy", {&n, &d});
+  a.dy = in.input<T>("dy", {&n, &d});
   a.beta = in.input("beta", {&one});
   a.dtable = in.output("dtable", {&v, &d});
   a.accumulate = in.flag("accumulate");
@@ -38,5 +40,8 @@ Bound bind_embedding_backward(Binder& in, const Kernels& kernels) {
   a.n = n.value, a.v = v.value, a.d = d.value;
   return bound(in, a, kernels.embedding_backward);
 }
+
+RAYLITE_BIND_STORED(embedding)
+RAYLITE_BIND_STORED(embedding_backward)
 
 }  // namespace raylite

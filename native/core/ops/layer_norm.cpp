@@ -6,15 +6,16 @@
 namespace raylite {
 
 namespace {
-Bound bind_forward(Binder& in, const Kernels& kernels, bool adds) {
-  LayerNormArguments a{};
+template <class T>
+Bound bind_forward(Binder& in, const KernelsOf<T>& kernels, bool adds) {
+  LayerNormArguments<T> a{};
   Dim n("N"), d("D");
-  a.x = in.input("x", {&n, &d});
-  if (adds) a.r = in.input("r", {&n, &d});
-  a.gain = in.input("gain", {&d});
-  a.bias = in.input("bias", {&d});
-  if (adds) a.sum = in.output("sum", {&n, &d});
-  a.y = in.output("y", {&n, &d});
+  a.x = in.input<T>("x", {&n, &d});
+  if (adds) a.r = in.input<T>("r", {&n, &d});
+  a.gain = in.input<T>("gain", {&d});
+  a.bias = in.input<T>("bias", {&d});
+  if (adds) a.sum = in.output<T>("sum", {&n, &d});
+  a.y = in.output<T>("y", {&n, &d});
   a.mean = in.output("mean", {&n});
   a.rstd = in.output("rstd", {&n});
   a.eps = static_cast<float>(in.number("eps"));
@@ -25,22 +26,25 @@ Bound bind_forward(Binder& in, const Kernels& kernels, bool adds) {
 }
 }  // namespace
 
-Bound bind_layer_norm(Binder& in, const Kernels& kernels) { return bind_forward(in, kernels, false); }
-Bound bind_add_layer_norm(Binder& in, const Kernels& kernels) { return bind_forward(in, kernels, true); }
+template <class T>
+static Bound bind_layer_norm(Binder& in, const KernelsOf<T>& kernels) { return bind_forward(in, kernels, false); }
+template <class T>
+static Bound bind_add_layer_norm(Binder& in, const KernelsOf<T>& kernels) { return bind_forward(in, kernels, true); }
 
-Bound bind_layer_norm_backward(Binder& in, const Kernels& kernels) {
-  LayerNormBackwardArguments a{};
+template <class T>
+static Bound bind_layer_norm_backward(Binder& in, const KernelsOf<T>& kernels) {
+  LayerNormBackwardArguments<T> a{};
   Dim n("N"), d("D"), one("1", 1);
   a.accumulate = in.flag("accumulate");
   const bool has_addend = in.flag("hasAddend");
-  a.dy = in.input("dy", {&n, &d});
-  a.x = in.input("x", {&n, &d});
-  a.gain = in.input("gain", {&d});
+  a.dy = in.input<T>("dy", {&n, &d});
+  a.x = in.input<T>("x", {&n, &d});
+  a.gain = in.input<T>("gain", {&d});
   a.mean = in.input("mean", {&n});
   a.rstd = in.input("rstd", {&n});
-  if (has_addend) a.addend = in.input("addend", {&n, &d});
+  if (has_addend) a.addend = in.input<T>("addend", {&n, &d});
   a.beta = in.input("beta", {&one});
-  a.dx = in.output("dx", {&n, &d});
+  a.dx = in.output<T>("dx", {&n, &d});
   a.dgain = in.output("dgain", {&d});
   a.dbias = in.output("dbias", {&d});
   in.may_share("dx", "addend");
@@ -49,5 +53,9 @@ Bound bind_layer_norm_backward(Binder& in, const Kernels& kernels) {
   a.n = n.value, a.d = d.value;
   return bound(in, a, kernels.layer_norm_backward);
 }
+
+RAYLITE_BIND_STORED(layer_norm)
+RAYLITE_BIND_STORED(add_layer_norm)
+RAYLITE_BIND_STORED(layer_norm_backward)
 
 }  // namespace raylite

@@ -6,13 +6,14 @@
 namespace raylite {
 
 /// sum = x + r (when r is given; sum may be x), y = (sum - mean) * rstd * gain + bias. Without r, sum is null.
+template <class T>
 struct LayerNormArguments {
-  const float* x;
-  const float* r;
-  const float* gain;
-  const float* bias;
-  float* sum;
-  float* y;
+  const T* x;
+  const T* r;
+  const T* gain;
+  const T* bias;
+  T* sum;
+  T* y;
   float* mean;
   float* rstd;
   std::int64_t n, d;
@@ -20,15 +21,16 @@ struct LayerNormArguments {
 };
 
 /// dx = gradient by x (+ addend; dx may be addend or dy), dgain and dbias (+)= theirs. Overwrites them when beta[0] is 0.
+template <class T>
 struct LayerNormBackwardArguments {
-  const float* dy;
-  const float* x;
-  const float* gain;
+  const T* dy;
+  const T* x;
+  const T* gain;
   const float* mean;
   const float* rstd;
-  const float* addend;
+  const T* addend;
   const float* beta;
-  float* dx;
+  T* dx;
   float* dgain;
   float* dbias;
   std::int64_t n, d;

@@ -15,15 +15,16 @@ std::int64_t norm_rows(const Binder& in, const Dim& n, const Dim& width, const D
   return n.value * (width.value / d.value);
 }
 
-Bound bind_forward(Binder& in, const Kernels& kernels, bool adds) {
-  RmsNormArguments a{};
+template <class T>
+Bound bind_forward(Binder& in, const KernelsOf<T>& kernels, bool adds) {
+  RmsNormArguments<T> a{};
   Dim n("N"), width("width"), d("D"), rows("rows");
-  a.x = in.input("x", {&n, &width});
-  if (adds) a.r = in.input("r", {&n, &width});
-  a.gain = in.input("gain", {&d});
+  a.x = in.input<T>("x", {&n, &width});
+  if (adds) a.r = in.input<T>("r", {&n, &width});
+  a.gain = in.input<T>("gain", {&d});
   rows.value = norm_rows(in, n, width, d);
-  if (adds) a.sum = in.output("sum", {&n, &width});
-  a.y = in.output("y", {&n, &width});
+  if (adds) a.sum = in.output<T>("sum", {&n, &width});
+  a.y = in.output<T>("y", {&n, &width});
   a.rstd = in.output("rstd", {&rows});
   a.eps = static_cast<float>(in.number("eps"));
   in.may_share("sum", "x");
@@ -33,22 +34,25 @@ Bound bind_forward(Binder& in, const Kernels& kernels, bool adds) {
 }
 }  // namespace
 
-Bound bind_rms_norm(Binder& in, const Kernels& kernels) { return bind_forward(in, kernels, false); }
-Bound bind_add_rms_norm(Binder& in, const Kernels& kernels) { return bind_forward(in, kernels, true); }
+template <class T>
+static Bound bind_rms_norm(Binder& in, const KernelsOf<T>& kernels) { return bind_forward(in, kernels, false); }
+template <class T>
+static Bound bind_add_rms_norm(Binder& in, const KernelsOf<T>& kernels) { return bind_forward(in, kernels, true); }
 
-Bound bind_rms_norm_backward(Binder& in, const Kernels& kernels) {
-  RmsNormBackwardArguments a{};
+template <class T>
+static Bound bind_rms_norm_backward(Binder& in, const KernelsOf<T>& kernels) {
+  RmsNormBackwardArguments<T> a{};
   Dim n("N"), width("width"), d("D"), rows("rows"), one("1", 1);
   a.accumulate = in.flag("accumulate");
   const bool has_addend = in.flag("hasAddend");
-  a.dy = in.input("dy", {&n, &width});
-  a.x = in.input("x", {&n, &width});
-  a.gain = in.input("gain", {&d});
+  a.dy = in.input<T>("dy", {&n, &width});
+  a.x = in.input<T>("x", {&n, &width});
+  a.gain = in.input<T>("gain", {&d});
   rows.value = norm_rows(in, n, width, d);
   a.rstd = in.input("rstd", {&rows});
-  if (has_addend) a.addend = in.input("addend", {&n, &width});
+  if (has_addend) a.addend = in.input<T>("addend", {&n, &width});
   a.beta = in.input("beta", {&one});
-  a.dx = in.output("dx", {&n, &width});
+  a.dx = in.output<T>("dx", {&n, &width});
   a.dgain = in.output("dgain", {&d});
   in.may_share("dx", "addend");
   in.may_share("dx", "dy");
@@ -56,5 +60,9 @@ Bound bind_rms_norm_backward(Binder& in, const Kernels& kernels) {
   a.n = rows.value, a.d = d.value;
   return bound(in, a, kernels.rms_norm_backward);
 }
+
+RAYLITE_BIND_STORED(rms_norm)
+RAYLITE_BIND_STORED(add_rms_norm)
+RAYLITE_BIND_STORED(rms_norm_backward)
 
 }  // namespace raylite

@@ -7,26 +7,28 @@
 namespace raylite {
 
 /// sum = x + r (when r is given; sum may be x), y = sum * rstd * gain. Without r, sum is null.
+template <class T>
 struct RmsNormArguments {
-  const float* x;
-  const float* r;
-  const float* gain;
-  float* sum;
-  float* y;
+  const T* x;
+  const T* r;
+  const T* gain;
+  T* sum;
+  T* y;
   float* rstd;
   std::int64_t n, d;
   float eps;
 };
 
 /// dx = gradient by x (+ addend; dx may be addend or dy), dgain (+)= its own. Overwrites it when beta[0] is 0.
+template <class T>
 struct RmsNormBackwardArguments {
-  const float* dy;
-  const float* x;
-  const float* gain;
+  const T* dy;
+  const T* x;
+  const T* gain;
   const float* rstd;
-  const float* addend;
+  const T* addend;
   const float* beta;
-  float* dx;
+  T* dx;
   float* dgain;
   std::int64_t n, d;
   bool accumulate;

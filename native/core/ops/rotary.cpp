@@ -6,8 +6,9 @@
 
 namespace raylite {
 
-Bound bind_rotary(Binder& in, const Kernels& kernels) {
-  RotaryArguments a{};
+template <class T>
+static Bound bind_rotary(Binder& in, const KernelsOf<T>& kernels) {
+  RotaryArguments<T> a{};
   Dim n("N"), w("W"), p("P"), half("R/2");
   a.heads = in.integer("heads", 1, kColumnsMax);
   const std::int64_t head_dim = in.integer("headDim", 1, kColumnsMax);
@@ -16,11 +17,11 @@ Bound bind_rotary(Binder& in, const Kernels& kernels) {
   a.inverse = in.flag("inverse");
   if (a.rotary_dim % 2 != 0) in.fail_shape("rotaryDim is " + std::to_string(a.rotary_dim) + ", expected an even number");
   half.value = a.rotary_dim / 2;
-  a.x = in.input("x", {&n, &w});
+  a.x = in.input<T>("x", {&n, &w});
   a.cos = in.input("cos", {&p, &half});
   a.sin = in.input("sin", {&p, &half});
   a.positions = in.ints("positions", {&n});
-  a.y = in.output("y", {&n, &w});
+  a.y = in.output<T>("y", {&n, &w});
   in.may_share("y", "x");
   in.finish();
   check_layout(in, "x", {w.value, offsets.offset, offsets.head_stride}, a.heads, head_dim);
@@ -28,5 +29,7 @@ Bound bind_rotary(Binder& in, const Kernels& kernels) {
   a.offset = offsets.offset, a.head_stride = offsets.head_stride;
   return bound(in, a, kernels.rotary);
 }
+
+RAYLITE_BIND_STORED(rotary)
 
 }  // namespace raylite

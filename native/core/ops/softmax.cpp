@@ -5,27 +5,32 @@
 
 namespace raylite {
 
-Bound bind_softmax(Binder& in, const Kernels& kernels) {
-  SoftmaxArguments a{};
+template <class T>
+static Bound bind_softmax(Binder& in, const KernelsOf<T>& kernels) {
+  SoftmaxArguments<T> a{};
   Dim n("N"), d("D");
-  a.x = in.input("x", {&n, &d});
-  a.y = in.output("y", {&n, &d});
+  a.x = in.input<T>("x", {&n, &d});
+  a.y = in.output<T>("y", {&n, &d});
   in.may_share("y", "x");
   in.finish();
   a.n = n.value, a.d = d.value;
   return bound(in, a, kernels.softmax);
 }
 
-Bound bind_softmax_backward(Binder& in, const Kernels& kernels) {
-  SoftmaxBackwardArguments a{};
+template <class T>
+static Bound bind_softmax_backward(Binder& in, const KernelsOf<T>& kernels) {
+  SoftmaxBackwardArguments<T> a{};
   Dim n("N"), d("D");
-  a.dy = in.input("dy", {&n, &d});
-  a.y = in.input("y", {&n, &d});
-  a.dx = in.output("dx", {&n, &d});
+  a.dy = in.input<T>("dy", {&n, &d});
+  a.y = in.input<T>("y", {&n, &d});
+  a.dx = in.output<T>("dx", {&n, &d});
   in.may_share("dx", "dy");
   in.finish();
   a.n = n.value, a.d = d.value;
   return bound(in, a, kernels.softmax_backward);
 }
+
+RAYLITE_BIND_STORED(softmax)
+RAYLITE_BIND_STORED(softmax_backward)
 
 }  // namespace raylite

@@ -5,17 +5,19 @@
 namespace raylite {
 
 /// y[N,D] = exp(x - log sum exp(x)) per row; y may be x.
+template <class T>
 struct SoftmaxArguments {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   std::int64_t n, d;
 };
 
 /// dx[N,D] = y * (dy - sum(dy * y)) per row; dx may be dy.
+template <class T>
 struct SoftmaxBackwardArguments {
-  const float* dy;
-  const float* y;
-  float* dx;
+  const T* dy;
+  const T* y;
+  T* dx;
   std::int64_t n, d;
 };
 
