@@ -1,7 +1,18 @@
 // Builds graphs: what model files, autodiff and passes use to add tensors and ops. Shapes are checked as ops arrive.
 import { ConfigError } from '../common/index.js';
-import type { Attributes, Dtype, Graph, Initialiser, Op, Parameter, Role, Tensor, TensorId } from './graph.js';
-import { elementCount } from './graph.js';
+import type {
+  Attributes,
+  Dtype,
+  FloatType,
+  Graph,
+  Initialiser,
+  Op,
+  Parameter,
+  Role,
+  Tensor,
+  TensorId,
+} from './graph.js';
+import { DTYPE_CODES, elementCount } from './graph.js';
 import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf } from './ops/index.js';
 
 export interface ParameterOptions {
@@ -202,6 +213,11 @@ export class GraphBuilder {
 
   add(path: string, a: Tensor, b: Tensor): Tensor {
     return this.op('add', path, [a, b])[0]!;
+  }
+
+  /** x in another storage type. */
+  cast(path: string, x: Tensor, to: FloatType): Tensor {
+    return this.op('cast', path, [x], { to: DTYPE_CODES[to] })[0]!;
   }
 
   /** Turns the first 2 * cos.dims[1] columns of every head by the angles of the row's position. */

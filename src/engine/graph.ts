@@ -60,6 +60,13 @@ export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, i32: 4, u8
 /** Types in the plan format. */
 export const DTYPE_CODES: Readonly<Record<Dtype, number>> = { f32: 0, i32: 1, u8: 2, bf16: 3, f16: 4 };
 
+/** The storage type with this code. */
+export function floatTypeOf(code: number): FloatType {
+  const type = (['f32', 'bf16', 'f16'] as const).find((dtype) => DTYPE_CODES[dtype] === code);
+  if (!type) throw new Error(`no storage type has the code ${code}`);
+  return type;
+}
+
 export function isFloatType(dtype: Dtype): dtype is FloatType {
   return dtype === 'f32' || dtype === 'bf16' || dtype === 'f16';
 }

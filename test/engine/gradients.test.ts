@@ -225,6 +225,31 @@ for (const [name, options] of Object.entries({
     checkGradients(plain, { trained: 'weight and bias', ...options }));
 }
 
+test('the gradient of a cast is cast back', async () => {
+  const gradientOf = async (build: Build) => {
+    using opened = openDevice();
+    using run = new GraphRun(opened.device, trainingPasses(lossOf(build)));
+    const { program, store } = run;
+    for (const name of ['rows', 'labels']) program.integers(name).set(INTEGERS[name]!);
+    program.floats('scale')[0] = 1;
+    program.floats('beta')[0] = 0;
+    const random = seededRandom('cast');
+    for (const { name } of store.parameters) {
+      store.load(
+        name,
+        store.read(name).map(() => random() - 0.5),
+      );
+    }
+    await program.run();
+    return run.gradient('x');
+  };
+  const exact = await gradientOf(plain);
+  const cast = await gradientOf((b) => b.graph.cast('back', b.graph.cast('there', plain(b), 'bf16'), 'f32'));
+  const norm = Math.hypot(...exact);
+  assert.notDeepEqual(cast, exact);
+  assert.ok(Math.hypot(...cast.map((g, i) => g - exact[i]!)) < 2 ** -7 * norm);
+});
+
 test('a parameter that no op can accumulate into is refused by name', () => {
   const build = (b: Bench) => b.graph.activation('a', b.parameter('naked', N, W), 'silu');
   assert.throws(() => trainingPasses(lossOf(build)), /naked: expected a gradient made by an op that can accumulate/);

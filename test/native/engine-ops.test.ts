@@ -1,24 +1,19 @@
 // Every op of the native engine against a plain reference, for each instruction set of this CPU and one and three threads.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Isa, native } from '#src/native/index.js';
+import { native } from '#src/native/index.js';
 import { PlanWriter, type TensorHandle } from '../support/native-plan.js';
-import { ACTIVATIONS, attention, keptColumns, philox, product, range, slope } from './engine-reference.js';
-
-const ISAS: readonly Isa[] = (['scalar', 'avx2', 'avx512'] as const).slice(
-  0,
-  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
-);
-
-/** Reproducible numbers in [-1, 1), exactly representable in float32. */
-function random(seed: number): (count: number) => number[] {
-  let state = seed * 2654435761 + 1;
-  return (count) =>
-    range(count).map(() => {
-      state = (Math.imul(state, 1664525) + 1013904223) | 0;
-      return (state >> 8) / 2 ** 23;
-    });
-}
+import {
+  ACTIVATIONS,
+  attention,
+  ISAS,
+  keptColumns,
+  philox,
+  product,
+  random,
+  range,
+  slope,
+} from './engine-reference.js';
 
 function close(actual: readonly number[], expected: readonly number[], what: string, tolerance = 2e-5): void {
   assert.equal(actual.length, expected.length, what);

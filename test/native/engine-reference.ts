@@ -1,8 +1,25 @@
 // The ops of the catalogue written as plainly as possible, in double precision: what kernels are compared with.
+import { type Isa, native } from '#src/native/index.js';
 
 export type Matrix = readonly number[]; // row-major
 
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** The instruction sets that this CPU runs. */
+export const ISAS: readonly Isa[] = (['scalar', 'avx2', 'avx512'] as const).slice(
+  0,
+  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
+);
+
+/** Reproducible numbers in [-1, 1), exactly representable in float32. */
+export function random(seed: number): (count: number) => number[] {
+  let state = seed * 2654435761 + 1;
+  return (count) =>
+    range(count).map(() => {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      return (state >> 8) / 2 ** 23;
+    });
+}
 
 /** C[m,n] = A[m,k] B[k,n], elements by function. */
 export function product(

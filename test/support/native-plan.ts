@@ -1,7 +1,13 @@
 // Plans written by hand for tests and benches of the native engine: tensors in one buffer, instructions in order.
 import type { NativeCommunicator, NativeDevice, NativeProgram } from '#src/native/index.js';
 
-type Dtype = 'f32' | 'i32';
+const DTYPES = {
+  f32: { code: 0, array: Float32Array },
+  i32: { code: 1, array: Int32Array },
+  bf16: { code: 3, array: Uint16Array },
+  f16: { code: 4, array: Uint16Array },
+} as const;
+type Dtype = keyof typeof DTYPES;
 
 export interface TensorHandle {
   readonly index: number;
@@ -35,7 +41,7 @@ export class PlanWriter {
   /** A tensor of its own, 64-byte aligned; `values` are written by {@link load}. */
   tensor(dims: readonly number[], values: ArrayLike<number> | null = null, dtype: Dtype = 'f32'): TensorHandle {
     const handle = this.at(this.bytes, dims, dtype);
-    this.bytes += align(4 * elements(dims), 64);
+    this.bytes += align(DTYPES[dtype].array.BYTES_PER_ELEMENT * elements(dims), 64);
     if (values) this.#values.set(handle, values);
     return handle;
   }
@@ -109,7 +115,7 @@ export class PlanWriter {
     words(at.buffers + 8, buffer);
     for (const [i, tensor] of this.#tensors.entries()) {
       const row = at.tensors + 56 * i;
-      words(row, [0, tensor.dtype === 'f32' ? 0 : 1, tensor.dims.length, 0]);
+      words(row, [0, DTYPES[tensor.dtype].code, tensor.dims.length, 0]);
       view.setBigUint64(row + 16, BigInt(tensor.offsetBytes), true);
       for (const [axis, dim] of tensor.dims.entries()) view.setBigUint64(row + 24 + 8 * axis, BigInt(dim), true);
     }
@@ -141,10 +147,9 @@ export class LoadedPlan {
     this.program = program;
   }
 
-  /** The tensor's memory itself. */
-  view(tensor: TensorHandle): Float32Array | Int32Array {
-    const kind = tensor.dtype === 'f32' ? Float32Array : Int32Array;
-    return new kind(this.#device.view(this.#buffer), tensor.offsetBytes, elements(tensor.dims));
+  /** The tensor's memory itself; 16-bit numbers as their bits. */
+  view(tensor: TensorHandle): Float32Array | Int32Array | Uint16Array {
+    return new DTYPES[tensor.dtype].array(this.#device.view(this.#buffer), tensor.offsetBytes, elements(tensor.dims));
   }
 
   read(tensor: TensorHandle): number[] {

@@ -6,11 +6,12 @@ import {
   defaultCost,
   expectInputs,
   expectType,
-  f32,
   matrix,
   type OpCall,
   type OpRule,
   operand,
+  storageType,
+  stored,
 } from './rule.js';
 
 /** Checks the share of what is dropped and the number that tells this op's masks from those of others. */
@@ -29,7 +30,8 @@ export const dropout: OpRule = {
     expectInputs(call, [2]);
     expectDropout(call, 'p');
     expectType(call, 'random', operand(call, 1, 'random'), [4], 'i32');
-    return [f32(...matrix(call, 0, 'x'))];
+    const type = storageType(call, 0, 'x');
+    return [stored(type, ...matrix(call, 0, 'x', type))];
   },
   backward({ inputs, attributes, gradients, emit }) {
     const dy = gradients[0];

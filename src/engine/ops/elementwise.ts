@@ -1,4 +1,5 @@
-// Sums, multiples, constants and chosen rows.
+// Sums, multiples, casts, constants and chosen rows.
+import { DTYPE_CODES, floatTypeOf } from '../graph.js';
 import {
   attribute,
   expectInputs,
@@ -42,6 +43,21 @@ export const scale: OpRule = {
   backward({ attributes, gradients, emit }) {
     const dy = gradients[0];
     return dy ? emit('scale', [dy], attributes) : [null];
+  },
+};
+
+/** y = x in another storage type: the code `to` of the plan format, which only the compiler reads. */
+export const cast: OpRule = {
+  kind: 'cast',
+  attributes: [],
+  infer(call) {
+    expectInputs(call, [1]);
+    storageType(call, 0, 'x');
+    return [stored(floatTypeOf(attribute(call, 'to')), ...operand(call, 0, 'x').dims)];
+  },
+  backward({ inputs, gradients, emit }) {
+    const dy = gradients[0];
+    return dy ? emit('cast', [dy], { to: DTYPE_CODES[inputs[0]!.dtype] }) : [null];
   },
 };
 

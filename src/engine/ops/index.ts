@@ -4,7 +4,7 @@ import { attention, attentionBackward } from './attention.js';
 import { attentionCached, kvAppend } from './cache.js';
 import { allGather, allReduce, reduceScatter } from './collective.js';
 import { dropout } from './dropout.js';
-import { add, fill, gatherRows, scale } from './elementwise.js';
+import { add, cast, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
@@ -31,6 +31,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     attention,
     attentionBackward,
     attentionCached,
+    cast,
     clipFactor,
     dropout,
     embedding,
