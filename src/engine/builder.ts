@@ -78,6 +78,7 @@ export class GraphBuilder {
   readonly #outputs: Map<string, TensorId>;
   readonly #parameters: Map<string, Parameter>;
   readonly #constants: Map<TensorId, Float32Array>;
+  readonly #borders: TensorId[];
 
   /** Starts empty, or from a copy of `graph`. What is built for evaluation or decoding drops nothing. */
   constructor(graph?: Graph, dropout: Dropout = graph?.inputs.has(RANDOM) ? 'model' : null) {
@@ -91,6 +92,7 @@ export class GraphBuilder {
     this.#outputs = new Map(graph?.outputs);
     this.#parameters = new Map(graph?.parameters);
     this.#constants = new Map(graph?.constants);
+    this.#borders = [...(graph?.borders ?? [])];
     for (const op of this.#ops) {
       if (ruleOf(op.kind).isRandom) this.#streams = Math.max(this.#streams, op.attributes.stream! + 1);
     }
@@ -129,6 +131,11 @@ export class GraphBuilder {
   /** Names a result that outlives the program. */
   output(name: string, tensor: Tensor): void {
     this.#outputs.set(name, tensor.id);
+  }
+
+  /** Says that one block ends and the next begins with this tensor. */
+  border(tensor: Tensor): void {
+    this.#borders.push(tensor.id);
   }
 
   /** Adds an op after checking its shapes; returns its outputs. */
@@ -270,6 +277,7 @@ export class GraphBuilder {
       outputs: new Map(this.#outputs),
       parameters: new Map(this.#parameters),
       constants: new Map(this.#constants),
+      borders: [...this.#borders],
       gradients,
     };
   }

@@ -51,6 +51,8 @@ export interface Graph {
   readonly outputs: ReadonlyMap<string, TensorId>;
   readonly parameters: ReadonlyMap<string, Parameter>;
   readonly constants: ReadonlyMap<TensorId, Float32Array>;
+  /** The tensors between blocks, in order: what recomputation may start from. */
+  readonly borders: readonly TensorId[];
   /** Gradient of each trained parameter, once autodiff has run. */
   readonly gradients: ReadonlyMap<string, TensorId>;
 }
@@ -82,6 +84,23 @@ export function byteLength(tensor: { readonly dtype: Dtype; readonly dims: reado
 /** `f32 [16, 64]`: how a tensor's type is written in messages and tables. */
 export function showType(tensor: { readonly dtype: Dtype; readonly dims: readonly number[] }): string {
   return `${tensor.dtype} [${tensor.dims.join(', ')}]`;
+}
+
+/** 1234567 → "1.23 MB". */
+export function showBytes(bytes: number): string {
+  return showAmount(bytes, 'B');
+}
+
+/** 1234567 B → "1.23 MB". */
+export function showAmount(value: number, unit: string): string {
+  const scale = ['', 'k', 'M', 'G', 'T', 'P'];
+  let power = 0;
+  let rest = value;
+  while (rest >= 1000 && power < scale.length - 1) {
+    rest /= 1000;
+    power++;
+  }
+  return `${power === 0 ? rest : rest.toFixed(2)} ${scale[power]}${unit}`;
 }
 
 /** Number of trainable and frozen elements of a graph; a tied matrix counts once. */

@@ -18,6 +18,7 @@ export {
   layoutOf,
   parameterGraph,
 } from './compile/inference.js';
+export type { Recompute } from './compile/recompute-choice.js';
 export {
   type CompiledTraining,
   compileTraining,

@@ -98,6 +98,16 @@ const zero = z.strictObject({
 
 const precision = z.looseObject({ enabled: z.union([flag, auto]).default(false) });
 
+/** How DeepSpeed stores what activation checkpointing keeps; the recipe says whether anything is made again. */
+const activationCheckpointing = z.strictObject({
+  partition_activations: flag.default(false),
+  cpu_checkpointing: any, // activations are in the memory of the CPU
+  contiguous_memory_optimization: any, // they lie in one arena
+  number_checkpoints: any,
+  synchronize_checkpoint_boundary: any,
+  profile: any,
+});
+
 export const dsConfigSchema = z.strictObject({
   train_batch_size: z.union([count, auto]).default('auto'),
   train_micro_batch_size_per_gpu: z.union([count, auto]).default('auto'),
@@ -106,6 +116,9 @@ export const dsConfigSchema = z.strictObject({
   optimizer: z.strictObject({ type: z.enum(['AdamW', 'Adam']), params: optimizerParams.prefault({}) }).optional(),
   scheduler: scheduler.optional(),
   zero_optimization: z.union([zero, flag]).default(false),
+  activation_checkpointing: activationCheckpointing.optional(),
+  // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
+  checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
   fp16: precision.optional(),
   bf16: precision.optional(),
@@ -125,6 +138,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(zero.shape),
   ...Object.keys(optimizerParams.shape),
   ...Object.keys(offload.shape),
+  ...Object.keys(activationCheckpointing.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',
   'warmup_min_ratio',

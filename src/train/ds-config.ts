@@ -20,6 +20,8 @@ export interface ResolvedDsConfig {
   readonly zeroStage: ZeroStage;
   readonly optimizer: OptimizerSettings;
   readonly schedule: Schedule;
+  /** Whether the backward makes the activations inside blocks again. */
+  readonly isRecomputed: boolean;
 }
 
 /** What "auto" stands for. */
@@ -71,6 +73,7 @@ export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsC
       hasBiasCorrection: params?.bias_correction ?? true,
     },
     schedule: resolveSchedule(config, rate, auto.totalSteps),
+    isRecomputed: config.checkpoint_activations,
   };
 }
 
@@ -135,6 +138,13 @@ function refuseUnsupported(config: DsConfig): void {
         true,
         'Training runs in float32 for now; set it to false',
       );
+  if (config.activation_checkpointing?.partition_activations)
+    throw new ConfigError(
+      'deepspeed.activation_checkpointing.partition_activations',
+      'false',
+      true,
+      'It needs tensor parallelism, which is not supported yet',
+    );
   const zero = config.zero_optimization;
   if (typeof zero === 'boolean') return;
   for (const name of ['offload_optimizer', 'offload_param'] as const) {

@@ -2,7 +2,14 @@
 import { runtimeContext } from '../client/index.js';
 import { ConfigError, EngineError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
-import { type Dropout, type MemoryFigures, type TrainingSettings, TrainStep, type ZeroStage } from '../engine/index.js';
+import {
+  type Dropout,
+  type MemoryFigures,
+  type Recompute,
+  type TrainingSettings,
+  TrainStep,
+  type ZeroStage,
+} from '../engine/index.js';
 import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
@@ -25,6 +32,7 @@ export interface RankPlan {
   readonly optimizer: TrainingSettings['optimizer'];
   /** What is dropped, and the seed of the masks. */
   readonly dropout: Dropout;
+  readonly recompute: Recompute;
   readonly seed: number;
   /** Where first values come from: a Hugging Face folder, or the seed. */
   readonly start: { readonly kind: 'folder'; readonly path: string } | { readonly kind: 'seed'; readonly seed: number };
@@ -104,7 +112,7 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, worldSize, rows, optimizer, zeroStage, dropout, seed } = plan;
+    const { rank, worldSize, rows, optimizer, zeroStage, dropout, recompute, seed } = plan;
     const model = modelFromConfig(plan.config);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -113,6 +121,7 @@ export class TrainRank {
       strategy: { zeroStage, rank, worldSize },
       optimizer,
       dropout,
+      recompute,
       seed,
       device: this.#device,
       communicator: this.#communicator,

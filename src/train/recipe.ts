@@ -1,6 +1,7 @@
 // What is trained on what: `sft` checks the user's choices once and gives the Trainer a plain description of them.
 import { z } from 'zod';
 import type { InstructionRecord, PlacedRecord, Tokenizer } from '../data/index.js';
+import type { Recompute } from '../engine/index.js';
 import { parse } from './parse.js';
 
 /** A model trained from scratch; `vocabSize` is the tokenizer's unless given. */
@@ -43,6 +44,11 @@ export interface SftOptions {
   readonly microBatch?: number;
   /** Share dropped wherever the model can drop. Default: what its config.json says, as Transformers does; 0 for none. */
   readonly dropout?: number;
+  /**
+   * Activation checkpointing. True: blocks are computed again in the backward; `every` n: n of them from one kept input;
+   * `budgetMiB`: as little is computed again as makes activations, their gradients and workspaces of a worker fit. Default false.
+   */
+  readonly gradientCheckpointing?: boolean | { readonly every: number } | { readonly budgetMiB: number };
   /** Of everything random: first values, order of the data, masks of dropout. Default 42. */
   readonly seed?: number;
 }
@@ -73,6 +79,9 @@ const schema = z.strictObject({
   maxGradientNorm: z.number().min(0).default(1),
   microBatch: count.default(1),
   dropout: z.number().min(0).lt(1).optional(),
+  gradientCheckpointing: z
+    .union([z.boolean(), z.strictObject({ every: count }), z.strictObject({ budgetMiB: z.number().positive() })])
+    .default(false),
   seed: z.int().default(42),
 });
 
@@ -88,6 +97,12 @@ export interface SftRecipe extends Omit<z.output<typeof schema>, 'data' | 'token
 export function sft(options: SftOptions): SftRecipe {
   const checked = parse(schema, options, 'sft', Object.keys(schema.shape));
   return { ...checked, kind: 'sft', model: options.model, data: options.data, tokenizer: options.tokenizer ?? null };
+}
+
+/** What the engine calls the recipe's choice. */
+export function recomputeOf({ gradientCheckpointing: choice }: SftRecipe): Recompute {
+  if (typeof choice === 'boolean') return choice ? 'full' : 'none';
+  return 'every' in choice ? choice : { budgetBytes: Math.floor(choice.budgetMiB * 2 ** 20) };
 }
 
 /** config.json of a fresh model. */

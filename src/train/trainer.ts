@@ -14,7 +14,7 @@ import { Feed } from './feed.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { configOf, type FreshModel } from './recipe.js';
+import { configOf, type FreshModel, recomputeOf } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { learningRate } from './schedule.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -166,7 +166,8 @@ export class Trainer {
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
     const dropout = recipe.dropout ?? ('model' as const);
-    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dropout });
+    const recompute = ds.isRecomputed ? 'full' : recomputeOf(recipe);
+    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dropout, recompute });
     const identity = [
       config,
       recipe.model,
@@ -185,6 +186,7 @@ export class Trainer {
       zeroStage: ds.zeroStage,
       optimizer: ds.optimizer,
       dropout,
+      recompute,
       seed: recipe.seed,
       start:
         typeof recipe.model === 'string'

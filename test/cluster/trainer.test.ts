@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { type Cluster, init } from '#src/client/index.js';
 import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
 import { Checkpoint } from '#src/models/index.js';
-import { sft, Trainer, type TrainerOptions, type TrainingEvent } from '#src/train/index.js';
+import { type SftOptions, sft, Trainer, type TrainerOptions, type TrainingEvent } from '#src/train/index.js';
 
 let cluster: Cluster;
 let storage: string;
@@ -33,7 +33,7 @@ const STEPS = 8;
 function trainer(
   name: string,
   workers: number,
-  more: { run?: TrainerOptions['run']; zero?: 0 | 1 | 2; learningRate?: number } = {},
+  more: { run?: TrainerOptions['run']; zero?: 0 | 1 | 2; learningRate?: number; recipe?: Partial<SftOptions> } = {},
 ): Trainer {
   return new Trainer({
     recipe: sft({
@@ -44,6 +44,7 @@ function trainer(
       sequenceLength: 64,
       maxSteps: STEPS,
       learningRate: more.learningRate ?? 3e-3,
+      ...more.recipe,
     }),
     scaling: { workers },
     deepspeed: {
@@ -150,6 +151,17 @@ test('a signal that comes while the workers start ends the run', async () => {
     },
   });
   await assert.rejects(run, /enough/);
+});
+
+test('dropout and activation checkpointing: the same losses with any number of workers, in less memory', async () => {
+  const kept = await trainer('kept', 1, { recipe: { dropout: 0.1 } }).fit();
+  const again = await trainer('again', 1, { recipe: { dropout: 0.1, gradientCheckpointing: true } }).fit();
+  assert.deepEqual(again.losses, kept.losses);
+  assert.ok(again.metrics.memory.activationBytes < kept.metrics.memory.activationBytes);
+  const shared = await trainer('shared', 2, { recipe: { dropout: 0.1, gradientCheckpointing: { every: 2 } } }).fit();
+  close(shared.losses, kept.losses);
+  const plain = await trainer('undropped', 1).fit();
+  assert.notDeepEqual(plain.losses, kept.losses);
 });
 
 test('a record without an answer is refused by name before workers start', async () => {

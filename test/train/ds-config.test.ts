@@ -194,3 +194,13 @@ test('schedules give the recorded rates of DeepSpeed', {
     });
   }
 });
+
+test('activation checkpointing: what concerns storage is taken, what needs tensor parallelism is refused', async () => {
+  const config = { activation_checkpointing: { cpu_checkpointing: true, number_checkpoints: 4, profile: false } };
+  assert.equal((await resolved(config)).isRecomputed, false);
+  assert.equal((await resolved({ checkpoint_activations: true })).isRecomputed, true);
+  await assert.rejects(
+    resolved({ activation_checkpointing: { partition_activations: true } }),
+    /activation_checkpointing.partition_activations: expected false, got true. It needs tensor parallelism/,
+  );
+});

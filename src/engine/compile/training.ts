@@ -23,6 +23,7 @@ import {
 } from '../passes/zero.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
+import { chooseRecompute, type Recompute } from './recompute-choice.js';
 
 /** Bytes that a rank needs, by use. */
 export interface MemoryFigures {
@@ -45,6 +46,8 @@ export interface TrainingSettings {
   readonly loss?: LossOptions;
   /** What training drops. Default: nothing. */
   readonly dropout?: Dropout;
+  /** What the backward makes again in place of keeping it. Default: nothing. */
+  readonly recompute?: Recompute;
 }
 
 export interface CompiledTraining {
@@ -53,6 +56,8 @@ export interface CompiledTraining {
   readonly clear: Plan | null;
   readonly micro: Plan;
   readonly update: Plan;
+  /** What the backward makes again, in words. */
+  readonly recompute: string;
   readonly memory: MemoryFigures;
   readonly parameterCount: number;
   /** Equal on all ranks of one job: compare before the first collective. */
@@ -70,11 +75,12 @@ export function lossGraph(model: LanguageModel, rows: number, options?: LossOpti
     graph.input(name, 'i32', [rows]),
   ) as [never, never, never, never, never];
   const scale = graph.input('scale', 'f32', [1]);
-  const { hidden, head } = model.build(
+  const { hidden, hiddenStates, head } = model.build(
     graph,
     { ids, positions, positionLimit: positionLimit(model, rows) },
     attendPacked(graph, starts, ends),
   );
+  for (const state of hiddenStates) graph.border(state);
   const { loss, tokenLosses } = graph.linearCrossEntropy('loss', hidden, head, labels, scale, options);
   graph.output('loss', loss);
   graph.output('tokenLosses', tokenLosses);
@@ -90,8 +96,17 @@ export function positionLimit(model: LanguageModel, rows: number): number {
 export const FUSIONS = ['residual-norm', 'linear-activation', 'head-loss', 'gradient-sums'] as const;
 export type Fusion = (typeof FUSIONS)[number];
 
-/** All passes of the micro-batch program, in order. */
-export function trainingPasses(forward: Graph, fusions: readonly Fusion[] = FUSIONS): Graph {
+/** All passes of the micro-batch program, in order; `remember` is the one that decides what the backward makes again. */
+export function trainingPasses(
+  forward: Graph,
+  fusions: readonly Fusion[] = FUSIONS,
+  remember: (graph: Graph) => Graph = (graph) => graph,
+): Graph {
+  return finished(remember(differentiated(forward, fusions)));
+}
+
+/** Forward and backward. */
+function differentiated(forward: Graph, fusions: readonly Fusion[]): Graph {
   const when = (fusion: Fusion, pass: (graph: Graph) => Graph) =>
     fusions.includes(fusion) ? pass : (graph: Graph) => graph;
   const passes = [
@@ -100,21 +115,27 @@ export function trainingPasses(forward: Graph, fusions: readonly Fusion[] = FUSI
     differentiate,
     when('head-loss', fuseHeadLoss),
     when('gradient-sums', fuseGradientSums),
-    accumulate,
-    prune,
   ];
   return passes.reduce((graph, pass) => pass(graph), forward);
 }
 
+/** Gradients of parameters add up where they lie; what nobody reads is gone. */
+function finished(graph: Graph): Graph {
+  return prune(accumulate(graph));
+}
+
 /** Compiles both programs. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer, loss, dropout } = settings;
-  const graph = trainingPasses(lossGraph(model, rows, loss, dropout));
-  const layout = layoutFor(graph, strategy);
+  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none' } = settings;
+  const forward = lossGraph(model, rows, loss, dropout);
+  const layout = layoutFor(forward, strategy);
   const isSliced = hasSlicedGradients(strategy);
-  const whole = placeParameters(graph, layout, shelve(graph));
   const clear = isSliced ? plan(clearGradients(layout)) : null;
-  const micro = plan(isSliced ? partitionGradients(whole, layout, strategy.rank) : whole);
+  const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
+    const last = finished(graph);
+    const whole = placeParameters(last, layout, shelve(last));
+    return plan(isSliced ? partitionGradients(whole, layout, strategy.rank) : whole);
+  });
   const update = plan(updateProgram(layout, strategy, optimizer));
   const { zeroStage, worldSize } = strategy;
   const jobHash = createHash('sha256')
@@ -122,7 +143,16 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, worldSize]))
     .digest('hex');
   const memory = weigh([micro, update]);
-  return { layout, clear, micro, update, memory, parameterCount: parameterCount(graph), jobHash };
+  return {
+    layout,
+    clear,
+    micro,
+    update,
+    recompute: description,
+    memory,
+    parameterCount: parameterCount(forward),
+    jobHash,
+  };
 }
 
 /** What a training job needs, from the very plans that would run it. Needs no device. */

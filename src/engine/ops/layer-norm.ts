@@ -49,6 +49,13 @@ export const addLayerNorm: OpRule = {
     expectType(call, 'r', operand(call, 1, 'r'), [rows, width], type);
     return [stored(type, rows, width), ...inferNorm(call, 2)];
   },
+  shortcut: ({ inputs, outputs, attributes }) => ({
+    from: 0,
+    outputs: [1, 2, 3],
+    kind: 'layer_norm',
+    inputs: [outputs[0]!, inputs[2]!, inputs[3]!],
+    attributes,
+  }),
   backward({ inputs, outputs, gradients, emit }) {
     const [dsum, dy] = gradients;
     // Both terms of a sum get the gradient of the sum.

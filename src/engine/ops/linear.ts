@@ -41,6 +41,12 @@ export const linear: OpRule = {
     const y = stored(type, rows, outputs);
     return attribute(call, 'activation') === 0 ? [y] : [y, y];
   },
+  shortcut({ outputs, attributes }) {
+    const kind = attributes.activation!;
+    return kind === 0
+      ? null
+      : { from: 1, outputs: [0], kind: 'activation', inputs: [outputs[1]!], attributes: { kind } };
+  },
   backward({ inputs, outputs, attributes, gradients, needs, emit }) {
     const [x, w] = inputs as [Tensor, Tensor];
     const dy = gradients[0] ?? null;

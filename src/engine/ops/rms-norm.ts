@@ -55,6 +55,13 @@ export const addRmsNorm: OpRule = {
     expectType(call, 'r', operand(call, 1, 'r'), [rows, width], type);
     return [stored(type, rows, width), ...inferNorm(call, 2)];
   },
+  shortcut: ({ inputs, outputs, attributes }) => ({
+    from: 0,
+    outputs: [1, 2],
+    kind: 'rms_norm',
+    inputs: [outputs[0]!, inputs[2]!],
+    attributes,
+  }),
   backward({ inputs, outputs, gradients, emit }) {
     const [dsum, dy] = gradients;
     if (!dy) return [dsum ?? null, dsum ?? null, null];

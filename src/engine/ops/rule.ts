@@ -47,6 +47,15 @@ export interface Cost {
   readonly bytes: number;
 }
 
+/** Another op that gives the outputs `outputs` of an op from its output `from` (the first of `inputs`). */
+export interface Shortcut {
+  readonly from: number;
+  readonly outputs: readonly number[];
+  readonly kind: string;
+  readonly inputs: readonly Tensor[];
+  readonly attributes: Attributes;
+}
+
 export interface OpRule {
   readonly kind: string;
   /** Names of the attributes in the order of the plan format. */
@@ -69,6 +78,8 @@ export interface OpRule {
   readonly optionalOutputsFrom?: number;
   /** Outputs that hold nothing after the op. */
   readonly workspaces?: readonly number[];
+  /** How some outputs follow from another one alone, bit by bit, at less cost than the whole op; null where they do not. */
+  shortcut?(op: PlacedOp): Shortcut | null;
   /** Runs on the communication stream. */
   readonly isCollective?: boolean;
   /** Draws random numbers, so that a copy must get the same counters. */

@@ -1,6 +1,6 @@
 // A plan as a table for people: what runs when, on what, and what it costs.
 import { placed } from '../autodiff.js';
-import { showType } from '../graph.js';
+import { showAmount, showType } from '../graph.js';
 import { defaultCost, ruleOf } from '../ops/index.js';
 import type { Plan } from './plan.js';
 
@@ -25,8 +25,8 @@ export function explain(plan: Plan): string {
       waits,
       op.kind,
       op.path,
-      amount(cost.flops, 'FLOP'),
-      amount(cost.bytes, 'B'),
+      showAmount(cost.flops, 'FLOP'),
+      showAmount(cost.bytes, 'B'),
       types.join(', '),
     ];
   });
@@ -35,9 +35,9 @@ export function explain(plan: Plan): string {
   return [
     ...table(['', 'stream', 'waits', 'op', 'path', 'arithmetic', 'memory', 'results'], rows),
     '',
-    ...plan.buffers.map((buffer) => `buffer ${buffer.name}: ${amount(buffer.bytes, 'B')}`),
-    `arena: peak ${amount(peakBytes, 'B')}, at least ${amount(lowerBoundBytes, 'B')}, lost ${lost.toFixed(1)} %`,
-    `total: ${graph.ops.length} instructions, ${amount(flops, 'FLOP')}, ${amount(bytes, 'B')} moved; plan ${plan.hash}`,
+    ...plan.buffers.map((buffer) => `buffer ${buffer.name}: ${showAmount(buffer.bytes, 'B')}`),
+    `arena: peak ${showAmount(peakBytes, 'B')}, at least ${showAmount(lowerBoundBytes, 'B')}, lost ${lost.toFixed(1)} %`,
+    `total: ${graph.ops.length} instructions, ${showAmount(flops, 'FLOP')}, ${showAmount(bytes, 'B')} moved; plan ${plan.hash}`,
   ].join('\n');
 }
 
@@ -50,16 +50,4 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): r
       .join('  ')
       .trimEnd(),
   );
-}
-
-/** 1234567 B → "1.23 MB". */
-function amount(value: number, unit: string): string {
-  const scale = ['', 'k', 'M', 'G', 'T', 'P'];
-  let power = 0;
-  let rest = value;
-  while (rest >= 1000 && power < scale.length - 1) {
-    rest /= 1000;
-    power++;
-  }
-  return `${power === 0 ? rest : rest.toFixed(2)} ${scale[power]}${unit}`;
 }
