@@ -201,6 +201,51 @@ const figures: Figure[] = [
     },
   },
   {
+    name: 'lion 38M',
+    work: 20 * 38_597_376,
+    unit: 'GB/s',
+    build: (plan, t) => {
+      const n = 38_597_376;
+      const [p, m] = [t([n]), plan.tensor([n])];
+      const scalars = [1, 1e-4].map((value) => plan.tensor([1], [value]));
+      plan.op('lion', [p, m, t([n]), ...scalars], [p, m], [0.9, 0.99, 0.01, n]);
+    },
+  },
+  {
+    name: 'sgd with momentum 38M',
+    work: 20 * 38_597_376,
+    unit: 'GB/s',
+    build: (plan, t) => {
+      const n = 38_597_376;
+      const [p, m] = [t([n]), plan.tensor([n])];
+      const scalars = [1, 1e-4, 3].map((value) => plan.tensor([1], [value]));
+      plan.op('sgd', [p, m, t([n]), ...scalars], [p, m], [0.9, 0, 0, 0.01, n]);
+    },
+  },
+  {
+    name: 'adagrad 38M',
+    work: 20 * 38_597_376,
+    unit: 'GB/s',
+    build: (plan, t) => {
+      const n = 38_597_376;
+      const [p, s] = [t([n]), plan.tensor([n])];
+      const scalars = [1, 1e-4, 3].map((value) => plan.tensor([1], [value]));
+      plan.op('adagrad', [p, s, t([n]), ...scalars], [p, s], [1e-10, 0, 0.01, n]);
+    },
+  },
+  {
+    name: 'muon 768x3072',
+    work: 5 * (4 * 768 * 768 * 3072 + 2 * 768 ** 3),
+    unit: 'GFLOP/s',
+    build: (plan, t) => {
+      const [rows, columns] = [768, 3072];
+      const [p, m] = [t([rows, columns]), plan.tensor([rows, columns])];
+      const scalars = [1, 1e-4].map((value) => plan.tensor([1], [value]));
+      const workspace = plan.tensor([2 * rows * columns + 2 * rows * rows]);
+      plan.op('muon', [p, m, t([rows, columns]), ...scalars], [p, m, workspace], [0.95, 1, 5, 0]);
+    },
+  },
+  {
     name: 'sum_squares 38M',
     work: 4 * 38_597_376,
     unit: 'GB/s',

@@ -10,7 +10,14 @@ const [threads, rows, tokens] = process.argv.slice(2, 5).map(Number) as [number,
 const folder = process.argv[5]!;
 
 const LEARNING_RATE = 1e-4;
-const OPTIMIZER = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, maxGradientNorm: 1 };
+const OPTIMIZER = {
+  kind: 'adamw',
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0.01,
+  maxGradientNorm: 1,
+} as const;
 const GPT2 = {
   model_type: 'gpt2',
   n_embd: 768,

@@ -1,6 +1,7 @@
 // The table of one instruction set's kernels: what the bind functions choose from. Plain data, filled by cpu/kernels.cpp.
 #pragma once
 #include "core/ops/activation.h"
+#include "core/ops/adagrad.h"
 #include "core/ops/adamw.h"
 #include "core/ops/attention.h"
 #include "core/ops/attention_cached.h"
@@ -11,8 +12,11 @@
 #include "core/ops/layer_norm.h"
 #include "core/ops/linear.h"
 #include "core/ops/linear_cross_entropy.h"
+#include "core/ops/lion.h"
+#include "core/ops/muon.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rotary.h"
+#include "core/ops/sgd.h"
 #include "core/ops/softmax.h"
 #include "core/storage.h"
 #include "core/team.h"
@@ -66,6 +70,10 @@ struct Kernels {
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
   Kernel<AdamWArguments> adamw;
+  Kernel<LionArguments> lion;
+  Kernel<AdagradArguments> adagrad;
+  Kernel<SgdArguments> sgd;
+  Kernel<MuonArguments> muon;
   /// GFLOP/s of this core's multiply-adds, registers only, measured for about `seconds`.
   double (*measure_peak)(double seconds);
 };

@@ -49,6 +49,10 @@ const Kernels& kernels() {
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},
       {adamw, nullptr},
+      {lion, nullptr},
+      {adagrad, nullptr},
+      {sgd, nullptr},
+      {muon, muon_workspace},
       measure_peak,
   };
   return kTable;

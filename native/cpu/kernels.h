@@ -57,6 +57,10 @@ void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
 void adamw(const AdamWArguments&, const Team&);
+void lion(const LionArguments&, const Team&);
+void adagrad(const AdagradArguments&, const Team&);
+void sgd(const SgdArguments&, const Team&);
+void muon(const MuonArguments&, const Team&);
 double measure_peak(double seconds);
 
 // Bytes of workspace for a team of `threads`.
@@ -69,6 +73,7 @@ std::size_t attention_workspace(const AttentionArguments&, int threads);
 std::size_t attention_backward_workspace(const AttentionBackwardArguments&, int threads);
 std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
+std::size_t muon_workspace(const MuonArguments&, int threads);
 
 const Kernels& kernels();
 

@@ -41,10 +41,10 @@ export * from './graph.js';
 export * from './layout.js';
 export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf } from './ops/index.js';
+export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
 export {
   layoutFor,
-  type OptimizerSettings,
   placeParameters,
   type Strategy,
   updateProgram,

@@ -1,7 +1,8 @@
 // Which byte of which flat buffer is whose. Parameters lie in buckets (embeddings, one per block, head), each padded so that
 // it cuts into equal, 64-byte aligned slices, one per partition. Gradients have the layout of the parameters; optimiser state
-// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. Frozen parameters lie behind
-// all buckets, where gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
+// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. Matrices that an optimiser
+// steps whole have buckets of their own, in which each lies inside one slice. Frozen parameters lie behind all buckets, where
+// gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
 import { ConfigError } from '../common/index.js';
 import { elementCount, type Parameter } from './graph.js';
 
@@ -25,8 +26,12 @@ export interface Bucket {
   readonly decayEnd: number;
   /** Start inside the buffers `parameters` and `gradients`. */
   readonly offset: number;
-  /** Start of a partition's slice inside the buffers of optimiser state. */
+  /** Start of a partition's slice inside buffers that hold slices of all buckets. */
   readonly sliceOffset: number;
+  /** Start of a partition's slice inside buffers of state, which buckets of matrices and the others have apart. */
+  readonly stateOffset: number;
+  /** Whether its parameters are matrices, each wholly inside one slice. */
+  readonly isOfMatrices: boolean;
   readonly parameters: readonly ParameterPlace[];
 }
 
@@ -48,13 +53,25 @@ export interface ParameterSlice {
   /** First element of the part, inside the flattened parameter. */
   readonly parameterOffset: number;
   readonly length: number;
-  readonly bucket: string;
-  /** First element of the part, inside the partition's optimiser state. */
+  readonly bucket: Bucket;
+  /** First element of the part, inside buffers that hold the partition's slices of all buckets. */
   readonly sliceOffset: number;
+  /** First element of the part, inside the partition's optimiser state. */
+  readonly stateOffset: number;
 }
 
-/** Lays out `parameters` (in order of first use) for a number of partitions: 1, or the ranks of ZeRO. */
-export function layOut(parameters: Iterable<Parameter>, partitions: number): Layout {
+/** A bucket before it has its place. */
+type Shape = Pick<Bucket, 'name' | 'sliceElements' | 'decayEnd' | 'isOfMatrices' | 'parameters'>;
+
+/**
+ * Lays out `parameters` (in order of first use) for a number of partitions: 1, or the ranks of ZeRO. Those that are to be
+ * `isWhole` never cross the border of a slice.
+ */
+export function layOut(
+  parameters: Iterable<Parameter>,
+  partitions: number,
+  isWhole: (parameter: Parameter) => boolean = () => false,
+): Layout {
   if (!Number.isSafeInteger(partitions) || partitions < 1) {
     throw new ConfigError('partitions', 'a positive integer', partitions);
   }
@@ -69,26 +86,33 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number): Lay
     if (members) members.push(parameter);
     else byBucket.set(parameter.bucket, [parameter]);
   }
+  const shapes: Shape[] = [];
+  let matrices: Parameter[] = [];
+  let joined = 0;
+  for (const [index, [name, members]] of [...byBucket].entries()) {
+    const others = members.filter((parameter) => !isWhole(parameter));
+    if (others.length > 0) shapes.push(cutBucket(name, others, partitions));
+    const whole = members.filter(isWhole);
+    matrices.push(...whole);
+    if (whole.length > 0) joined++;
+    // As many blocks as partitions share their matrices out evenly, whatever the shapes inside a block.
+    if (matrices.length > 0 && (joined === partitions || index === byBucket.size - 1)) {
+      shapes.push(dealBucket(`${matrices[0]!.bucket}.matrices`, matrices, partitions));
+      matrices = [];
+      joined = 0;
+    }
+  }
   const buckets: Bucket[] = [];
   let offset = 0;
   let sliceOffset = 0;
-  for (const [name, members] of byBucket) {
-    // Matrices and embeddings decay; gains and biases do not.
-    const sorted = [...members.filter(decays), ...members.filter((parameter) => !decays(parameter))];
-    let end = 0;
-    let decayEnd = 0;
-    const places: ParameterPlace[] = [];
-    for (const parameter of sorted) {
-      const length = elementCount(parameter.dims);
-      places.push({ name: parameter.name, dims: parameter.dims, offset: end, length });
-      end = align(end + length, ALIGNED_ELEMENTS);
-      if (decays(parameter)) decayEnd = end;
-    }
-    const sliceElements = align(Math.ceil(end / partitions), ALIGNED_ELEMENTS);
-    const elements = sliceElements * partitions;
-    buckets.push({ name, elements, sliceElements, decayEnd, offset, sliceOffset, parameters: places });
+  const stateElements = { matrices: 0, others: 0 };
+  for (const shape of shapes) {
+    const kind = shape.isOfMatrices ? 'matrices' : 'others';
+    const elements = shape.sliceElements * partitions;
+    buckets.push({ ...shape, elements, offset, sliceOffset, stateOffset: stateElements[kind] });
     offset += elements;
-    sliceOffset += sliceElements;
+    sliceOffset += shape.sliceElements;
+    stateElements[kind] += shape.sliceElements;
   }
   let parameterElements = offset;
   const frozen = untrained.map(({ name, dims }) => {
@@ -98,6 +122,40 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number): Lay
     return place;
   });
   return { partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
+}
+
+/** One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. */
+function cutBucket(name: string, members: readonly Parameter[], partitions: number): Shape {
+  const sorted = [...members.filter(decays), ...members.filter((parameter) => !decays(parameter))];
+  let end = 0;
+  let decayEnd = 0;
+  const parameters: ParameterPlace[] = [];
+  for (const parameter of sorted) {
+    const length = elementCount(parameter.dims);
+    parameters.push({ name: parameter.name, dims: parameter.dims, offset: end, length });
+    end = align(end + length, ALIGNED_ELEMENTS);
+    if (decays(parameter)) decayEnd = end;
+  }
+  const sliceElements = align(Math.ceil(end / partitions), ALIGNED_ELEMENTS);
+  return { name, sliceElements, decayEnd, isOfMatrices: false, parameters };
+}
+
+/** Every matrix whole, the largest first, to the partition that has least so far. */
+function dealBucket(name: string, members: readonly Parameter[], partitions: number): Shape {
+  const loads = new Array<number>(partitions).fill(0);
+  const bySize = members.toSorted((a, b) => elementCount(b.dims) - elementCount(a.dims));
+  const dealt = bySize.map(({ name, dims }) => {
+    const length = elementCount(dims);
+    const owner = loads.indexOf(Math.min(...loads));
+    const start = loads[owner]!;
+    loads[owner] = align(start + length, ALIGNED_ELEMENTS);
+    return { name, dims, owner, start, length };
+  });
+  const sliceElements = Math.max(...loads);
+  const parameters = dealt.map(({ name, dims, owner, start, length }) => {
+    return { name, dims, offset: owner * sliceElements + start, length };
+  });
+  return { name, sliceElements, decayEnd: sliceElements * partitions, isOfMatrices: true, parameters };
 }
 
 /** The parts of parameters that partition `rank` owns, in the order of its state. Padding belongs to nobody. */
@@ -113,8 +171,9 @@ export function slicesOf(layout: Layout, rank: number): readonly ParameterSlice[
           name: place.name,
           parameterOffset: start - place.offset,
           length: end - start,
-          bucket: bucket.name,
+          bucket,
           sliceOffset: bucket.sliceOffset + start - sliceStart,
+          stateOffset: bucket.stateOffset + start - sliceStart,
         },
       ];
     });

@@ -7,7 +7,6 @@ import { DataError } from '../common/index.js';
 import type { StateKind, TrainStep } from '../engine/index.js';
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from '../models/index.js';
 
-const KINDS: readonly StateKind[] = ['parameter', 'exp_avg', 'exp_avg_sq'];
 const INDEX = 'index.json';
 
 const indexSchema = z.object({
@@ -37,7 +36,7 @@ export async function writeSlices(
   if (!isPartitioned && rank !== 0) return null;
   await mkdir(path, { recursive: true });
   const tensors = train.slices.flatMap((slice) =>
-    KINDS.map(
+    train.stateOf(slice).map(
       (kind): TensorToWrite => ({
         name: `${slice.name}@${slice.parameterOffset}/${kind}`,
         shape: [slice.length],
@@ -113,12 +112,11 @@ export async function readSlices(path: string, train: TrainStep): Promise<Checkp
     for (const { name, length } of train.parameters.parameters)
       train.loadParameter(name, await gather(path, pieces, name, 'parameter', 0, length));
     for (const slice of train.slices)
-      for (const kind of ['exp_avg', 'exp_avg_sq'] as const)
-        train.writeState(
-          kind,
-          slice,
-          await gather(path, pieces, slice.name, kind, slice.parameterOffset, slice.length),
-        );
+      for (const kind of train.stateOf(slice)) {
+        if (kind === 'parameter') continue; // loaded whole above
+        const values = await gather(path, pieces, slice.name, kind, slice.parameterOffset, slice.length);
+        train.writeState(kind, slice, values);
+      }
   } finally {
     await Promise.all(files.map((file) => file[Symbol.asyncDispose]()));
   }

@@ -7,16 +7,64 @@ const count = z.int().min(1);
 const flag = z.boolean();
 const any = z.unknown().optional();
 
-const optimizerParams = z.strictObject({
-  lr: z.union([z.number().positive(), auto]).default('auto'),
-  betas: z.union([z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]), auto]).default('auto'),
-  eps: z.union([z.number().positive(), auto]).default('auto'),
-  weight_decay: z.union([z.number().min(0), auto]).default('auto'),
+const rate = z.union([z.number().positive(), auto]);
+const share = z.number().min(0).lt(1);
+const weightDecay = z.union([z.number().min(0), auto]).default('auto');
+const commonParams = { lr: rate.default('auto'), weight_decay: weightDecay };
+const betas = z.union([z.tuple([share, share]), auto]).default('auto');
+const eps = z.union([z.number().positive(), auto]).default('auto');
+
+const adamParams = z.strictObject({
+  ...commonParams,
+  betas,
+  eps,
   bias_correction: flag.default(true),
   adam_w_mode: flag.default(true),
+  amsgrad: z.literal(false).optional(),
+  // Which of DeepSpeed's kernels computes the step.
   torch_adam: flag.optional(),
   fused: flag.optional(),
 });
+const lionParams = z.strictObject({ ...commonParams, betas });
+const adagradParams = z.strictObject({
+  ...commonParams,
+  eps,
+  lr_decay: z.number().min(0).default(0),
+  initial_accumulator_value: z.number().min(0).default(0),
+});
+const sgdParams = z.strictObject({
+  ...commonParams,
+  momentum: share.default(0),
+  dampening: z.number().min(0).max(1).default(0),
+  nesterov: flag.default(false),
+});
+const muonParams = z.strictObject({
+  /** Of both parts, unless `muon_lr` and `adam_lr` say otherwise. */
+  lr: rate.optional(),
+  muon_lr: rate.optional(),
+  adam_lr: rate.optional(),
+  weight_decay: weightDecay,
+  momentum: share.default(0.95),
+  betas,
+  eps,
+  // Two ways to compute one iteration.
+  ns_method: z.enum(['gram', 'standard']).optional(),
+});
+
+const optimizer = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.enum(['AdamW', 'Adam']), params: adamParams.prefault({}) }),
+  z.strictObject({ type: z.literal('Lion'), params: lionParams.prefault({}) }),
+  z.strictObject({ type: z.literal('Adagrad'), params: adagradParams.prefault({}) }),
+  z.strictObject({ type: z.literal('SGD'), params: sgdParams.prefault({}) }),
+  z.strictObject({ type: z.literal('Muon'), params: muonParams.prefault({}) }),
+]);
+
+const OPTIMIZER_TYPES = ['AdamW', 'Adam', 'Lion', 'Adagrad', 'SGD', 'Muon'];
+
+/** DeepSpeed takes its optimizers' names in any case. */
+export function optimizerTypeOf(name: string): string {
+  return OPTIMIZER_TYPES.find((type) => type.toLowerCase() === name.toLowerCase()) ?? name;
+}
 
 const stepFields = { warmup_num_steps: z.union([z.int().min(0), auto]).default('auto') };
 const warmupFields = {
@@ -113,7 +161,7 @@ export const dsConfigSchema = z.strictObject({
   train_micro_batch_size_per_gpu: z.union([count, auto]).default('auto'),
   gradient_accumulation_steps: z.union([count, auto]).default('auto'),
   gradient_clipping: z.union([z.number().min(0), auto]).default('auto'),
-  optimizer: z.strictObject({ type: z.enum(['AdamW', 'Adam']), params: optimizerParams.prefault({}) }).optional(),
+  optimizer: optimizer.prefault({ type: 'AdamW' }),
   scheduler: scheduler.optional(),
   zero_optimization: z.union([zero, flag]).default(false),
   activation_checkpointing: activationCheckpointing.optional(),
@@ -136,7 +184,7 @@ export type DsConfig = z.output<typeof dsConfigSchema>;
 export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(dsConfigSchema.shape),
   ...Object.keys(zero.shape),
-  ...Object.keys(optimizerParams.shape),
+  ...[adamParams, lionParams, adagradParams, sgdParams, muonParams].flatMap(({ shape }) => Object.keys(shape)),
   ...Object.keys(offload.shape),
   ...Object.keys(activationCheckpointing.shape),
   ...Object.keys(warmupFields),

@@ -2,11 +2,19 @@
 import { readFile } from 'node:fs/promises';
 import { ConfigError, DataError } from '../common/index.js';
 import type { OptimizerSettings, ZeroStage } from '../engine/index.js';
-import { DS_CONFIG_KEYS, type DsConfig, type DsConfigInput, dsConfigSchema } from './ds-config-schema.js';
+import {
+  DS_CONFIG_KEYS,
+  type DsConfig,
+  type DsConfigInput,
+  dsConfigSchema,
+  optimizerTypeOf,
+} from './ds-config-schema.js';
+import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
 import { parse } from './parse.js';
 import type { Schedule } from './schedule.js';
 
 export type { DsConfigInput } from './ds-config-schema.js';
+export type { AutoValues } from './ds-optimizer.js';
 
 /** Sizes of a step, in rows of the sequence length: `trainBatch = microBatch × accumulation × worldSize`. */
 export interface BatchSizes {
@@ -24,19 +32,9 @@ export interface ResolvedDsConfig {
   readonly isRecomputed: boolean;
 }
 
-/** What "auto" stands for. */
-export interface AutoValues {
-  readonly worldSize: number;
-  readonly totalSteps: number;
-  readonly learningRate: number;
-  readonly weightDecay: number;
-  readonly maxGradientNorm: number;
-  readonly microBatch: number;
-}
-
 /** Reads a ds_config given as a value or as the path of a JSON file. */
 export async function readDsConfig(config: DsConfigInput | string): Promise<DsConfig> {
-  if (typeof config !== 'string') return parse(dsConfigSchema, config, 'deepspeed', DS_CONFIG_KEYS);
+  if (typeof config !== 'string') return parse(dsConfigSchema, spelt(config), 'deepspeed', DS_CONFIG_KEYS);
   let text: string;
   try {
     text = await readFile(config, 'utf8');
@@ -46,39 +44,33 @@ export async function readDsConfig(config: DsConfigInput | string): Promise<DsCo
     });
   }
   try {
-    return parse(dsConfigSchema, JSON.parse(text), config, DS_CONFIG_KEYS);
+    return parse(dsConfigSchema, spelt(JSON.parse(text)), config, DS_CONFIG_KEYS);
   } catch (cause) {
     if (cause instanceof SyntaxError) throw new DataError({ place: config, detail: `is not JSON (${cause.message})` });
     throw cause;
   }
 }
 
+/** The config with the name of its optimizer as the schema spells it. */
+function spelt(config: unknown): unknown {
+  if (typeof config !== 'object' || config === null || !('optimizer' in config)) return config;
+  const { optimizer } = config;
+  if (typeof optimizer !== 'object' || optimizer === null || !('type' in optimizer)) return config;
+  return { ...config, optimizer: { ...optimizer, type: optimizerTypeOf(String(optimizer.type)) } };
+}
+
 /** Resolves a parsed config for a number of ranks. Throws {@link ConfigError} for what contradicts itself or is not supported. */
 export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsConfig {
   refuseUnsupported(config);
-  const params = config.optimizer?.params;
-  const [beta1, beta2] = given(params?.betas, [0.9, 0.999] as const);
-  const rate = given(params?.lr, auto.learningRate);
+  const { optimizer, rate } = resolveOptimizer(config, auto);
   return {
     batch: resolveBatch(config, auto),
     zeroStage: zeroStageOf(config),
-    optimizer: {
-      beta1,
-      beta2,
-      eps: given(params?.eps, 1e-8),
-      weightDecay: given(params?.weight_decay, auto.weightDecay),
-      maxGradientNorm: given(config.gradient_clipping, auto.maxGradientNorm),
-      // DeepSpeed's "Adam" decays apart from the gradient too, unless adam_w_mode says otherwise.
-      isDecayDecoupled: config.optimizer?.type === 'AdamW' || (params?.adam_w_mode ?? true),
-      hasBiasCorrection: params?.bias_correction ?? true,
-    },
+    optimizer,
     schedule: resolveSchedule(config, rate, auto.totalSteps),
     isRecomputed: config.checkpoint_activations,
   };
 }
-
-const given = <T>(value: T | 'auto' | null | undefined, otherwise: T): T =>
-  value === undefined || value === null || value === 'auto' ? otherwise : value;
 
 const known = (value: number | 'auto'): number | null => (value === 'auto' ? null : value);
 

@@ -56,6 +56,11 @@ function expectation(issue: Issue): string {
       return `a value ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
     case 'too_big':
       return `a value ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
+    case 'invalid_union': // "Invalid discriminator value. Expected 'a' | 'b'", where a key chooses the branch
+      return issue.message
+        .replace(/^.* Expected /, 'one of ')
+        .replaceAll(' | ', ', ')
+        .replaceAll("'", '"');
     default:
       return issue.message;
   }

@@ -33,7 +33,13 @@ const STEPS = 8;
 function trainer(
   name: string,
   workers: number,
-  more: { run?: TrainerOptions['run']; zero?: 0 | 1 | 2; learningRate?: number; recipe?: Partial<SftOptions> } = {},
+  more: {
+    run?: TrainerOptions['run'];
+    zero?: 0 | 1 | 2;
+    learningRate?: number;
+    optimizer?: 'AdamW' | 'Muon';
+    recipe?: Partial<SftOptions>;
+  } = {},
 ): Trainer {
   return new Trainer({
     recipe: sft({
@@ -50,7 +56,7 @@ function trainer(
     deepspeed: {
       train_batch_size: 4,
       train_micro_batch_size_per_gpu: 1,
-      optimizer: { type: 'AdamW', params: { weight_decay: 0.1 } },
+      optimizer: { type: more.optimizer ?? 'AdamW', params: { weight_decay: 0.1 } },
       zero_optimization: { stage: more.zero ?? 1 },
     },
     run: { storage, name, ...more.run },
@@ -109,6 +115,17 @@ test('a checkpoint of two workers goes on with one worker and with four, to the 
     assert.equal(steps[0], 5);
     close(resumed.losses, whole.losses);
   }
+});
+
+test('under Muon a checkpoint goes on at another stage with another number of workers, to the same losses', async () => {
+  const optimizer = 'Muon';
+  const whole = await trainer('muon', 1, { optimizer }).fit();
+  const run = { checkpoint: { everySteps: 4 } };
+  const { checkpoint } = await trainer('muon-2', 2, { optimizer, zero: 2, run }).fit();
+  assert.ok(checkpoint);
+  await rm(checkpoint, { recursive: true }); // the end is forgotten: go on from the middle
+  const resumed = await trainer('muon-2', 4, { optimizer, zero: 1, run: { ...run, resume: true } }).fit();
+  close(resumed.losses, whole.losses);
 });
 
 test('a worker killed in the middle is replaced; the losses are those of an undisturbed run, bit by bit', async () => {

@@ -62,6 +62,36 @@ test('buckets cut into equal slices of whole 64-byte lines, and parameters that 
   );
 });
 
+test('whole matrices lie inside one slice each, and as many blocks as ranks share them out evenly', () => {
+  fc.assert(
+    fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
+      const isWhole = ({ dims, bucket }: Parameter) => dims.length === 2 && bucket.startsWith('block');
+      const layout = layOut(list, ranks, isWhole);
+      const placed = new Map(
+        layout.buckets.flatMap((bucket) => bucket.parameters.map((place) => [place.name, { bucket, place }] as const)),
+      );
+      for (const parameter of list) {
+        const { bucket, place } = placed.get(parameter.name)!;
+        assert.equal(bucket.isOfMatrices, isWhole(parameter));
+        if (!bucket.isOfMatrices) continue;
+        const slice = Math.floor(place.offset / bucket.sliceElements);
+        assert.ok(place.offset + place.length <= (slice + 1) * bucket.sliceElements);
+      }
+    }),
+  );
+  const block = (bucket: string) =>
+    [
+      [64, 192],
+      [64, 64],
+      [64, 256],
+      [256, 64],
+    ].map((dims, index): Parameter => {
+      return { name: `${bucket}.${index}`, tensor: 0, dims, bucket, init: { kind: 'zeros' }, isFrozen: false };
+    });
+  const blocks = Array.from({ length: 8 }, (_, index) => block(`block ${index}`)).flat();
+  for (const ranks of [1, 2, 4, 8]) assert.equal(layOut(blocks, ranks, () => true).elements, 8 * 12 * 64 * 64);
+});
+
 test('places inside the whole buffer do not meet', () => {
   fc.assert(
     fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {

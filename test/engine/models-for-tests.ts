@@ -1,5 +1,5 @@
 // Small models and random batches for the engine's tests.
-import type { TokenBatch } from '#src/engine/index.js';
+import type { AdamWSettings, TokenBatch } from '#src/engine/index.js';
 import { type Model, modelFromConfig, seededRandom } from '#src/models/index.js';
 
 const GPT2 = { model_type: 'gpt2', n_layer: 2, n_head: 2, n_embd: 16, n_positions: 64, vocab_size: 37 };
@@ -17,7 +17,14 @@ const LLAMA = {
 export const tinyGpt2 = (): Model => modelFromConfig(GPT2);
 export const tinyLlama = (): Model => modelFromConfig(LLAMA);
 
-export const OPTIMIZER = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradientNorm: 1 };
+export const OPTIMIZER: AdamWSettings = {
+  kind: 'adamw',
+  beta1: 0.9,
+  beta2: 0.95,
+  eps: 1e-8,
+  weightDecay: 0.1,
+  maxGradientNorm: 1,
+};
 export const ALONE = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
 
 /** Sequences of the given lengths, packed, then padding up to `rows`. */

@@ -21,7 +21,6 @@ const ROWS = 16;
 const VOCABULARY = 37;
 // A large eps: steps follow the gradient smoothly, so that rounding stays rounding (Adam makes full steps of noise otherwise).
 const SMOOTH: OptimizerSettings = { ...OPTIMIZER, eps: 1e-2 };
-const KINDS: readonly StateKind[] = ['parameter', 'exp_avg', 'exp_avg_sq'];
 
 interface Job {
   readonly model: () => Model;
@@ -31,6 +30,8 @@ interface Job {
   readonly micros: number;
   readonly steps: readonly [from: number, to: number];
   readonly resumeFrom?: readonly Outcome[];
+  readonly optimizer?: OptimizerSettings;
+  readonly lr?: number;
 }
 
 interface Outcome {
@@ -62,10 +63,10 @@ async function run(job: Job): Promise<readonly Outcome[]> {
 
 async function runRank(job: Job, rank: number, communicator: NativeCommunicator | null): Promise<Outcome> {
   using opened = openDevice(1);
-  const { zeroStage, worldSize, micros, steps } = job;
+  const { zeroStage, worldSize, micros, steps, optimizer = SMOOTH, lr = 1e-2 } = job;
   const model = job.model();
   const strategy = { zeroStage, rank, worldSize };
-  const settings = { model, rows: ROWS, strategy, optimizer: SMOOTH, device: opened.device, communicator };
+  const settings = { model, rows: ROWS, strategy, optimizer, device: opened.device, communicator };
   await using step = TrainStep.create(settings);
   initialise(model, 3, step.parameters);
   if (job.resumeFrom) restore(step, job.resumeFrom);
@@ -82,14 +83,14 @@ async function runRank(job: Job, rank: number, communicator: NativeCommunicator 
     for (const [i, batch] of mine.entries())
       loss += (await step.micro(batch, { scale: 1 / tokens, isFirst: i === 0 })).loss;
     const between = communicator?.bytesSent ?? 0;
-    norms.push((await step.update({ lr: 1e-2, step: number })).gradientNorm);
+    norms.push((await step.update({ lr, step: number })).gradientNorm);
     losses.push(loss);
     microBytes = between - before;
     updateBytes = (communicator?.bytesSent ?? 0) - between;
   }
   const parameters = new Map(step.parameters.parameters.map(({ name }) => [name, step.readParameter(name)]));
   const pieces = step.slices.flatMap((slice) =>
-    KINDS.map((kind) => ({
+    step.stateOf(slice).map((kind) => ({
       kind,
       name: slice.name,
       offset: slice.parameterOffset,
@@ -111,7 +112,8 @@ function restore(step: TrainStep, outcomes: readonly Outcome[]): void {
   }
   for (const name of lengths.keys()) step.loadParameter(name, whole.get(`parameter/${name}`)!);
   for (const slice of step.slices)
-    for (const kind of ['exp_avg', 'exp_avg_sq'] as const) {
+    for (const kind of step.stateOf(slice)) {
+      if (kind === 'parameter') continue; // loaded whole above
       const { parameterOffset, length } = slice;
       const values = whole.get(`${kind}/${slice.name}`)!.subarray(parameterOffset, parameterOffset + length);
       step.writeState(kind, slice, values);
@@ -221,6 +223,52 @@ test('a job goes on at another stage with another number of ranks', async () => 
   }
 });
 
+const COMMON = { weightDecay: 0.1, maxGradientNorm: 1 };
+/** Every optimiser beside AdamW, and a learning rate at which steps are small. */
+const OTHERS: readonly (readonly [OptimizerSettings, number])[] = [
+  [{ kind: 'sgd', ...COMMON, momentum: 0, dampening: 0, isNesterov: false }, 1e-1],
+  [{ kind: 'sgd', ...COMMON, momentum: 0.9, dampening: 0, isNesterov: true }, 1e-1],
+  [{ kind: 'adagrad', ...COMMON, eps: 1e-3, lrDecay: 0.1, initialSum: 0.01 }, 1e-2],
+  // A sign turns rounding of a gradient near zero into a whole step: small ones.
+  [{ kind: 'lion', ...COMMON, beta1: 0.9, beta2: 0.99 }, 1e-6],
+  [
+    {
+      kind: 'muon',
+      ...COMMON,
+      momentum: 0.95,
+      isNesterov: true,
+      iterations: 5,
+      adam: { beta1: 0.9, beta2: 0.95, eps: 1e-2, rateRatio: 0.5 },
+    },
+    1e-2,
+  ],
+];
+
+for (const [optimizer, lr] of OTHERS) {
+  test(`${optimizer.kind}: any stage on any number of ranks, and going on at another, are one run on one rank`, async () => {
+    for (const model of [tinyGpt2, tinyLlama]) {
+      const job = { model, micros: 4, optimizer, lr } as const;
+      const alone = await run({ ...job, zeroStage: 0, worldSize: 1, steps: [1, 4] });
+      for (const [zeroStage, worldSize] of [
+        [0, 2],
+        [1, 2],
+        [2, 2],
+        [2, 4],
+      ] as const) {
+        const ranks = await run({ ...job, zeroStage, worldSize, steps: [1, 4] });
+        assertEqual(ranks, alone);
+        const half = await run({ ...job, zeroStage, worldSize, steps: [1, 2] });
+        const rest = await run({ ...job, zeroStage: 1, worldSize: 4, steps: [3, 4], resumeFrom: half });
+        const last = (values: readonly number[]) => values.slice(2);
+        assertEqual(
+          rest,
+          alone.map((outcome) => ({ ...outcome, losses: last(outcome.losses), norms: last(outcome.norms) })),
+        );
+      }
+    }
+  });
+}
+
 test('ranks send what the formulas say', async () => {
   const model = tinyGpt2;
   const perRank = 2;
@@ -257,6 +305,24 @@ test('planned bytes of parameters, gradients and optimiser state follow the stag
       assert.equal(memory.optimizerBytes, zeroStage >= 1 ? (2 * psi) / worldSize : 2 * psi);
       const exchanges = micro.graph.ops.filter(({ kind }) => kind === 'reduce_scatter');
       assert.equal(exchanges.length, zeroStage === 2 ? layout.buckets.length : 0);
+    }
+  }
+});
+
+test('planned bytes of optimiser state are those of what the optimiser keeps', () => {
+  for (const [optimizer] of OTHERS) {
+    for (const worldSize of [1, 2, 4]) {
+      const strategy = { zeroStage: 1, rank: 0, worldSize } as const;
+      const { layout, memory } = compileTraining({ model: tinyGpt2(), rows: ROWS, strategy, optimizer });
+      const owned = (isOfMatrices: boolean) =>
+        layout.buckets
+          .filter((bucket) => bucket.isOfMatrices === isOfMatrices)
+          .reduce((sum, { sliceElements }) => sum + 4 * sliceElements, 0);
+      const kept = { sgd: optimizer.kind === 'sgd' && optimizer.momentum > 0 ? 1 : 0, adagrad: 1, lion: 1, adamw: 2 };
+      if (optimizer.kind === 'muon') {
+        assert.ok(owned(true) > owned(false) / 4);
+        assert.equal(memory.optimizerBytes, owned(true) + 2 * owned(false));
+      } else assert.equal(memory.optimizerBytes, kept[optimizer.kind] * owned(false));
     }
   }
 });

@@ -47,8 +47,9 @@ async function train(
   }
   const parameters = new Map(job.parameters.parameters.map(({ name }) => [name, job.readParameter(name)]));
   const key = (kind: StateKind, slice: ParameterSlice) => `${kind} of ${slice.name} from ${slice.parameterOffset}`;
-  const kinds = ['exp_avg', 'exp_avg_sq'] as const;
-  const state = kinds.flatMap((kind) => job.slices.map((s) => [key(kind, s), job.readState(kind, s)] as const));
+  const state = job.slices.flatMap((slice) =>
+    job.stateOf(slice).map((kind) => [key(kind, slice), job.readState(kind, slice)] as const),
+  );
   return { norms, parameters, state: new Map(state) };
 }
 

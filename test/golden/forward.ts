@@ -7,7 +7,14 @@ import { classified, documentRows, labelCount, packRows, paddedRows } from './pa
 import type { Subject } from './subject.js';
 
 /** Plain AdamW: what these cases use of a training job does not depend on it. */
-export const OPTIMIZER = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradientNorm: 0 };
+export const OPTIMIZER = {
+  kind: 'adamw',
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0,
+  maxGradientNorm: 0,
+} as const;
 export const ALONE = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
 
 export interface CaseRun {

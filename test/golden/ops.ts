@@ -108,7 +108,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
 /** The runner of a case of one op, or null when its kind (or a setting of it) is not supported. */
 export function opRunner(golden: GoldenCase): Runner | null {
   if (golden.kind === 'rotary' && golden.style !== 'neox') return null;
-  if (golden.kind === 'optimizer' && !['Adam', 'AdamW'].includes(golden.optimizer as string)) return null;
+  if (golden.kind === 'optimizer' && !['Adam', 'AdamW', 'SGD'].includes(golden.optimizer as string)) return null;
   if (golden.kind === 'logits_filter' && !canFilter(golden)) return null;
   return Object.hasOwn(RUNNERS, golden.kind) ? RUNNERS[golden.kind]! : null;
 }

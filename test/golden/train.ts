@@ -34,6 +34,7 @@ export async function runTrain(run: CaseRun, caseTensors: (name: string) => Case
   const isTokenWeighted = golden.name.includes('token_weighted');
   const pool = await readPool(caseTensors((golden.pool_of as string | undefined) ?? golden.name));
   const optimizer = {
+    kind: 'adamw' as const,
     beta1: settings.betas[0],
     beta2: settings.betas[1],
     eps: settings.eps,

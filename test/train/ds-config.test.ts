@@ -83,10 +83,8 @@ test('"auto" is what the recipe says, for whatever may be auto', async () => {
     fp16: { enabled: 'auto' },
     bf16: { enabled: 'auto' },
   });
-  assert.deepEqual(
-    [optimizer.beta1, optimizer.beta2, optimizer.eps, optimizer.weightDecay, optimizer.maxGradientNorm],
-    [0.9, 0.999, 1e-8, 0.1, 0.5],
-  );
+  const expected = { kind: 'adamw', beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, maxGradientNorm: 0.5 };
+  assert.deepEqual(optimizer, { ...expected, isDecayDecoupled: true, hasBiasCorrection: true });
   assert.deepEqual(schedule, {
     kind: 'WarmupDecayLR',
     rate: 3e-4,
@@ -98,13 +96,48 @@ test('"auto" is what the recipe says, for whatever may be auto', async () => {
 });
 
 test('Adam decays apart from the gradient unless adam_w_mode is off', async () => {
-  const decoupled = async (type: 'Adam' | 'AdamW', adam_w_mode?: boolean) =>
-    (await resolved({ optimizer: { type, params: adam_w_mode === undefined ? {} : { adam_w_mode } } })).optimizer
-      .isDecayDecoupled;
+  const decoupled = async (type: 'Adam' | 'AdamW', adam_w_mode?: boolean) => {
+    const params = adam_w_mode === undefined ? {} : { adam_w_mode };
+    const { optimizer } = await resolved({ optimizer: { type, params } });
+    return optimizer.kind === 'adamw' && optimizer.isDecayDecoupled;
+  };
   assert.deepEqual(
     [await decoupled('AdamW'), await decoupled('Adam'), await decoupled('Adam', false)],
     [true, true, false],
   );
+});
+
+test('the other optimizers have the names, parameters and defaults of DeepSpeed and torch', async () => {
+  const common = { weightDecay: 0.1, maxGradientNorm: 0.5 };
+  const of = async (optimizer: NonNullable<DsConfigInput['optimizer']>) => (await resolved({ optimizer })).optimizer;
+  assert.deepEqual(await of({ type: 'Lion' }), { kind: 'lion', ...common, beta1: 0.9, beta2: 0.99 });
+  assert.deepEqual(await of({ type: 'Adagrad', params: { initial_accumulator_value: 0.1 } }), {
+    kind: 'adagrad',
+    ...common,
+    eps: 1e-10,
+    lrDecay: 0,
+    initialSum: 0.1,
+  });
+  assert.deepEqual(await of({ type: 'SGD', params: { momentum: 0.9, nesterov: true, weight_decay: 0 } }), {
+    kind: 'sgd',
+    ...common,
+    weightDecay: 0,
+    momentum: 0.9,
+    dampening: 0,
+    isNesterov: true,
+  });
+  const muon = { kind: 'muon', ...common, momentum: 0.95, isNesterov: true, iterations: 5 };
+  const adam = { beta1: 0.9, beta2: 0.95, eps: 1e-10 };
+  assert.deepEqual(await of({ type: 'muon' as 'Muon' }), { ...muon, adam: { ...adam, rateRatio: 3e-4 / 0.02 } });
+  const rates = { type: 'Muon', params: { lr: 0.01, adam_lr: 0.002 } } as const;
+  assert.deepEqual(await of(rates), { ...muon, adam: { ...adam, rateRatio: 0.2 } });
+  assert.deepEqual((await resolved({ optimizer: rates })).schedule, { kind: 'constant', rate: 0.01 });
+  const scheduler = { type: 'WarmupLR', params: { warmup_max_lr: 0.1 } } as const;
+  const both = (await resolved({ optimizer: rates, scheduler })).optimizer;
+  assert.ok(both.kind === 'muon' && both.adam.rateRatio === 1);
+  const contradiction = { type: 'SGD', params: { nesterov: true } } as const;
+  await assert.rejects(of(contradiction), /params\.nesterov: expected a momentum above 0 and no dampening/);
+  await assert.rejects(of({ type: 'Lion', params: { eps: 1 } as object }), /eps/);
 });
 
 test('what cannot be done is refused with the path and the reason', async () => {
@@ -138,8 +171,8 @@ test('an unknown key is told its nearest neighbour, also inside', async () => {
   assert.match(unknownMessage, /deepspeed\.optimizer\.params\.weigth_decay: .*"weight_decay"/);
   await unknown({ zero_optimization: { stge: 1 } });
   assert.match(unknownMessage, /zero_optimization\.stge: .*"stage"/);
-  await unknown({ optimizer: { type: 'Adamw' } });
-  assert.match(unknownMessage, /optimizer\.type: expected one of "AdamW", "Adam", got "Adamw"/);
+  await unknown({ optimizer: { type: 'Adamax' } });
+  assert.match(unknownMessage, /optimizer\.type: expected one of "AdamW", "Adam", "Lion", .*"Muon", got "Adamax"/);
   assert.equal(nearest('zzzzzzzz', ['stage']), null);
 });
 

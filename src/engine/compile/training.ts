@@ -6,6 +6,7 @@ import { type Dropout, GraphBuilder, type LossOptions } from '../builder.js';
 import { byteLength, type Graph, parameterCount } from '../graph.js';
 import type { Layout } from '../layout.js';
 import { adapted, attendPacked, type LanguageModel } from '../model.js';
+import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
@@ -13,14 +14,7 @@ import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { prune } from '../passes/prune.js';
-import {
-  hasSlicedGradients,
-  layoutFor,
-  type OptimizerSettings,
-  placeParameters,
-  type Strategy,
-  updateProgram,
-} from '../passes/zero.js';
+import { hasSlicedGradients, layoutFor, placeParameters, type Strategy, updateProgram } from '../passes/zero.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
 import { chooseRecompute, type Recompute } from './recompute-choice.js';
@@ -128,7 +122,7 @@ function finished(graph: Graph): Graph {
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none' } = settings;
   const forward = lossGraph(model, rows, loss, dropout);
-  const layout = layoutFor(forward, strategy);
+  const layout = layoutFor(forward, strategy, optimizer);
   const isSliced = hasSlicedGradients(strategy);
   const clear = isSliced ? plan(clearGradients(layout)) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
@@ -184,7 +178,7 @@ function weigh(plans: readonly Plan[]): MemoryFigures {
   };
   const parameterBytes = take('parameters');
   const gradientBytes = take('gradients');
-  const optimizerBytes = take('exp_avg') + take('exp_avg_sq');
+  const optimizerBytes = STATE_BUFFERS.reduce((sum, name) => sum + take(name), 0);
   const activationBytes = take('arena');
   let batchBytes = 0;
   for (const bytes of sizes.values()) batchBytes += bytes;

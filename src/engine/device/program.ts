@@ -41,6 +41,12 @@ export class Program {
     return view;
   }
 
+  /** Sets an input of one element, where the program reads it: not every optimiser counts steps. */
+  setScalar(name: string, value: number): void {
+    const id = this.plan.graph.inputs.get(name);
+    if (id !== undefined && this.plan.places.has(id)) this.floats(name)[0] = value;
+  }
+
   /** Runs every instruction. Throws EngineError; one run at a time per device. */
   async run(): Promise<void> {
     try {

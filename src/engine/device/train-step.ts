@@ -5,6 +5,7 @@ import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import type { LanguageModel } from '../model.js';
+import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import type { Strategy } from '../passes/zero.js';
 import { type TokenBatch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
@@ -35,8 +36,8 @@ export interface MicroResult {
   readonly tokenLosses: Float32Array;
 }
 
-/** What checkpoints hold for each owned slice: both averages of AdamW, and the fp32 master (the parameter itself). */
-export type StateKind = 'exp_avg' | 'exp_avg_sq' | 'parameter';
+/** What checkpoints hold for each owned slice: the optimiser's state, and the fp32 master (the parameter itself). */
+export type StateKind = StateBuffer | 'parameter';
 
 export class TrainStep implements AsyncDisposable {
   readonly compiled: CompiledTraining;
@@ -49,6 +50,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #seed: number;
   #updates = 0;
   #micros = 0; // of the current step
+  readonly #optimizer: OptimizerSettings;
   readonly #buffers: DeviceBuffers;
   readonly #clear: Program | null;
   readonly #micro: Program;
@@ -64,6 +66,7 @@ export class TrainStep implements AsyncDisposable {
     this.#strategy = strategy;
     this.#rows = settings.rows;
     this.#seed = settings.seed ?? 42;
+    this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
     this.parameters = new ParameterStore(device, compiled.layout);
@@ -74,9 +77,13 @@ export class TrainStep implements AsyncDisposable {
     this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
     this.#micro = new Program(device, compiled.micro, this.#buffers, group);
     this.#update = new Program(device, compiled.update, this.#buffers, group);
+    const first = initialState(settings.optimizer);
+    if (first === 0) return;
+    for (const slice of this.slices)
+      for (const kind of this.stateOf(slice)) if (kind !== 'parameter') this.#state(kind, slice).fill(first);
   }
 
-  /** Compiles, allocates and loads. All parameters and state start at zero. */
+  /** Compiles, allocates and loads. Parameters start at zero, state as the optimiser wants it. */
   static create(settings: TrainStepSettings): TrainStep {
     const { communicator, strategy } = settings;
     if ((communicator?.size ?? 1) !== strategy.worldSize || (communicator?.rank ?? 0) !== strategy.rank) {
@@ -107,6 +114,11 @@ export class TrainStep implements AsyncDisposable {
     }
     if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', 2);
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
+  }
+
+  /** What there is to read and write of one of `slices`: the parameter, then the optimiser's state. */
+  stateOf(slice: ParameterSlice): readonly StateKind[] {
+    return ['parameter', ...stateBuffers(this.#optimizer, slice.bucket)];
   }
 
   /** A copy of the state of one of `slices`. */
@@ -142,13 +154,13 @@ export class TrainStep implements AsyncDisposable {
   }
 
   /**
-   * Exchanges gradients, clips, steps AdamW and gathers the parameters. `step` counts from 1. All ranks must call it.
+   * Exchanges gradients, clips, steps the optimiser and gathers the parameters. `step` counts from 1. All ranks must call it.
    * `gradientNorm` is the norm over all parameters before clipping.
    */
   update(options: { readonly lr: number; readonly step: number }): Promise<{ readonly gradientNorm: number }> {
     return this.#inTurn(async () => {
-      this.#update.floats('lr')[0] = options.lr;
-      this.#update.floats('step')[0] = options.step;
+      this.#update.setScalar('lr', options.lr);
+      this.#update.setScalar('step', options.step);
       await this.#update.run();
       this.#updates++;
       return { gradientNorm: this.#update.floats('gradientNorm')[0]! };
@@ -182,7 +194,7 @@ export class TrainStep implements AsyncDisposable {
   }
 
   #state(kind: StateKind, slice: ParameterSlice): Float32Array {
-    if (kind !== 'parameter') return this.#buffers.floats(kind, slice.sliceOffset, slice.length);
+    if (kind !== 'parameter') return this.#buffers.floats(kind, slice.stateOffset, slice.length);
     const place = this.#places.get(slice.name)!;
     return this.#buffers.floats('parameters', place.offset + slice.parameterOffset, slice.length);
   }

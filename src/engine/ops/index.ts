@@ -14,6 +14,7 @@ import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
 import { rotary } from './rotary.js';
 import type { OpRule } from './rule.js';
 import { softmax, softmaxBackward } from './softmax.js';
+import { adagrad, lion, muon, sgd } from './steps.js';
 
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
@@ -22,6 +23,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
   [
     activation,
     activationBackward,
+    adagrad,
     adamw,
     add,
     addLayerNorm,
@@ -48,11 +50,14 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     linearBackwardWeight,
     linearCrossEntropy,
     linearCrossEntropyGrad,
+    lion,
+    muon,
     reduceScatter,
     rmsNorm,
     rmsNormBackward,
     rotary,
     scale,
+    sgd,
     softmax,
     softmaxBackward,
     sumSquares,

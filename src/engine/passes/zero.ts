@@ -4,9 +4,11 @@
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
-import { byteLength, type Graph, type Tensor } from '../graph.js';
+import { byteLength, type Graph, type Parameter, type Tensor } from '../graph.js';
 import { type Layout, layOut, placesOf } from '../layout.js';
+import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
+import { StepEmitter } from './step-parameters.js';
 
 /**
  * 0: every rank owns all optimiser state. 1: rank r owns slice r. 2: it also keeps slice r of the gradients alone, which are
@@ -21,29 +23,18 @@ export interface Strategy {
   readonly worldSize: number;
 }
 
-/** AdamW as PyTorch has it; matrices and embeddings decay, vectors do not. */
-export interface OptimizerSettings {
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weightDecay: number;
-  /** Largest norm of the gradient over all parameters; 0 for no clipping. */
-  readonly maxGradientNorm: number;
-  /** Decay apart from the gradient (AdamW, the default), or added to it (Adam with L2). */
-  readonly isDecayDecoupled?: boolean;
-  readonly hasBiasCorrection?: boolean;
-}
-
 const BYTES = 4;
 
-export function layoutFor(graph: Graph, strategy: Strategy): Layout {
+/** Where everything lies; an optimiser that steps whole matrices wants them whole in slices. */
+export function layoutFor(graph: Graph, strategy: Strategy, optimizer: OptimizerSettings | null = null): Layout {
   const { rank, worldSize, zeroStage } = strategy;
   if (!Number.isSafeInteger(worldSize) || worldSize < 1)
     throw new ConfigError('worldSize', 'a positive integer', worldSize);
   if (!Number.isSafeInteger(rank) || rank < 0 || rank >= worldSize) {
     throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
   }
-  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize);
+  const isWhole = (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter);
+  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole);
 }
 
 /** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
@@ -104,7 +95,11 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
     if (isReduced) return flat(`gradients.${bucket.name}`, 'gradients', bucket.sliceOffset, bucket.sliceElements);
     const gradient = flat(`gradients.${bucket.name}`, 'gradients', bucket.offset, bucket.elements);
     if (!isShared) return gradient;
-    if (!isPartitioned) return builder.op('all_reduce', bucket.name, [gradient], { group, op: 0 }, 'state')[0]!;
+    if (!isPartitioned) {
+      const sum = builder.op('all_reduce', bucket.name, [gradient], { group, op: 0 }, 'state')[0]!;
+      places.set(sum.id, places.get(gradient.id)!);
+      return sum;
+    }
     const attributes = { group, slice: bucket.sliceElements };
     const slice = builder.op('reduce_scatter', bucket.name, [gradient], attributes, 'state')[0]!;
     places.set(slice.id, { buffer: 'gradients', offsetBytes: (bucket.offset + rank * bucket.sliceElements) * BYTES });
@@ -120,21 +115,12 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   shelf.put('update_scalars', norm!.id, byteLength(norm!));
   builder.output('gradientNorm', norm!);
 
-  const { beta1, beta2, eps, weightDecay, isDecayDecoupled = true, hasBiasCorrection = true } = optimizer;
+  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places);
   for (const [index, bucket] of order.entries()) {
-    const { name, sliceElements, sliceOffset } = bucket;
-    const sliceStart = rank * sliceElements;
-    const parameter = flat(`parameters.${name}`, 'parameters', bucket.offset + sliceStart, sliceElements);
-    const average = flat(`exp_avg.${name}`, 'exp_avg', sliceOffset, sliceElements);
-    const variance = flat(`exp_avg_sq.${name}`, 'exp_avg_sq', sliceOffset, sliceElements);
-    const decayEnd = Math.min(Math.max(bucket.decayEnd - sliceStart, 0), sliceElements);
-    const adamWMode = isDecayDecoupled ? 1 : 0;
-    const biasCorrection = hasBiasCorrection ? 1 : 0;
-    const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode, biasCorrection };
-    const inputs = [parameter, average, variance, slices[index]!, factor!, lr, step];
-    const [stepped] = builder.op('adamw', name, inputs, attributes);
+    const { name } = bucket;
+    const stepped = emitter.step(bucket, rank, slices[index]!);
     if (!isPartitioned) continue;
-    const [whole] = builder.op('all_gather', name, [stepped!], { group, whole: bucket.elements }, 'state');
+    const [whole] = builder.op('all_gather', name, [stepped], { group, whole: bucket.elements }, 'state');
     places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.offset * BYTES });
   }
 
@@ -143,8 +129,16 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const sizes: [string, number][] = [
     ['parameters', layout.parameterElements * BYTES],
     ['gradients', isReduced ? owned : whole],
-    ['exp_avg', owned],
-    ['exp_avg_sq', owned],
+    ...stateSizes(layout, optimizer),
   ];
   return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]) };
+}
+
+/** Bytes of each buffer of state: what one partition owns. */
+function stateSizes(layout: Layout, optimizer: OptimizerSettings): ReadonlyMap<StateBuffer, number> {
+  const sizes = new Map<StateBuffer, number>();
+  for (const bucket of layout.buckets)
+    for (const name of stateBuffers(optimizer, bucket))
+      sizes.set(name, Math.max(sizes.get(name) ?? 0, (bucket.stateOffset + bucket.sliceElements) * BYTES));
+  return sizes;
 }
