@@ -193,7 +193,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** The value of an object, for code that runs in this process and waits for it. Rejects with its failure. */
   read(state: ObjectState): Promise<unknown> {
-    return state.content && state.content.kind !== 'stored' ? this.fetch(state) : this.waiting(this.fetch(state));
+    return state.isAtHand ? this.fetch(state) : this.waiting(this.fetch(state));
   }
 
   /**
