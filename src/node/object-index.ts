@@ -221,7 +221,8 @@ export class ObjectIndex {
   }
 
   #moved(object: StoredObject, place: DiskPlace): void {
-    this.#spilled.set(object.objectId, { ownerId: object.ownerId, place });
+    if (this.#zombies.has(object.objectId)) this.#files.drop(place);
+    else this.#spilled.set(object.objectId, { ownerId: object.ownerId, place });
     this.#vacate(object);
   }
 
