@@ -3,12 +3,12 @@
 import { parseArgs } from 'node:util';
 import { coreSuite } from './core/suite.js';
 import { engineSuite } from './engine/suite.js';
-import { type Measured, measure, type Suite } from './harness/figure.js';
+import { type Measured, measure, type Scene } from './harness/figure.js';
 import { machineName } from './harness/machine.js';
 import { peerPython } from './harness/peers.js';
 import { regressions, save, table } from './harness/results.js';
 
-const SUITES: Readonly<Record<string, (python: string | null) => Promise<Suite>>> = {
+const SUITES: Readonly<Record<string, (python: string | null) => readonly Scene[]>> = {
   core: coreSuite,
   engine: engineSuite,
 };
@@ -32,27 +32,36 @@ async function main(args: readonly string[]): Promise<number> {
       save: { type: 'boolean', default: false },
     },
   });
-  const open = SUITES[positionals[0] ?? ''];
-  if (!open || positionals.length !== 1) {
+  const suite = positionals[0] ?? '';
+  const scenesOf = SUITES[suite];
+  if (!scenesOf || positionals.length !== 1) {
     console.error(usage);
     return 2;
   }
-  await using suite = await open(values['no-peers'] ? null : peerPython());
-  const chosen = suite.figures.filter(({ name }) => name.includes(values.only));
+  const isChosen = (name: string) => name.includes(values.only);
+  const scenes = scenesOf(values['no-peers'] ? null : peerPython());
+  const chosen = scenes.filter(({ names }) => names.some(isChosen));
   if (chosen.length === 0) {
-    console.error(`no figure's name contains "${values.only}": ${suite.figures.map(({ name }) => name).join(', ')}`);
+    console.error(`no figure's name contains "${values.only}": ${scenes.flatMap(({ names }) => names).join(', ')}`);
     return 2;
   }
   const measured: Measured[] = [];
-  for (const figure of chosen) {
-    console.error(`bench: ${figure.name} …`);
-    const result = await measure(figure, positionals[0]!, suite.peerName, machineName());
-    if (values.json) console.log(JSON.stringify(result));
-    measured.push(result);
+  const worse: string[] = [];
+  let path = '';
+  for (const scene of chosen) {
+    console.error(`bench: ${scene.names.find(isChosen)} …`);
+    await using open = await scene.open();
+    for (const figure of open.figures.filter(({ name }) => isChosen(name))) {
+      const result = await measure(figure, suite, open.peerName, machineName());
+      if (values.json) console.log(JSON.stringify(result));
+      measured.push(result);
+      worse.push(...regressions(result));
+      if (values.save) path = save(result);
+    }
   }
   if (!values.json) console.log(table(measured));
-  for (const sentence of regressions(measured)) console.error(sentence);
-  if (values.save) console.error(`bench: written to ${save(measured)}`);
+  for (const sentence of worse) console.error(sentence);
+  if (values.save) console.error(`bench: written to ${path}`);
   return 0;
 }
 

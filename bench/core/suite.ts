@@ -1,6 +1,6 @@
 // Suite `core`: calls, tasks, small objects and start-up beside Ray's, by the lines of `ray microbenchmark`.
 import { fileURLToPath } from 'node:url';
-import type { Figure, Suite } from '../harness/figure.js';
+import type { Figure, OpenScene, Scene } from '../harness/figure.js';
 import { LineProcess, startSides } from '../harness/line-process.js';
 import { awaits, nodeStart, pingPong } from '../limits/index.js';
 
@@ -20,16 +20,22 @@ const CALLS = [
   { command: 'put-small', name: 'small put', unit: 'puts/s', goal: 10, limit: promises },
   { command: 'get-small', name: 'small get', unit: 'gets/s', goal: 10, limit: promises },
 ] as const;
+const INIT = 'init of a local cluster';
+
+export function coreSuite(python: string | null): readonly Scene[] {
+  return [{ names: [...CALLS.map(({ name }) => name), INIT], open: () => openCalls(python) }];
+}
 
 /** Starts both runtimes, each in a process of its own; both stay up, so that either is measured beside an idle other. */
-export async function coreSuite(python: string | null): Promise<Suite> {
+async function openCalls(python: string | null): Promise<OpenScene> {
   const sides = await startSides(
     { command: process.execPath, args: [OURS] },
     python === null ? null : { command: python, args: [RAY] },
   );
   const { ours, peer } = sides;
-  const calls: Figure[] = CALLS.map(({ command, ...figure }) => ({
+  const calls: Figure[] = CALLS.map(({ command, goal, ...figure }) => ({
     ...figure,
+    goal: { ratio: goal },
     isMoreBetter: true,
     warmUps: 2,
     rounds: 5,
@@ -37,10 +43,10 @@ export async function coreSuite(python: string | null): Promise<Suite> {
     peer: peer && (() => peer.ask(command)),
   }));
   const start: Figure = {
-    name: 'init of a local cluster',
+    name: INIT,
     unit: 's',
     isMoreBetter: false,
-    goal: 8,
+    goal: { ratio: 8 },
     warmUps: 1,
     rounds: 5,
     ours: () => initSeconds(process.execPath, [OURS]),

@@ -1,13 +1,15 @@
-// raylite's side of the training step: answers each line "step" with tokens per second, loss and gradient norm.
-// Usage: ours.js THREADS ROWS TOKENS FOLDER. FOLDER holds the weights to start from; without it they are made here.
+// raylite's side of a training step: answers each line "step" with tokens per second, loss and gradient norm.
+// Usage: ours.js THREADS ROWS TOKENS PRECISION FOLDER. FOLDER holds config.json and, unless raylite makes them, the weights.
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TokenBatch, TrainStep } from '#src/engine/index.js';
 import { Checkpoint, initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 
 const [threads, rows, tokens] = process.argv.slice(2, 5).map(Number) as [number, number, number];
-const folder = process.argv[5]!;
+const folder = process.argv[6]!;
 
 const LEARNING_RATE = 1e-4;
 const OPTIMIZER = {
@@ -18,22 +20,11 @@ const OPTIMIZER = {
   weightDecay: 0.01,
   maxGradientNorm: 1,
 } as const;
-const GPT2 = {
-  model_type: 'gpt2',
-  n_embd: 768,
-  n_head: 12,
-  n_layer: 12,
-  n_positions: 1024,
-  vocab_size: 50257,
-  layer_norm_epsilon: 1e-5,
-  initializer_range: 0.02,
-  activation_function: 'gelu_new',
-};
 
 /** The same token ids as the peer's, packed: each sequence is a segment, its last token predicts nothing. */
-function makeBatch(): TokenBatch {
+function makeBatch(vocabulary: number): TokenBatch {
   const each = (value: (at: number) => number) => Int32Array.from({ length: rows * tokens }, (_, at) => value(at));
-  const id = (k: number) => (k * 7919 + k * k * 31 + 13) % 50257;
+  const id = (k: number) => (k * 7919 + k * k * 31 + 13) % vocabulary;
   const start = (at: number) => at - (at % tokens);
   return {
     ids: each(id),
@@ -44,34 +35,37 @@ function makeBatch(): TokenBatch {
   };
 }
 
-async function openTrainer(): Promise<TrainStep> {
-  const create = (model: Model) =>
-    TrainStep.create({
-      model,
-      rows: rows * tokens,
-      strategy: { zeroStage: 0, rank: 0, worldSize: 1 },
-      optimizer: OPTIMIZER,
-      device: native().createDevice({ threads, isa: null, pin: false }),
-      communicator: null,
-    });
-  if (!existsSync(folder)) {
-    const model = modelFromConfig(GPT2);
+function create(model: Model): TrainStep {
+  return TrainStep.create({
+    model,
+    rows: rows * tokens,
+    strategy: { zeroStage: 0, rank: 0, worldSize: 1 },
+    optimizer: OPTIMIZER,
+    device: native().createDevice({ threads, isa: null, pin: false }),
+    communicator: null,
+  });
+}
+
+async function open(): Promise<{ readonly trainer: TrainStep; readonly model: Model }> {
+  if (!existsSync(join(folder, 'model.safetensors'))) {
+    const model = modelFromConfig(JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')));
     const trainer = create(model);
     initialise(model, 0, trainer.parameters);
-    return trainer;
+    return { trainer, model };
   }
   await using checkpoint = await Checkpoint.open(folder);
   const trainer = create(checkpoint.model);
   await checkpoint.loadInto(trainer.parameters);
-  return trainer;
+  return { trainer, model: checkpoint.model };
 }
 
-await using trainer = await openTrainer();
-const batch = makeBatch();
+const { trainer, model } = await open();
+await using _ = trainer;
+const batch = makeBatch(model.vocabularySize);
 const scale = 1 / (rows * (tokens - 1));
 console.log(JSON.stringify({ ready: 'raylite' }));
 let step = 0;
-for await (const _ of createInterface(process.stdin)) {
+for await (const _line of createInterface(process.stdin)) {
   step += 1;
   const start = performance.now();
   const { loss } = await trainer.micro(batch, { scale, isFirst: true });

@@ -11,8 +11,8 @@ export interface Figure {
   readonly unit: string;
   /** Whether more of the unit is better; `ratio` is above 1 when ours is better, either way. */
   readonly isMoreBetter: boolean;
-  /** The ratio aimed at. */
-  readonly goal: number;
+  /** What is aimed at: so many times the peer, or this share of the limit. */
+  readonly goal: { readonly ratio: number } | { readonly share: number };
   readonly ours: () => Promise<Sample>;
   readonly peer: (() => Promise<Sample>) | null;
   readonly warmUps: number;
@@ -23,7 +23,14 @@ export interface Figure {
   readonly verify?: (ours: readonly Sample[], peer: readonly Sample[]) => void;
 }
 
-export interface Suite extends AsyncDisposable {
+/** Figures that are measured by the same processes, which run only while the scene is open. */
+export interface Scene {
+  /** Names of its figures, known before anything starts. */
+  readonly names: readonly string[];
+  readonly open: () => Promise<OpenScene>;
+}
+
+export interface OpenScene extends AsyncDisposable {
   readonly figures: readonly Figure[];
   readonly peerName: string;
 }
@@ -36,9 +43,13 @@ export interface Measured {
   readonly peer: number | null;
   readonly peerName: string | null;
   readonly ratio: number | null;
-  readonly goal: number;
+  /** The ratio to the peer aimed at; null where the goal is a share of the limit. */
+  readonly goal: number | null;
   readonly limit: number | null;
   readonly limitName: string | null;
+  /** Ours by the limit: 1 is all that the machine can do. */
+  readonly shareOfLimit: number | null;
+  readonly goalShare: number | null;
   readonly machine: string;
 }
 
@@ -46,13 +57,24 @@ export interface Measured {
 export async function measure(figure: Figure, suite: string, peerName: string, machine: string): Promise<Measured> {
   const ours: Sample[] = [];
   const peer: Sample[] = [];
+  // The best of what is seen before, between and after: a limit is what the machine can do undisturbed.
+  const limits: number[] = [];
+  const measureLimit = async () => {
+    if (figure.limit) limits.push(await figure.limit.measure());
+  };
+  await measureLimit();
   for (let round = 0; round < figure.warmUps + figure.rounds; round += 1) {
     ours.push(await figure.ours());
     if (figure.peer) peer.push(await figure.peer());
+    if (round === figure.warmUps) await measureLimit();
   }
+  await measureLimit();
   if (figure.peer) figure.verify?.(ours, peer);
   const own = median(ours.slice(figure.warmUps));
   const other = figure.peer ? median(peer.slice(figure.warmUps)) : null;
+  const best = figure.isMoreBetter ? Math.max(...limits) : Math.min(...limits);
+  const limit = figure.limit ? best : null;
+  const better = (one: number, two: number) => rounded(figure.isMoreBetter ? one / two : two / one);
   return {
     suite,
     name: figure.name,
@@ -60,10 +82,12 @@ export async function measure(figure: Figure, suite: string, peerName: string, m
     ours: rounded(own),
     peer: other === null ? null : rounded(other),
     peerName: figure.peer ? peerName : null,
-    ratio: other === null ? null : rounded(figure.isMoreBetter ? own / other : other / own),
-    goal: figure.goal,
-    limit: figure.limit ? rounded(await figure.limit.measure()) : null,
+    ratio: other === null ? null : better(own, other),
+    goal: 'ratio' in figure.goal ? figure.goal.ratio : null,
+    limit: limit === null ? null : rounded(limit),
     limitName: figure.limit?.name ?? null,
+    shareOfLimit: limit === null ? null : better(own, limit),
+    goalShare: 'share' in figure.goal ? figure.goal.share : null,
     machine,
   };
 }

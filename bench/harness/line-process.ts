@@ -2,7 +2,7 @@
 // raylite and its peers are driven the same way, so that neither pays for the harness.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { Sample } from './figure.js';
@@ -41,8 +41,10 @@ export class LineProcess implements AsyncDisposable {
     return answer as Sample;
   }
 
-  /** The most memory that the process had resident at any time. */
-  peakBytes(): number {
+  /** The most memory that the process had resident while it answered `line`. */
+  async peakBytes(line: string): Promise<number> {
+    writeFileSync(`/proc/${this.#child.pid}/clear_refs`, '5'); // the peak starts anew: proc(5)
+    await this.ask(line);
     const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
     return Number(status.match(/^VmHWM:\s+(\d+) kB$/m)![1]) * 1024;
   }

@@ -17,12 +17,13 @@ export function table(figures: readonly Measured[]): string {
     text(figure.peer),
     figure.peerName ?? '–',
     figure.ratio === null ? '–' : `${figure.ratio.toFixed(2)} ×`,
-    `${figure.goal} ×`,
+    figure.goal === null ? `${percent(figure.goalShare)} of limit` : `${figure.goal} ×`,
     figure.limit === null ? '–' : `${text(figure.limit)} (${figure.limitName})`,
+    percent(figure.shareOfLimit),
   ]);
-  const all = [['figure', 'unit', 'ours', 'peer', '', 'ratio', 'goal', 'limit'], ...rows];
+  const all = [['figure', 'unit', 'ours', 'peer', '', 'ratio', 'goal', 'limit', 'of limit'], ...rows];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  const isNumber = (column: number) => [2, 3, 5, 6].includes(column);
+  const isNumber = (column: number) => [2, 3, 5, 6, 8].includes(column);
   const line = (row: readonly string[]) =>
     row
       .map((cell, c) => (isNumber(c) ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
@@ -31,28 +32,29 @@ export function table(figures: readonly Measured[]): string {
   return all.map(line).join('\n');
 }
 
+const percent = (share: number | null): string => (share === null ? '–' : `${Math.round(100 * share)} %`);
+
 const text = (value: number | null): string =>
   value === null ? '–' : value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(value);
 
-/** Writes `figures` over those of the same names in today's file for this machine. Returns its path. */
-export function save(figures: readonly Measured[]): string {
+/** Writes the figure over the one of its name in today's file for this machine. Returns the file's path. */
+export function save(figure: Measured): string {
   mkdirSync(FOLDER, { recursive: true });
   const path = join(FOLDER, `${new Date().toISOString().slice(0, 10)}-${machineSlug()}.json`);
-  const before = existsSync(path) ? read(path) : [];
-  const kept = before.filter((old) => !figures.some((figure) => isSame(figure, old)));
-  writeFileSync(path, `${JSON.stringify([...kept, ...figures], null, 2)}\n`);
+  const kept = (existsSync(path) ? read(path) : []).filter((old) => !isSame(figure, old));
+  writeFileSync(path, `${JSON.stringify([...kept, figure], null, 2)}\n`);
   return path;
 }
 
-/** One sentence per figure whose ratio fell by more than a fifth since the newest committed results of such a machine. */
-export function regressions(figures: readonly Measured[]): readonly string[] {
+/** A sentence if the figure fell by more than a fifth since the newest saved result of such a machine, else nothing. */
+export function regressions(figure: Measured): readonly string[] {
   const files = existsSync(FOLDER) ? readdirSync(FOLDER).filter((name) => name.endsWith(`-${machineSlug()}.json`)) : [];
-  const committed = files.sort().flatMap((name) => read(join(FOLDER, name)));
-  return figures.flatMap((figure) => {
-    const before = committed.findLast((old) => isSame(figure, old))?.ratio ?? null;
-    if (before === null || figure.ratio === null || figure.ratio >= before * WORSE_BELOW) return [];
-    return [`worse: ${figure.suite} / ${figure.name}: ratio ${figure.ratio}, committed ${before}`];
-  });
+  const saved = files.sort().flatMap((name) => read(join(FOLDER, name)));
+  const old = saved.findLast((candidate) => isSame(figure, candidate));
+  const key = figure.ratio === null ? 'shareOfLimit' : 'ratio';
+  const [before, now] = [old?.[key] ?? null, figure[key]];
+  if (before === null || now === null || now >= before * WORSE_BELOW) return [];
+  return [`worse: ${figure.suite} / ${figure.name}: ${key} ${now}, saved ${before}`];
 }
 
 const isSame = (one: Measured, two: Measured): boolean => one.suite === two.suite && one.name === two.name;

@@ -10,13 +10,13 @@ import { fileURLToPath } from 'node:url';
 const MESSAGE_BYTES = 64;
 const SAMPLE_MS = 1000;
 
-/** GFLOP/s of float32 multiply-adds, all `threads` together. */
-export async function fmaPeak(threads: number): Promise<number> {
+/** GFLOP/s of multiply-adds in registers, all `threads` together; bf16 by dot-product instructions where the CPU has them. */
+export async function multiplyPeak(precision: 'fp32' | 'bf16', threads: number): Promise<number> {
   mkdirSync('build/bench', { recursive: true });
-  const binary = 'build/bench/fma_peak';
+  const binary = 'build/bench/multiply_peak';
   const flags = ['-O3', '-march=native', '-ffp-contract=fast', '-pthread'];
-  run('cc', [...flags, 'bench/limits/fma_peak.c', '-o', binary]);
-  return Number(run(binary, [String(threads)]).split(' ')[0]);
+  run('cc', [...flags, 'bench/limits/multiply_peak.c', '-o', binary]);
+  return Number(run(binary, [precision, String(threads)]).split(' ')[0]);
 }
 
 /** Messages per second between two processes over a Unix socket, each answered before the next `batch` is sent. */
