@@ -14,6 +14,16 @@ export interface MemoryPlan {
   readonly peakBytes: number;
   /** The largest sum of what is alive during one op: no layout can need less. */
   readonly lowerBoundBytes: number;
+  readonly lives: readonly Life[];
+}
+
+/** Bytes of the arena while they hold something: from the first op that writes them to the last that touches them. */
+export interface Life {
+  readonly path: string;
+  readonly bytes: number;
+  readonly offsetBytes: number;
+  readonly first: number;
+  readonly last: number;
 }
 
 /** The first of the tensors on it, or the name of a scratch buffer. */
@@ -90,7 +100,8 @@ export function planMemory(
     }
   }
 
-  const offsets = fit([...blocks.values()], order);
+  const lowerBoundBytes = largestLiveSum([...blocks.values()], graph.ops.length);
+  const { offsets, peakBytes } = layOut([...blocks.values()], order, lowerBoundBytes);
   const places = new Map<TensorId, Place>();
   for (const op of graph.ops) {
     for (const id of [...op.inputs, ...op.outputs]) {
@@ -103,17 +114,68 @@ export function planMemory(
       }
     }
   }
-  let peakBytes = 0;
-  for (const block of blocks.values()) peakBytes = Math.max(peakBytes, offsets.get(block.id)! + aligned(block.bytes));
-  return { places, peakBytes, lowerBoundBytes: largestLiveSum([...blocks.values()], graph.ops.length) };
+  const lives = [...blocks.values()].map(({ id, bytes, accesses }): Life => {
+    const path = typeof id === 'string' ? id : graph.tensors[id]!.path;
+    return { path, bytes, offsetBytes: offsets.get(id)!, first: accesses[0]!, last: Math.max(...accesses) };
+  });
+  return { places, peakBytes, lowerBoundBytes, lives };
 }
 
-/** Best fit in order of size: each block goes into the smallest gap between the blocks that live at the same time. */
+/** Largest blocks first is best for most programs; others come closer to what lives at once where small blocks live long. */
+const ORDERS: readonly ((a: Block, b: Block) => number)[] = [
+  (a, b) => b.bytes - a.bytes || a.accesses[0]! - b.accesses[0]!,
+  (a, b) => span(b) * b.bytes - span(a) * a.bytes || a.accesses[0]! - b.accesses[0]!,
+  (a, b) => span(b) - span(a) || b.bytes - a.bytes,
+  (a, b) => a.accesses[0]! - b.accesses[0]! || b.bytes - a.bytes,
+  (a, b) => b.accesses.at(-1)! - a.accesses.at(-1)! || b.bytes - a.bytes,
+];
+
+/** Rounds in which the block that sets the peak is placed earlier. */
+const ROUNDS = 24;
+
+interface Arrangement {
+  readonly blocks: readonly Block[];
+  readonly offsets: ReadonlyMap<BlockId, number>;
+  readonly peakBytes: number;
+}
+
+/** The smallest of the layouts of several orders, improved while it needs more than what lives at once. */
+function layOut(blocks: readonly Block[], order: Schedule, lowerBoundBytes: number): Arrangement {
+  let best: Arrangement | null = null;
+  for (const compare of ORDERS) {
+    const found = arrange(blocks.toSorted(compare), order);
+    if (!best || found.peakBytes < best.peakBytes) best = found;
+    if (best.peakBytes <= lowerBoundBytes) return best;
+  }
+  let current = best!;
+  for (let round = 0; round < ROUNDS; round++) {
+    const top = current.blocks.find((block) => endOf(current, block) === current.peakBytes)!;
+    current = arrange([top, ...current.blocks.filter((block) => block !== top)], order);
+    if (current.peakBytes < best!.peakBytes) best = current;
+    if (best!.peakBytes <= lowerBoundBytes) break;
+  }
+  return best!;
+}
+
+function arrange(blocks: readonly Block[], order: Schedule): Arrangement {
+  const offsets = fit(blocks, order);
+  const peakBytes = blocks.reduce((most, { id, bytes }) => Math.max(most, offsets.get(id)! + aligned(bytes)), 0);
+  return { blocks, offsets, peakBytes };
+}
+
+function endOf({ offsets }: Arrangement, block: Block): number {
+  return offsets.get(block.id)! + aligned(block.bytes);
+}
+
+function span({ accesses }: Block): number {
+  return accesses.at(-1)! - accesses[0]!;
+}
+
+/** Best fit: each block in turn goes into the smallest gap between the blocks that live at the same time. */
 function fit(blocks: readonly Block[], order: Schedule): ReadonlyMap<BlockId, number> {
   const offsets = new Map<BlockId, number>();
   const placed: { readonly block: Block; readonly start: number; readonly end: number }[] = []; // by start
-  const bySize = blocks.toSorted((a, b) => b.bytes - a.bytes || a.accesses[0]! - b.accesses[0]!);
-  for (const block of bySize) {
+  for (const block of blocks) {
     const size = aligned(block.bytes);
     let best = -1;
     let bestGap = Number.POSITIVE_INFINITY;

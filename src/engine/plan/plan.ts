@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Graph, TensorId } from '../graph.js';
 import { type BufferSize, encodePlan } from './encode.js';
-import { ARENA, planMemory } from './memory.js';
+import { ARENA, type MemoryPlan, planMemory } from './memory.js';
 import type { Place, PlacedGraph } from './placement.js';
 import { type Schedule, schedule } from './schedule.js';
 
@@ -12,7 +12,7 @@ export interface Plan {
   readonly schedule: Schedule;
   /** What the program runs over, in the order of the plan's buffer table. */
   readonly buffers: readonly BufferSize[];
-  readonly arena: { readonly peakBytes: number; readonly lowerBoundBytes: number };
+  readonly arena: Omit<MemoryPlan, 'places'>;
   readonly bytes: Uint8Array;
   /** sha256 of the bytes, in hex. */
   readonly hash: string;
@@ -20,11 +20,11 @@ export interface Plan {
 
 export function plan({ graph, places: fixed, buffers: sizes, scratch }: PlacedGraph): Plan {
   const order = schedule(graph, fixed);
-  const { places, peakBytes, lowerBoundBytes } = planMemory(graph, fixed, order, scratch);
+  const { places, ...arena } = planMemory(graph, fixed, order, scratch);
   const used = new Set([...places.values()].map((place) => place.buffer));
   const buffers = [...sizes].filter(([name]) => used.has(name)).map(([name, bytes]) => ({ name, bytes }));
-  if (peakBytes > 0) buffers.push({ name: ARENA, bytes: peakBytes });
+  if (arena.peakBytes > 0) buffers.push({ name: ARENA, bytes: arena.peakBytes });
   const bytes = encodePlan(graph, places, order, buffers);
   const hash = createHash('sha256').update(bytes).digest('hex');
-  return { graph, places, schedule: order, buffers, arena: { peakBytes, lowerBoundBytes }, bytes, hash };
+  return { graph, places, schedule: order, buffers, arena, bytes, hash };
 }
