@@ -132,6 +132,9 @@ Napi::Object program_object(Napi::Env env, std::shared_ptr<LoadedProgram> loaded
   Napi::Object object = Napi::Object::New(env);
   object.Set("run", method(env, "run", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, false); }));
   object.Set("profile", method(env, "profile", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, true); }));
+  double workspace_bytes = 0;
+  for (const auto& workspace : loaded->program->workspaces) workspace_bytes += workspace ? static_cast<double>(workspace->bytes()) : 0;
+  object.Set("workspaceBytes", workspace_bytes);
   object.Set("dispose", method(env, "dispose", [loaded](const Napi::CallbackInfo& info) {
                loaded->program.reset();  // a run in progress holds it to its end
                return info.Env().Undefined();

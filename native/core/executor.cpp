@@ -214,6 +214,7 @@ void Executor::wait_idle() {
 
 void Executor::thread_main(int thread, bool pin) {
   const bool computes = thread < threads_;
+  pthread_setname_np(pthread_self(), computes ? "rl-compute" : "rl-exchange");
   if (pin && computes) pin_to_core(thread);
   std::uint64_t seen = 0;
   for (;;) {

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { RAYLITE_VERSION } from '../common/index.js';
 import { register as registerDoctor } from './doctor.js';
+import { register as registerEstimate } from './estimate.js';
 import { register as registerGenerate } from './generate.js';
 import { register as registerJob } from './job.js';
 import { register as registerList } from './list.js';
@@ -29,6 +30,7 @@ for (const register of [
   registerLogs,
   registerDoctor,
   registerTrain,
+  registerEstimate,
   registerQuickstart,
   registerGenerate,
 ]) {

@@ -1,11 +1,10 @@
 // `raylite train FILE`: runs a trainer described by a JSON file, on the cluster of $RAYLITE_ADDRESS or one of its own.
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { init } from '../client/index.js';
-import { ConfigError, DataError } from '../common/index.js';
-import { type SftOptions, sft, Trainer, type TrainerOptions } from '../train/index.js';
+import { Trainer } from '../train/index.js';
 import { interruptible } from './interrupt.js';
 import { print, printJson } from './output.js';
+import { readTrainingFile } from './training-file.js';
 import { TrainingView } from './training-view.js';
 
 interface Options {
@@ -28,26 +27,11 @@ export function register(program: Command): void {
 }
 
 async function train(file: string, options: Options, signal: AbortSignal): Promise<void> {
-  const trainer = new Trainer(await readOptions(file));
+  const trainer = new Trainer(await readTrainingFile(file));
   await using _cluster = await init(options.address === undefined ? {} : { address: options.address });
   const view = new TrainingView();
   const result = await trainer.fit({ signal, onProgress: (event) => view.show(event) });
   view.end();
   if (options.json) printJson(result);
   else print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
-}
-
-async function readOptions(file: string): Promise<TrainerOptions> {
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    if (cause instanceof SyntaxError)
-      throw new DataError({ place: file, detail: `is not JSON (${cause.message})` }, { cause });
-    throw new ConfigError('file', 'a readable JSON file', file, undefined, { cause });
-  }
-  const { recipe, ...rest } = json as { readonly recipe?: SftOptions & { readonly kind?: unknown } };
-  const { kind, ...options } = recipe ?? ({} as SftOptions & { readonly kind?: unknown });
-  if (kind !== 'sft') throw new ConfigError(`${file}.recipe.kind`, '"sft"', kind);
-  return { ...rest, recipe: sft(options) };
 }

@@ -37,6 +37,7 @@ export { Forward, type ForwardResult } from './device/forward.js';
 export { ParameterStore } from './device/parameter-store.js';
 export { Program } from './device/program.js';
 export { type MicroResult, type StateKind, TrainStep, type TrainStepSettings } from './device/train-step.js';
+export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export * from './layout.js';
 export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
@@ -51,6 +52,7 @@ export {
   type ZeroStage,
 } from './passes/zero.js';
 export { explain } from './plan/explain.js';
+export type { Life } from './plan/memory.js';
 export { planMemory } from './plan/memory.js';
 export type { Place, PlacedGraph } from './plan/placement.js';
 export { type Plan, plan } from './plan/plan.js';

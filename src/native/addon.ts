@@ -29,6 +29,8 @@ export interface NativeDevice {
 }
 
 export interface NativeProgram {
+  /** Of its kernels, allocated with the program. */
+  readonly workspaceBytes: number;
   /** Runs every instruction; rejects with code "ENGINE" or "COMM". One run at a time per device. */
   run(): Promise<void>;
   /** As run(), and returns the seconds of each instruction. */

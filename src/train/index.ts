@@ -1,5 +1,6 @@
 // The door of train/: Trainer, recipes, ds_config, schedules.
 export * from './ds-config.js';
+export { type Estimate, estimate } from './estimate.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
 export type { FeedFacts } from './feed.js';
 export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';

@@ -1,20 +1,20 @@
 // The Trainer: prepares data and plan, runs attempts until the steps are done, keeps checkpoints, hands back the model.
 // It places and orders; the arithmetic is in the ranks (rank.ts), the bytes are in the object store (feed.ts).
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TrainingError } from '../common/index.js';
-import { loadTokenizer, type PlacedRecord, type ReadResult, readRecords, Tokenizer } from '../data/index.js';
+import { type PlacedRecord, type ReadResult, readRecords, type Tokenizer } from '../data/index.js';
 import { estimateTraining, type MemoryFigures } from '../engine/index.js';
-import { Checkpoint, modelFromConfig } from '../models/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
+import { chosenModel } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
 import { Feed } from './feed.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { configOf, type FreshModel, recomputeOf } from './recipe.js';
+import { recomputeOf } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { learningRate } from './schedule.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -134,25 +134,7 @@ export class Trainer {
       );
     await mkdir(runPath, { recursive: true });
 
-    const given = typeof recipe.model === 'string' ? await readConfigJson(recipe.model) : null;
-    if (typeof recipe.model === 'string') await (await Checkpoint.open(recipe.model))[Symbol.asyncDispose](); // it must fit
-    const tokenizer = await openTokenizer(recipe);
-    const facts = { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer };
-    const config = given ?? configOf(recipe.model as FreshModel, facts);
-    const model = modelFromConfig(config);
-    if (tokenizer.vocabSize > model.vocabularySize)
-      throw new ConfigError(
-        'sft.tokenizer',
-        `at most the model's ${model.vocabularySize} entries`,
-        tokenizer.vocabSize,
-      );
-    if (recipe.sequenceLength > model.maxPositions)
-      throw new ConfigError(
-        'sft.sequenceLength',
-        `at most the model's ${model.maxPositions} positions`,
-        recipe.sequenceLength,
-      );
-
+    const { config, model, tokenizer } = await chosenModel(recipe);
     const read = await recordsOf(recipe);
     const skipBad = typeof recipe.data === 'object' && recipe.data.skipBad === true;
     const tokenise = { template: recipe.template, maxTokens: recipe.sequenceLength, skipBad };
@@ -415,25 +397,6 @@ export class Trainer {
         memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
       },
     };
-  }
-}
-
-async function openTokenizer(recipe: TrainerSettings['recipe']): Promise<Tokenizer> {
-  const { tokenizer, model } = recipe;
-  if (tokenizer instanceof Tokenizer) return tokenizer;
-  if (tokenizer !== null) return loadTokenizer(tokenizer);
-  if (typeof model === 'string') return loadTokenizer(model);
-  throw new ConfigError('sft.tokenizer', 'a tokenizer or its folder, since the model is new', tokenizer);
-}
-
-async function readConfigJson(folder: string): Promise<Readonly<Record<string, unknown>>> {
-  const path = join(folder, 'config.json');
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
-  } catch (cause) {
-    throw new ConfigError('sft.model', 'a Hugging Face folder with config.json', folder, (cause as Error).message, {
-      cause,
-    });
   }
 }
 

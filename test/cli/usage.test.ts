@@ -58,6 +58,7 @@ test('every verb explains itself with an example', () => {
     ['list'],
     ['logs'],
     ['doctor'],
+    ['estimate'],
   ]) {
     const result = raylite([...verb, '--help'], dir.path);
     assert.equal(result.code, 0, verb.join(' '));

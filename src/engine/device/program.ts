@@ -29,6 +29,11 @@ export class Program {
     }
   }
 
+  /** Bytes that its kernels use beside the plan's buffers. */
+  get workspaceBytes(): number {
+    return this.#program.workspaceBytes;
+  }
+
   integers(name: string): Int32Array {
     const view = this.#buffers.tensor(this.plan, name);
     if (!(view instanceof Int32Array)) throw new Error(`${name} does not hold integers`);

@@ -4,7 +4,7 @@ import { showAmount, showType } from '../graph.js';
 import { defaultCost, ruleOf } from '../ops/index.js';
 import type { Plan } from './plan.js';
 
-/** One line per instruction, then buffers, arena and totals. */
+/** One line per instruction, then buffers, the life of each block of the arena, and totals. */
 export function explain(plan: Plan): string {
   const { graph, places, schedule } = plan;
   let flops = 0;
@@ -36,6 +36,16 @@ export function explain(plan: Plan): string {
     ...table(['', 'stream', 'waits', 'op', 'path', 'arithmetic', 'memory', 'results'], rows),
     '',
     ...plan.buffers.map((buffer) => `buffer ${buffer.name}: ${showAmount(buffer.bytes, 'B')}`),
+    ...table(
+      ['', 'arena', 'bytes', 'life'],
+      plan.arena.lives.map(({ path, bytes, offsetBytes, first, last }) => [
+        `@${offsetBytes}`,
+        path,
+        showAmount(bytes, 'B'),
+        `#${first} to #${last}`,
+      ]),
+    ),
+    '',
     `arena: peak ${showAmount(peakBytes, 'B')}, at least ${showAmount(lowerBoundBytes, 'B')}, lost ${lost.toFixed(1)} %`,
     `total: ${graph.ops.length} instructions, ${showAmount(flops, 'FLOP')}, ${showAmount(bytes, 'B')} moved; plan ${plan.hash}`,
   ].join('\n');

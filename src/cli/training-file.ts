@@ -1,0 +1,20 @@
+// A trainer as a JSON file: what `raylite train` runs and `raylite estimate` weighs.
+import { readFile } from 'node:fs/promises';
+import { ConfigError, DataError } from '../common/index.js';
+import { type SftOptions, sft, type TrainerOptions } from '../train/index.js';
+
+/** Reads the options of a Trainer; throws ConfigError or DataError that names the file. */
+export async function readTrainingFile(file: string): Promise<TrainerOptions> {
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    if (cause instanceof SyntaxError)
+      throw new DataError({ place: file, detail: `is not JSON (${cause.message})` }, { cause });
+    throw new ConfigError('file', 'a readable JSON file', file, undefined, { cause });
+  }
+  const { recipe, ...rest } = json as { readonly recipe?: SftOptions & { readonly kind?: unknown } };
+  const { kind, ...options } = recipe ?? ({} as SftOptions & { readonly kind?: unknown });
+  if (kind !== 'sft') throw new ConfigError(`${file}.recipe.kind`, '"sft"', kind);
+  return { ...rest, recipe: sft(options) };
+}

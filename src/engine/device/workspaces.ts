@@ -1,0 +1,24 @@
+// What kernels need beside a plan's buffers: packed panels, partial sums. It depends on the number of threads and on the
+// instruction set, so the loaded programs are asked; the memory that they are loaded on is never touched.
+import { native } from '../../native/index.js';
+import { compileTraining, type TrainingSettings } from '../compile/training.js';
+import { DeviceBuffers } from './buffers.js';
+import { Program } from './program.js';
+
+/** Bytes of workspaces of a training job's programs on `threads` threads. One rank's kernels do not depend on the others. */
+export function workspaceBytesOf(settings: TrainingSettings, threads: number): number {
+  const { micro, update } = compileTraining({ ...settings, strategy: { zeroStage: 0, rank: 0, worldSize: 1 } });
+  const device = native().createDevice({ threads, isa: null, pin: false });
+  const buffers = new DeviceBuffers(device);
+  try {
+    buffers.reserve([micro, update]);
+    const bare = [micro, update].map((plan) => ({ ...plan, graph: { ...plan.graph, constants: new Map() } }));
+    const programs = bare.map((plan) => new Program(device, plan, buffers));
+    const bytes = programs.reduce((sum, program) => sum + program.workspaceBytes, 0);
+    for (const program of programs) program.dispose();
+    return bytes;
+  } finally {
+    buffers.dispose();
+    device.dispose();
+  }
+}

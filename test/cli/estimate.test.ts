@@ -1,0 +1,63 @@
+// `raylite estimate` weighs a training file without starting anything; the library gives the same figures.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { trainBpe } from '#src/data/index.js';
+import { type Estimate, estimate, sft } from '#src/train/index.js';
+import { temporaryFolder } from '../head/head-process.js';
+
+const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
+const tokenizer = trainBpe(['one two three four five six seven eight nine ten'], { vocabSize: 300 });
+const MODEL = { kind: 'gpt2', layers: 4, hidden: 32, heads: 2 } as const;
+
+/** The output of `raylite estimate` for a recipe, in a folder of its own. */
+async function run(recipe: object, ...flags: readonly string[]) {
+  using folder = temporaryFolder();
+  const place = join(folder.path, 'tokenizer');
+  mkdirSync(place);
+  await tokenizer.save(place);
+  const file = join(folder.path, 'job.json');
+  const base = { kind: 'sft', model: MODEL, data: 'none.jsonl', tokenizer: place, sequenceLength: 64 };
+  writeFileSync(file, JSON.stringify({ recipe: { ...base, ...recipe }, scaling: { workers: 2 } }));
+  const { stdout, stderr, status } = spawnSync(process.execPath, [MAIN, 'estimate', file, ...flags], {
+    encoding: 'utf8',
+  });
+  return { out: stdout, err: stderr, status };
+}
+
+test('a training file is weighed by use, with the life of every tensor on request', async () => {
+  const { out, status } = await run({}, '--lives');
+  assert.equal(status, 0);
+  assert.match(out, /^0\.1 M parameters, 2 workers, ZeRO stage 1, micro-batches of 1 × 64 tokens$/m);
+  assert.match(out, /^optimizer state +[\d.]+ kB$/m);
+  assert.match(out, /^activations: the backward keeps everything; peak [\d.]+ kB, at least [\d.]+ kB$/m);
+  assert.match(out, /^\|[ ▁▂▃▄▅▆▇█]{72}\| live over the \d+ instructions/m);
+  assert.match(out, /^transformer\.h\.0\.attn +\d+ +\d+ +#\d+ to #\d+$/m);
+});
+
+test('the figures are those of the library, and checkpointing lowers them', async () => {
+  const { out } = await run({ gradientCheckpointing: true }, '--json');
+  const found = JSON.parse(out) as Estimate;
+  const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64 };
+  const scaling = { workers: 2 };
+  assert.deepEqual(await estimate({ recipe: sft({ ...recipe, gradientCheckpointing: true }), scaling }), found);
+  const whole = await estimate({ recipe: sft(recipe), scaling });
+  assert.ok(found.memory.activationBytes < whole.memory.activationBytes);
+  const { totalBytes, ...parts } = found.memory;
+  assert.equal(
+    Object.values(parts).reduce((sum, bytes) => sum + bytes, 0),
+    totalBytes,
+  );
+});
+
+test('a budget that nothing fits is told with what would', async () => {
+  const { err, status } = await run({ gradientCheckpointing: { budgetMiB: 0.01 } });
+  assert.equal(status, 1);
+  assert.match(
+    err,
+    /recompute.budgetBytes: expected at least \d+ bytes .* got 10485. Give more, or make the micro-batch smaller/,
+  );
+});
