@@ -115,7 +115,7 @@ const figures: Figure[] = [
             plan.tensor([CHUNK, VOCABULARY]),
             plan.tensor([VOCABULARY, WIDTH]),
           ],
-          [0, CHUNK, 0, 0, 0],
+          [0, CHUNK, 0, 0, 0, 0],
         );
       },
     }),

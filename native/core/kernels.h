@@ -18,6 +18,7 @@
 #include "core/ops/rotary.h"
 #include "core/ops/sgd.h"
 #include "core/ops/softmax.h"
+#include "core/ops/target_loss.h"
 #include "core/storage.h"
 #include "core/team.h"
 
@@ -47,6 +48,8 @@ struct KernelsOf {
   Kernel<SoftmaxArguments<T>> softmax;
   Kernel<SoftmaxBackwardArguments<T>> softmax_backward;
   Kernel<DropoutArguments<T>> dropout;
+  Kernel<TargetLossArguments<T>> target_loss;
+  Kernel<TargetLossBackwardArguments<T>> target_loss_backward;
   Kernel<AddArguments<T>> add;
   Kernel<ScaleArguments<T>> scale;
   Kernel<CastArguments<T>> cast;

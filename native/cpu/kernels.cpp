@@ -22,6 +22,8 @@ constexpr KernelsOf<T> stored() {
       {softmax, nullptr},
       {softmax_backward, nullptr},
       {dropout, nullptr},
+      {target_loss, nullptr},
+      {target_loss_backward, nullptr},
       {add, nullptr},
       {scale, nullptr},
       {cast, nullptr},

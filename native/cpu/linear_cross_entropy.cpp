@@ -16,9 +16,28 @@ float sum_of(const float* values, std::int64_t count) {
   return sum_lanes(sums);
 }
 
-/// The loss of one row, whose logits become its gradient times scale when `gradient`.
-float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t label, bool gradient) {
-  const std::int64_t v = a.v;
+/// sum of e^(x - top) * (top - x) over the logits x of a row.
+float spread_of(const float* logits, std::int64_t count, float top) {
+  Floats sums{};
+  const Floats shift = broadcast(top);
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t j = 0; j < whole; j += kLanes) {
+    const Floats below = shift - load(logits + j);
+    sums += exp_of(Floats{} - below) * below;
+  }
+  float rest = 0;
+  if (whole < count) {
+    const int n = static_cast<int>(count - whole);
+    const Floats below = shift - load_first(logits + whole, n);
+    const Floats terms = exp_of(Floats{} - below) * below;
+    for (int lane = 0; lane < n; lane++) rest += terms[lane];
+  }
+  return sum_lanes(sums) + rest;
+}
+
+/// The loss of row `row`, whose logits become its gradient times scale and weight when `gradient`.
+float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t row, bool gradient) {
+  const std::int64_t v = a.v, label = a.labels[row];
   if (a.bias != nullptr) {
     each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) + load_n(a.bias + j, n), n); });
   }
@@ -48,12 +67,13 @@ float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t
   const float log_sum = __builtin_logf(sum);
   const float z = log_sum + top;
   if (gradient) {
-    const float scale = a.scale[0];
+    const float scale = a.weights == nullptr ? a.scale[0] : a.scale[0] * a.weights[row];
     const Floats factor = broadcast(scale * (1 + 2 * a.z_loss * z) / sum);
     const Floats shared = broadcast(scale * smooth / static_cast<float>(v));
     each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) * factor - shared, n); });
     logits[label] -= scale * (1 - smooth);
   }
+  if (a.entropies != nullptr) a.entropies[row] = log_sum + spread_of(logits, v, top) / sum;
   // Differences of logits before products with them: large logits cancel.
   return log_sum + (top - chosen) + smooth * (chosen - mean) + a.z_loss * z * z;
 }
@@ -97,6 +117,7 @@ void list_rows(const LinearCrossEntropyArguments& a, const Workspace& to, const 
     } else {
       if (label != -100) team.fail_value("labels", row, label, 0, a.v);
       a.token_losses[row] = 0;
+      if (a.entropies != nullptr) a.entropies[row] = 0;
       if (a.dx != nullptr) __builtin_memset(a.dx + row * a.d, 0, static_cast<std::size_t>(a.d) * 4);
     }
   }
@@ -159,7 +180,7 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
     gemm(forward, team, workspace.products);
 
     for (std::int64_t i = team.claim(); i < chunk; i = team.claim()) {
-      a.token_losses[rows[i]] = row_loss(a, a.logits + i * a.v, a.labels[rows[i]], gradient);
+      a.token_losses[rows[i]] = row_loss(a, a.logits + i * a.v, rows[i], gradient);
     }
     team.barrier();
     if (!gradient) continue;
@@ -193,7 +214,10 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
   }
   if (team.index != 0) return;
   double total = 0;
-  for (std::int64_t i = 0; i < a.n; i++) total += static_cast<double>(a.token_losses[i]);
+  for (std::int64_t i = 0; i < a.n; i++) {
+    const double weight = a.weights == nullptr ? 1 : static_cast<double>(a.weights[i]);
+    if (a.token_losses[i] != 0.0f) total += weight * static_cast<double>(a.token_losses[i]);
+  }
   a.loss[0] = static_cast<float>(total * static_cast<double>(scale));
 }
 

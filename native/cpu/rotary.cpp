@@ -22,6 +22,14 @@ static void rotary_of(const RotaryArguments<T>& a, const Team& team) {
     const float* sin = a.sin + position * half;
     for (std::int64_t head = 0; head < a.heads; head++) {
       T* first = y + a.offset + head * a.head_stride;
+      if (a.interleaved) {
+        for (std::int64_t j = 0; j < half; j++) {
+          const float p = load_one(first + 2 * j), q = load_one(first + 2 * j + 1), s = sin[j] * sign;
+          store_one(first + 2 * j, p * cos[j] - q * s);
+          store_one(first + 2 * j + 1, q * cos[j] + p * s);
+        }
+        continue;
+      }
       T* second = first + half;
       each_vector(half, [&](std::int64_t j, int n) {
         const Floats p = load_n(first + j, n);

@@ -162,6 +162,16 @@ RL_STORAGE(BFloat16)
 RL_STORAGE(Float16)
 #undef RL_STORAGE
 
+// A number by itself, where a vector does not pay.
+template <class T>
+RL_INLINE float load_one(const T* p) {
+  return load_first(p, 1)[0];
+}
+template <class T>
+RL_INLINE void store_one(T* p, float x) {
+  store_first(p, broadcast(x), 1);
+}
+
 /// The values that a tensor of T would give back for x.
 template <class T>
 RL_INLINE Floats rounded_to(Floats x) {

@@ -16,7 +16,6 @@ export {
   HeadStateError,
   InfeasibleError,
   ObjectLostError,
-  OutOfDiskError,
   OwnerDiedError,
   RayliteError,
   SerializationError,

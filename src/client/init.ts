@@ -171,8 +171,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     const agent = await AgentLink.connect(agentUds, {
       assign: () => {},
       exit: () => {},
-      vacated: (vacated) => runtime?.store.vacated(vacated),
-      collect: () => runtime?.store.collect(),
+      freed: (objectId) => runtime?.store.reclaim(objectId),
       lost: (detail) => {
         // A submitted job ends with the node that runs it; nobody would stop it otherwise.
         if (findRuntime() !== runtime || runtime === null || !process.env.RAYLITE_JOB_ID) return;

@@ -4,10 +4,13 @@ import { GraphBuilder } from './builder.js';
 import type { Graph, Op, Tensor, TensorId } from './graph.js';
 import { ruleOf } from './ops/index.js';
 
-/** Adds to `graph` the ops that compute the gradient of its output `loss` by every parameter that is not frozen. */
+/** Outputs that a gradient starts from: what is differentiated is their sum. */
+export const LOSS_OUTPUTS = ['loss', 'valueLoss'] as const;
+
+/** Adds to `graph` the ops that compute the gradient of its losses by every parameter that is not frozen. */
 export function differentiate(graph: Graph): Graph {
-  const root = graph.outputs.get('loss');
-  if (root === undefined) throw new Error('the graph has no output called loss');
+  const roots = LOSS_OUTPUTS.flatMap((name) => graph.outputs.get(name) ?? []);
+  if (roots.length === 0) throw new Error('the graph has no output called loss');
   const builder = new GraphBuilder(graph);
   const trained = [...graph.parameters.values()].filter((parameter) => !parameter.isFrozen);
   const wants = needGradient(
@@ -17,7 +20,7 @@ export function differentiate(graph: Graph): Graph {
   const gradients = new Map<TensorId, Tensor>();
 
   for (const op of graph.ops.toReversed()) {
-    const isRoot = op.outputs[0] === root;
+    const isRoot = roots.includes(op.outputs[0]!);
     if (!wants.has(op.outputs[0]!) || (!isRoot && !op.outputs.some((id) => gradients.has(id)))) continue;
     const rule = ruleOf(op.kind);
     if (!rule.backward) throw new Error(`${op.path}: ${op.kind} has no derivative`);

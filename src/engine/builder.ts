@@ -13,7 +13,7 @@ import type {
   TensorId,
 } from './graph.js';
 import { DTYPE_CODES, elementCount } from './graph.js';
-import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf } from './ops/index.js';
+import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf, TARGET_LOSSES, type TargetLoss } from './ops/index.js';
 
 export interface ParameterOptions {
   /** The flat buffer it lives in: `embeddings`, one per block, `head`. */
@@ -68,6 +68,13 @@ export type Dropout = 'model' | number | null;
 
 /** The counters of random ops: an input that a program has only where something draws. */
 export const RANDOM = 'random';
+
+export interface RotaryShape {
+  readonly heads: number;
+  readonly headDim: number;
+  /** Pairs of neighbours turn (GPT-J) in place of a column and the one half the rotated width further on. */
+  readonly isInterleaved?: boolean;
+}
 
 export class GraphBuilder {
   readonly #dropout: Dropout;
@@ -227,21 +234,25 @@ export class GraphBuilder {
     return this.op('cast', path, [x], { to: DTYPE_CODES[to] })[0]!;
   }
 
-  /** Turns the first 2 * cos.dims[1] columns of every head by the angles of the row's position. */
+  /** Turns the first 2 * cos.dims[1] columns of every head by the angles of the row's position; interleaved: in pairs of neighbours. */
   rotary(
     path: string,
     x: HeadView,
     table: { readonly cos: Tensor; readonly sin: Tensor },
     positions: Tensor,
-    shape: { readonly heads: number; readonly headDim: number },
+    { heads, headDim, isInterleaved = false }: RotaryShape,
   ): Tensor {
     const { offset, headStride } = x;
     const rotaryDim = 2 * table.cos.dims[1]!;
-    const attributes = { ...shape, rotaryDim, offset, headStride, inverse: 0 };
+    const interleaved = isInterleaved ? 1 : 0;
+    const attributes = { heads, headDim, rotaryDim, offset, headStride, inverse: 0, interleaved };
     return this.op('rotary', path, [x.tensor, table.cos, table.sin, positions], attributes)[0]!;
   }
 
-  /** Loss scale * sum over labelled rows; `tokenLosses` has a value per row, 0 where the label is -100. */
+  /**
+   * Loss scale * sum over labelled rows, each times its entry of `weights` [N], if given. `tokenLosses` (without the weights)
+   * and `entropies` of the distributions have a value per row, 0 where the label is -100.
+   */
   linearCrossEntropy(
     path: string,
     x: Tensor,
@@ -249,7 +260,8 @@ export class GraphBuilder {
     labels: Tensor,
     scale: Tensor,
     { labelSmoothing = 0, zLoss = 0 }: LossOptions = {},
-  ): { readonly loss: Tensor; readonly tokenLosses: Tensor } {
+    weights?: Tensor,
+  ): { readonly loss: Tensor; readonly tokenLosses: Tensor; readonly entropies: Tensor } {
     const { weight, bias, isTransposed } = head;
     const vocabulary = weight.dims[isTransposed ? 1 : 0]!;
     const attributes = {
@@ -258,10 +270,23 @@ export class GraphBuilder {
       hasBias: bias ? 1 : 0,
       labelSmoothing,
       zLoss,
+      weighted: weights ? 1 : 0,
     };
-    const inputs = [x, weight, labels, scale, ...(bias ? [bias] : [])];
-    const [loss, tokenLosses] = this.op('linear_cross_entropy', path, inputs, attributes);
-    return { loss: loss!, tokenLosses: tokenLosses! };
+    const inputs = [x, weight, labels, scale, ...(bias ? [bias] : []), ...(weights ? [weights] : [])];
+    const [loss, tokenLosses, , entropies] = this.op('linear_cross_entropy', path, inputs, attributes);
+    return { loss: loss!, tokenLosses: tokenLosses!, entropies: entropies! };
+  }
+
+  /** Loss of x [N, L] against `targets` [N, L]; a target that is NaN counts for nothing. `rowLosses` [N] are without the scale. */
+  targetLoss(
+    path: string,
+    x: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    kind: TargetLoss,
+  ): { readonly loss: Tensor; readonly rowLosses: Tensor } {
+    const [loss, rowLosses] = this.op('target_loss', path, [x, targets, scale], { kind: TARGET_LOSSES[kind] });
+    return { loss: loss!, rowLosses: rowLosses! };
   }
 
   tensor(id: TensorId): Tensor {

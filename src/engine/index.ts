@@ -31,7 +31,7 @@ export {
   type TrainingSettings,
   trainingPasses,
 } from './compile/training.js';
-export type { TokenBatch } from './device/batch.js';
+export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
 export { DeviceBuffers } from './device/buffers.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { ParameterStore } from './device/parameter-store.js';
@@ -40,8 +40,9 @@ export { type MicroResult, type StateKind, TrainStep, type TrainStepSettings } f
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export * from './layout.js';
-export type { Attend, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
-export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf } from './ops/index.js';
+export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
+export type { Objective, ObjectiveOptions } from './objective.js';
+export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf, type TargetLoss } from './ops/index.js';
 export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
 export {

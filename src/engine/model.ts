@@ -3,6 +3,7 @@
 import { ConfigError } from '../common/index.js';
 import type { AttentionShape, GraphBuilder, Head, HeadView } from './builder.js';
 import type { Graph, Tensor } from './graph.js';
+import type { Objective } from './objective.js';
 
 /** Emits attention over q, k, v and returns [N, heads * headDim]. */
 export type Attend = (path: string, q: HeadView, k: HeadView, v: HeadView, shape: AttentionShape) => Tensor;
@@ -20,13 +21,15 @@ export interface ModelOutputs {
   /** [N, D]: what the output matrix is applied to (behind the final norm). */
   readonly hidden: Tensor;
   /** Output of the embeddings, of each block but the last, and `hidden`. */
-  readonly hiddenStates: readonly Tensor[];
+  readonly hiddenStates?: readonly Tensor[];
   readonly head: Head;
+  /** A second head on `hidden`: the value of each row, for reinforcement learning. */
+  readonly values?: Head;
 }
 
 /**
  * A model of tokens: facts, and a forward written as ops. Immutable; building twice gives equal graphs. A causal language model
- * labels each row with the next token, a classifier labels the first row of each sequence with its class.
+ * labels each row with the next token, a classifier labels one row of each sequence (the first or the last) with its class.
  */
 export interface LanguageModel {
   readonly vocabularySize: number;
@@ -34,13 +37,41 @@ export interface LanguageModel {
   readonly maxPositions: number;
   /** Labels are below this. Default: vocabularySize. */
   readonly labelCount?: number;
+  /** What its outputs are held against. Default: cross_entropy. */
+  readonly objective?: Objective;
   /** A pass over the forward before all others: adapters. */
   readonly adapt?: (graph: Graph) => Graph;
   build(graph: GraphBuilder, tokens: TokenInputs, attend: Attend): ModelOutputs;
 }
 
+/** A model of rows of numbers: each row of `features` [N, featureCount] gives one row of outputs. Immutable, as above. */
+export interface FeatureModel {
+  readonly featureCount: number;
+  /** Columns of the head: classes, or numbers to predict. */
+  readonly labelCount: number;
+  readonly objective?: Objective;
+  readonly adapt?: (graph: Graph) => Graph;
+  build(graph: GraphBuilder, features: Tensor): ModelOutputs;
+}
+
+export type AnyModel = LanguageModel | FeatureModel;
+
+/** Positions of packed sequences are numbered from 0, so that none reaches the number of rows. */
+export function positionLimit(model: LanguageModel, rows: number): number {
+  return Math.min(rows, model.maxPositions);
+}
+
+/** The forward over `rows` rows with its inputs: features f32[N, F]; or ids, positions, starts, ends i32[N], packed. */
+export function writeForward(graph: GraphBuilder, model: AnyModel, rows: number): ModelOutputs {
+  if (!Number.isSafeInteger(rows) || rows < 1) throw new ConfigError('rows', 'a positive number of rows', rows);
+  if ('featureCount' in model) return model.build(graph, graph.input('features', 'f32', [rows, model.featureCount]));
+  const integers = (name: string) => graph.input(name, 'i32', [rows]);
+  const tokens = { ids: integers('ids'), positions: integers('positions'), positionLimit: positionLimit(model, rows) };
+  return model.build(graph, tokens, attendPacked(graph, integers('starts'), integers('ends')));
+}
+
 /** The forward as the programs run it. */
-export function adapted(model: LanguageModel, forward: Graph): Graph {
+export function adapted(model: AnyModel, forward: Graph): Graph {
   return model.adapt ? model.adapt(forward) : forward;
 }
 

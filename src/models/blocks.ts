@@ -54,6 +54,13 @@ export class Block {
   }
 }
 
+/** `layers` blocks one after the other; returns what goes into the first and what comes out of each. */
+export function stack(x: Tensor, layers: number, block: (x: Tensor, index: number) => Tensor): Tensor[] {
+  const states = [x];
+  for (let index = 0; index < layers; index++) states.push(block(states[index]!, index));
+  return states;
+}
+
 const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   gelu: 'gelu_erf',
   gelu_new: 'gelu_tanh',

@@ -2,9 +2,10 @@
 // of a block reading the same input (or one after the other), a head of its own.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
-import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
-import { activationNamed, Block } from './blocks.js';
+import type { Attend, GraphBuilder, Tensor } from '../engine/index.js';
+import { activationNamed, Block, stack } from './blocks.js';
 import { commonFields, count, readConfig, share, tokenIds } from './config.js';
+import { type CausalFamily, causalModel } from './heads.js';
 import type { Model } from './model.js';
 import { type Rotation, ropeConstants, ropeFields, ropeOf } from './rope.js';
 
@@ -38,7 +39,9 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
   if (rotaryDim < 2 || rotaryDim % 2 !== 0) {
     throw new ConfigError(`${place}.rotary_pct`, `an even number of the ${headDim} columns of a head`, share);
   }
-  const rope = ropeOf({ ...config, rope_theta: config.rotary_emb_base ?? config.rope_theta }, rotaryDim, place);
+  const ropeSettings = { ...config, rope_theta: config.rotary_emb_base ?? config.rope_theta };
+  const rope = (length: number) => ropeOf(ropeSettings, rotaryDim, place, length);
+  rope(config.max_position_embeddings); // what is wrong is told now
   const activation = activationNamed(`${place}.hidden_act`, config.hidden_act);
   const std = config.initializer_range;
   const { attention_bias: hasBias, use_parallel_residual: isParallel } = config;
@@ -64,9 +67,12 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
     return graph.add(path, afterAttention, close(`${path}.mlp.dense_4h_to_h`, hidden, true));
   }
 
-  return {
+  const model: CausalFamily = {
     family: 'gpt_neox',
     config: json,
+    className: 'GPTNeoX',
+    languageClass: 'GPTNeoXForCausalLM',
+    initializerStd: std,
     vocabularySize: config.vocab_size,
     maxPositions: config.max_position_embeddings,
     isTied: config.tie_word_embeddings,
@@ -74,24 +80,19 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
     prefix: 'gpt_neox.',
     ignoredNames: /(^|\.)attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/,
     ...tokenIds(config),
-    build(graph: GraphBuilder, { ids, positions, positionLimit }: TokenInputs, attend: Attend): ModelOutputs {
+    body(graph, { ids, positions, positionLimit }, attend) {
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix('gpt_neox.embed_in.weight', [config.vocab_size, width]);
-      const rotation = { table: ropeConstants(graph, rope, positionLimit), positions };
+      const rotation = { table: ropeConstants(graph, rope(positionLimit), positionLimit), positions };
       const words = graph.embedding('gpt_neox.embed_in', ids, tokenTable);
-      let x = graph.dropout('gpt_neox.emb_dropout', words, config.hidden_dropout);
-      const hiddenStates = [x];
-      for (let index = 0; index < layers; index++) {
-        x = block(graph, x, index, rotation, attend);
-        hiddenStates.push(x);
-      }
+      const looked = graph.dropout('gpt_neox.emb_dropout', words, config.hidden_dropout);
+      const hiddenStates = stack(looked, layers, (x, index) => block(graph, x, index, rotation, attend));
+      const x = hiddenStates[layers]!;
       const head = new Block(graph, 'head', std);
       const hidden = head.layerNorm('gpt_neox.final_layer_norm', x, eps);
       hiddenStates[layers] = hidden;
-      const weight = config.tie_word_embeddings
-        ? tokenTable
-        : head.matrix('embed_out.weight', [config.vocab_size, width]);
-      return { hidden, hiddenStates, head: { weight, isTransposed: false } };
+      return { hidden, hiddenStates, tokenTable };
     },
   };
+  return causalModel(model, place);
 }

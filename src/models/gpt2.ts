@@ -1,9 +1,10 @@
 // GPT-2: learnt positions, layer norm before each half, fused q‖k‖v, Conv1D weights [inputs, outputs], tied head.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
-import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
-import { activationNamed, Block } from './blocks.js';
+import type { Attend, GraphBuilder, Tensor } from '../engine/index.js';
+import { activationNamed, Block, stack } from './blocks.js';
 import { commonFields, count, readConfig, share, tokenIds } from './config.js';
+import { type CausalFamily, causalModel } from './heads.js';
 import type { Model } from './model.js';
 
 const schema = z.looseObject({
@@ -54,9 +55,12 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
     return graph.add(path, afterAttention, close(`${path}.mlp`, hidden));
   }
 
-  return {
+  const model: CausalFamily = {
     family: 'gpt2',
     config: json,
+    className: 'GPT2',
+    languageClass: 'GPT2LMHeadModel',
+    initializerStd: std,
     vocabularySize: config.vocab_size,
     maxPositions: config.n_positions,
     isTied: config.tie_word_embeddings,
@@ -64,25 +68,20 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
     outputName: 'lm_head.weight',
     ignoredNames: /(^|\.)attn\.(masked_)?bias$/,
     ...tokenIds(config),
-    build(graph: GraphBuilder, { ids, positions }: TokenInputs, attend: Attend): ModelOutputs {
+    body(graph, { ids, positions }, attend) {
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix('transformer.wte.weight', [config.vocab_size, width]);
       const positionTable = embeddings.matrix('transformer.wpe.weight', [config.n_positions, width]);
       const words = graph.embedding('transformer.wte', ids, tokenTable);
       const placed = graph.embedding('transformer.wpe', positions, positionTable, { addend: words });
-      let x = graph.dropout('transformer.drop', placed, config.embd_pdrop);
-      const hiddenStates = [x];
-      for (let index = 0; index < layers; index++) {
-        x = block(graph, x, index, attend);
-        hiddenStates.push(x);
-      }
+      const looked = graph.dropout('transformer.drop', placed, config.embd_pdrop);
+      const hiddenStates = stack(looked, layers, (x, index) => block(graph, x, index, attend));
+      const x = hiddenStates[layers]!;
       const head = new Block(graph, 'head', std);
       const hidden = head.layerNorm('transformer.ln_f', x, eps);
       hiddenStates[layers] = hidden;
-      const weight = config.tie_word_embeddings
-        ? tokenTable
-        : head.matrix('lm_head.weight', [config.vocab_size, width]);
-      return { hidden, hiddenStates, head: { weight, isTransposed: false } };
+      return { hidden, hiddenStates, tokenTable };
     },
   };
+  return causalModel(model, place);
 }

@@ -11,8 +11,10 @@ export {
   saveAdapter,
   withAdapter,
 } from './adapter.js';
+export { Block, stack } from './blocks.js';
 export { Checkpoint, countParameters, readModel } from './checkpoint.js';
 export { modelFromConfig, supportedFamilies } from './families.js';
+export { withValueHead } from './heads.js';
 export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
 export { narrow } from './narrow.js';

@@ -2,9 +2,10 @@
 // window, Qwen2 biases on q, k and v, Qwen3 a norm of each head of q and k.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
-import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
-import { activationNamed, Block } from './blocks.js';
+import type { Attend, GraphBuilder, Tensor } from '../engine/index.js';
+import { activationNamed, Block, stack } from './blocks.js';
 import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { type CausalFamily, causalModel } from './heads.js';
 import type { Model } from './model.js';
 import { type Rotation, ropeConstants, ropeFields, ropeOf } from './rope.js';
 
@@ -25,18 +26,26 @@ const schema = z.looseObject({
   mlp_bias: z.boolean().default(false),
   sliding_window: count.nullish(),
   use_sliding_window: z.boolean().default(false),
-  max_window_layers: z.number().int().nonnegative().optional(),
+  max_window_layers: z.number().int().nonnegative().default(28),
+  layer_types: z.array(z.string()).nullish(),
 });
 
 type Config = z.output<typeof schema>;
 type LlamaFamily = 'llama' | 'mistral' | 'qwen2' | 'qwen3';
 
+const CLASS_NAMES: Readonly<Record<LlamaFamily, string>> = {
+  llama: 'Llama',
+  mistral: 'Mistral',
+  qwen2: 'Qwen2',
+  qwen3: 'Qwen3',
+};
+
 /** What Transformers takes where a configuration is silent and the families differ. */
 const DEFAULTS: Readonly<Record<LlamaFamily, Readonly<Record<string, unknown>>>> = {
   llama: {},
   mistral: { num_key_value_heads: 8, sliding_window: 4096 },
-  qwen2: { num_key_value_heads: 32 },
-  qwen3: { num_key_value_heads: 32, head_dim: 128 },
+  qwen2: { num_key_value_heads: 32, sliding_window: 4096 },
+  qwen3: { num_key_value_heads: 32, head_dim: 128, sliding_window: 4096 },
 };
 
 /** Reads a config.json of model_type llama, mistral, qwen2 or qwen3; `place` names it in errors. */
@@ -50,7 +59,18 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
     throw new ConfigError(`${place}.hidden_size`, `an even number of columns for each of ${heads} heads`, width);
   }
   const activation = activationNamed(`${place}.hidden_act`, config.hidden_act);
-  const rope = ropeOf(config, headDim, place);
+  const share = config.rope_parameters?.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const rotaryDim = Math.floor(headDim * share);
+  if (rotaryDim < 2 || rotaryDim % 2 !== 0) {
+    throw new ConfigError(
+      `${place}.partial_rotary_factor`,
+      `an even number of the ${headDim} columns of a head`,
+      share,
+    );
+  }
+  const rope = (length: number) => ropeOf(config, rotaryDim, place, length);
+  rope(config.max_position_embeddings); // what is wrong is told now
+  const windows = windowsOf(config, family, place);
   const std = config.initializer_range;
   const tokens = tokenIds(config);
   const hasQkvBias = family === 'qwen2' || config.attention_bias;
@@ -71,7 +91,7 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
       const heads = { heads: count, headDim };
       return { ...view, tensor: graph.rotary(`${place}_proj`, view, rotation.table, rotation.positions, heads) };
     };
-    const shape = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim), window: windowOf(config, family, index) };
+    const shape = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim), window: windows[index]! };
     const q = turn('q', heads);
     const k = turn('k', kvHeads);
     const v = { tensor: project('v_proj', kvHeads), offset: 0, headStride: headDim };
@@ -84,9 +104,12 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
     return graph.add(path, afterAttention, part.linear(`${path}.mlp.down_proj`, hidden, width, config.mlp_bias));
   }
 
-  return {
+  const model: CausalFamily = {
     family,
     config: json,
+    className: CLASS_NAMES[family],
+    languageClass: `${CLASS_NAMES[family]}ForCausalLM`,
+    initializerStd: std,
     vocabularySize: config.vocab_size,
     maxPositions: config.max_position_embeddings,
     isTied: config.tie_word_embeddings,
@@ -94,31 +117,33 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
     outputName: 'lm_head.weight',
     ignoredNames: /(^|\.)rotary_emb\.inv_freq$/,
     ...tokens,
-    build(graph: GraphBuilder, { ids, positions, positionLimit }: TokenInputs, attend: Attend): ModelOutputs {
+    body(graph, { ids, positions, positionLimit }, attend) {
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix('model.embed_tokens.weight', [config.vocab_size, width]);
-      const table = ropeConstants(graph, rope, positionLimit);
-      let x = graph.embedding('model.embed_tokens', ids, tokenTable, { paddingId: tokens.padTokenId });
-      const hiddenStates = [x];
-      for (let index = 0; index < layers; index++) {
-        x = block(graph, x, index, { table, positions }, attend);
-        hiddenStates.push(x);
-      }
+      const table = ropeConstants(graph, rope(positionLimit), positionLimit);
+      const looked = graph.embedding('model.embed_tokens', ids, tokenTable, { paddingId: tokens.padTokenId });
+      const hiddenStates = stack(looked, layers, (x, index) => block(graph, x, index, { table, positions }, attend));
+      const x = hiddenStates[layers]!;
       const head = new Block(graph, 'head', std);
       const hidden = head.rmsNorm('model.norm', x, eps);
       hiddenStates[layers] = hidden;
-      const weight = config.tie_word_embeddings
-        ? tokenTable
-        : head.matrix('lm_head.weight', [config.vocab_size, width]);
-      return { hidden, hiddenStates, head: { weight, isTransposed: false } };
+      return { hidden, hiddenStates, tokenTable };
     },
   };
+  return causalModel(model, place);
 }
 
-/** Tokens that a row of layer `index` sees, itself included; 0 for all. */
-function windowOf(config: Config, family: LlamaFamily, index: number): number {
-  const window = config.sliding_window ?? 0;
-  if (family === 'mistral') return window;
-  const isSliding = family.startsWith('qwen') && config.use_sliding_window && index >= (config.max_window_layers ?? 0);
-  return isSliding ? window : 0;
+/** Tokens that a row of each layer sees, itself included; 0 for all. `layer_types` decides where it is given. */
+function windowsOf(config: Config, family: LlamaFamily, place: string): readonly number[] {
+  const { num_hidden_layers: layers, layer_types: types, max_window_layers: from } = config;
+  const isQwen = family === 'qwen2' || family === 'qwen3';
+  const hasWindow = family === 'mistral' || (isQwen && config.use_sliding_window);
+  const window = hasWindow ? (config.sliding_window ?? 0) : 0;
+  if (!types) return Array.from({ length: layers }, (_, index) => (isQwen && index < from ? 0 : window));
+  const wrong = types.find((type) => type !== 'full_attention' && type !== 'sliding_attention');
+  if (wrong !== undefined || types.length !== layers) {
+    const expected = `${layers} times full_attention or sliding_attention`;
+    throw new ConfigError(`${place}.layer_types`, expected, wrong ?? `${types.length} entries`);
+  }
+  return types.map((type) => (type === 'sliding_attention' ? window : 0));
 }

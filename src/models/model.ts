@@ -5,12 +5,18 @@ export type Family = 'bert' | 'gpt2' | 'gpt_neox' | 'llama' | 'mistral' | 'opt' 
 
 export interface Model extends LanguageModel {
   readonly family: Family;
+  /** Name of the class in Transformers: `GPT2LMHeadModel`. */
+  readonly architecture: string;
   /** config.json as read (or made), for saving. */
   readonly config: Readonly<Record<string, unknown>>;
   /** The output matrix is the embedding table. */
   readonly isTied: boolean;
   /** What files call the output matrix when it is stored: `lm_head.weight`. */
   readonly outputName: string;
+  /** A classifier's row of each sequence that is labelled. */
+  readonly labelAt?: 'first' | 'last';
+  /** A classifier's classes by number, where the configuration names them. */
+  readonly labelNames?: readonly string[] | null;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;

@@ -2,9 +2,10 @@
 // half and none at the end; narrower embeddings (350m) are projected in and out.
 import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
-import type { Attend, GraphBuilder, ModelOutputs, Tensor, TokenInputs } from '../engine/index.js';
-import { activationNamed, Block } from './blocks.js';
+import type { Attend, GraphBuilder, Tensor } from '../engine/index.js';
+import { activationNamed, Block, stack } from './blocks.js';
 import { commonFields, count, readConfig, share, tokenIds } from './config.js';
+import { type CausalFamily, causalModel } from './heads.js';
 import type { Model } from './model.js';
 
 const schema = z.looseObject({
@@ -68,9 +69,12 @@ export function opt(json: Readonly<Record<string, unknown>>, place: string): Mod
     });
   }
 
-  return {
+  const model: CausalFamily = {
     family: 'opt',
     config: json,
+    className: 'OPT',
+    languageClass: 'OPTForCausalLM',
+    initializerStd: std,
     vocabularySize: config.vocab_size,
     maxPositions: config.max_position_embeddings,
     isTied: config.tie_word_embeddings,
@@ -78,7 +82,7 @@ export function opt(json: Readonly<Record<string, unknown>>, place: string): Mod
     prefix: 'model.',
     ignoredNames: /(^|\.)decoder\.version$/,
     ...tokens,
-    build(graph: GraphBuilder, { ids, positions }: TokenInputs, attend: Attend): ModelOutputs {
+    body(graph, { ids, positions }, attend) {
       const decoder = 'model.decoder';
       const embeddings = new Block(graph, 'embeddings', std);
       const tokenTable = embeddings.matrix(`${decoder}.embed_tokens.weight`, [config.vocab_size, wordWidth]);
@@ -88,20 +92,16 @@ export function opt(json: Readonly<Record<string, unknown>>, place: string): Mod
       const isProjected = wordWidth !== width;
       const words = isProjected ? embeddings.linear(`${decoder}.project_in`, looked, width, false) : looked;
       const place = { addend: words, offset: POSITION_OFFSET };
-      let x = graph.embedding(`${decoder}.embed_positions`, positions, positionTable, place);
-      const hiddenStates = [x];
-      for (let index = 0; index < layers; index++) {
-        x = block(graph, x, index, attend);
-        hiddenStates.push(x);
-      }
+      const placed = graph.embedding(`${decoder}.embed_positions`, positions, positionTable, place);
+      const hiddenStates = stack(placed, layers, (x, index) => block(graph, x, index, attend));
+      const last = hiddenStates[layers]!;
       const head = new Block(graph, 'head', std);
-      if (isNormFirst && !config._remove_final_layer_norm) x = head.layerNorm(`${decoder}.final_layer_norm`, x, EPS);
+      const hasFinalNorm = isNormFirst && !config._remove_final_layer_norm;
+      const x = hasFinalNorm ? head.layerNorm(`${decoder}.final_layer_norm`, last, EPS) : last;
       const hidden = isProjected ? head.linear(`${decoder}.project_out`, x, wordWidth, false) : x;
       hiddenStates[layers] = hidden;
-      const weight = config.tie_word_embeddings
-        ? tokenTable
-        : head.matrix('lm_head.weight', [config.vocab_size, wordWidth]);
-      return { hidden, hiddenStates, head: { weight, isTransposed: false } };
+      return { hidden, hiddenStates, tokenTable };
     },
   };
+  return causalModel(model, place);
 }

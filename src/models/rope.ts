@@ -18,11 +18,15 @@ const settings = z.looseObject({
   mscale: z.number().nullish(),
   mscale_all_dim: z.number().nullish(),
   truncate: z.boolean().nullish(),
+  short_factor: z.array(z.number().positive()).optional(),
+  long_factor: z.array(z.number().positive()).optional(),
 });
 
 /** Keys of config.json that concern rotary embeddings. */
 export const ropeFields = {
   rope_theta: z.number().positive().optional(),
+  partial_rotary_factor: z.number().positive().max(1).nullish(),
+  original_max_position_embeddings: z.number().positive().nullish(), // where Phi-3 has it
   rope_scaling: settings.nullish(),
   rope_parameters: settings.nullish(),
 };
@@ -32,6 +36,7 @@ type Settings = z.output<typeof settings>;
 export interface RopeFields {
   readonly max_position_embeddings: number;
   readonly rope_theta?: number | undefined;
+  readonly original_max_position_embeddings?: number | null | undefined;
   readonly rope_scaling?: Settings | null | undefined;
   readonly rope_parameters?: Settings | null | undefined;
 }
@@ -39,7 +44,7 @@ export interface RopeFields {
 export interface Rope {
   /** Angle per position of each pair of columns, f32[rotary columns / 2]. */
   readonly frequencies: Float32Array;
-  /** Multiplies cosines and sines: yarn's temperature of attention. */
+  /** Multiplies cosines and sines: the temperature of attention of yarn and longrope. */
   readonly attentionFactor: number;
 }
 
@@ -50,8 +55,9 @@ export interface Rotation {
 }
 
 /**
- * Rotary embedding of `width` columns as Transformers computes it. Types default, linear, dynamic, llama3 and yarn. `length` is
- * the longest sequence: `dynamic` widens its base only where that is beyond max_position_embeddings.
+ * Rotary embedding of `width` columns as Transformers computes it. Types default, linear, dynamic, llama3, yarn and longrope.
+ * `length` is the longest sequence: `dynamic` widens its base where that is beyond max_position_embeddings, `longrope` takes its
+ * long factors where it is beyond the original context.
  */
 export function ropeOf(
   fields: RopeFields,
@@ -98,8 +104,11 @@ export function ropeOf(
     }
     case 'yarn':
       return yarn(scaling, theta, width, need('factor'), fields.max_position_embeddings);
+    case 'longrope':
+    case 'su': // the name in the first Phi-3 configurations
+      return longRope({ ...scaling, factor: scaling.factor ?? 1 }, fields, theta, width, key, length);
     default:
-      throw new ConfigError(`${key}.rope_type`, 'default, linear, dynamic, llama3 or yarn', type);
+      throw new ConfigError(`${key}.rope_type`, 'default, linear, dynamic, llama3, yarn or longrope', type);
   }
 }
 
@@ -126,6 +135,30 @@ function yarn(scaling: Settings, theta: number, width: number, factor: number, m
   const { mscale, mscale_all_dim: all } = scaling;
   const byFactor = mscale && all ? temperature(mscale) / temperature(all) : temperature(1);
   return { frequencies, attentionFactor: scaling.attention_factor ?? byFactor };
+}
+
+/** LongRoPE, arXiv:2402.13753: a divisor for each frequency, one set within the original context and one beyond it. */
+function longRope(
+  scaling: Settings & { readonly factor: number },
+  fields: RopeFields,
+  theta: number,
+  width: number,
+  key: string,
+  length: number,
+): Rope {
+  const original = fields.original_max_position_embeddings ?? scaling.original_max_position_embeddings;
+  const context = original ?? fields.max_position_embeddings;
+  const factor = original ? fields.max_position_embeddings / original : scaling.factor;
+  const name = length > context ? 'long_factor' : 'short_factor';
+  const divisors = scaling[name];
+  if (divisors?.length !== width / 2)
+    throw new ConfigError(`${key}.${name}`, `${width / 2} numbers, one for each frequency`, divisors);
+  const frequencies = Float32Array.from(divisors, (divisor, i) => {
+    const power = Math.fround(theta ** Math.fround((2 * i) / width));
+    return 1 / Math.fround(Math.fround(divisor) * power);
+  });
+  const byContext = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context));
+  return { frequencies, attentionFactor: scaling.attention_factor ?? byContext };
 }
 
 /** cos and sin [positions, frequencies] of position * frequency, rounded as float32 arithmetic would. */

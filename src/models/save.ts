@@ -5,17 +5,6 @@ import { parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
 import { type WrittenDtype, writeSafetensors } from './write-safetensors.js';
 
-const ARCHITECTURES: Readonly<Record<Model['family'], string>> = {
-  bert: 'BertForSequenceClassification',
-  gpt2: 'GPT2LMHeadModel',
-  gpt_neox: 'GPTNeoXForCausalLM',
-  llama: 'LlamaForCausalLM',
-  mistral: 'MistralForCausalLM',
-  opt: 'OPTForCausalLM',
-  qwen2: 'Qwen2ForCausalLM',
-  qwen3: 'Qwen3ForCausalLM',
-};
-
 const DTYPE_NAMES: Readonly<Record<WrittenDtype, string>> = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' };
 
 /** Saves weights that `read` gives by name, rounded to `dtype`. The folder is made when absent; files in it are replaced. */
@@ -34,7 +23,7 @@ export async function saveModel(
   await writeSafetensors(join(folder, 'model.safetensors'), tensors, dtype);
   const config = {
     ...model.config,
-    architectures: [ARCHITECTURES[model.family]],
+    architectures: [model.architecture],
     dtype: DTYPE_NAMES[dtype],
     torch_dtype: DTYPE_NAMES[dtype],
   };

@@ -43,8 +43,7 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
         runtime.whenUnborrowed(end);
       } else end();
     },
-    vacated: (vacated) => runtime?.store.vacated(vacated),
-    collect: () => runtime?.store.collect(),
+    freed: (objectId) => runtime?.store.reclaim(objectId),
     lost: () => process.exit(1),
   });
   const attached = await agent.attach({

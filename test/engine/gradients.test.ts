@@ -2,7 +2,14 @@
 // the slope of the loss along two directions must be what the gradient says.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Graph, GraphBuilder, type LossOptions, type Tensor, trainingPasses } from '#src/engine/index.js';
+import {
+  type Graph,
+  GraphBuilder,
+  type LossOptions,
+  type TargetLoss,
+  type Tensor,
+  trainingPasses,
+} from '#src/engine/index.js';
 import { seededRandom } from '#src/models/index.js';
 import { GraphRun, openDevice } from './device-for-tests.js';
 
@@ -36,9 +43,18 @@ const INTEGERS: Readonly<Record<string, Int32Array>> = {
 interface HeadChoice extends LossOptions {
   /** Check the gradients of a bias of the output matrix too, and of the matrix itself. */
   readonly trained?: 'bias' | 'weight and bias';
+  /** Rows count differently. */
+  readonly isWeighted?: boolean;
+  /** Numbers to meet in place of classes. */
+  readonly target?: TargetLoss;
 }
 
-function lossOf(build: Build, { trained, ...options }: HeadChoice = {}): Graph {
+const FLOATS: Readonly<Record<string, (i: number) => number>> = {
+  weights: (i) => Math.sin(i + 1),
+  targets: (i) => (i % 5 === 2 ? Number.NaN : Math.abs(Math.cos(i))),
+};
+
+function lossOf(build: Build, { trained, isWeighted, target, ...options }: HeadChoice = {}): Graph {
   const graph = new GraphBuilder();
   const random = { bucket: 'all', init: { kind: 'normal', std: 1 } } as const;
   const bench: Bench = {
@@ -53,8 +69,16 @@ function lossOf(build: Build, { trained, ...options }: HeadChoice = {}): Graph {
   });
   const head = { weight, isTransposed: false, ...(trained ? { bias: bench.parameter('bias', VOCABULARY) } : {}) };
   const scale = graph.input('scale', 'f32', [1]);
+  if (target) {
+    const x = graph.linear('readout', result, head.weight, head.bias);
+    const { loss, rowLosses } = graph.targetLoss('loss', x, graph.input('targets', 'f32', x.dims), scale, target);
+    graph.output('loss', loss);
+    graph.output('tokenLosses', rowLosses);
+    return graph.build();
+  }
+  const weights = isWeighted ? graph.input('weights', 'f32', [N]) : undefined;
   const labels = bench.integers('labels');
-  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, head, labels, scale, options);
+  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', result, head, labels, scale, options, weights);
   graph.output('loss', loss);
   graph.output('tokenLosses', tokenLosses);
   return graph.build();
@@ -67,6 +91,11 @@ async function checkGradients(build: Build, choice?: HeadChoice): Promise<void> 
   for (const name of run.plan.graph.inputs.keys()) {
     if (name in INTEGERS) program.integers(name).set(INTEGERS[name]!);
   }
+  for (const [name, value] of Object.entries(FLOATS)) {
+    if (!run.plan.graph.inputs.has(name)) continue;
+    const memory = program.floats(name);
+    memory.set(memory.map((_, i) => value(i)));
+  }
   program.floats('scale')[0] = 1;
   program.floats('beta')[0] = 0;
   for (const { name } of store.parameters) {
@@ -78,7 +107,8 @@ async function checkGradients(build: Build, choice?: HeadChoice): Promise<void> 
   }
   const loss = async () => {
     await program.run();
-    return program.floats('tokenLosses').reduce((sum, value) => sum + value, 0);
+    const weight = choice?.isWeighted ? FLOATS.weights! : () => 1;
+    return program.floats('tokenLosses').reduce((sum, value, i) => sum + weight(i) * value, 0);
   };
   const base = await loss();
   assert.ok(Math.abs(program.floats('loss')[0]! - base) < 1e-4, 'loss is the sum of the token losses');
@@ -164,6 +194,7 @@ const HEADS = { heads: 4, headDim: 4 };
 Object.assign(CASES, {
   rotary: (b: Bench) => rotary(b, 4),
   'rotary on half of each head': (b: Bench) => rotary(b, 2),
+  'rotary of neighbours': (b: Bench) => rotary(b, 4, true),
   'attention, fused': (b: Bench) => {
     const qkv = rows(b, 'qkv', 3 * W);
     return attend(b, { tensor: qkv, offset: 0 }, { tensor: qkv, offset: W }, { tensor: qkv, offset: 2 * W }, 4, 0);
@@ -173,14 +204,17 @@ Object.assign(CASES, {
   'attention, grouped, window of 3': (b: Bench) => grouped(b, 3),
 });
 
-function rotary(b: Bench, rotaryDim: number): Tensor {
+function rotary(b: Bench, rotaryDim: number, isInterleaved = false): Tensor {
   const dims = [8, rotaryDim / 2];
   const angles = Float32Array.from({ length: 8 * (rotaryDim / 2) }, (_, i) => i * 0.37);
   const table = {
     cos: b.graph.constant('cos', dims, angles.map(Math.cos)),
     sin: b.graph.constant('sin', dims, angles.map(Math.sin)),
   };
-  return b.graph.rotary('r', { tensor: plain(b), offset: 0, headStride: 4 }, table, b.integers('positions'), HEADS);
+  return b.graph.rotary('r', { tensor: plain(b), offset: 0, headStride: 4 }, table, b.integers('positions'), {
+    ...HEADS,
+    isInterleaved,
+  });
 }
 
 function grouped(b: Bench, window: number, causal = 1): Tensor {
@@ -220,6 +254,7 @@ for (const [name, options] of Object.entries({
   'with a frozen weight and a bias': { trained: 'bias' as const },
   'with smoothed labels': { labelSmoothing: 0.3 },
   'with z-loss': { zLoss: 0.05 },
+  'with weights of the rows, smoothed labels and z-loss': { isWeighted: true, labelSmoothing: 0.2, zLoss: 0.05 },
 })) {
   test(`the gradient of linear_cross_entropy ${name} is the slope of the loss`, () =>
     checkGradients(plain, { trained: 'weight and bias', ...options }));
@@ -249,6 +284,11 @@ test('the gradient of a cast is cast back', async () => {
   assert.notDeepEqual(cast, exact);
   assert.ok(Math.hypot(...cast.map((g, i) => g - exact[i]!)) < 2 ** -7 * norm);
 });
+
+for (const target of ['squared_error', 'binary_cross_entropy', 'upstream'] as const) {
+  test(`the gradient of target_loss ${target} is the slope of the loss`, () =>
+    checkGradients(plain, { trained: 'weight and bias', target }));
+}
 
 test('a parameter that no op can accumulate into is refused by name', () => {
   const build = (b: Bench) => b.graph.activation('a', b.parameter('naked', N, W), 'silu');

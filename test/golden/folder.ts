@@ -19,6 +19,8 @@ export interface GoldenFolder {
   readonly modelType: string | null;
   /** Name of the sibling whose weights this folder's adapter is for. */
   readonly base: string | null;
+  /** Name of the sibling with the model that the cases are about; null for a folder with its own or without. */
+  readonly model: string | null;
   /** Ranges of parameters that no loss depends on. */
   readonly idle: Readonly<Record<string, readonly (readonly [number, number])[]>>;
 }
@@ -43,6 +45,7 @@ function openFolder(path: string): GoldenFolder {
     sameWeightsAs: json.same_weights_as ?? null,
     modelType: existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')).model_type : null,
     base: existsSync(join(path, 'adapter_config.json')) ? json.base : null,
+    model: existsSync(config) ? null : (json.model ?? null),
     idle: json.idle_parameters ?? {},
   };
 }

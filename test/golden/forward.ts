@@ -77,16 +77,27 @@ async function loadStore({ subject, device }: CaseRun): Promise<ParameterStore> 
 }
 
 async function compareGradients(run: CaseRun, checks: Checks, batch: TokenBatch): Promise<void> {
-  const { golden, tensors, subject, device } = run;
+  const { golden, subject, device } = run;
   const settings = { model: subject.model, rows: batch.ids.length, strategy: ALONE, optimizer: OPTIMIZER };
   await using step = TrainStep.create({ ...settings, device, communicator: null });
   await subject.loadInto(step.parameters);
   const { loss } = await step.micro(batch, { scale: 1 / labelCount(batch), isFirst: true });
   checks.add('loss of the training program', Math.abs(loss - (golden.loss as number)), LIMITS.loss);
 
+  await compareParameterGradients(run, checks, step, subject.trained);
+}
+
+/** The gradients that `step` holds against those of the case, and their norm. */
+export async function compareParameterGradients(
+  run: Pick<CaseRun, 'folder' | 'golden' | 'tensors'>,
+  checks: Checks,
+  step: TrainStep,
+  names: readonly string[],
+): Promise<void> {
+  const { golden, tensors } = run;
   let squares = 0;
   const summaries = golden.gradients as undefined | Readonly<Record<string, { readonly sample_stride?: number }>>;
-  for (const name of subject.trained) {
+  for (const name of names) {
     const gradient = step.readGradient(name);
     squares += rootMeanSquare(gradient) ** 2 * gradient.length;
     const stride = summaries?.[name]?.sample_stride;

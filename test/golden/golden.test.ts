@@ -28,6 +28,8 @@ function golden(...args: readonly string[]): Promise<Outcome> {
 
 const FOLDERS = [
   'bert',
+  'dpo_gpt2',
+  'dpo_opt',
   'gpt2',
   'gpt2_bf16_checkpoint',
   'gpt_neox',
@@ -43,6 +45,8 @@ const FOLDERS = [
   'opt',
   'opt_350m',
   'qwen2',
+  'reward_gpt2',
+  'reward_opt',
   'ops',
   'optim',
 ];
@@ -50,7 +54,7 @@ const FOLDERS = [
 test('the reference results of the supported families and ops are met', { skip }, async () => {
   const { code, output } = await golden(...FOLDERS.map((name) => join(VECTORS, name)));
   assert.equal(code, 0, output);
-  assert.match(output, /^141 passed, 0 failed, 5 skipped$/m);
+  assert.match(output, /^154 passed, 0 failed, 16 skipped$/m);
   assert.match(output, /skipped +gpt2 +train_bf16 +kind train_curve in bfloat16/);
 });
 

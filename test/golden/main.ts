@@ -14,6 +14,7 @@ import { CaseTensors, findFolders, type GoldenCase, type GoldenFolder } from './
 import { runForward } from './forward.js';
 import { runGenerate } from './generate.js';
 import { opRunner } from './ops.js';
+import { preferenceRunner } from './preference.js';
 import { compareMerged, openSubject } from './subject.js';
 import { checkTokenizer } from './tokenizer.js';
 import { runTrain } from './train.js';
@@ -50,7 +51,8 @@ class Tally {
 /** Why a case is not run, or null. */
 function unsupported(folder: GoldenFolder, golden: GoldenCase): string | null {
   const isModelCase = FORWARD_KINDS.has(golden.kind) || golden.kind === 'train_curve' || golden.kind === 'generate';
-  if (opRunner(golden)) return null;
+  if (preferenceRunner(folder, golden)) return null;
+  if (folder.model === null && opRunner(golden)) return null;
   if (folder.base !== null && golden.kind === 'merged_weights') return null;
   if (!isModelCase) return `kind ${golden.kind}`;
   if (folder.base === null && !(supportedFamilies() as readonly (string | null)[]).includes(folder.modelType)) {
@@ -76,6 +78,11 @@ async function runFolder(folder: GoldenFolder, device: NativeDevice, tally: Tall
     const caseTensors = (name: string) => new CaseTensors(file, name);
     const tensors = caseTensors(golden.name);
     try {
+      const preference = preferenceRunner(folder, golden);
+      if (preference) {
+        tally.checks(folder.name, golden.name, await preference({ folder, golden, caseTensors, device }));
+        continue;
+      }
       if (!subject) {
         tally.checks(folder.name, golden.name, await opRunner(golden)!({ golden, tensors, device }));
         continue;

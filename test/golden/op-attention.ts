@@ -121,6 +121,7 @@ export async function runRotary({ golden, tensors, device }: OpRun): Promise<Che
   const rotaryDim = golden.rotary_dims as number;
   const count = Math.max(...positions) + 1;
   const fields = { max_position_embeddings: count, rope_theta: golden.base as number };
+  const interleaved = golden.style === 'gptj' ? 1 : 0;
   const { cos, sin } = ropeTables(ropeOf(fields, rotaryDim, golden.name), count);
   const bench = new OpBench();
   const give = async (name: string) =>
@@ -134,7 +135,7 @@ export async function runRotary({ golden, tensors, device }: OpRun): Promise<Che
     ['x', 'output', 0],
     ['upstream', 'grad/x', 1],
   ] as const) {
-    const attributes = { heads, headDim: size, rotaryDim, offset: 0, headStride: size, inverse };
+    const attributes = { heads, headDim: size, rotaryDim, offset: 0, headStride: size, inverse, interleaved };
     bench.graph.output(to, bench.graph.op('rotary', 'op', [await give(from), ...around], attributes)[0]!);
   }
   for (const [name, found] of await bench.run(device)) {

@@ -93,6 +93,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   attention_decode: runAttentionDecode,
   cross_entropy: runCrossEntropy,
   embedding: runEmbedding,
+  log_probabilities: runLogProbabilities,
   rope_frequencies: runFrequencies,
   rotary: runRotary,
   optimizer: runOptimizer,
@@ -107,7 +108,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
 
 /** The runner of a case of one op, or null when its kind (or a setting of it) is not supported. */
 export function opRunner(golden: GoldenCase): Runner | null {
-  if (golden.kind === 'rotary' && golden.style !== 'neox') return null;
+  if (golden.kind === 'rotary' && !['neox', 'gptj'].includes(golden.style as string)) return null;
   if (golden.kind === 'optimizer' && !['Adam', 'AdamW', 'SGD'].includes(golden.optimizer as string)) return null;
   if (golden.kind === 'logits_filter' && !canFilter(golden)) return null;
   return Object.hasOwn(RUNNERS, golden.kind) ? RUNNERS[golden.kind]! : null;
@@ -179,16 +180,15 @@ async function runCrossEntropy({ golden, tensors, device }: OpRun): Promise<Chec
   const labels = await tensors.integers('labels');
   const labelled = labels.filter((label) => label !== -100).length;
   const scale = golden.reduction === 'sum' ? 1 : 1 / Math.max(labelled, 1);
-  const identity = new Float32Array(vocabulary * vocabulary).map((_, i) => (i % (vocabulary + 1) === 0 ? 1 : 0));
   const inputs = [
     bench.give('logits', [rows, vocabulary], await tensors.floats('logits')),
-    bench.give('identity', [vocabulary, vocabulary], identity),
+    identity(bench, vocabulary),
     bench.give('labels', [rows], labels),
     bench.give('scale', [1], Float32Array.of(scale)),
     bench.beta(),
   ];
   const labelSmoothing = golden.label_smoothing as number;
-  const attributes = { transposed: 0, chunkRows: 8, accumulate: 0, hasBias: 0, labelSmoothing, zLoss: 0 };
+  const attributes = { transposed: 0, chunkRows: 8, accumulate: 0, hasBias: 0, labelSmoothing, zLoss: 0, weighted: 0 };
   const [loss, tokenLosses, dx] = bench.graph.op('linear_cross_entropy_grad', 'op', inputs, attributes);
   bench.graph.output('loss', loss!);
   bench.graph.output('losses', tokenLosses!);
@@ -201,6 +201,33 @@ async function runCrossEntropy({ golden, tensors, device }: OpRun): Promise<Chec
     ? await tensors.floats('grad/logits')
     : new Float32Array(rows * vocabulary);
   checks.arrays('grad/logits', found.get('grad/logits')!, gradient, OP_LIMIT * scale);
+  return checks;
+}
+
+function identity(bench: OpBench, size: number): Tensor {
+  const values = new Float32Array(size * size).map((_, i) => (i % (size + 1) === 0 ? 1 : 0));
+  return bench.give('identity', [size, size], values);
+}
+
+/** Log-probabilities of given tokens and entropies of their distributions, chunk by chunk. */
+async function runLogProbabilities({ tensors, device }: OpRun): Promise<Checks> {
+  const checks = new Checks();
+  const bench = new OpBench();
+  const [rows, vocabulary] = tensors.shape('logits') as readonly [number, number];
+  const inputs = [
+    bench.give('logits', [rows, vocabulary], await tensors.floats('logits')),
+    identity(bench, vocabulary),
+    bench.give('labels', [rows], await tensors.integers('tokens')),
+    bench.give('scale', [1], Float32Array.of(1)),
+  ];
+  const attributes = { transposed: 0, chunkRows: 8, hasBias: 0, labelSmoothing: 0, zLoss: 0, weighted: 0 };
+  const [, losses, , entropies] = bench.graph.op('linear_cross_entropy', 'op', inputs, attributes);
+  bench.graph.output('losses', losses!);
+  bench.graph.output('entropies', entropies!);
+  const found = await bench.run(device);
+  const negated = found.get('losses')!.map((loss) => -loss);
+  compareSized(checks, 'log_probabilities', negated, await tensors.floats('log_probabilities'));
+  compareSized(checks, 'entropies', found.get('entropies')!, await tensors.floats('entropies'));
   return checks;
 }
 

@@ -177,7 +177,7 @@ test('a configuration that cannot be built is refused by key', () => {
   const longrope = { rope_type: 'longrope', factor: 4 };
   assert.throws(
     () => modelFromConfig({ ...LLAMA, rope_scaling: longrope }),
-    /rope_scaling\.rope_type: expected default, linear, dynamic, llama3 or yarn, got "longrope"/,
+    /rope_scaling\.short_factor: expected 2 numbers, one for each frequency/,
   );
   assert.throws(
     () => modelFromConfig({ ...LLAMA, rope_parameters: { rope_type: 'linear' } }),

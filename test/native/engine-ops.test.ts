@@ -308,9 +308,9 @@ opTest('rotary turns pairs, leaves other columns, and turns back', (plan) => {
     plan.tensor([p, rotaryDim / 2], table(Math.sin)),
     plan.ints(positions),
   ];
-  plan.op('rotary', [xs, ...tables], [ys], [heads, headDim, rotaryDim, offset, stride, 0]);
+  plan.op('rotary', [xs, ...tables], [ys], [heads, headDim, rotaryDim, offset, stride, 0, 0]);
   plan.op('copy', [ys], [back]);
-  plan.op('rotary', [back, ...tables], [back], [heads, headDim, rotaryDim, offset, stride, 1]);
+  plan.op('rotary', [back, ...tables], [back], [heads, headDim, rotaryDim, offset, stride, 1, 0]);
   return [
     [ys, y],
     [back, x],
@@ -470,11 +470,11 @@ for (const transposed of [0, 1]) {
       const workspace = plan.tensor([chunk, v]);
       const [forward, fresh, added] = [outputs(), outputs(), outputs()];
       const [dxs, dws, dwAdded] = [plan.tensor([n, d], x), plan.tensor(dims, start), plan.tensor(dims, start)];
-      plan.op('linear_cross_entropy', inputs, [...forward, workspace], [transposed, chunk, 0, 0]);
+      plan.op('linear_cross_entropy', inputs, [...forward, workspace], [transposed, chunk, 0, 0, 0]);
       const zero = plan.tensor([1], [0]);
       const grad = 'linear_cross_entropy_grad';
-      plan.op(grad, [...inputs, zero], [...fresh, dxs, workspace, dws], [transposed, chunk, 0, 0, 0]);
-      plan.op(grad, [...inputs, zero], [...added, dxs, workspace, dwAdded], [transposed, chunk, 1, 0, 0]);
+      plan.op(grad, [...inputs, zero], [...fresh, dxs, workspace, dws], [transposed, chunk, 0, 0, 0, 0]);
+      plan.op(grad, [...inputs, zero], [...added, dxs, workspace, dwAdded], [transposed, chunk, 1, 0, 0, 0]);
       return [
         ...[forward, fresh, added].flatMap(([total, each]): [TensorHandle, number[]][] => [
           [total, loss],

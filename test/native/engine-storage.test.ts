@@ -299,7 +299,7 @@ storageTest(
           ints([0, 8, 3, 3, 1, 7]),
         ],
         outputs: [gives(6, w)],
-        attributes: [heads, headDim, rotaryDim, offset, stride, 1],
+        attributes: [heads, headDim, rotaryDim, offset, stride, 1, 0],
       },
     ];
   })(),

@@ -153,11 +153,16 @@ test('labels, positions, slots and segments out of range are errors too', () =>
     await rejects((plan) => {
       const [x, w] = [plan.tensor([2, 3]), plan.tensor([4, 3])];
       const outputs = [plan.tensor([1]), plan.tensor([2]), plan.tensor([1, 4])];
-      plan.op('linear_cross_entropy', [x, w, plan.ints([4, -100]), plan.tensor([1])], outputs, [0, 1, 0, 0]);
+      plan.op('linear_cross_entropy', [x, w, plan.ints([4, -100]), plan.tensor([1])], outputs, [0, 1, 0, 0, 0]);
     }, /labels\[0\] is 4/);
     await rejects((plan) => {
       const tables = [plan.tensor([5, 1]), plan.tensor([5, 1])];
-      plan.op('rotary', [plan.tensor([2, 2]), ...tables, plan.ints([0, 5])], [plan.tensor([2, 2])], [1, 2, 2, 0, 0, 0]);
+      plan.op(
+        'rotary',
+        [plan.tensor([2, 2]), ...tables, plan.ints([0, 5])],
+        [plan.tensor([2, 2])],
+        [1, 2, 2, 0, 0, 0, 0],
+      );
     }, /positions\[1\] is 5/);
     await rejects((plan) => {
       plan.op('gather_rows', [plan.tensor([2, 2]), plan.ints([0, -1])], [plan.tensor([2, 2])]);

@@ -7,7 +7,8 @@ namespace raylite {
 
 /// logits = x w (+ bias[V]); with l = log sum exp(logits) and s = label_smoothing the loss of a row is
 /// l - (1 - s) logits[label] - s mean(logits) + z_loss l^2. loss[1] = scale[0] * sum over rows; token_losses[N] without the
-/// scale, 0 where the label is -100. With gradients (dx not null) of that loss: dx[N,D]; dw and dbias (+)= theirs, each
+/// scale, 0 where the label is -100. weights[N] (or null: all 1) multiply the losses in the sum, and so the gradient, of their
+/// rows. entropies[N] (or null) are those of softmax(logits), in nats, 0 where the label is -100; without gradients only. With gradients (dx not null) of that loss: dx[N,D]; dw and dbias (+)= theirs, each
 /// unless null (frozen, or no bias). workspace is [chunk,V]. A label that is neither -100 nor in 0..V-1 fails the run.
 struct LinearCrossEntropyArguments {
   const float* x;
@@ -15,9 +16,11 @@ struct LinearCrossEntropyArguments {
   const std::int32_t* labels;
   const float* scale;
   const float* bias;
+  const float* weights;
   const float* beta;
   float* loss;
   float* token_losses;
+  float* entropies;
   float* dx;
   float* dw;
   float* dbias;

@@ -15,6 +15,7 @@ static Bound bind_rotary(Binder& in, const KernelsOf<T>& kernels) {
   a.rotary_dim = in.integer("rotaryDim", 2, head_dim);
   const HeadLayout offsets = take_layout(in, "offset", "headStride");
   a.inverse = in.flag("inverse");
+  a.interleaved = in.flag("interleaved");
   if (a.rotary_dim % 2 != 0) in.fail_shape("rotaryDim is " + std::to_string(a.rotary_dim) + ", expected an even number");
   half.value = a.rotary_dim / 2;
   a.x = in.input<T>("x", {&n, &w});

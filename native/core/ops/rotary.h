@@ -1,4 +1,4 @@
-// Rotary position embedding (arXiv:2104.09864), in the half-split layout of Hugging Face: pairs (i, i + R/2).
+// Rotary position embedding (arXiv:2104.09864), in pairs (i, i + R/2), or (2i, 2i + 1) when interleaved (GPT-J).
 // N rows of W columns, P positions, R rotated dims of every head.
 #pragma once
 #include <cstdint>
@@ -16,7 +16,7 @@ struct RotaryArguments {
   T* y;
   std::int64_t n, w, p;
   std::int64_t heads, rotary_dim, offset, head_stride;
-  bool inverse;
+  bool inverse, interleaved;
 };
 
 }  // namespace raylite

@@ -1,23 +1,26 @@
 // From a model to the programs without a gradient: evaluation of packed rows, and decoding through a key-value cache.
 import { ConfigError } from '../../common/index.js';
-import { GraphBuilder, type Head } from '../builder.js';
+import { GraphBuilder } from '../builder.js';
 import type { Graph, Tensor } from '../graph.js';
 import { type Layout, layOut } from '../layout.js';
-import { adapted, attendCached, attendPacked, type LanguageModel } from '../model.js';
+import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
+import { applyHead, writeLosses } from '../objective.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { prune } from '../passes/prune.js';
 import { placeParameters } from '../passes/zero.js';
 import { type Plan, plan } from '../plan/plan.js';
-import { positionLimit, shelve } from './training.js';
+import { shelve } from './training.js';
 
 export interface ForwardSettings {
-  readonly model: LanguageModel;
+  readonly model: AnyModel;
   readonly rows: number;
   /** Also give the whole logits [rows, V]. */
   readonly hasLogits?: boolean;
   /** Also give the hidden states [rows, D] behind embeddings and blocks. */
   readonly hasHiddenStates?: boolean;
+  /** Also give the entropies [rows] of the distributions over the next token. */
+  readonly hasEntropies?: boolean;
 }
 
 export interface DecodeSettings {
@@ -33,37 +36,30 @@ export interface DecodeSettings {
 }
 
 /** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order. */
-export function layoutOf(model: LanguageModel): Layout {
+export function layoutOf(model: AnyModel): Layout {
   return layOut(parameterGraph(model).parameters.values(), 1);
 }
 
 /** The model with a batch of one row: for what does not depend on the batch (names, dims, buckets, initialisers). */
-export function parameterGraph(model: LanguageModel): Graph {
+export function parameterGraph(model: AnyModel): Graph {
   const graph = new GraphBuilder();
-  const [ids, positions, starts, ends] = integerInputs(graph, ['ids', 'positions', 'starts', 'ends'], 1);
-  const tokens = { ids: ids!, positions: positions!, positionLimit: 1 };
-  const { head } = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
-  graph.output('head', head.weight);
+  graph.output('head', writeForward(graph, model, 1).head.weight);
   return adapted(model, graph.build());
 }
 
 /** Losses per token (and what else was asked for) of packed rows. */
 export function compileForward(settings: ForwardSettings, layout: Layout): Plan {
-  const { model, rows, hasLogits = false, hasHiddenStates = false } = settings;
+  const { model, rows, hasLogits = false, hasHiddenStates = false, hasEntropies = false } = settings;
   const graph = new GraphBuilder();
-  const [ids, positions, starts, ends, labels] = integerInputs(
-    graph,
-    ['ids', 'positions', 'starts', 'ends', 'labels'],
-    rows,
-  );
-  const scale = graph.input('scale', 'f32', [1]);
-  const tokens = { ids: ids!, positions: positions!, positionLimit: positionLimit(model, rows) };
-  const outputs = model.build(graph, tokens, attendPacked(graph, starts!, ends!));
-  const { hidden, head, hiddenStates } = outputs;
-  const loss = graph.linearCrossEntropy('loss', hidden, head, labels!, scale);
-  graph.output('loss', loss.loss);
-  graph.output('tokenLosses', loss.tokenLosses);
-  if (hasLogits) graph.output('logits', logitsOf(graph, hidden, head));
+  const { values, ...outputs } = writeForward(graph, model, rows);
+  const { hidden, head, hiddenStates = [] } = outputs;
+  const { logits, entropies } = writeLosses(graph, model, outputs);
+  if (hasLogits) graph.output('logits', logits ?? applyHead(graph, 'logits', hidden, head));
+  if (hasEntropies) {
+    if (!entropies) throw new ConfigError('hasEntropies', 'a model of cross_entropy', model.objective);
+    graph.output('entropies', entropies);
+  }
+  if (values) graph.output('values', applyHead(graph, 'values', hidden, values));
   if (hasHiddenStates) {
     for (const [index, state] of hiddenStates.entries()) graph.output(`hiddenStates.${index}`, state);
   }
@@ -82,12 +78,8 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const attend = attendCached(graph, slot!, at!, { slots, positions });
   const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
   const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
-  graph.output('logits', logitsOf(graph, chosen, head));
+  graph.output('logits', applyHead(graph, 'logits', chosen, head));
   return inferencePlan(adapted(model, graph.build()), layout);
-}
-
-function logitsOf(graph: GraphBuilder, hidden: Tensor, { weight, bias, isTransposed }: Head): Tensor {
-  return graph.linear('logits', hidden, weight, bias, isTransposed);
 }
 
 function inferencePlan(graph: Graph, layout: Layout): Plan {

@@ -1,11 +1,11 @@
 // From a model to the two programs of a training step, without a device: what `TrainStep` runs and `estimate` weighs.
 import { createHash } from 'node:crypto';
-import { ConfigError } from '../../common/index.js';
 import { differentiate } from '../autodiff.js';
-import { type Dropout, GraphBuilder, type LossOptions } from '../builder.js';
+import { type Dropout, GraphBuilder } from '../builder.js';
 import { byteLength, type Graph, parameterCount } from '../graph.js';
 import type { Layout } from '../layout.js';
-import { adapted, attendPacked, type LanguageModel } from '../model.js';
+import { type AnyModel, adapted, writeForward } from '../model.js';
+import { type ObjectiveOptions, writeLosses } from '../objective.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
@@ -32,12 +32,12 @@ export interface MemoryFigures {
 }
 
 export interface TrainingSettings {
-  readonly model: LanguageModel;
-  /** Tokens of a micro-batch; every micro-batch has exactly this many rows. */
+  readonly model: AnyModel;
+  /** Tokens (or rows of features) of a micro-batch; every micro-batch has exactly this many rows. */
   readonly rows: number;
   readonly strategy: Strategy;
   readonly optimizer: OptimizerSettings;
-  readonly loss?: LossOptions;
+  readonly loss?: ObjectiveOptions;
   /** What training drops. Default: nothing. */
   readonly dropout?: Dropout;
   /** What the backward makes again in place of keeping it. Default: nothing. */
@@ -59,31 +59,15 @@ export interface CompiledTraining {
 }
 
 /**
- * Forward with loss, as the model and its adapters write it; inputs ids, positions, starts, ends, labels i32[N] and scale [1],
+ * Forward with loss, as the model and its adapters write it; inputs those of the forward, labels i32[N] and scale [1],
  * and random i32[4] where something is dropped.
  */
-export function lossGraph(model: LanguageModel, rows: number, options?: LossOptions, dropout: Dropout = null): Graph {
-  if (!Number.isSafeInteger(rows) || rows < 1) throw new ConfigError('rows', 'a positive number of tokens', rows);
+export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOptions, dropout: Dropout = null): Graph {
   const graph = new GraphBuilder(undefined, dropout);
-  const [ids, positions, starts, ends, labels] = ['ids', 'positions', 'starts', 'ends', 'labels'].map((name) =>
-    graph.input(name, 'i32', [rows]),
-  ) as [never, never, never, never, never];
-  const scale = graph.input('scale', 'f32', [1]);
-  const { hidden, hiddenStates, head } = model.build(
-    graph,
-    { ids, positions, positionLimit: positionLimit(model, rows) },
-    attendPacked(graph, starts, ends),
-  );
-  for (const state of hiddenStates) graph.border(state);
-  const { loss, tokenLosses } = graph.linearCrossEntropy('loss', hidden, head, labels, scale, options);
-  graph.output('loss', loss);
-  graph.output('tokenLosses', tokenLosses);
+  const outputs = writeForward(graph, model, rows);
+  for (const state of outputs.hiddenStates ?? []) graph.border(state);
+  writeLosses(graph, model, outputs, options);
   return adapted(model, graph.build());
-}
-
-/** Packed rows number their sequences from 0, so that no position reaches the number of rows. */
-export function positionLimit(model: LanguageModel, rows: number): number {
-  return Math.min(rows, model.maxPositions);
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */

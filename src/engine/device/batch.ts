@@ -1,15 +1,26 @@
 // A micro-batch as the programs take it, and the writing of one into device memory.
 import { ConfigError } from '../../common/index.js';
-import { positionLimit } from '../compile/training.js';
-import type { LanguageModel } from '../model.js';
+import { type AnyModel, type LanguageModel, positionLimit } from '../model.js';
 import type { Program } from './program.js';
 
+/** What the outputs of N rows are held against; which of these a program takes is its objective's choice. */
+export interface LossInputs {
+  /** Class of each row; -100 where there is no loss. */
+  readonly labels?: Int32Array;
+  /** [N, labelCount] numbers, shares of 0 to 1, or gradients; NaN where there is no loss. Default: all NaN. */
+  readonly targets?: Float32Array;
+  /** What the loss of each row is multiplied by. Default: all 1. */
+  readonly weights?: Float32Array;
+  /** Gradient of the caller's loss by each row's value. Default: all 0. */
+  readonly valueGradients?: Float32Array;
+}
+
 /**
- * N packed rows. `labels[t]` is the token after t (already shifted) or, in the first row of a sequence, its class; -100 where
- * there is no loss. `starts` and `ends` give
- * each row the half-open range of rows of its sequence; a row of padding is a sequence of its own.
+ * N packed rows. `labels[t]` is the token after t (already shifted) or, in one row of a sequence, its class; -100 where
+ * there is no loss. `starts` and `ends` give each row the half-open range of rows of its sequence; a row of padding is a
+ * sequence of its own.
  */
-export interface TokenBatch {
+export interface TokenBatch extends LossInputs {
   readonly ids: Int32Array;
   readonly positions: Int32Array;
   readonly starts: Int32Array;
@@ -19,30 +30,64 @@ export interface TokenBatch {
   readonly types?: Int32Array;
 }
 
-const FIELDS = ['ids', 'positions', 'starts', 'ends', 'labels'] as const;
+/** N rows of numbers, [N, featureCount]. */
+export interface FeatureBatch extends LossInputs {
+  readonly features: Float32Array;
+}
+
+export type Batch = TokenBatch | FeatureBatch;
+
+const INTEGERS = ['ids', 'positions', 'starts', 'ends', 'labels', 'types'] as const;
+const FLOATS = ['features', 'targets', 'weights', 'valueGradients'] as const;
+/** What stands for a field that a batch leaves out; others are required. */
+const DEFAULTS: Readonly<Partial<Record<string, number>>> = {
+  types: 0,
+  targets: Number.NaN,
+  weights: 1,
+  valueGradients: 0,
+};
 const IGNORED = -100;
 
+type Fields = Readonly<Partial<Record<string, Int32Array | Float32Array>>>;
+
 /** Copies a batch to the inputs of a program. Throws ConfigError for a wrong number of rows and for values out of range. */
-export function writeBatch(program: Program, batch: TokenBatch, model: LanguageModel): void {
-  for (const field of FIELDS) {
+export function writeBatch(program: Program, batch: Batch, model: AnyModel): void {
+  const fields = batch as unknown as Fields;
+  const { inputs } = program.plan.graph;
+  const write = (field: string, memory: Int32Array | Float32Array) => {
+    const values = fields[field];
+    const fallback = DEFAULTS[field];
+    if (values === undefined && fallback !== undefined) memory.fill(fallback);
+    else if (values?.length !== memory.length)
+      throw new ConfigError(`batch.${field}`, `${memory.length} values`, values?.length);
+    else memory.set(values);
+  };
+  const integers = INTEGERS.filter((field) => inputs.has(field));
+  for (const field of integers) {
     const { length } = program.integers(field);
-    if (batch[field].length !== length) throw new ConfigError(`batch.${field}`, `${length} rows`, batch[field].length);
+    const found = fields[field]?.length;
+    if (found !== length && !(found === undefined && field in DEFAULTS))
+      throw new ConfigError(`batch.${field}`, `${length} rows`, found);
   }
+  if (!('featureCount' in model)) checkTokens(batch as TokenBatch, model);
+  const labels = inputs.has('labels') ? fields.labels : undefined;
+  const classes = 'featureCount' in model ? model.labelCount : (model.labelCount ?? model.vocabularySize);
+  labels?.forEach((label, row) => {
+    if (label !== IGNORED) expectRange('labels', row, label, 0, classes);
+  });
+  for (const field of integers) write(field, program.integers(field));
+  for (const field of FLOATS) if (inputs.has(field)) write(field, program.floats(field));
+}
+
+function checkTokens(batch: TokenBatch, model: LanguageModel): void {
   const rows = batch.ids.length;
   const limit = positionLimit(model, rows);
-  const words = model.vocabularySize;
   for (let t = 0; t < rows; t++) {
-    expectRange('ids', t, batch.ids[t]!, 0, words);
+    expectRange('ids', t, batch.ids[t]!, 0, model.vocabularySize);
     expectRange('positions', t, batch.positions[t]!, 0, limit);
     expectRange('starts', t, batch.starts[t]!, 0, t + 1);
     expectRange('ends', t, batch.ends[t]!, t + 1, rows + 1);
-    if (batch.labels[t] !== IGNORED) expectRange('labels', t, batch.labels[t]!, 0, model.labelCount ?? words);
   }
-  for (const field of FIELDS) program.integers(field).set(batch[field]);
-  if (!program.plan.graph.inputs.has('types')) return;
-  const types = batch.types ?? new Int32Array(rows);
-  if (types.length !== rows) throw new ConfigError('batch.types', `${rows} rows`, types.length);
-  program.integers('types').set(types);
 }
 
 function expectRange(field: string, row: number, value: number, from: number, to: number): void {

@@ -1,8 +1,8 @@
 // Evaluation of packed rows on a device: losses per token and, on request, logits and hidden states.
 import { compileForward, type ForwardSettings } from '../compile/inference.js';
-import type { LanguageModel } from '../model.js';
+import type { AnyModel } from '../model.js';
 import type { Plan } from '../plan/plan.js';
-import { type TokenBatch, writeBatch } from './batch.js';
+import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import type { ParameterStore } from './parameter-store.js';
 import { Program } from './program.js';
@@ -10,17 +10,21 @@ import { Program } from './program.js';
 export interface ForwardResult {
   /** Sum of the losses of the labelled rows. */
   readonly loss: number;
-  /** Cross-entropy of each row, 0 where the label is -100. */
+  /** Loss of each row; cross-entropy is 0 where the label is -100, and elsewhere minus the log-probability of the label. */
   readonly tokenLosses: Float32Array;
   /** [rows, V], when asked for. */
   readonly logits: Float32Array | null;
   /** [rows, D] each, when asked for: behind the embeddings, each block but the last, and the final norm. */
   readonly hiddenStates: readonly Float32Array[];
+  /** [rows], in nats, when asked for. */
+  readonly entropies: Float32Array | null;
+  /** [rows] of a model with a value head. */
+  readonly values: Float32Array | null;
 }
 
 export class Forward implements Disposable {
   readonly plan: Plan;
-  readonly #model: LanguageModel;
+  readonly #model: AnyModel;
   readonly #program: Program;
   readonly #buffers: DeviceBuffers;
 
@@ -35,16 +39,19 @@ export class Forward implements Disposable {
   }
 
   /** One run at a time; results are copies. */
-  async run(batch: TokenBatch): Promise<ForwardResult> {
+  async run(batch: Batch): Promise<ForwardResult> {
     const program = this.#program;
     writeBatch(program, batch, this.#model);
     program.floats('scale')[0] = 1;
     await program.run();
     const names = [...this.plan.graph.outputs.keys()];
+    const optional = (name: string) => (names.includes(name) ? program.floats(name).slice() : null);
     return {
       loss: program.floats('loss')[0]!,
       tokenLosses: program.floats('tokenLosses').slice(),
-      logits: names.includes('logits') ? program.floats('logits').slice() : null,
+      logits: optional('logits'),
+      entropies: optional('entropies'),
+      values: optional('values'),
       hiddenStates: names
         .filter((name) => name.startsWith('hiddenStates.'))
         .map((name) => program.floats(name).slice()),

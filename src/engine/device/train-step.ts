@@ -4,10 +4,10 @@ import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
-import type { LanguageModel } from '../model.js';
+import type { AnyModel } from '../model.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import type { Strategy } from '../passes/zero.js';
-import { type TokenBatch, writeBatch } from './batch.js';
+import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { ParameterStore } from './parameter-store.js';
 import { Program } from './program.js';
@@ -32,7 +32,7 @@ export interface MicroOptions {
 export interface MicroResult {
   /** scale * sum of the losses of the labelled rows of this micro-batch. */
   readonly loss: number;
-  /** Cross-entropy of each row, 0 where the label is -100. */
+  /** Loss of each row, without weights; cross-entropy is 0 where the label is -100. */
   readonly tokenLosses: Float32Array;
 }
 
@@ -44,7 +44,7 @@ export class TrainStep implements AsyncDisposable {
   readonly parameters: ParameterStore;
   /** The parts of parameters whose optimiser state this rank owns. */
   readonly slices: readonly ParameterSlice[];
-  readonly #model: LanguageModel;
+  readonly #model: AnyModel;
   readonly #strategy: Strategy;
   readonly #rows: number;
   readonly #seed: number;
@@ -140,7 +140,7 @@ export class TrainStep implements AsyncDisposable {
    * The n-th micro-batch of rank r holds the rows from (n * worldSize + r) * rows on of the step, which is what masks of dropout
    * depend on: the same rows in other micro-batches or on other ranks are dropped alike.
    */
-  micro(batch: TokenBatch, options: MicroOptions): Promise<MicroResult> {
+  micro(batch: Batch, options: MicroOptions): Promise<MicroResult> {
     return this.#inTurn(async () => {
       writeBatch(this.#micro, batch, this.#model);
       this.#writeRandom(options);

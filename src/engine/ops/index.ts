@@ -15,9 +15,11 @@ import { rotary } from './rotary.js';
 import type { OpRule } from './rule.js';
 import { softmax, softmaxBackward } from './softmax.js';
 import { adagrad, lion, muon, sgd } from './steps.js';
+import { targetLoss, targetLossBackward } from './target-loss.js';
 
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
+export { TARGET_LOSSES, type TargetLoss } from './target-loss.js';
 
 const RULES: ReadonlyMap<string, OpRule> = new Map(
   [
@@ -61,6 +63,8 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     softmax,
     softmaxBackward,
     sumSquares,
+    targetLoss,
+    targetLossBackward,
   ].map((rule) => [rule.kind, rule]),
 );
 

@@ -29,7 +29,9 @@ function inferLoss(call: OpCall) {
   );
   expectType(call, 'labels', operand(call, 2, 'labels'), [rows], 'i32');
   expectType(call, 'scale', operand(call, 3, 'scale'), [1]);
-  if (attribute(call, 'hasBias')) expectType(call, 'bias', operand(call, 4, 'bias'), [vocabulary], type);
+  const hasBias = attribute(call, 'hasBias');
+  if (hasBias) expectType(call, 'bias', operand(call, 4, 'bias'), [vocabulary], type);
+  if (attribute(call, 'weighted')) expectType(call, 'weights', operand(call, 4 + hasBias, 'weights'), [rows]);
   return { rows, width, vocabulary, type };
 }
 
@@ -45,17 +47,19 @@ export function lossChunkRows(rows: number, vocabulary: number): number {
 }
 
 /**
- * x[N,D], w, labels, scale[1], (bias[V]) → loss[1] = scale * sum of losses, tokenLosses[N], workspace[chunkRows, V].
- * `hasBias` concerns the number of inputs; only the compiler reads it.
+ * x[N,D], w, labels, scale[1], (bias[V]), (weights[N]) → loss[1] = scale * sum of weighted losses, tokenLosses[N] (without
+ * weights), workspace[chunkRows, V], (entropies[N]). With the gradient of any function of the log-probabilities as weights
+ * this is that function's gradient (times -1). `hasBias` concerns the number of inputs; only the compiler reads it.
  */
 export const linearCrossEntropy: OpRule = {
   kind: 'linear_cross_entropy',
-  attributes: ['transposed', 'chunkRows', 'labelSmoothing', 'zLoss'],
+  attributes: ['transposed', 'chunkRows', 'labelSmoothing', 'zLoss', 'weighted'],
+  optionalOutputsFrom: 3,
   workspaces: [2],
   infer(call) {
-    expectInputs(call, [4 + attribute(call, 'hasBias')]);
+    expectInputs(call, [4 + attribute(call, 'hasBias') + attribute(call, 'weighted')]);
     const { rows, vocabulary } = inferLoss(call);
-    return [f32(1), f32(rows), f32(attribute(call, 'chunkRows'), vocabulary)];
+    return [f32(1), f32(rows), f32(attribute(call, 'chunkRows'), vocabulary), f32(rows)];
   },
   backward({ kind, path, inputs, attributes, isRoot, emit }) {
     if (!isRoot) throw new Error(`${path} (${kind}): the loss must be the root of the walk`);
@@ -63,7 +67,7 @@ export const linearCrossEntropy: OpRule = {
       ...attributes,
       accumulate: 0,
     });
-    return [dx!, dw!, null, null, ...(dbias ? [dbias] : [])];
+    return [dx!, dw!, null, null, ...(dbias ? [dbias] : []), ...(attributes.weighted ? [null] : [])];
   },
   cost: (op) => products(op, 1),
 };
@@ -71,13 +75,13 @@ export const linearCrossEntropy: OpRule = {
 /** As above → loss, tokenLosses, dx, workspace, (dw, (dbias)): the loss, and its gradient by what is trained. */
 export const linearCrossEntropyGrad: OpRule = {
   kind: 'linear_cross_entropy_grad',
-  attributes: ['transposed', 'chunkRows', 'accumulate', 'labelSmoothing', 'zLoss'],
+  attributes: ['transposed', 'chunkRows', 'accumulate', 'labelSmoothing', 'zLoss', 'weighted'],
   accumulates: [4, 5],
   optionalOutputsFrom: 4,
   workspaces: [3],
   infer(call) {
     const hasBias = attribute(call, 'hasBias');
-    expectInputs(call, [4 + hasBias], true);
+    expectInputs(call, [4 + hasBias + attribute(call, 'weighted')], true);
     const { rows, width, vocabulary, type } = inferLoss(call);
     const chunk = f32(attribute(call, 'chunkRows'), vocabulary);
     const gradients = [f32(...operand(call, 1, 'w').dims), ...(hasBias ? [f32(vocabulary)] : [])];

@@ -1,10 +1,11 @@
-// Rotary position embedding on the first R columns of each head: pairs (i, i + R/2) turn by the row's position.
+// Rotary position embedding on the first R columns of each head: pairs (i, i + R/2) turn by the row's position, or (2i, 2i + 1)
+// when interleaved, as GPT-J has them.
 import { attribute, expectInputs, expectType, matrix, type OpRule, operand, storageType, stored } from './rule.js';
 
 /** x[N,W], cos[P,R/2], sin[P,R/2], positions i32[N] → y[N,W]. The derivative is the turn back. */
 export const rotary: OpRule = {
   kind: 'rotary',
-  attributes: ['heads', 'headDim', 'rotaryDim', 'offset', 'headStride', 'inverse'],
+  attributes: ['heads', 'headDim', 'rotaryDim', 'offset', 'headStride', 'inverse', 'interleaved'],
   inPlace: [[0, 0]],
   infer(call) {
     expectInputs(call, [4]);

@@ -3,6 +3,7 @@
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
 import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
+import { HEAD_PATHS } from '../objective.js';
 import { ACTIVATIONS } from '../ops/index.js';
 
 export interface LoraSettings {
@@ -50,13 +51,13 @@ export function addLora(graph: Graph, { rank, factor, isTarget, nameOf }: LoraSe
   return builder.build();
 }
 
-/** The linear layers of a forward graph. The output matrix is none: it is part of the loss. */
+/** The linear layers of a forward graph. Output matrices are none. */
 export function linearLayers(graph: Graph): readonly LinearLayer[] {
   return graph.ops.flatMap((op) => linearLayer(graph, op) ?? []);
 }
 
 function linearLayer(graph: Graph, op: Op): LinearLayer | null {
-  if (op.kind !== 'linear' || op.attributes.activation !== ACTIVATIONS.none) return null;
+  if (op.kind !== 'linear' || op.attributes.activation !== ACTIVATIONS.none || HEAD_PATHS.has(op.path)) return null;
   const weight = [...graph.parameters.values()].find((parameter) => parameter.tensor === op.inputs[1]);
   return weight ? { path: op.path, weight, isTransposed: op.attributes.transposed === 1 } : null;
 }

@@ -1,10 +1,9 @@
-// What an agent keeps outside its session's folder (its arena under /dev/shm, objects on another disk): the name says whose
-// it is, so that what a killed agent left can be told and removed.
+// The arena's file under /dev/shm: its name says whose it is, so that one left by a killed agent can be told and removed.
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-export const ARENA_FOLDER = '/dev/shm';
+const FOLDER = '/dev/shm';
 const NAME = /^raylite-(\d+)-(\d+)-(\d+)-[0-9a-f]+$/;
 
 /** When process `pid` started (clock ticks since boot), or null when there is none. */
@@ -20,20 +19,21 @@ function startOf(pid: number): string | null {
 /** Processes of other containers may share /dev/shm: only those of our own pid namespace can be judged. */
 const pidNamespace = (): string => /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
 
-export const newNodeName = (): string =>
-  `raylite-${pidNamespace()}-${process.pid}-${startOf(process.pid)}-${randomBytes(6).toString('hex')}`;
+export function newArenaPath(): string {
+  const name = `raylite-${pidNamespace()}-${process.pid}-${startOf(process.pid)}-${randomBytes(6).toString('hex')}`;
+  return join(FOLDER, name);
+}
 
-/** Removes what agents that are dead (killed, power cut) left in `folder`. Returns the paths. */
-export function removeDead(folder: string): readonly string[] {
+/** Removes arenas whose agent is dead (killed, power cut). Returns their paths. */
+export function removeDeadArenas(): readonly string[] {
   const removed: string[] = [];
   const namespace = pidNamespace();
-  mkdirSync(folder, { recursive: true });
-  for (const name of readdirSync(folder)) {
+  for (const name of readdirSync(FOLDER)) {
     const match = NAME.exec(name);
     if (!match || match[1] !== namespace || startOf(Number(match[2])) === match[3]) continue;
     try {
-      rmSync(join(folder, name), { recursive: true });
-      removed.push(join(folder, name));
+      rmSync(join(FOLDER, name));
+      removed.push(join(FOLDER, name));
     } catch {
       // another user's
     }
