@@ -62,6 +62,8 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
                         InstanceMethod<&ArenaObject::writable>("writable"),
                         InstanceMethod<&ArenaObject::readable>("readable"), InstanceMethod<&ArenaObject::write>("write"),
                         InstanceMethod<&ArenaObject::forget>("forget"), InstanceMethod<&ArenaObject::crc>("crc32"),
+                        InstanceMethod<&ArenaObject::publish>("publish"), InstanceMethod<&ArenaObject::pin>("pin"),
+                        InstanceMethod<&ArenaObject::unpin>("unpin"), InstanceMethod<&ArenaObject::revoke>("revoke"),
                         InstanceMethod<&ArenaObject::close>("close"), InstanceMethod<&ArenaObject::unlink>("unlink")});
   }
 
@@ -134,6 +136,39 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
     const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
     return with_store_errors(info.Env(), [&] {
       return Napi::Number::New(info.Env(), crc32(arena(info.Env()).shared(offset, length), length));
+    });
+  }
+
+  /// (offset, slab, serial, …): which object is meant. Tags are never 0: slabs count from 1.
+  static std::uint64_t tag_of(const Napi::CallbackInfo& info) {
+    return integer_of(info[1], "slab", 1, UINT32_MAX) << 32 | integer_of(info[2], "serial", 0, UINT32_MAX);
+  }
+  static std::size_t reader_of(const Napi::Value& value) { return integer_of(value, "reader", 0, kReadersMax - 1); }
+
+  void publish(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset");
+    const std::uint64_t tag = tag_of(info);
+    with_store_errors(info.Env(), [&] { arena(info.Env()).pins(offset).publish(tag); });
+  }
+
+  Napi::Value pin(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), reader = reader_of(info[3]);
+    const std::uint64_t tag = tag_of(info);
+    return with_store_errors(info.Env(), [&] {
+      return Napi::Boolean::New(info.Env(), arena(info.Env()).pins(offset).pin(tag, reader));
+    });
+  }
+
+  void unpin(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset"), reader = reader_of(info[1]);
+    with_store_errors(info.Env(), [&] { arena(info.Env()).pins(offset).unpin(reader); });
+  }
+
+  Napi::Value revoke(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset");
+    const std::uint64_t tag = tag_of(info);
+    return with_store_errors(info.Env(), [&] {
+      return Napi::Boolean::New(info.Env(), arena(info.Env()).pins(offset).revoke(tag));
     });
   }
 

@@ -87,11 +87,12 @@ Arena::Arena(std::string path, int file, std::size_t bytes, bool is_creator)
     : path_(std::move(path)),
       file_(file),
       bytes_(bytes),
-      mapped_bytes_(round_up(bytes, kPageBytes)),
+      pins_at_(round_up(bytes, kPageBytes)),
+      mapped_bytes_(pins_at_ + round_up(pin_table_bytes(bytes), kPageBytes)),
       is_creator_(is_creator) {}
 
 void Arena::map() {
-  blocks_.reset(new std::atomic<std::uint8_t>[round_up(bytes_, kBlockBytes) / kBlockBytes]());
+  blocks_.reset(new std::atomic<std::uint8_t>[round_up(mapped_bytes_, kBlockBytes) / kBlockBytes]());
   shared_ = map_file(path_, file_, mapped_bytes_, MAP_SHARED);
   private_ = map_file(path_, file_, mapped_bytes_, MAP_PRIVATE);
 }
@@ -150,6 +151,13 @@ const char* Arena::shared(std::size_t offset, std::size_t length) {
   check(offset, length);
   ensure(offset, length, Need::kBacked);
   return shared_ + offset;
+}
+
+PinEntry& Arena::pins(std::size_t offset) {
+  check(offset, 1);
+  const std::size_t at = pins_at_ + offset / kPinBytes * sizeof(PinEntry);
+  ensure(at, sizeof(PinEntry), Need::kBacked);
+  return *reinterpret_cast<PinEntry*>(shared_ + at);
 }
 
 void Arena::forget(std::size_t offset, std::size_t length) {

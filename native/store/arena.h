@@ -10,6 +10,8 @@
 #include <string>
 #include <thread>
 
+#include "store/pins.h"
+
 namespace raylite {
 
 /// The arena cannot do what was asked; the message names the path or the region, and the cause.
@@ -36,6 +38,8 @@ class Arena {
   const char* shared(std::size_t offset, std::size_t length);
   /// Drops the private copies of all pages that the region touches: they show what is shared again.
   void forget(std::size_t offset, std::size_t length);
+  /// The entry of the object that begins at `offset`.
+  PinEntry& pins(std::size_t offset);
   /// Removes the name; mappings stay. Repeating it, or losing the race to do it, is no error.
   void unlink() noexcept;
   /// Ends the thread and, in the process that created it, unlinks. The memory goes with the last owner of the Arena.
@@ -52,6 +56,7 @@ class Arena {
   std::string path_;
   int file_ = -1;
   std::size_t bytes_;
+  std::size_t pins_at_;  // the table of pins lies behind the objects
   std::size_t mapped_bytes_;
   bool is_creator_;
   char* shared_ = nullptr;

@@ -9,8 +9,10 @@ import { siteOf, withSite } from './call-site.js';
 export interface AgentPushes {
   readonly assign: (assignment: wire.StartWorker) => void;
   readonly exit: (exit: wire.Exit) => void;
-  /** An object in one of our slabs is no longer needed. */
-  readonly freed: (objectId: string) => void;
+  /** The region of an object in one of our slabs may be used again. */
+  readonly vacated: (vacated: wire.Vacated) => void;
+  /** The store is full: slabs that are empty go back. */
+  readonly collect: () => void;
   /** The agent is gone, and with it this machine's part in the cluster. */
   readonly lost: (detail: string) => void;
 }
@@ -62,10 +64,13 @@ export class AgentLink {
   async leaseSlab(size: number): Promise<wire.Slab> {
     return (await this.#request({ leaseSlab: { size }, kind: 'leaseSlab' }, 'slab')).slab as wire.Slab;
   }
-  /** Brings an object of another node into this node's arena; pinned until `releasePull`. */
-  async pull(objectId: string, from: wire.Location.$Shape): Promise<wire.Location> {
+  returnSlab(slab: number): void {
+    this.#channel.send({ returnSlab: { slab }, kind: 'returnSlab' });
+  }
+  /** Brings an object into this node's arena, pinned until `releasePull`; or says in which file it is. */
+  async pull(objectId: string, from: wire.Location.$Shape): Promise<wire.Pulled> {
     const reply = await this.#request({ pull: { objectId, from }, kind: 'pull' }, 'pulled');
-    return reply.pulled?.location as wire.Location;
+    return reply.pulled as wire.Pulled;
   }
   releasePull(objectId: string): void {
     this.#channel.send({ releasePull: { objectId }, kind: 'releasePull' });
@@ -120,8 +125,10 @@ export class AgentLink {
       waiter.resolve(message);
     } else if (message.assign) pushes.assign(message.assign as wire.StartWorker);
     else if (message.exit) pushes.exit(message.exit as wire.Exit);
-    else if (message.collect) collectGarbage();
-    else if (message.freed) pushes.freed(message.freed.objectId ?? '');
+    else if (message.collect) {
+      collectGarbage();
+      pushes.collect();
+    } else if (message.vacated) pushes.vacated(message.vacated as wire.Vacated);
   }
 }
 

@@ -35,8 +35,8 @@ export function get(
   const wanted = ObjectRef.isRef(refs) ? [refs] : checkRefs(refs);
   const all = ObjectRef.isRef(refs) ? fetch(refs) : Promise.all(wanted.map(fetch));
   const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
-  const isThere = wanted.every((ref) => ObjectRef.stateOf(ref).content !== null);
-  return isThere ? value : runtime.waiting(value);
+  const isAtHand = wanted.every((ref) => ObjectRef.stateOf(ref).isAtHand);
+  return isAtHand ? value : runtime.waiting(value);
 }
 
 function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {

@@ -16,6 +16,7 @@ export {
   HeadStateError,
   InfeasibleError,
   ObjectLostError,
+  OutOfDiskError,
   OwnerDiedError,
   RayliteError,
   SerializationError,

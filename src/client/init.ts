@@ -171,7 +171,8 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     const agent = await AgentLink.connect(agentUds, {
       assign: () => {},
       exit: () => {},
-      freed: (objectId) => runtime?.store.reclaim(objectId),
+      vacated: (vacated) => runtime?.store.vacated(vacated),
+      collect: () => runtime?.store.collect(),
       lost: (detail) => {
         // A submitted job ends with the node that runs it; nobody would stop it otherwise.
         if (findRuntime() !== runtime || runtime === null || !process.env.RAYLITE_JOB_ID) return;

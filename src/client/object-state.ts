@@ -48,6 +48,11 @@ export class ObjectState {
     return this.#id;
   }
 
+  /** Whether reading it waits for nobody. */
+  get isAtHand(): boolean {
+    return this.content !== null && this.content.kind !== 'stored';
+  }
+
   settle(content: Content): void {
     if (this.content) return;
     this.content = content;

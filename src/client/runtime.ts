@@ -29,6 +29,7 @@ import { ObjectRef, type RefKeeper } from './object-ref.js';
 import { type Content, ObjectState } from './object-state.js';
 import type { PeerHost, PeerLink } from './peer-link.js';
 import type { Peers } from './peers.js';
+import { readSpilled } from './spilled-object.js';
 import type { ObjectStore } from './store.js';
 import { layoutValue, parseStored } from './stored-value.js';
 import type { TaskPool } from './task-pool.js';
@@ -192,7 +193,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** The value of an object, for code that runs in this process and waits for it. Rejects with its failure. */
   read(state: ObjectState): Promise<unknown> {
-    return state.content && state.content.kind !== 'stored' ? this.fetch(state) : this.waiting(this.fetch(state));
+    return state.isAtHand ? this.fetch(state) : this.waiting(this.fetch(state));
   }
 
   /**
@@ -296,18 +297,23 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   async #openStored(state: ObjectState, location: wire.Location.$Properties): Promise<unknown> {
     let memory = state.mapped?.deref() ?? null;
     if (!memory) {
-      const isLocal = location.nodeId === this.nodeId;
-      const where = isLocal ? location : await this.agent.pull(state.id, location);
+      memory = await this.#bytesOf(state, location);
       // The view keeps the state, and with it the object, until nobody holds the view.
-      memory = this.store.map(where, () => {
-        if (!isLocal) this.agent.releasePull(state.id);
-      });
       keep(memory, state);
       state.mapped = new WeakRef(memory);
     }
     const stored = parseStored(memory);
     if (stored.refs.length > 0) state.nested ??= this.importRefs(stored.refs);
     return decodeValue(stored.body, stored.buffers, state.nested ?? [], this, true);
+  }
+
+  /** The bytes of a stored object: where they lie on this node, brought here, or read from its disk when there is no room. */
+  async #bytesOf(state: ObjectState, location: wire.Location.$Properties): Promise<ArrayBuffer> {
+    const here = location.nodeId === this.nodeId ? this.store.tryMap(location) : null;
+    if (here) return here;
+    const { location: there, file, crc } = await this.agent.pull(state.id, location);
+    if (!file) return this.store.map(there ?? {}, () => this.agent.releasePull(state.id));
+    return readSpilled(state.id, { file, crc, offset: there?.offset ?? 0, size: there?.size ?? 0 });
   }
 
   #remember(state: ObjectState): void {

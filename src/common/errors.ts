@@ -150,13 +150,39 @@ export class StoreFullError extends RayliteError {
   readonly capacityBytes: number;
   constructor(facts: { nodeId: NodeId; requestedBytes: number; capacityBytes: number }, options?: ErrorOptions) {
     super(
-      `the object store of node ${facts.nodeId} has no room for ${facts.requestedBytes} bytes (capacity ${facts.capacityBytes}). ` +
-        'Release refs you no longer need, or start the node with a larger --object-store-memory',
+      `the object store of node ${facts.nodeId} has no room for ${facts.requestedBytes} bytes (capacity ${facts.capacityBytes}): ` +
+        (facts.requestedBytes > facts.capacityBytes
+          ? 'cut the value into several, or start the node with a larger --object-store-memory'
+          : 'what is in it is being read. Let go of values you no longer need, or start the node with a larger --object-store-memory'),
       options,
     );
     this.nodeId = facts.nodeId;
     this.requestedBytes = facts.requestedBytes;
     this.capacityBytes = facts.capacityBytes;
+  }
+}
+
+/** Objects had to move from the store to disk, which has no room or refuses. What is in the store stays readable. */
+export class OutOfDiskError extends RayliteError {
+  readonly code = 'RAYLITE_OUT_OF_DISK';
+  override readonly isRetryable = true;
+  readonly nodeId: NodeId;
+  readonly folder: string;
+  readonly requestedBytes: number;
+  readonly detail: string;
+  constructor(
+    facts: { nodeId: NodeId; folder: string; requestedBytes: number; detail: string },
+    options?: ErrorOptions,
+  ) {
+    super(
+      `the object store of node ${facts.nodeId} is full, and ${facts.requestedBytes} bytes of it cannot be moved to ${facts.folder}: ${facts.detail}. ` +
+        'Make room there, set RAYLITE_SPILL_DIR to another disk, or release refs you no longer need',
+      options,
+    );
+    this.nodeId = facts.nodeId;
+    this.folder = facts.folder;
+    this.requestedBytes = facts.requestedBytes;
+    this.detail = facts.detail;
   }
 }
 

@@ -112,6 +112,16 @@ export interface NativeArena {
   forget(offset: number, length: number): void;
   /** The CRC-32 (as zlib's) of what is shared. */
   crc32(offset: number, length: number): number;
+  /**
+   * Says that the object (slab, serial) begins at `offset`, before anybody is told of it. Objects are longer than 64 KiB.
+   * The four calls about pins are atomic, between processes too.
+   */
+  publish(offset: number, slab: number, serial: number): void;
+  /** Keeps the object where it is for process `reader` (0 to 383); false when it is not there any more. Not counted: once a process. */
+  pin(offset: number, slab: number, serial: number, reader: number): boolean;
+  unpin(offset: number, reader: number): void;
+  /** For the node: true when nobody reads the object (and from now on nobody can pin it), false when somebody does. */
+  revoke(offset: number, slab: number, serial: number): boolean;
   /** For its creator, unlinks the file. Views stay valid; the memory goes with the last of them. Safe to repeat; later calls throw. */
   close(): void;
   unlink(): void;

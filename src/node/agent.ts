@@ -14,14 +14,15 @@ import {
 import { type NativeArena, native } from '../native/index.js';
 import { type Log, openLog } from '../observe/index.js';
 import { asError, failureOf, type wire } from '../protocol/index.js';
-import { newArenaPath, removeDeadArenas } from './arena-file.js';
 import { GpuSlots, gpuIds } from './gpu-slots.js';
 import { Guard } from './guard.js';
 import { HeadStream } from './head-stream.js';
 import { Jobs } from './jobs.js';
 import { LocalServer } from './local-server.js';
+import { ARENA_FOLDER, newNodeName, removeDead } from './node-files.js';
 import { ObjectIndex } from './object-index.js';
 import { Packages } from './packages.js';
+import { SpillFiles } from './spill-files.js';
 import { TransferServer } from './transfer.js';
 import { WorkerPool } from './worker-pool.js';
 
@@ -40,9 +41,11 @@ export class Agent implements AsyncDisposable {
   #end!: (reason: string) => void;
   readonly #boot: AgentBoot;
   readonly #log: Log;
-  readonly #arenaPath = newArenaPath();
+  readonly #name = newNodeName();
+  readonly #arenaPath = join(ARENA_FOLDER, this.#name);
   readonly #arena: NativeArena;
   readonly #index: ObjectIndex;
+  readonly #spill: SpillFiles;
   readonly #packages: Packages;
   readonly #gpus: GpuSlots;
   readonly #local: LocalServer;
@@ -66,16 +69,23 @@ export class Agent implements AsyncDisposable {
     const socketDir = join(sessionDir, short);
     mkdirSync(socketDir, { mode: 0o700 });
     this.uds = join(socketDir, 'agent');
-    const dead = removeDeadArenas();
-    if (dead.length > 0) this.#log.warn('removed arenas of dead agents', { dead });
     const bytes = boot.objectStoreBytes;
-    this.#guard = new Guard(this.#arenaPath, boot.diesWithParent ? { sessionDir, driverPid: process.ppid } : null);
+    const spillRoot = process.env.RAYLITE_SPILL_DIR || null;
+    const dead = [...removeDead(ARENA_FOLDER), ...(spillRoot === null ? [] : removeDead(spillRoot))];
+    if (dead.length > 0) this.#log.warn('removed what dead agents left', { dead });
+    const spillFolder = spillRoot === null ? join(socketDir, 'spill') : join(spillRoot, this.#name);
+    const embedded = boot.diesWithParent ? { sessionDir, driverPid: process.ppid } : null;
+    this.#guard = new Guard(this.#arenaPath, spillFolder, embedded);
     this.#arena = native().createArena({
       path: this.#arenaPath,
       bytes,
       prefaultBytes: Math.min(PREFAULT_BYTES_MAX, Math.floor(bytes / 4096 / 8) * 4096),
     });
-    this.#index = new ObjectIndex(this.nodeId, token, this.#arena, (holder, id) => this.#local.notifyFreed(holder, id));
+    this.#spill = new SpillFiles(spillFolder, this.nodeId, this.#arena);
+    this.#index = new ObjectIndex(this.nodeId, token, this.#arena, this.#spill, {
+      vacated: (holder, vacated) => this.#local.vacated(holder, vacated),
+      collect: () => this.#local.collect(),
+    });
     this.#packages = new Packages(sessionDir, token);
     this.#gpus = new GpuSlots(gpuIds(boot.resources.GPU ?? 0));
     this.#local = new LocalServer({
@@ -154,7 +164,7 @@ export class Agent implements AsyncDisposable {
   async #open(): Promise<void> {
     const { host, token } = this.#boot;
     if (host !== null) {
-      this.#transfer = await TransferServer.listen(host, token, this.#arena, this.#index);
+      this.#transfer = await TransferServer.listen(host, token, this.#index);
       this.#index.transfer = `${host.includes(':') ? `[${host}]` : host}:${this.#transfer.port}`;
     }
     await this.#local.listen();
@@ -256,6 +266,7 @@ export class Agent implements AsyncDisposable {
     const workers = this.#pool.close();
     this.#head.close();
     this.#arena.unlink();
+    this.#spill.remove();
     await workers;
     await this.#local[Symbol.asyncDispose]();
     await this.#transfer?.[Symbol.asyncDispose]();

@@ -2,19 +2,25 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { killGroup } from './spawn-bound.js';
 
-// $1 the arena; $2 the session folder and $3 the driver of an embedded cluster, whose logs stay as long as it runs.
+// $1 the arena; $2 what was moved out of it; $3 the session folder and $4 the driver of an embedded cluster, whose logs
+// stay as long as it runs.
 const SCRIPT = `read -r _
 rm -f "$1"
-if [ -n "$3" ]; then
-  while kill -0 "$3" 2>/dev/null; do sleep 0.5; done
-  rm -rf "$2"
+rm -rf "$2"
+if [ -n "$4" ]; then
+  while kill -0 "$4" 2>/dev/null; do sleep 0.5; done
+  rm -rf "$3"
 fi`;
 
 export class Guard {
   readonly #shell: ChildProcess;
 
-  constructor(arenaPath: string, embedded: { readonly sessionDir: string; readonly driverPid: number } | null) {
-    const args = [arenaPath, embedded?.sessionDir ?? '', embedded ? String(embedded.driverPid) : ''];
+  constructor(
+    arenaPath: string,
+    spillFolder: string,
+    embedded: { readonly sessionDir: string; readonly driverPid: number } | null,
+  ) {
+    const args = [arenaPath, spillFolder, embedded?.sessionDir ?? '', embedded ? String(embedded.driverPid) : ''];
     this.#shell = spawn('/bin/sh', ['-c', SCRIPT, 'raylite-guard', ...args], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,

@@ -1,17 +1,14 @@
 // The agent's Unix socket: its conversation (node.proto) with the workers and drivers of this machine.
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, PROTOCOL_VERSION, type WorkerId } from '../common/index.js';
 import type { Log } from '../observe/index.js';
 import { failureOf, isSameToken, MessageChannel, SocketChannel, wire } from '../protocol/index.js';
 import type { ObjectIndex } from './object-index.js';
-import type { SlabLease } from './slab-table.js';
 import type { WorkerPool, WorkerSocket } from './worker-pool.js';
 
-/** How long a full store is waited for: 40 times 50 ms. */
-const FULL_ATTEMPTS = 40;
-const FULL_WAIT_MS = 50;
+/** Bits in the arena's table of pins (native/store/pins.h). */
+const READERS_MAX = 384;
 
 /** One attached process. */
 class Process implements WorkerSocket {
@@ -19,8 +16,15 @@ class Process implements WorkerSocket {
   /** Its id as an owner of objects: the one it attached with, then the one it was assigned. */
   workerId: WorkerId;
   readonly spawnId: WorkerId;
+  /** Its bit in the arena's table of pins; null when none was left. */
+  readonly reader: number | null;
 
-  constructor(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>, spawnId: WorkerId) {
+  constructor(
+    channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>,
+    spawnId: WorkerId,
+    reader: number | null,
+  ) {
+    this.reader = reader;
     this.channel = channel;
     this.spawnId = spawnId;
     this.workerId = spawnId;
@@ -43,6 +47,7 @@ export class LocalServer implements AsyncDisposable {
   readonly #pool: () => WorkerPool;
   readonly #log: Log;
   readonly #processes = new Set<Process>();
+  readonly #freeReaders = Array.from({ length: READERS_MAX }, (_, index) => READERS_MAX - 1 - index);
 
   constructor(options: {
     readonly path: string;
@@ -81,8 +86,12 @@ export class LocalServer implements AsyncDisposable {
   }
 
   /** Tells a process that a region of its slab may be used again. */
-  readonly notifyFreed = (holder: object, objectId: ObjectId): void => {
-    if (holder instanceof Process) holder.channel.send({ freed: { objectId } });
+  readonly vacated = (holder: object, vacated: wire.Vacated.$Properties): void => {
+    if (holder instanceof Process) holder.channel.send({ vacated });
+  };
+  /** Asks all processes to let go of what they no longer use. */
+  readonly collect = (): void => {
+    for (const { channel } of this.#processes) channel.send({ collect: {} });
   };
 
   #accept(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>): void {
@@ -95,7 +104,8 @@ export class LocalServer implements AsyncDisposable {
       if (error) this.#log.warn('a process of this machine was cut off', { error });
       if (!process) return;
       this.#processes.delete(process);
-      this.#index.processGone(process, process.workerId);
+      this.#index.processGone(process, process.workerId, process.reader);
+      if (process.reader !== null) this.#freeReaders.push(process.reader);
     });
   }
 
@@ -118,11 +128,12 @@ export class LocalServer implements AsyncDisposable {
       return refuse(
         `the agent speaks protocol ${PROTOCOL_VERSION}, not ${attach.protocol}: install the same raylite version`,
       );
-    const process = new Process(channel, (attach.workerId ?? '') as WorkerId);
+    const process = new Process(channel, (attach.workerId ?? '') as WorkerId, this.#freeReaders.at(-1) ?? null);
     if (!attach.isDriver && !this.#pool().attached(process.spawnId, process))
       return refuse('this agent did not start that worker');
+    this.#freeReaders.pop();
     this.#processes.add(process);
-    channel.send({ requestId, attached: this.#attached() });
+    channel.send({ requestId, attached: { ...this.#attached(), reader: (process.reader ?? -1) + 1 } });
     return process;
   }
 
@@ -130,10 +141,12 @@ export class LocalServer implements AsyncDisposable {
     const { requestId } = message;
     const answer = (reply: wire.AgentToProcess.$Properties): void => process.channel.send({ ...reply, requestId });
     if (message.leaseSlab) {
-      this.#lease(message.leaseSlab.size ?? 0, process).then(
-        (slab) => answer({ slab }),
-        (error: unknown) => answer({ failure: failureOf(error) }),
-      );
+      this.#index
+        .lease(message.leaseSlab.size ?? 0, process, () => process.channel.isClosed)
+        .then(
+          (slab) => answer({ slab }),
+          (error: unknown) => answer({ failure: failureOf(error) }),
+        );
     } else if (message.returnSlab) this.#index.giveBack(message.returnSlab.slab ?? 0, process);
     else if (message.sealed) {
       if (!this.#index.sealed(message.sealed, process))
@@ -146,7 +159,7 @@ export class LocalServer implements AsyncDisposable {
     else if (message.pull) {
       const { objectId, from } = message.pull;
       this.#index.pull((objectId ?? '') as ObjectId, from ?? {}, process).then(
-        (location) => answer({ pulled: { location } }),
+        (pulled) => answer({ pulled }),
         (error: unknown) => answer({ failure: failureOf(error) }),
       );
     } else if (message.releasePull) this.#index.releasePull((message.releasePull.objectId ?? '') as ObjectId, process);
@@ -154,19 +167,6 @@ export class LocalServer implements AsyncDisposable {
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
     else if (message.lingering) this.#pool().lingering(process.spawnId);
-  }
-
-  /** Leases a slab. When the store is full, asks all processes to let go of what they no longer use, and tries again for a while. */
-  async #lease(size: number, process: Process): Promise<SlabLease> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return this.#index.lease(size, process);
-      } catch (error) {
-        if (attempt === FULL_ATTEMPTS || process.channel.isClosed) throw error;
-        if (attempt === 0) for (const other of this.#processes) other.channel.send({ collect: {} });
-        await sleep(FULL_WAIT_MS);
-      }
-    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

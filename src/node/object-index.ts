@@ -1,65 +1,130 @@
-// The large objects of this node: those that its processes made, and copies of others' that they read.
+// The large objects of this node: those that its processes made, in the arena or on disk, and copies that are read here.
 import { type NodeId, type ObjectId, ObjectLostError, type WorkerId } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
 import type { wire } from '../protocol/index.js';
-import { type Holder, type SlabLease, SlabTable } from './slab-table.js';
-import { pullObject, tellFreed } from './transfer.js';
+import { Copies } from './copies.js';
+import { Room } from './room.js';
+import { type Holder, type SlabLease, SlabTable, type StoredObject } from './slab-table.js';
+import { crcOf, type DiskPlace, type SpillFiles } from './spill-files.js';
+import { Spiller } from './spiller.js';
+import { pullObject, type TransferRead, tellFreed } from './transfer.js';
 
-interface Copy {
-  readonly location: Promise<wire.Location.$Properties>;
-  readonly pins: Map<Holder, number>;
-  slab: number | null;
+interface Spilled {
+  readonly ownerId: WorkerId;
+  readonly place: DiskPlace;
 }
 
-const COPIES: Holder = { name: 'copies' };
+/** What the index has others told. */
+export interface IndexNews {
+  /** The process whose slab an object lay in may use the region again. */
+  readonly vacated: (holder: Holder, vacated: wire.Vacated.$Properties) => void;
+  /** The arena is full: all processes should let go of what they do not use. */
+  readonly collect: () => void;
+}
+
+export interface Pulled {
+  readonly location: wire.Location.$Properties;
+  /** Set: not in the arena, but in this file at `location.offset`. */
+  readonly file?: string;
+  readonly crc?: number;
+}
 
 export class ObjectIndex {
   readonly #nodeId: NodeId;
   readonly #token: string;
   readonly #arena: NativeArena;
+  readonly #news: IndexNews;
   readonly #table: SlabTable;
-  readonly #copies = new Map<ObjectId, Copy>();
-  readonly #notify: (holder: Holder, objectId: ObjectId) => void;
+  readonly #room: Room;
+  readonly #files: SpillFiles;
+  readonly #copies: Copies;
+  readonly #spilled = new Map<ObjectId, Spilled>();
+  readonly #held = new Map<ObjectId, Map<Holder, number>>(); // in slabs, read by processes that have no bit of their own, or by us
+  readonly #zombies = new Map<ObjectId, StoredObject>(); // freed by their owner, still read by somebody
   /** host:port of our transfer server; empty in a cluster bound to one machine. */
   transfer = '';
 
-  /** @param notify tells the process whose slab an object lay in that the region may be used again */
-  constructor(nodeId: NodeId, token: string, arena: NativeArena, notify: (holder: Holder, objectId: ObjectId) => void) {
+  constructor(nodeId: NodeId, token: string, arena: NativeArena, files: SpillFiles, news: IndexNews) {
     this.#nodeId = nodeId;
     this.#token = token;
     this.#arena = arena;
+    this.#files = files;
+    this.#news = news;
     this.#table = new SlabTable(nodeId, arena.bytes);
-    this.#notify = notify;
+    const spiller = new Spiller(
+      this.#table,
+      arena,
+      files,
+      ({ objectId }) => this.#held.has(objectId),
+      (object, place) => this.#moved(object, place),
+    );
+    this.#room = new Room(this.#table, {
+      evict: () => this.#copies.evict(),
+      collect: news.collect,
+      spill: (bytes) => {
+        this.#bury();
+        return spiller.spill(bytes);
+      },
+    });
+    this.#copies = new Copies(this.#table, this.#room);
   }
 
   get usedBytes(): number {
     return this.#table.usedBytes;
   }
+  get spilledBytes(): number {
+    return this.#files.usedBytes;
+  }
 
-  lease(size: number, holder: Holder): SlabLease {
-    return this.#table.lease(size, holder);
+  /** Waits until there is room. Rejects with StoreFullError or OutOfDiskError. */
+  lease(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease> {
+    return this.#room.lease(size, holder, isGone);
   }
   giveBack(slab: number, holder: Holder): void {
     this.#table.giveBack(slab, holder);
+    this.#room.wake();
   }
 
   /** A process sealed an object in a slab of its own. Returns false when it lies elsewhere: the process is broken or hostile. */
   sealed(sealed: wire.Sealed.$Properties, holder: Holder): boolean {
-    const { slab, offset, size } = sealed.location ?? {};
+    const { slab, offset, size, serial } = sealed.location ?? {};
     return this.#table.sealed(
       {
         objectId: (sealed.objectId ?? '') as ObjectId,
         slab: slab ?? 0,
         offset: offset ?? 0,
         size: size ?? 0,
+        serial: serial ?? 0,
         ownerId: (sealed.ownerWorkerId ?? '') as WorkerId,
       },
       holder,
     );
   }
 
-  find(objectId: ObjectId): { readonly offset: number; readonly size: number } | null {
-    return this.#table.find(objectId);
+  /** Opens an object of this node for reading by the node itself; it stays where it is until `close`. Null: it is not here. */
+  open(objectId: ObjectId): TransferRead | null {
+    const reader = {};
+    const here = this.#table.find(objectId);
+    if (here) {
+      this.#hold(objectId, reader);
+      const memory = new Uint8Array(this.#arena.readable(here.offset, here.size, () => {}));
+      return {
+        size: here.size,
+        read: async (from, length) => memory.subarray(from, from + length),
+        close: () => this.#letGo(objectId, reader),
+      };
+    }
+    const spilled = this.#spilled.get(objectId);
+    if (!spilled) return null;
+    return {
+      size: spilled.place.size,
+      read: async (from, length) => {
+        const bytes = new Uint8Array(length);
+        await this.#files.read(spilled.place, from, bytes);
+        return bytes;
+      },
+      close: () => {},
+    };
   }
 
   /** An owner on this node let go of an object, here or elsewhere. */
@@ -69,73 +134,124 @@ export class ObjectIndex {
   }
 
   freed(objectId: ObjectId): void {
-    const holder = this.#table.freed(objectId);
-    if (holder) this.#notify(holder, objectId);
+    const spilled = this.#spilled.get(objectId);
+    if (spilled) {
+      this.#spilled.delete(objectId);
+      this.#files.drop(spilled.place);
+      this.#copies.forget(objectId);
+    }
+    const object = this.#table.find(objectId);
+    if (!object) return;
+    if (this.#held.has(objectId) || !this.#arena.revoke(object.offset, object.slab, object.serial))
+      this.#zombies.set(objectId, object);
+    else this.#vacate(object);
   }
 
-  /** Brings an object here, once for all who read it; pinned for `holder`. */
-  async pull(objectId: ObjectId, from: wire.Location.$Properties, holder: Holder): Promise<wire.Location.$Properties> {
+  /** Brings an object here, once for all who read it; pinned for `holder` unless it is read from a file. */
+  async pull(objectId: ObjectId, from: wire.Location.$Properties, holder: Holder): Promise<Pulled> {
     const here = this.#table.find(objectId);
-    if (here) return { nodeId: this.#nodeId, offset: here.offset, size: here.size, slab: here.slab };
+    if (here) {
+      this.#hold(objectId, holder);
+      const { offset, size, slab } = here;
+      return { location: { nodeId: this.#nodeId, offset, size, slab } };
+    }
+    const copy = this.#copies.pin(objectId, holder);
+    if (copy !== null) return this.#pulled(await copy);
+    const spilled = this.#spilled.get(objectId);
+    if (spilled) return this.#restore(objectId, spilled, holder);
+    if (from.nodeId === this.#nodeId) throw new ObjectLostError({ objectId, detail: 'its owner has let go of it' });
     if (!from.transfer)
       throw new ObjectLostError({ objectId, detail: `node ${from.nodeId} has no door that this node can reach` });
-    const copy = this.#copies.get(objectId) ?? this.#fetch(objectId, from);
-    copy.pins.set(holder, (copy.pins.get(holder) ?? 0) + 1);
-    return copy.location;
+    const fetched = this.#copies.make(objectId, holder, false, async (lease) => {
+      const { size } = await pullObject(from, objectId, this.#token, this.#arena, lease);
+      return size;
+    });
+    return this.#pulled(await fetched);
   }
 
   releasePull(objectId: ObjectId, holder: Holder): void {
-    const copy = this.#copies.get(objectId);
-    const count = copy?.pins.get(holder) ?? 0;
-    if (!copy || count === 0) return;
-    if (count > 1) copy.pins.set(holder, count - 1);
-    else copy.pins.delete(holder);
-    this.#dropUnpinned(objectId, copy);
+    if (!this.#letGo(objectId, holder)) this.#copies.unpin(objectId, holder);
   }
 
-  processGone(holder: Holder, workerId: WorkerId): void {
-    for (const [objectId, copy] of [...this.#copies]) if (copy.pins.delete(holder)) this.#dropUnpinned(objectId, copy);
-    for (const notice of this.#table.processGone(holder, workerId)) this.#notify(notice.holder, notice.objectId);
+  /** @param reader its bit in the table of pins */
+  processGone(holder: Holder, workerId: WorkerId, reader: number | null): void {
+    if (reader !== null) for (const { offset } of this.#table.objects()) this.#arena.unpin(offset, reader);
+    for (const objectId of [...this.#held.keys()]) while (this.#letGo(objectId, holder));
+    this.#copies.processGone(holder);
+    this.#table.processGone(holder);
+    this.ownerGone(workerId);
+    this.#bury();
+    this.#room.wake();
   }
 
-  /** A process of another node is gone: what was made here for it is nobody's. */
+  /** The process that owned objects is gone, from this node or another: what was made here for it is nobody's. */
   ownerGone(workerId: WorkerId): void {
-    for (const notice of this.#table.ownerGone(workerId)) this.#notify(notice.holder, notice.objectId);
+    const ids: ObjectId[] = [];
+    for (const { objectId, ownerId } of this.#table.objects()) if (ownerId === workerId) ids.push(objectId);
+    for (const [objectId, { ownerId }] of this.#spilled) if (ownerId === workerId) ids.push(objectId);
+    for (const objectId of ids) this.freed(objectId);
   }
 
-  #fetch(objectId: ObjectId, from: wire.Location.$Properties): Copy {
-    const pins = new Map<Holder, number>();
-    const pulled = pullObject(from, objectId, this.#token, this.#arena, (size) => {
-      const slab = this.#table.lease(size, COPIES);
-      copy.slab = slab.slab;
-      return slab.offset;
-    });
-    const copy: Copy = {
-      pins,
-      slab: null,
-      location: pulled.then(
-        ({ offset, size }) => ({ nodeId: this.#nodeId, offset, size, slab: copy.slab ?? 0 }),
-        (error: unknown) => {
-          this.#drop(objectId, copy);
-          throw error;
-        },
-      ),
-    };
-    this.#copies.set(objectId, copy);
-    return copy;
-  }
-  #dropUnpinned(objectId: ObjectId, copy: Copy): void {
-    if (copy.pins.size > 0) return;
-    copy.location.then(
-      () => {
-        if (copy.pins.size === 0) this.#drop(objectId, copy);
+  /** Back into the arena if there is room without moving others out; else it is read where it is. */
+  async #restore(objectId: ObjectId, { place }: Spilled, holder: Holder): Promise<Pulled> {
+    const slab = this.#room.leaseNow(place.size, this.#copies.holder);
+    if (!slab) {
+      const { offset, size, crc, file } = place;
+      return { location: { nodeId: this.#nodeId, offset, size }, file: file.path, crc };
+    }
+    const restored = this.#copies.make(
+      objectId,
+      holder,
+      true,
+      async () => {
+        const { offset } = slab;
+        const memory = new Uint8Array(this.#arena.writable(offset, place.size));
+        await this.#files.read(place, 0, memory);
+        if ((await crcOf(memory)) !== place.crc)
+          throw new ObjectLostError({ objectId, detail: `its bytes in ${place.file.path} are damaged` });
+        return place.size;
       },
-      () => {}, // dropped when the fetch failed
+      slab,
     );
+    return this.#pulled(await restored);
   }
-  #drop(objectId: ObjectId, copy: Copy): void {
-    if (this.#copies.get(objectId) !== copy) return;
-    this.#copies.delete(objectId);
-    if (copy.slab !== null) this.#table.giveBack(copy.slab, COPIES);
+
+  #pulled(place: { readonly offset: number; readonly size: number }): Pulled {
+    return { location: { ...place, nodeId: this.#nodeId } };
+  }
+
+  #moved(object: StoredObject, place: DiskPlace): void {
+    if (this.#zombies.has(object.objectId)) this.#files.drop(place);
+    else this.#spilled.set(object.objectId, { ownerId: object.ownerId, place });
+    this.#vacate(object);
+  }
+
+  #vacate({ objectId, slab, offset, serial }: StoredObject): void {
+    this.#zombies.delete(objectId);
+    const holder = this.#table.freed(objectId);
+    if (holder)
+      this.#news.vacated(holder, { objectId, location: { slab, offset, serial }, isWanted: this.#room.isWanted });
+    this.#room.wake();
+  }
+
+  /** Frees what was freed while somebody read it, and nobody does any more. */
+  #bury(): void {
+    for (const object of [...this.#zombies.values()]) this.freed(object.objectId);
+  }
+
+  #hold(objectId: ObjectId, holder: Holder): void {
+    const holders = this.#held.get(objectId) ?? new Map<Holder, number>();
+    holders.set(holder, (holders.get(holder) ?? 0) + 1);
+    this.#held.set(objectId, holders);
+  }
+  #letGo(objectId: ObjectId, holder: Holder): boolean {
+    const holders = this.#held.get(objectId);
+    const count = holders?.get(holder) ?? 0;
+    if (!holders || count === 0) return false;
+    if (count > 1) holders.set(holder, count - 1);
+    else holders.delete(holder);
+    if (holders.size === 0) this.#held.delete(objectId);
+    if (this.#zombies.has(objectId)) this.freed(objectId);
+    return true;
   }
 }

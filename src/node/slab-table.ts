@@ -10,7 +10,6 @@ export interface SlabLease {
   readonly slab: number;
   readonly offset: number;
   readonly size: number;
-  readonly incarnation: number;
 }
 interface Slab extends SlabLease {
   holder: Holder | null; // null: its process is gone, its objects are not
@@ -21,6 +20,8 @@ export interface StoredObject {
   readonly slab: number;
   readonly offset: number;
   readonly size: number;
+  /** With the slab: which object it is that lies at the offset. */
+  readonly serial: number;
   readonly ownerId: WorkerId;
 }
 
@@ -30,7 +31,7 @@ export class SlabTable {
   readonly capacity: number;
   readonly #nodeId: NodeId;
   readonly #slabs = new Map<number, Slab>();
-  readonly #objects = new Map<ObjectId, StoredObject>();
+  readonly #objects = new Map<ObjectId, StoredObject>(); // oldest first
   readonly #free: { offset: number; size: number }[];
   #nextSlab = 1;
   #used = 0;
@@ -53,13 +54,13 @@ export class SlabTable {
     if (!region || !(bytes > 0))
       throw new StoreFullError({ nodeId: this.#nodeId, requestedBytes: size, capacityBytes: this.capacity });
     const id = this.#nextSlab++;
-    const slab: Slab = { slab: id, offset: region.offset, size: bytes, incarnation: id, holder, objects: new Set() };
+    const slab: Slab = { slab: id, offset: region.offset, size: bytes, holder, objects: new Set() };
     region.offset += bytes;
     region.size -= bytes;
     if (region.size === 0) this.#free.splice(at, 1);
     this.#slabs.set(id, slab);
     this.#used += bytes;
-    return { slab: id, offset: slab.offset, size: bytes, incarnation: id };
+    return { slab: id, offset: slab.offset, size: bytes };
   }
 
   /** Gives a slab back that its holder no longer wants. */
@@ -87,6 +88,10 @@ export class SlabTable {
   find(objectId: ObjectId): StoredObject | null {
     return this.#objects.get(objectId) ?? null;
   }
+  /** All objects, the one that was sealed first before the others. */
+  objects(): Iterable<StoredObject> {
+    return this.#objects.values();
+  }
 
   /** Forgets an object. Returns the process whose slab it lay in, which may use the region again; null if that is gone. */
   freed(objectId: ObjectId): Holder | null {
@@ -100,23 +105,13 @@ export class SlabTable {
     return slab.holder;
   }
 
-  /** A process is gone: what it owned goes, and its slabs as soon as nothing of others lies in them. */
-  processGone(holder: Holder, ownerId: WorkerId): readonly { readonly objectId: ObjectId; readonly holder: Holder }[] {
-    for (const slab of this.#slabs.values()) if (slab.holder === holder) slab.holder = null;
-    const notices = this.ownerGone(ownerId);
-    for (const slab of [...this.#slabs.values()]) this.#collect(slab);
-    return notices;
-  }
-
-  /** The objects of an owner go. Returns those whose region another process may use again. */
-  ownerGone(ownerId: WorkerId): readonly { readonly objectId: ObjectId; readonly holder: Holder }[] {
-    const notices: { objectId: ObjectId; holder: Holder }[] = [];
-    for (const object of [...this.#objects.values()]) {
-      if (object.ownerId !== ownerId) continue;
-      const kept = this.freed(object.objectId);
-      if (kept) notices.push({ objectId: object.objectId, holder: kept });
+  /** A process is gone: its slabs are free as soon as nothing lies in them. */
+  processGone(holder: Holder): void {
+    for (const slab of [...this.#slabs.values()]) {
+      if (slab.holder !== holder) continue;
+      slab.holder = null;
+      this.#collect(slab);
     }
-    return notices;
   }
 
   #collect(slab: Slab): void {

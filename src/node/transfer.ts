@@ -1,4 +1,5 @@
 // Objects between nodes: raw TCP, one request a connection, from arena to arena. See proto/node.proto for the layout.
+import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { crc32 } from 'node:zlib';
 import { ConnectionError, type ObjectId, ObjectLostError } from '../common/index.js';
@@ -9,9 +10,17 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
 const HEADER_BYTES_MAX = 64 * 1024;
 const IDLE_MS_MAX = 60_000;
 
+/** An object that is being given away. */
+export interface TransferRead {
+  readonly size: number;
+  /** Bytes [from, from + length) of it. */
+  read(from: number, length: number): Promise<Uint8Array>;
+  close(): void;
+}
+
 /** What the server may give away, and is told. */
 export interface TransferSource {
-  find(objectId: ObjectId): { readonly offset: number; readonly size: number } | null;
+  open(objectId: ObjectId): TransferRead | null;
   freed(objectId: ObjectId): void;
 }
 
@@ -23,12 +32,7 @@ export class TransferServer implements AsyncDisposable {
     this.#server = server;
   }
 
-  static async listen(
-    host: string,
-    token: string,
-    arena: NativeArena,
-    source: TransferSource,
-  ): Promise<TransferServer> {
+  static async listen(host: string, token: string, source: TransferSource): Promise<TransferServer> {
     const server = createServer();
     const transfer = new TransferServer(server);
     server.on('connection', (socket) => {
@@ -36,7 +40,7 @@ export class TransferServer implements AsyncDisposable {
       socket.on('close', () => transfer.#sockets.delete(socket));
       socket.on('error', () => {}); // the puller is gone, or asks again
       socket.setTimeout(IDLE_MS_MAX, () => socket.destroy());
-      readHeader(socket, (bytes) => serve(socket, bytes, token, arena, source));
+      readHeader(socket, (bytes) => serve(socket, bytes, token, source));
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -57,7 +61,7 @@ export class TransferServer implements AsyncDisposable {
   }
 }
 
-function serve(socket: Socket, bytes: Buffer, token: string, arena: NativeArena, source: TransferSource): void {
+function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSource): void {
   const request = wire.TransferRequest.decode(bytes);
   if (!isSameToken(request.token, token)) {
     socket.destroy();
@@ -69,33 +73,38 @@ function serve(socket: Socket, bytes: Buffer, token: string, arena: NativeArena,
     socket.end();
     return;
   }
-  const place = source.find(objectId);
-  if (!place) {
+  const object = source.open(objectId);
+  if (!object) {
     const detail = 'the node that held it has no copy any more';
     socket.end(
       framed(wire.TransferReply.encode({ failure: failureOf(new ObjectLostError({ objectId, detail })) }).finish()),
     );
     return;
   }
-  socket.write(framed(wire.TransferReply.encode({ size: place.size }).finish()));
-  const memory = new Uint8Array(arena.readable(place.offset, place.size, () => {}));
-  let at = 0;
-  const more = (): void => {
-    while (at < place.size) {
-      const chunk = memory.subarray(at, Math.min(at + CHUNK_BYTES, place.size));
+  send(socket, object).then(
+    () => socket.end(),
+    () => socket.destroy(), // the puller hears of it by the end of the connection
+  );
+}
+
+/** Sends an object in chunks, as fast as the socket takes them. */
+async function send(socket: Socket, object: TransferRead): Promise<void> {
+  const over = new AbortController();
+  socket.once('close', () => over.abort());
+  try {
+    socket.write(framed(wire.TransferReply.encode({ size: object.size }).finish()));
+    for (let at = 0; at < object.size && !socket.destroyed; ) {
+      const chunk = await object.read(at, Math.min(CHUNK_BYTES, object.size - at));
       const header = Buffer.alloc(8);
       header.writeUInt32LE(chunk.length, 0);
       header.writeUInt32LE(crc32(chunk), 4);
       at += chunk.length;
       socket.write(header);
-      if (!socket.write(chunk)) {
-        socket.once('drain', more);
-        return;
-      }
+      if (!socket.write(chunk)) await once(socket, 'drain', { signal: over.signal });
     }
-    socket.end();
-  };
-  more();
+  } finally {
+    object.close();
+  }
 }
 
 /**
@@ -107,7 +116,7 @@ export function pullObject(
   objectId: ObjectId,
   token: string,
   arena: NativeArena,
-  allocate: (size: number) => number,
+  allocate: (size: number) => Promise<{ readonly offset: number }>,
 ): Promise<{ readonly offset: number; readonly size: number }> {
   const address = from.transfer ?? '';
   return new Promise((resolve, reject) => {
@@ -130,20 +139,29 @@ export function pullObject(
         return;
       }
       const { size } = reply;
-      const offset = allocate(size);
-      const receive = receiver(arena, offset, size, () => {
-        socket.destroy();
-        resolve({ offset, size });
-      });
-      const onData = (chunk: Buffer): void => {
-        try {
-          receive(chunk);
-        } catch (cause) {
-          fail('the bytes came damaged', cause);
-        }
-      };
-      socket.on('data', onData);
-      if (rest.length > 0) onData(rest);
+      socket.pause(); // until there is room
+      allocate(size).then(
+        ({ offset }) => {
+          const receive = receiver(arena, offset, size, () => {
+            socket.destroy();
+            resolve({ offset, size });
+          });
+          const onData = (chunk: Buffer): void => {
+            try {
+              receive(chunk);
+            } catch (cause) {
+              fail('the bytes came damaged', cause);
+            }
+          };
+          socket.on('data', onData);
+          if (rest.length > 0) onData(rest);
+          socket.resume();
+        },
+        (error: unknown) => {
+          socket.destroy();
+          reject(error);
+        },
+      );
     });
   });
 }

@@ -23,6 +23,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_OBJECT_LOST: errors.ObjectLostError,
   RAYLITE_OWNER_DIED: errors.OwnerDiedError,
   RAYLITE_STORE_FULL: errors.StoreFullError,
+  RAYLITE_OUT_OF_DISK: errors.OutOfDiskError,
   RAYLITE_INFEASIBLE: errors.InfeasibleError,
   RAYLITE_CANCELLED: errors.CancelledError,
   RAYLITE_GET_TIMEOUT: errors.GetTimeoutError,

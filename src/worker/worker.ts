@@ -43,7 +43,8 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
         runtime.whenUnborrowed(end);
       } else end();
     },
-    freed: (objectId) => runtime?.store.reclaim(objectId),
+    vacated: (vacated) => runtime?.store.vacated(vacated),
+    collect: () => runtime?.store.collect(),
     lost: () => process.exit(1),
   });
   const attached = await agent.attach({

@@ -25,12 +25,15 @@ describe('the slabs of an arena', () => {
     const slabs = table(2);
     const worker = {};
     const { slab, offset } = slabs.lease(2 * PAGE, worker);
-    assert.ok(slabs.sealed({ objectId: id('d-1'), slab, offset, size: 10, ownerId: owner('d') }, worker));
+    assert.ok(slabs.sealed({ objectId: id('d-1'), slab, offset, size: 10, serial: 1, ownerId: owner('d') }, worker));
     assert.ok(
-      slabs.sealed({ objectId: id('w-1'), slab, offset: offset + PAGE, size: 10, ownerId: owner('w') }, worker),
+      slabs.sealed(
+        { objectId: id('w-1'), slab, offset: offset + PAGE, size: 10, serial: 1, ownerId: owner('w') },
+        worker,
+      ),
     );
-    slabs.processGone(worker, owner('w'));
-    assert.equal(slabs.find(id('w-1')), null);
+    slabs.freed(id('w-1'));
+    slabs.processGone(worker);
     assert.ok(slabs.find(id('d-1')));
     assert.throws(() => slabs.lease(1, {}), StoreFullError);
     slabs.freed(id('d-1'));
@@ -38,12 +41,13 @@ describe('the slabs of an arena', () => {
     assert.equal(slabs.lease(2 * PAGE, {}).offset, 0);
   });
 
-  test('tell the process that holds a slab when the owner of an object in it is gone', () => {
+  test('say which process may use the region of a freed object again', () => {
     const slabs = table(2);
     const worker = {};
     const { slab, offset } = slabs.lease(PAGE, worker);
-    slabs.sealed({ objectId: id('d-1'), slab, offset, size: 10, ownerId: owner('d') }, worker);
-    assert.deepEqual(slabs.processGone({}, owner('d')), [{ objectId: 'd-1', holder: worker }]);
+    slabs.sealed({ objectId: id('d-1'), slab, offset, size: 10, serial: 1, ownerId: owner('d') }, worker);
+    assert.equal(slabs.freed(id('d-1')), worker);
+    assert.equal(slabs.freed(id('d-1')), null);
     assert.equal(slabs.usedBytes, PAGE);
   });
 
@@ -51,7 +55,7 @@ describe('the slabs of an arena', () => {
     const slabs = table(4);
     const worker = {};
     const { slab, offset } = slabs.lease(PAGE, worker);
-    const object = { objectId: id('w-1'), slab, offset, size: 10, ownerId: owner('w') };
+    const object = { objectId: id('w-1'), slab, offset, size: 10, serial: 1, ownerId: owner('w') };
     assert.equal(slabs.sealed({ ...object, size: PAGE + 1 }, worker), false);
     assert.equal(slabs.sealed({ ...object, offset: offset + PAGE }, worker), false);
     assert.equal(slabs.sealed(object, {}), false);

@@ -20,21 +20,29 @@ test('an object arrives as it was, from arena to arena; a wrong id or token does
   const to = arena();
   const content = randomBytes(9 * 1024 * 1024 + 13);
   from.write(4096, [content]);
-  const known = new Map([['d-1', { offset: 4096, size: content.length }]]);
-  const freed: string[] = [];
-  const source = { find: (id: string) => known.get(id) ?? null, freed: (id: string) => freed.push(id) };
-  const server = await TransferServer.listen('127.0.0.1', 'secret', from, source);
+  const memory = new Uint8Array(from.readable(4096, content.length, () => {}));
+  let closed = 0;
+  const object = {
+    size: content.length,
+    read: async (at: number, length: number) => memory.subarray(at, at + length),
+    close: () => {
+      closed += 1;
+    },
+  };
+  const source = { open: (id: string) => (id === 'd-1' ? object : null), freed: () => {} };
+  const server = await TransferServer.listen('127.0.0.1', 'secret', source);
   try {
     const location = { transfer: `127.0.0.1:${server.port}` };
-    const got = await pullObject(location, 'd-1' as ObjectId, 'secret', to, () => 8192);
+    const got = await pullObject(location, 'd-1' as ObjectId, 'secret', to, async () => ({ offset: 8192 }));
     assert.deepEqual(got, { offset: 8192, size: content.length });
     assert.ok(Buffer.from(to.readable(8192, content.length, () => {})).equals(content));
+    assert.equal(closed, 1);
     await assert.rejects(
-      pullObject(location, 'd-2' as ObjectId, 'secret', to, () => 0),
+      pullObject(location, 'd-2' as ObjectId, 'secret', to, async () => ({ offset: 0 })),
       ObjectLostError,
     );
     await assert.rejects(
-      pullObject(location, 'd-1' as ObjectId, 'wrong', to, () => 0),
+      pullObject(location, 'd-1' as ObjectId, 'wrong', to, async () => ({ offset: 0 })),
       ConnectionError,
     );
     const raw = connect(server.port, '127.0.0.1');

@@ -1,0 +1,126 @@
+// Copies of objects in the arena: of other nodes' objects, of what lies on this node's disk. Each is made once for all who
+// read it; one that can be had again is kept while nobody needs its room, the one that was read last goes last.
+import type { ObjectId } from '../common/index.js';
+import type { Room } from './room.js';
+import type { Holder, SlabLease, SlabTable } from './slab-table.js';
+
+interface Place {
+  readonly offset: number;
+  readonly size: number;
+}
+interface Copy {
+  readonly pins: Map<Holder, number>;
+  slab: SlabLease | null;
+  /** Whether it is worth keeping when nobody reads it. */
+  isKept: boolean;
+  isWhole: boolean;
+  isDropped: boolean;
+  place: Promise<Place>;
+}
+
+export class Copies {
+  /** Holds the slabs of all copies. */
+  readonly holder: Holder = { name: 'copies' };
+  readonly #table: SlabTable;
+  readonly #room: Room;
+  readonly #copies = new Map<ObjectId, Copy>(); // the one read longest ago first
+
+  constructor(table: SlabTable, room: Room) {
+    this.#table = table;
+    this.#room = room;
+  }
+
+  /** The place of a copy that is here or on its way, pinned for `holder`; null when there is none. */
+  pin(objectId: ObjectId, holder: Holder): Promise<Place> | null {
+    const copy = this.#copies.get(objectId);
+    if (!copy) return null;
+    this.#copies.delete(objectId);
+    this.#copies.set(objectId, copy);
+    copy.pins.set(holder, (copy.pins.get(holder) ?? 0) + 1);
+    return copy.place;
+  }
+
+  unpin(objectId: ObjectId, holder: Holder): void {
+    const copy = this.#copies.get(objectId);
+    const count = copy?.pins.get(holder) ?? 0;
+    if (!copy || count === 0) return;
+    if (count > 1) copy.pins.set(holder, count - 1);
+    else copy.pins.delete(holder);
+    this.#dropUnused(objectId, copy);
+  }
+
+  /**
+   * Makes a copy, pinned for `holder`. `fill` asks for room once it knows the size, writes the bytes there and returns the
+   * size; when it fails the copy never was.
+   */
+  make(
+    objectId: ObjectId,
+    holder: Holder,
+    isKept: boolean,
+    fill: (lease: (size: number) => Promise<SlabLease>) => Promise<number>,
+    slab: SlabLease | null = null,
+  ): Promise<Place> {
+    const run = async (): Promise<Place> => {
+      try {
+        const size = await fill(async (bytes) => {
+          copy.slab ??= await this.#room.lease(bytes, this.holder, () => copy.isDropped);
+          if (!copy.isDropped) return copy.slab;
+          this.#table.giveBack(copy.slab.slab, this.holder);
+          throw new Error('the copy was given up while it waited for room');
+        });
+        copy.isWhole = true;
+        this.#dropUnused(objectId, copy);
+        return { offset: copy.slab?.offset ?? 0, size };
+      } catch (error) {
+        this.#drop(objectId, copy);
+        throw error;
+      }
+    };
+    const copy: Copy = {
+      pins: new Map([[holder, 1]]),
+      slab,
+      isKept,
+      isWhole: false,
+      isDropped: false,
+      place: Promise.resolve({ offset: 0, size: 0 }),
+    };
+    this.#copies.set(objectId, copy);
+    copy.place = run();
+    return copy.place;
+  }
+
+  /** The object is no more: its copy goes as soon as nobody reads it. */
+  forget(objectId: ObjectId): void {
+    const copy = this.#copies.get(objectId);
+    if (!copy) return;
+    copy.isKept = false;
+    this.#dropUnused(objectId, copy);
+  }
+
+  processGone(holder: Holder): void {
+    for (const [objectId, copy] of [...this.#copies]) if (copy.pins.delete(holder)) this.#dropUnused(objectId, copy);
+  }
+
+  /** Drops the copy that was read longest ago; false when all are being read or made. */
+  evict(): boolean {
+    for (const [objectId, copy] of this.#copies) {
+      if (copy.pins.size > 0 || !copy.isWhole) continue;
+      this.#drop(objectId, copy);
+      return true;
+    }
+    return false;
+  }
+
+  #dropUnused(objectId: ObjectId, copy: Copy): void {
+    if (copy.pins.size === 0 && copy.isWhole && !copy.isKept) this.#drop(objectId, copy);
+  }
+  #drop(objectId: ObjectId, copy: Copy): void {
+    if (this.#copies.get(objectId) === copy) this.#copies.delete(objectId);
+    if (copy.isDropped) return;
+    copy.isDropped = true;
+    const { slab } = copy;
+    if (!slab) return;
+    this.#table.giveBack(slab.slab, this.holder);
+    this.#room.wake();
+  }
+}

@@ -1,0 +1,149 @@
+// Objects on disk: several in one file, each from a page boundary on, with its checksum. A file goes when its last object does.
+import { mkdirSync, rmSync } from 'node:fs';
+import { type FileHandle, open, statfs, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { type NodeId, OutOfDiskError } from '../common/index.js';
+import type { NativeArena } from '../native/index.js';
+
+const PAGE_BYTES = 4096;
+const CHUNK_BYTES = 8 * 1024 * 1024;
+/** Part of the disk that is left to others, as in Ray. */
+const FREE_SHARE_MIN = 0.05;
+
+interface SpillFile {
+  readonly path: string;
+  objects: number;
+  /** Of reads under way. */
+  readers: number;
+}
+export interface DiskPlace {
+  readonly file: SpillFile;
+  readonly offset: number;
+  readonly size: number;
+  readonly crc: number;
+}
+interface Region {
+  readonly offset: number;
+  readonly size: number;
+}
+
+const pages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+
+export class SpillFiles {
+  readonly folder: string;
+  readonly #nodeId: NodeId;
+  readonly #arena: NativeArena;
+  #isMade = false;
+  #files = 0;
+  #usedBytes = 0;
+
+  /** @param folder made when first needed, removed by `remove` */
+  constructor(folder: string, nodeId: NodeId, arena: NativeArena) {
+    this.folder = folder;
+    this.#nodeId = nodeId;
+    this.#arena = arena;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** Writes regions of the arena into one new file. Rejects with OutOfDiskError, and then leaves nothing behind. */
+  async write(regions: readonly Region[]): Promise<readonly DiskPlace[]> {
+    const bytes = regions.reduce((sum, { size }) => sum + pages(size), 0);
+    let handle: FileHandle | null = null;
+    const file: SpillFile = { path: join(this.folder, String(this.#files++)), objects: regions.length, readers: 0 };
+    try {
+      if (!this.#isMade) mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+      this.#isMade = true;
+      await this.#checkRoom(bytes);
+      handle = await open(file.path, 'wx', 0o600);
+      const places: DiskPlace[] = [];
+      let at = 0;
+      for (const { offset, size } of regions) {
+        const crc = await writeAll(handle, at, new Uint8Array(this.#arena.readable(offset, size, () => {})));
+        places.push({ file, offset: at, size, crc });
+        at += pages(size);
+      }
+      this.#usedBytes += regions.reduce((sum, { size }) => sum + size, 0);
+      return places;
+    } catch (cause) {
+      await unlink(file.path).catch(() => {}); // it may not have been made
+      if (cause instanceof OutOfDiskError) throw cause;
+      const { code } = cause as NodeJS.ErrnoException;
+      throw new OutOfDiskError(
+        { nodeId: this.#nodeId, folder: this.folder, requestedBytes: bytes, detail: `writing failed with ${code}` },
+        { cause },
+      );
+    } finally {
+      await handle?.close();
+    }
+  }
+
+  /** Reads bytes [from, from + into.length) of an object. Rejects when the file is gone or shorter. */
+  async read({ file, offset }: DiskPlace, from: number, into: Uint8Array): Promise<void> {
+    file.readers += 1;
+    try {
+      const handle = await open(file.path, 'r');
+      try {
+        for (let at = 0; at < into.length; ) {
+          const length = Math.min(CHUNK_BYTES, into.length - at);
+          const { bytesRead } = await handle.read(into, at, length, offset + from + at);
+          if (bytesRead === 0) throw new RangeError(`${file.path} ends before its object does`);
+          at += bytesRead;
+        }
+      } finally {
+        await handle.close();
+      }
+    } finally {
+      file.readers -= 1;
+      this.#collect(file);
+    }
+  }
+
+  drop({ file, size }: DiskPlace): void {
+    file.objects -= 1;
+    this.#usedBytes -= size;
+    this.#collect(file);
+  }
+
+  #collect(file: SpillFile): void {
+    if (file.objects === 0 && file.readers === 0) unlink(file.path).catch(() => {}); // the folder went before it
+  }
+
+  async #checkRoom(bytes: number): Promise<void> {
+    const { bavail, blocks, bsize } = await statfs(this.folder);
+    if (bavail * bsize - bytes >= FREE_SHARE_MIN * blocks * bsize) return;
+    const detail = `only ${bavail * bsize} bytes of ${blocks * bsize} are free there, and ${FREE_SHARE_MIN * 100} % stay so`;
+    throw new OutOfDiskError({ nodeId: this.#nodeId, folder: this.folder, requestedBytes: bytes, detail });
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Writes `bytes` at `at`, in steps between which others have their turn. Returns their checksum. */
+async function writeAll(handle: FileHandle, at: number, bytes: Uint8Array): Promise<number> {
+  let crc = 0;
+  for (let done = 0; done < bytes.length; ) {
+    const chunk = bytes.subarray(done, done + CHUNK_BYTES);
+    crc = crc32(chunk, crc);
+    let written = 0;
+    while (written < chunk.length)
+      written += (await handle.write(chunk, written, chunk.length - written, at + done + written)).bytesWritten;
+    done += chunk.length;
+  }
+  return crc;
+}
+
+/** The checksum of `bytes`, in steps between which others have their turn. */
+export async function crcOf(bytes: Uint8Array): Promise<number> {
+  let crc = 0;
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    crc = crc32(bytes.subarray(at, at + CHUNK_BYTES), crc);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return crc;
+}

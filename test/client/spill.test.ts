@@ -1,0 +1,134 @@
+// More objects than the store has room for: they move to disk and come back, and nothing of them stays behind.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type Cluster,
+  get,
+  init,
+  type ObjectRef,
+  OutOfDiskError,
+  put,
+  StoreFullError,
+  task,
+  wait,
+} from '#src/client/index.js';
+import { noise, sha256Of, sumOf } from './support/user-code.js';
+
+const MIB = 1024 * 1024;
+const STORE_BYTES = 64 * MIB;
+
+/** Files below a folder. */
+const filesIn = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ name }) => name);
+
+describe('a store of 64 MiB', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
+  let cluster: Cluster;
+  before(async () => {
+    process.env.RAYLITE_SPILL_DIR = folder;
+    cluster = await init({ numCpus: 2, objectStoreMemory: STORE_BYTES, logToDriver: false });
+    delete process.env.RAYLITE_SPILL_DIR;
+  });
+  after(async () => {
+    await cluster[Symbol.asyncDispose]();
+    assert.deepEqual(readdirSync(folder), []);
+    rmSync(folder, { recursive: true });
+  });
+
+  test('holds 300 MiB of what was put, in any order of reading', async () => {
+    const refs = Array.from({ length: 30 }, (_, index) => put(noise(10 * MIB, index + 1)));
+    await wait(refs, { numReturns: refs.length });
+    assert.ok(filesIn(folder).length > 0, 'some of it is on disk');
+    for (const index of [0, 29, 15, 1, 0, 28])
+      assert.ok(Buffer.from(await refs[index]!).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index}`);
+    // All at once is more than the store could ever hold: what has no room there is read into the reader's own memory.
+    const all = await get(refs);
+    all.forEach((bytes, index) => {
+      assert.ok(Buffer.from(bytes).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index} of all`);
+    });
+    for (const ref of refs) ref.release();
+    while (filesIn(folder).length > 0) await sleep(10);
+  });
+
+  test('holds 300 MiB of results that tasks made', async () => {
+    const refs = Array.from({ length: 60 }, (_, index) => task(noise)(5 * MIB, index + 1));
+    await wait(refs, { numReturns: refs.length });
+    for (const index of [0, 59, 30]) assert.equal(sha256Of(await refs[index]!), sha256Of(noise(5 * MIB, index + 1)));
+    for (const ref of refs) ref.release();
+    while (filesIn(folder).length > 0) await sleep(10);
+  });
+
+  test('fuses small objects into few files', async () => {
+    const refs: ObjectRef<Uint8Array>[] = [];
+    for (let index = 0; index < 800; index += 1) refs.push(put(noise(200 * 1024, index + 1)));
+    await wait(refs, { numReturns: refs.length });
+    const files = filesIn(folder).length;
+    assert.ok(files > 0 && files < 40, `${files} files`);
+    assert.ok(Buffer.from(await refs[0]!).equals(Buffer.from(noise(200 * 1024, 1))));
+    for (const ref of refs) ref.release();
+    while (filesIn(folder).length > 0) await sleep(10);
+  });
+
+  test('leaves alone what is being read, and says so when that is all there is', async () => {
+    const value = await put(new Float32Array(12 * MIB).fill(1));
+    const refused = put(new Uint8Array(40 * MIB));
+    await assert.rejects(get(refused), (error: unknown) => {
+      assert.ok(error instanceof StoreFullError);
+      assert.equal(error.requestedBytes >= 40 * MIB, true);
+      assert.equal(error.capacityBytes, STORE_BYTES);
+      return true;
+    });
+    assert.equal(sumOf(value), 12 * MIB);
+    await assert.rejects(get(put(new Uint8Array(STORE_BYTES))), /cut the value into several/);
+  });
+
+  test('gives what is on disk to other processes', async () => {
+    const refs = Array.from({ length: 12 }, (_, index) => put(noise(10 * MIB, index + 1)));
+    await wait(refs, { numReturns: refs.length });
+    const sums = await get(refs.map((ref) => task(sha256Of)(ref)));
+    assert.deepEqual(
+      sums,
+      refs.map((_, index) => sha256Of(noise(10 * MIB, index + 1))),
+    );
+  });
+});
+
+const canMount = ((): boolean => {
+  try {
+    execFileSync('unshare', ['-m', 'true'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+test('a full disk is an error that names it; what is there stays readable', {
+  skip: !canMount && 'needs root',
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', folder]);
+  try {
+    process.env.RAYLITE_SPILL_DIR = folder;
+    await using cluster = await init({ numCpus: 1, objectStoreMemory: STORE_BYTES, logToDriver: false });
+    assert.ok(cluster.isEmbedded);
+    const kept = Array.from({ length: 6 }, (_, index) => put(noise(10 * MIB, index + 1)));
+    await wait(kept, { numReturns: kept.length });
+    await assert.rejects(get(put(noise(30 * MIB, 9))), (error: unknown) => {
+      assert.ok(error instanceof OutOfDiskError);
+      assert.ok(error.folder.startsWith(folder), error.folder);
+      return true;
+    });
+    for (const [index, ref] of kept.entries()) assert.equal(sha256Of(await ref), sha256Of(noise(10 * MIB, index + 1)));
+  } finally {
+    delete process.env.RAYLITE_SPILL_DIR;
+    execFileSync('umount', [folder]);
+    rmSync(folder, { recursive: true });
+  }
+});
