@@ -76,7 +76,7 @@ function makeHandle(runtime: Runtime, facts: HandleFacts): object {
     const label = `${className}.${name}`;
     const method = { method: name };
     const call = (...args: unknown[]): ObjectRef<unknown> => {
-      const started = invocation(runtime, client, label, method, args, facts.maxTaskRetries, call);
+      const started = invocation(runtime, client, label, method, args, facts.maxTaskRetries, call, null);
       client.send(started.invocation);
       return started.ref;
     };

@@ -16,6 +16,7 @@ export {
   HeadStateError,
   InfeasibleError,
   ObjectLostError,
+  ObjectReconstructionFailedError,
   OutOfDiskError,
   OwnerDiedError,
   RayliteError,

@@ -4,6 +4,7 @@ import { ObjectRef } from './object-ref.js';
 import type { ObjectState } from './object-state.js';
 import type { PeerLink, PendingCall } from './peer-link.js';
 import { INLINE_BYTES_MAX, type Runtime } from './runtime.js';
+import type { TaskPool } from './task-pool.js';
 
 /** Who has a call at the moment: an actor's client, a pool of tasks, a lease. */
 export interface Carrier {
@@ -21,6 +22,9 @@ export class Invocation implements PendingCall {
   /** Refs in the arguments: kept until the answer. */
   readonly keeps: readonly unknown[];
   readonly #runtime: Runtime;
+  /** Of a task: what runs it again. */
+  readonly pool: TaskPool | null;
+  readonly retries: number;
   carrier: Carrier;
   retriesLeft: number;
   isCancelled = false;
@@ -35,8 +39,11 @@ export class Invocation implements PendingCall {
     encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
     state: ObjectState,
     retries: number,
+    pool: TaskPool | null,
   ) {
     this.#runtime = runtime;
+    this.pool = pool;
+    this.retries = retries;
     this.carrier = carrier;
     this.name = name;
     this.message = message;
@@ -56,6 +63,7 @@ export class Invocation implements PendingCall {
   answered(result: wire.Result): void {
     const link = this.#link;
     this.#link = null;
+    if (result.location) this.#runtime.lineage.keep(this);
     this.#runtime.settleResult(this.state, result, () => link?.stream.taken(result.callId));
     this.carrier.answered(this);
   }
@@ -121,6 +129,7 @@ export function invocation(
   args: readonly unknown[],
   retries: number,
   calledFrom: (...args: never[]) => unknown,
+  pool: TaskPool | null,
 ): { readonly invocation: Invocation; readonly ref: ObjectRef<unknown> } {
   const encoded = encodeArguments(runtime, args, name);
   const { sequence, state } = runtime.newObject();
@@ -131,7 +140,7 @@ export function invocation(
     args: encoded.args as wire.Argument.$Properties[],
     returnSequence: sequence,
   };
-  const started = new Invocation(runtime, carrier, name, message, encoded, state, retries);
+  const started = new Invocation(runtime, carrier, name, message, encoded, state, retries, pool);
   return { invocation: started, ref: runtime.refTo(state) };
 }
 

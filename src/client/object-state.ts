@@ -1,9 +1,10 @@
 // What this process knows of one object: whose it is, and whether it is pending, inline, stored, failed or released.
 //
-//   pending ─settleInline→ inline    ─settleStored→ stored    ─settleFailed→ failed     any ─release→ released
+//   pending ─settle→ inline | stored | failed    stored ─unsettle→ pending    any ─release→ released
 import { type ObjectId, objectIdOf, type WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import type { CallSite } from './call-site.js';
+import type { Maker } from './lineage.js';
 
 export type Content =
   | { readonly kind: 'inline'; readonly value: wire.Value.$Properties }
@@ -24,6 +25,8 @@ export class ObjectState {
   site: CallSite | null = null;
   /** Whether the owner of this borrowed object was asked for it. */
   isAsked = false;
+  /** How a stored one was made; null when it was put. */
+  maker: Maker | null = null;
   /** The call that makes it, until it is answered. */
   invocation: { cancel(): void } | null = null;
   #waiters: ((content: Content) => void)[] | null = null;
@@ -60,6 +63,13 @@ export class ObjectState {
     const waiters = this.#waiters;
     this.#waiters = null;
     if (waiters) for (const waiter of waiters) waiter(content);
+  }
+
+  /** It was lost: pending again. */
+  unsettle(): void {
+    this.content = null;
+    this.isAsked = false;
+    this.mapped = null;
   }
 
   /** Calls `listener` once the object is no longer pending; at once if it is not. */

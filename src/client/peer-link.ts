@@ -14,8 +14,12 @@ export interface PeerHost {
   /** Runs a call; `answer` is called once. */
   call(call: wire.Call, from: PeerLink): void;
   cancel(callId: number, from: PeerLink): void;
-  /** Tells `answer` the content of an own object when it has some. */
-  resolve(objectId: ObjectId, answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void): void;
+  /** Tells `answer` the content of an own object when it has some; where it is not any more is `lost`. */
+  resolve(
+    objectId: ObjectId,
+    lost: wire.Location.$Properties | null,
+    answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void,
+  ): void;
   borrow(objectId: ObjectId, delta: number): void;
 }
 
@@ -54,8 +58,10 @@ export class PeerLink {
           this.#calls.delete(result.callId);
           call?.answered(result);
         },
-        resolve: ({ id, objectId }) =>
-          host.resolve(objectId as ObjectId, (resolved, bytes) => this.stream.resolved({ ...resolved, id }, bytes)),
+        resolve: ({ id, objectId, lost }) =>
+          host.resolve(objectId as ObjectId, lost ?? null, (resolved, bytes) =>
+            this.stream.resolved({ ...resolved, id }, bytes),
+          ),
         resolved: (resolved) => {
           const waiting = this.#resolves.get(resolved.id);
           this.#resolves.delete(resolved.id);
@@ -105,11 +111,15 @@ export class PeerLink {
     this.stream.result(result, bytes);
   }
 
-  /** Asks the peer, as owner, for the content of an object; answers OwnerDiedError when it ends first. */
-  resolve(id: ObjectId, done: (resolved: wire.Resolved.$Properties) => void): void {
+  /** Asks the peer, as owner, for the content of an object that is not at `lost`; answers OwnerDiedError when it ends first. */
+  resolve(
+    id: ObjectId,
+    lost: wire.Location.$Properties | null,
+    done: (resolved: wire.Resolved.$Properties) => void,
+  ): void {
     const resolveId = this.#nextId++;
     this.#resolves.set(resolveId, { id, done });
-    this.stream.resolve({ id: resolveId, objectId: id });
+    this.stream.resolve({ id: resolveId, objectId: id, ...(lost && { lost }) });
   }
 
   /** Tells the owner that we hold one of its objects; resolves when it knows (or is gone). */

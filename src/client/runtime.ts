@@ -8,6 +8,7 @@ import {
   ObjectLostError,
   OwnerDiedError,
   type RayliteError,
+  sequenceOf,
   type WorkerId,
 } from '../common/index.js';
 import {
@@ -25,6 +26,7 @@ import type { Awake } from './awake.js';
 import { type CallSite, siteOf, withSite } from './call-site.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
+import { Lineage } from './lineage.js';
 import { ObjectRef, type RefKeeper } from './object-ref.js';
 import { type Content, ObjectState } from './object-state.js';
 import type { PeerHost, PeerLink } from './peer-link.js';
@@ -96,6 +98,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   head!: HeadLink;
   handles!: HandleHost;
   runner: CallRunner | null = null;
+  readonly lineage = new Lineage(this);
   readonly actors = new Map<string, ActorClient>();
   readonly taskPools = new Map<string, TaskPool>();
   /** The folder that this driver uploaded. */
@@ -170,6 +173,22 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
       }
     }
     return this.refTo(state);
+  }
+
+  /** An object that was lost is pending again. */
+  unsettle(state: ObjectState): void {
+    if (!state.owner) this.#leftovers.unregister(state);
+    state.unsettle();
+  }
+  /** The state of an own or borrowed object, as long as somebody here holds it. */
+  find(id: ObjectId): ObjectState | null {
+    return this.#known.get(id)?.deref() ?? null;
+  }
+  /** An own object that everybody let go of, pending again. */
+  revive(id: ObjectId): ObjectState {
+    const state = new ObjectState(this.workerId, sequenceOf(id), null);
+    this.#known.set(id, new WeakRef(state));
+    return state;
   }
 
   settleStored(state: ObjectState, location: wire.Location.$Properties): void {
@@ -248,14 +267,18 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   whenSettled(state: ObjectState, listener: (content: Content) => void): void {
     const isAsked = state.content !== null || !state.owner || state.isAsked;
     state.whenSettled(listener);
-    if (isAsked || !state.owner) return;
+    if (!isAsked) this.ask(state, null);
+  }
+  /** Asks the owner of a borrowed object about it; where it is not any more is `lost`. */
+  ask(state: ObjectState, lost: wire.Location.$Properties | null): void {
+    if (!state.owner) return;
     state.isAsked = true;
-    const lost = (): void => {
+    const ownerGone = (): void => {
       const error = new OwnerDiedError({ objectId: state.id });
       state.settle({ kind: 'failed', failure: failureOf(error), local: error });
     };
     this.peers.link(state.owner).then((link) => {
-      link.resolve(state.id, (resolved) => {
+      link.resolve(state.id, lost, (resolved) => {
         if (resolved.location) state.settle({ kind: 'stored', location: resolved.location });
         else if (resolved.failure) state.settle({ kind: 'failed', failure: resolved.failure, local: null });
         else {
@@ -264,7 +287,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
           state.settle({ kind: 'inline', value });
         }
       });
-    }, lost);
+    }, ownerGone);
   }
 
   letGo(state: ObjectState): void {
@@ -278,6 +301,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
       return;
     }
     state.release();
+    this.#known.delete(state.id);
     if (isKnown) this.#free({ id: state.id, owner: state.owner, location });
   }
 
@@ -294,10 +318,17 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     }
   }
 
-  async #openStored(state: ObjectState, location: wire.Location.$Properties): Promise<unknown> {
+  async #openStored(state: ObjectState, location: wire.Location.$Properties, attempt = 0): Promise<unknown> {
     let memory = state.mapped?.deref() ?? null;
     if (!memory) {
-      memory = await this.#bytesOf(state, location);
+      try {
+        memory = await this.#bytesOf(state, location);
+      } catch (error) {
+        await this.lineage.recover(state, location, error, attempt);
+        return state.content?.kind === 'stored' && state.content.location === location
+          ? this.#openStored(state, location, attempt + 1)
+          : this.fetch(state);
+      }
       // The view keeps the state, and with it the object, until nobody holds the view.
       keep(memory, state);
       state.mapped = new WeakRef(memory);
@@ -323,6 +354,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /** The last ref of this process is gone. */
   #free({ id, owner, location }: Leftover): void {
+    if (this.find(id)) return; // made again meanwhile
     this.#known.delete(id);
     if (owner) this.peers.linked(owner.workerId ?? '')?.returnBorrow(id);
     else if (location) {
@@ -415,21 +447,26 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     this.runner?.cancel(callId, from);
   }
 
-  resolve(id: ObjectId, answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void): void {
-    const state = this.#known.get(id)?.deref();
-    const lost = (): void => {
+  resolve(
+    id: ObjectId,
+    lost: wire.Location.$Properties | null,
+    answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void,
+  ): void {
+    const state = this.find(id);
+    const freed = (): void => {
       const error = new ObjectLostError({ objectId: id, detail: 'its owner has let go of it' });
       answer({ failure: failureOf(error) }, 0);
     };
     if (!state) {
-      lost();
+      freed();
       return;
     }
+    if (lost) this.lineage.lostAt(state, lost);
     state.whenSettled((content) => {
       if (content.kind === 'inline') answer({ inline: content.value }, sizeOf(content.value));
       else if (content.kind === 'stored') answer({ location: content.location }, 0);
       else if (content.kind === 'failed') answer({ failure: content.failure }, 0);
-      else lost();
+      else freed();
     });
   }
 

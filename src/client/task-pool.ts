@@ -10,7 +10,8 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
-import type { Carrier, Invocation } from './invoke.js';
+import { type Carrier, Invocation } from './invoke.js';
+import type { ObjectState } from './object-state.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
 
@@ -62,6 +63,17 @@ export class TaskPool implements Carrier {
   send(invocation: Invocation): void {
     this.#queue.push(invocation);
     this.#dispatch();
+  }
+
+  /** Runs a task that was answered before once more: its result was lost. */
+  runAgain(
+    name: string,
+    message: Invocation['message'],
+    encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
+    state: ObjectState,
+    retries: number,
+  ): void {
+    this.send(new Invocation(this.#runtime, this, name, message, encoded, state, retries, this));
   }
 
   /** A task that waits here is taken back. */

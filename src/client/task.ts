@@ -35,7 +35,7 @@ export function task<Args extends readonly unknown[], Result>(
       located = { by: runtime, done: found, pool: poolOf(runtime, options), isReady: false };
     }
     const { pool, done, isReady } = located;
-    const started = invocation(runtime, pool, name, target, args, options.maxRetries ?? MAX_RETRIES, start);
+    const started = invocation(runtime, pool, name, target, args, options.maxRetries ?? MAX_RETRIES, start, pool);
     if (isReady) pool.send(started.invocation);
     else {
       done.then(

@@ -131,6 +131,24 @@ export class ObjectLostError extends RayliteError {
   }
 }
 
+/** All copies of the object are lost and it cannot be made again; `reason` says why not: only results of tasks with retries can. */
+export class ObjectReconstructionFailedError extends RayliteError {
+  readonly code = 'RAYLITE_RECONSTRUCTION_FAILED';
+  readonly objectId: ObjectId;
+  /** It was put; an actor made it; no retries of its task are left; the call of its task was forgotten. */
+  readonly reason: 'put' | 'actor' | 'retries' | 'lineage';
+  readonly detail: string;
+  constructor(
+    facts: { objectId: ObjectId; reason: 'put' | 'actor' | 'retries' | 'lineage'; detail: string },
+    options?: ErrorOptions,
+  ) {
+    super(`object ${facts.objectId} was lost and cannot be made again: ${facts.detail}`, options);
+    this.objectId = facts.objectId;
+    this.reason = facts.reason;
+    this.detail = facts.detail;
+  }
+}
+
 /** The process that owned the object ended, and the object with it. */
 export class OwnerDiedError extends RayliteError {
   readonly code = 'RAYLITE_OWNER_DIED';

@@ -30,3 +30,7 @@ export const objectIdOf = (owner: WorkerId, sequence: number): ObjectId =>
 
 /** The worker that owns `objectId`. */
 export const ownerOf = (objectId: ObjectId): WorkerId => objectId.slice(0, objectId.lastIndexOf('-')) as WorkerId;
+
+/** Which of its owner's objects it is. */
+export const sequenceOf = (objectId: ObjectId): number =>
+  Number.parseInt(objectId.slice(objectId.lastIndexOf('-') + 1), 36);

@@ -8,7 +8,7 @@ const SCRIPT = `read -r _
 rm -f "$1"
 rm -rf "$2"
 if [ -n "$4" ]; then
-  while kill -0 "$4" 2>/dev/null; do sleep 0.5; done
+  while [ -d "$3" ] && kill -0 "$4" 2>/dev/null; do sleep 0.5; done
   rm -rf "$3"
 fi`;
 

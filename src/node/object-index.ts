@@ -88,9 +88,11 @@ export class ObjectIndex {
   /** A process sealed an object in a slab of its own. Returns false when it lies elsewhere: the process is broken or hostile. */
   sealed(sealed: wire.Sealed.$Properties, holder: Holder): boolean {
     const { slab, offset, size, serial } = sealed.location ?? {};
+    const objectId = (sealed.objectId ?? '') as ObjectId;
+    this.#unspill(objectId); // what was there was damaged: it has been made again
     return this.#table.sealed(
       {
-        objectId: (sealed.objectId ?? '') as ObjectId,
+        objectId,
         slab: slab ?? 0,
         offset: offset ?? 0,
         size: size ?? 0,
@@ -134,12 +136,7 @@ export class ObjectIndex {
   }
 
   freed(objectId: ObjectId): void {
-    const spilled = this.#spilled.get(objectId);
-    if (spilled) {
-      this.#spilled.delete(objectId);
-      this.#files.drop(spilled.place);
-      this.#copies.forget(objectId);
-    }
+    this.#unspill(objectId);
     const object = this.#table.find(objectId);
     if (!object) return;
     if (this.#held.has(objectId) || !this.#arena.revoke(object.offset, object.slab, object.serial))
@@ -218,6 +215,14 @@ export class ObjectIndex {
 
   #pulled(place: { readonly offset: number; readonly size: number }): Pulled {
     return { location: { ...place, nodeId: this.#nodeId } };
+  }
+
+  #unspill(objectId: ObjectId): void {
+    const spilled = this.#spilled.get(objectId);
+    if (!spilled) return;
+    this.#spilled.delete(objectId);
+    this.#files.drop(spilled.place);
+    this.#copies.forget(objectId);
   }
 
   #moved(object: StoredObject, place: DiskPlace): void {

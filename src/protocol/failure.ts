@@ -21,6 +21,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_ACTOR_DIED: errors.ActorDiedError,
   RAYLITE_ACTOR_UNAVAILABLE: errors.ActorUnavailableError,
   RAYLITE_OBJECT_LOST: errors.ObjectLostError,
+  RAYLITE_RECONSTRUCTION_FAILED: errors.ObjectReconstructionFailedError,
   RAYLITE_OWNER_DIED: errors.OwnerDiedError,
   RAYLITE_STORE_FULL: errors.StoreFullError,
   RAYLITE_OUT_OF_DISK: errors.OutOfDiskError,

@@ -4,9 +4,6 @@ import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -24,124 +21,41 @@ import {
   put,
   task,
 } from '#src/client/index.js';
-import type { HeadBoot } from '#src/common/index.js';
-import { type AnyStarted, type Started, startProcess } from '#src/launch/index.js';
+import { TestNodes, TOKEN } from './support/nodes.js';
 import { Counter, joins, Meeting, nestedLarge, noise, sha256Of, square } from './support/user-code.js';
 
-const TOKEN = 'a-token-for-two-nodes-of-a-test';
-const HOST = '127.0.0.1';
 const LARGE_BYTES = 64 * 1024 * 1024;
 const STORE_BYTES = 384 * 1024 * 1024;
 
-/** A head and two nodes; the driver of this process sits on the first. */
-class TwoNodes implements AsyncDisposable {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'rl-two-'));
-  readonly #started: AnyStarted[] = [];
-  #headBoot!: HeadBoot;
-  head!: Started<'head'>['ready'];
-  here!: Started<'node'>['ready'];
-  there!: Started<'node'>['ready'];
-
-  async open(): Promise<void> {
-    const sessionDir = this.#session('head');
-    this.#headBoot = {
-      kind: 'head',
-      token: TOKEN,
-      diesWithParent: true,
-      host: HOST,
-      port: 0,
-      httpHost: HOST,
-      httpPort: 0,
-      sessionDir,
-      stateDir: join(sessionDir, 'state'),
-    };
-    await this.startHead();
-    for (const name of ['here', 'there'] as const) {
-      const node = await startProcess('node', {
-        kind: 'node',
-        token: TOKEN,
-        diesWithParent: true,
-        host: HOST,
-        headAddress: this.head.address,
-        sessionDir: this.#session(name),
-        resources: { CPU: 2 },
-        labels: {},
-        objectStoreBytes: STORE_BYTES,
-        isHeadNode: name === 'here',
-      });
-      this.#started.push(node);
-      this[name] = node.ready;
-    }
-  }
-
-  /** Again after `killHead`: where it was, with what it knew. */
-  async startHead(): Promise<void> {
-    const head = await startProcess('head', this.#headBoot);
-    this.#started.unshift(head); // ends last
-    this.head = head.ready;
-    const portOf = (address: string): number => Number(address.slice(address.lastIndexOf(':') + 1));
-    this.#headBoot = { ...this.#headBoot, port: portOf(this.head.address), httpPort: portOf(this.head.httpUrl) };
-  }
-
-  async killHead(): Promise<void> {
-    const { child } = this.#started.shift()!;
-    const ended = once(child, 'exit');
-    child.kill('SIGKILL');
-    await ended;
-  }
-
-  #session(name: string): string {
-    const path = join(this.#folder, name);
-    mkdirSync(join(path, 'logs'), { recursive: true, mode: 0o700 });
-    return path;
-  }
-
-  /** Bytes of a node's store that are in use, as its last beat said. */
-  async storeUse(nodeId: string): Promise<number> {
-    const reply = await fetch(`${this.head.httpUrl}/api/nodes`, { headers: { authorization: `Bearer ${TOKEN}` } });
-    const nodes = (await reply.json()) as { nodeId: string; beat: { storeUsedBytes: number } | null }[];
-    return nodes.find((node) => node.nodeId === nodeId)?.beat?.storeUsedBytes ?? 0;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const { child } of this.#started.reverse()) {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      await ended;
-    }
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-}
-
 describe('two nodes', () => {
-  const two = new TwoNodes();
+  const two = new TestNodes({ here: {}, there: {} }, STORE_BYTES);
   let cluster: Cluster;
   before(async () => {
     await two.open();
-    process.env.RAYLITE_AGENT = two.here.uds;
+    process.env.RAYLITE_AGENT = two.node('here').uds;
     cluster = await init({ address: two.head.address, token: TOKEN, logToDriver: false });
-    assert.equal(cluster.nodeId, two.here.nodeId);
+    assert.equal(cluster.nodeId, two.node('here').nodeId);
   });
   after(async () => {
     delete process.env.RAYLITE_AGENT;
     await cluster?.[Symbol.asyncDispose]();
     await two[Symbol.asyncDispose]();
   });
-  const onTheOther = () => ({ schedulingStrategy: `node:${two.there.nodeId}` }) as const;
+  const onTheOther = () => ({ schedulingStrategy: `node:${two.node('there').nodeId}` }) as const;
 
   test('what a driver left on another node goes when it is killed', async () => {
-    assert.equal(await two.storeUse(two.there.nodeId), 0);
+    assert.equal(await two.storeUse(two.node('there').nodeId), 0);
     const script = fileURLToPath(new URL('./support/remote-driver.js', import.meta.url));
-    const child = fork(script, [two.head.address, two.there.nodeId], {
-      env: { ...process.env, RAYLITE_TOKEN: TOKEN, RAYLITE_AGENT: two.here.uds },
+    const child = fork(script, [two.head.address, two.node('there').nodeId], {
+      env: { ...process.env, RAYLITE_TOKEN: TOKEN, RAYLITE_AGENT: two.node('here').uds },
     });
     const ended = once(child, 'exit');
     const [said] = await Promise.race([once(child, 'message'), ended]);
     assert.equal(said, 'made');
-    while ((await two.storeUse(two.there.nodeId)) === 0) await sleep(50);
+    while ((await two.storeUse(two.node('there').nodeId)) === 0) await sleep(50);
     child.kill('SIGKILL');
     await ended;
-    while ((await two.storeUse(two.there.nodeId)) > 0) await sleep(50);
+    while ((await two.storeUse(two.node('there').nodeId)) > 0) await sleep(50);
   });
 
   test('calls between nodes keep their order, and errors of either side', async () => {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type ActorHandle, type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
+import { type ActorHandle, kvGet, kvPut, type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
 
 export class Counter {
   #count: number;
@@ -50,6 +50,17 @@ export function noise(length: number, seed: number): Uint8Array {
     words[index] = state;
   }
   return new Uint8Array(words.buffer, 0, length);
+}
+/** As `noise`, and says under `key` on which node and how often it ran. */
+export async function notedNoise(length: number, seed: number, key: string): Promise<Uint8Array> {
+  const runs = JSON.parse(Buffer.from((await kvGet(key)) ?? []).toString() || '[]') as string[];
+  await kvPut(key, Buffer.from(JSON.stringify([...runs, runtimeContext().nodeId])));
+  return noise(length, seed);
+}
+/** As `notedNoise`, of other bytes: each of `bytes`, and one more. */
+export async function notedNext(bytes: Uint8Array, key: string): Promise<Uint8Array> {
+  await notedNoise(0, 0, key);
+  return bytes.map((byte) => byte + 1);
 }
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
@@ -114,4 +125,10 @@ export function fails(message: string): never {
 export function crash(): never {
   process.kill(process.pid, 'SIGKILL');
   throw new Error('unreachable');
+}
+
+export class Maker {
+  make(length: number): Uint8Array {
+    return noise(length, 1);
+  }
 }
