@@ -1,6 +1,7 @@
 // Joins an op's checked arguments with the kernel that takes them. For the bind functions in core/ops/*.cpp.
 #pragma once
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "core/binder.h"
@@ -23,10 +24,10 @@ Bound bound(const Binder& binder, Arguments arguments, const Kernel<Arguments>& 
   return result;
 }
 
-/// Calls bind(kernels of T) for the operands' storage type T.
+/// Calls bind(kernels of T) for the storage type T.
 template <class Bind>
-Bound for_storage(const Binder& binder, const Kernels& kernels, Bind bind) {
-  switch (binder.storage()) {
+Bound for_type(DType storage, const Kernels& kernels, Bind bind) {
+  switch (storage) {
     case DType::kBF16:
       return bind(kernels.bf16);
     case DType::kF16:
@@ -37,9 +38,25 @@ Bound for_storage(const Binder& binder, const Kernels& kernels, Bind bind) {
 }
 
 /// Defines the bind function of an op that exists for every storage type, from its template of the same name.
-#define RAYLITE_BIND_STORED(name)                                                                   \
-  Bound bind_##name(Binder& in, const Kernels& kernels) {                                           \
-    return for_storage(in, kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
+#define RAYLITE_BIND_STORED(name)                                                                          \
+  Bound bind_##name(Binder& in, const Kernels& kernels) {                                                  \
+    return for_type(in.storage(), kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
   }
+
+/// The same for optimisers, which compute in f32 and may round their result to the storage type: that of their last output.
+#define RAYLITE_BIND_ROUNDED(name)                                                                                   \
+  Bound bind_##name(Binder& in, const Kernels& kernels) {                                                            \
+    return for_type(in.last_output_dtype(), kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
+  }
+
+/// The optional last output of an optimiser: its parameters rounded to T. Null for float, which needs none.
+template <class T>
+T* bind_rounded(Binder& in, Dim& n) {
+  if constexpr (std::is_same_v<T, float>) {
+    return nullptr;
+  } else {
+    return in.flat_output<T>("rounded", n);
+  }
+}
 
 }  // namespace raylite

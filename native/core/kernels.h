@@ -56,6 +56,7 @@ struct KernelsOf {
   Kernel<CopyArguments<T>> copy;
   Kernel<FillArguments<T>> fill;
   Kernel<GatherRowsArguments<T>> gather_rows;
+  Kernel<AdamWArguments<T>> adamw;
 };
 
 struct Kernels {
@@ -72,7 +73,6 @@ struct Kernels {
   Kernel<LinearCrossEntropyArguments> linear_cross_entropy;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
-  Kernel<AdamWArguments> adamw;
   Kernel<LionArguments> lion;
   Kernel<AdagradArguments> adagrad;
   Kernel<SgdArguments> sgd;

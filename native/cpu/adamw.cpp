@@ -8,7 +8,9 @@ namespace {
 double power(double base, double exponent) { return __builtin_pow(base, exponent); }
 }  // namespace
 
-void adamw(const AdamWArguments& a, const Team& team) {
+template <class T>
+static void adamw_of(const AdamWArguments<T>& a, const Team& team) {
+  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const double step = static_cast<double>(a.step[0]);
   const double lr = static_cast<double>(a.lr[0]);
   const double correction1 = a.bias_correction ? 1.0 - power(a.beta1, step) : 1.0;
@@ -38,7 +40,9 @@ void adamw(const AdamWArguments& a, const Team& team) {
       const Floats v = beta2 * load_n(a.v + i, n) + rest2 * (g * g);
       store_n(a.m + i, m, n);
       store_n(a.v + i, v, n);
-      store_n(a.p + i, p - step_size * m / (square_root(v) * root_scale + eps), n);
+      p -= step_size * m / (square_root(v) * root_scale + eps);
+      store_n(a.p + i, p, n);
+      if constexpr (!std::is_same_v<T, float>) store_n(a.rounded + i, p, n);
     });
   };
   const Range all = share_elements(team, a.n);
@@ -46,5 +50,7 @@ void adamw(const AdamWArguments& a, const Team& team) {
   update(all.begin, split, a.weight_decay);
   update(split, all.end, 0.0);
 }
+
+RL_DEFINE(adamw, AdamWArguments)
 
 }  // namespace raylite::RL_ISA

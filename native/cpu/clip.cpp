@@ -44,10 +44,11 @@ std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads) {
 
 void clip_factor(const ClipFactorArguments& a, const Team& team) {
   if (team.index != 0) return;
-  const float norm = __builtin_sqrtf(a.s[0]);
+  const float scale = a.loss_scale == nullptr ? 1.0f : a.loss_scale[0];
+  const float norm = __builtin_sqrtf(a.s[0]) / scale;
   const float factor = a.max_norm / (norm + 1e-6f);
   a.norm[0] = norm;
-  a.factor[0] = a.max_norm > 0 && !(factor >= 1.0f) ? factor : 1.0f;  // a norm that is not a number stays visible
+  a.factor[0] = !__builtin_isfinite(norm) ? __builtin_nanf("") : (a.max_norm > 0 && factor < 1.0f ? factor : 1.0f) / scale;
 }
 
 }  // namespace raylite::RL_ISA

@@ -30,6 +30,7 @@ constexpr KernelsOf<T> stored() {
       {copy, nullptr},
       {fill, nullptr},
       {gather_rows, nullptr},
+      {adamw, nullptr},
   };
 }
 
@@ -50,7 +51,6 @@ const Kernels& kernels() {
       {linear_cross_entropy, linear_cross_entropy_workspace},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},
-      {adamw, nullptr},
       {lion, nullptr},
       {adagrad, nullptr},
       {sgd, nullptr},

@@ -48,6 +48,7 @@ RL_DECLARE(cast, CastArguments)
 RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
+RL_DECLARE(adamw, AdamWArguments)
 void linear(const LinearArguments&, const Team&);
 void linear_backward_input(const LinearBackwardInputArguments&, const Team&);
 void linear_backward_weight(const LinearBackwardWeightArguments&, const Team&);
@@ -58,7 +59,6 @@ void attention_cached(const AttentionCachedArguments&, const Team&);
 void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
-void adamw(const AdamWArguments&, const Team&);
 void lion(const LionArguments&, const Team&);
 void adagrad(const AdagradArguments&, const Team&);
 void sgd(const SgdArguments&, const Team&);

@@ -5,6 +5,7 @@
 namespace raylite::RL_ISA {
 
 void lion(const LionArguments& a, const Team& team) {
+  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const Floats factor = broadcast(a.factor[0]);
   const Floats lr = broadcast(a.lr[0]);
   const Floats beta1 = broadcast(static_cast<float>(a.beta1));

@@ -56,6 +56,7 @@ double accelerate(const MuonArguments& a, const Range& mine, float* x) {
 }  // namespace
 
 void muon(const MuonArguments& a, const Team& team) {
+  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const std::int64_t count = a.rows * a.columns;
   const std::int64_t least = min_of(a.rows, a.columns);
   const bool is_tall = a.rows > a.columns;

@@ -5,6 +5,7 @@
 namespace raylite::RL_ISA {
 
 void sgd(const SgdArguments& a, const Team& team) {
+  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const Floats factor = broadcast(a.factor[0]);
   const Floats lr = broadcast(a.lr[0]);
   const Floats momentum = broadcast(static_cast<float>(a.momentum));

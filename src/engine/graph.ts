@@ -103,6 +103,15 @@ export function showAmount(value: number, unit: string): string {
   return `${power === 0 ? rest : rest.toFixed(2)} ${scale[power]}${unit}`;
 }
 
+/** The storage type that all parameters of a graph share. */
+export function parameterType(graph: Graph): FloatType {
+  for (const { tensor } of graph.parameters.values()) {
+    const { dtype } = graph.tensors[tensor]!;
+    if (isFloatType(dtype)) return dtype;
+  }
+  return 'f32';
+}
+
 /** Number of trainable and frozen elements of a graph; a tied matrix counts once. */
 export function parameterCount(graph: Graph): number {
   let count = 0;

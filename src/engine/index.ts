@@ -36,11 +36,20 @@ export { DeviceBuffers } from './device/buffers.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { ParameterStore } from './device/parameter-store.js';
 export { Program } from './device/program.js';
-export { type MicroResult, type StateKind, TrainStep, type TrainStepSettings } from './device/train-step.js';
+export {
+  type MicroOptions,
+  type MicroResult,
+  type StateKind,
+  TrainStep,
+  type TrainStepSettings,
+  type UpdateOptions,
+  type UpdateResult,
+} from './device/train-step.js';
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export * from './layout.js';
 export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
+export { narrow } from './narrow.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
 export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf, type TargetLoss } from './ops/index.js';
 export * from './optimizer.js';
@@ -59,3 +68,4 @@ export type { Place, PlacedGraph } from './plan/placement.js';
 export { type Plan, plan } from './plan/plan.js';
 export { type Schedule, schedule } from './plan/schedule.js';
 export { dequantise, type Quantised, quantise } from './quantise.js';
+export { widen } from './widen.js';

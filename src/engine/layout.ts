@@ -4,9 +4,9 @@
 // steps whole have buckets of their own, in which each lies inside one slice. Frozen parameters lie behind all buckets, where
 // gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
 import { ConfigError } from '../common/index.js';
-import { elementCount, type Parameter } from './graph.js';
+import { elementCount, type FloatType, type Parameter } from './graph.js';
 
-const ALIGNED_ELEMENTS = 16; // 64 bytes of f32
+const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
 
 /** Where a parameter lies in its bucket, in elements. */
 export interface ParameterPlace {
@@ -16,7 +16,7 @@ export interface ParameterPlace {
   readonly length: number;
 }
 
-/** A flat run of parameters that is exchanged as one. All figures are in elements of f32. */
+/** A flat run of parameters that is exchanged as one. All figures are in elements. */
 export interface Bucket {
   readonly name: string;
   /** Padded length: `partitions * sliceElements`. */
@@ -36,6 +36,8 @@ export interface Bucket {
 }
 
 export interface Layout {
+  /** How `parameters` are stored; gradients, masters and optimiser state are f32. */
+  readonly dtype: FloatType;
   readonly partitions: number;
   readonly buckets: readonly Bucket[];
   /** Length of `gradients`: all buckets. */
@@ -71,6 +73,7 @@ export function layOut(
   parameters: Iterable<Parameter>,
   partitions: number,
   isWhole: (parameter: Parameter) => boolean = () => false,
+  dtype: FloatType = 'f32',
 ): Layout {
   if (!Number.isSafeInteger(partitions) || partitions < 1) {
     throw new ConfigError('partitions', 'a positive integer', partitions);
@@ -121,7 +124,7 @@ export function layOut(
     parameterElements = align(parameterElements + length, ALIGNED_ELEMENTS);
     return place;
   });
-  return { partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
+  return { dtype, partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
 }
 
 /** One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. */
@@ -188,6 +191,11 @@ export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
   }
   for (const place of layout.frozen) places.set(place.name, place);
   return places;
+}
+
+/** Whether the optimiser steps f32 copies of the parameters that a rank owns, and rounds them: for 16-bit parameters. */
+export function hasMasters({ dtype }: Layout): boolean {
+  return dtype !== 'f32';
 }
 
 function decays(parameter: Parameter): boolean {

@@ -68,7 +68,7 @@ export class Generator implements Disposable {
     const prefill = compileDecode({ ...shape, rows: prefillRows }, store.layout);
     const decode = compileDecode({ ...shape, rows: slots }, store.layout);
     this.#buffers = new DeviceBuffers(store.device);
-    this.#buffers.borrow('parameters', store.buffer, store.bytes);
+    store.lendTo(this.#buffers);
     this.#buffers.reserve([prefill, decode]);
     this.#prefill = new Program(store.device, prefill, this.#buffers);
     this.#decode = new Program(store.device, decode, this.#buffers);

@@ -3,10 +3,11 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { z } from 'zod';
 import { DataError } from '../common/index.js';
+import { type FloatType, widen } from '../engine/index.js';
 import { duplicateKey } from './json-keys.js';
-import { widen } from './widen.js';
 
-export type StoredDtype = 'F32' | 'BF16' | 'F16';
+/** What files call the types that parameters can have. */
+export const STORED_NAMES: Readonly<Record<FloatType, string>> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 
 export interface StoredTensor {
   readonly name: string;
@@ -81,13 +82,14 @@ export class SafetensorsFile implements AsyncDisposable {
     const tensor = this.tensors.get(name);
     if (!tensor) throw new DataError({ place: this.path, detail: `holds no tensor ${name}` });
     const { dtype, begin, end } = tensor;
-    if (dtype !== 'F32' && dtype !== 'BF16' && dtype !== 'F16') {
+    const type = (['f32', 'bf16', 'f16'] as const).find((known) => STORED_NAMES[known] === dtype);
+    if (!type) {
       throw new DataError({
         place: `${this.path}: ${name}`,
         detail: `has dtype ${dtype}; F32, BF16 and F16 can be read`,
       });
     }
-    return widen(await this.readBytes(name, 0, end - begin), dtype);
+    return widen(await this.readBytes(name, 0, end - begin), type);
   }
 
   /** `length` bytes of a tensor from `start` on. */

@@ -1,18 +1,18 @@
 // Writes a model as a Hugging Face folder that Transformers opens: config.json, generation_config.json, model.safetensors.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parameterGraph } from '../engine/index.js';
+import { type FloatType, parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
-import { type WrittenDtype, writeSafetensors } from './write-safetensors.js';
+import { writeSafetensors } from './write-safetensors.js';
 
-const DTYPE_NAMES: Readonly<Record<WrittenDtype, string>> = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' };
+const DTYPE_NAMES: Readonly<Record<FloatType, string>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
 
 /** Saves weights that `read` gives by name, rounded to `dtype`. The folder is made when absent; files in it are replaced. */
 export async function saveModel(
   folder: string,
   model: Model,
   read: (name: string) => Float32Array,
-  dtype: WrittenDtype = 'F32',
+  dtype: FloatType = 'f32',
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
   const tensors = [...parameterGraph(model).parameters.values()].map(({ name, dims }) => ({

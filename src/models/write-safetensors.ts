@@ -1,8 +1,7 @@
 // Writes a safetensors file, one tensor at a time, under a temporary name that becomes the real one at the end.
 import { open, rename, rm } from 'node:fs/promises';
-import { narrow } from './narrow.js';
-
-export type WrittenDtype = 'F32' | 'BF16' | 'F16';
+import { DTYPE_BYTES, type FloatType, narrow } from '../engine/index.js';
+import { STORED_NAMES } from './safetensors.js';
 
 export interface TensorToWrite {
   readonly name: string;
@@ -15,15 +14,15 @@ export interface TensorToWrite {
 export async function writeSafetensors(
   path: string,
   tensors: readonly TensorToWrite[],
-  dtype: WrittenDtype = 'F32',
+  dtype: FloatType = 'f32',
 ): Promise<void> {
   const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   let end = 0;
   for (const { name, shape } of sorted) {
     const begin = end;
-    end += (dtype === 'F32' ? 4 : 2) * shape.reduce((product, dim) => product * dim, 1);
-    header[name] = { dtype, shape, data_offsets: [begin, end] };
+    end += DTYPE_BYTES[dtype] * shape.reduce((product, dim) => product * dim, 1);
+    header[name] = { dtype: STORED_NAMES[dtype], shape, data_offsets: [begin, end] };
   }
   const json = JSON.stringify(header);
   const text = Buffer.from(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)), 'utf8');
@@ -38,7 +37,7 @@ export async function writeSafetensors(
       const values = read();
       const count = shape.reduce((product, dim) => product * dim, 1);
       if (values.length !== count) throw new Error(`${name} has ${values.length} values, its shape says ${count}`);
-      const stored = dtype === 'F32' ? values : narrow(values, dtype);
+      const stored = dtype === 'f32' ? values : narrow(values, dtype);
       await file.writeFile(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength));
     }
     await file.sync();

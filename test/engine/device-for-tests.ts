@@ -37,7 +37,7 @@ export class GraphRun implements Disposable {
     this.plan = plan(placeParameters(graph, this.layout, shelve(graph)));
     this.store = new ParameterStore(device, this.layout);
     this.#buffers = new DeviceBuffers(device);
-    this.#buffers.borrow('parameters', this.store.buffer, this.store.bytes);
+    this.store.lendTo(this.#buffers);
     this.#buffers.reserve([this.plan]);
     this.program = new Program(device, this.plan, this.#buffers);
   }

@@ -1,5 +1,5 @@
 // Cases of rules without an op: filters of sampling, schedules, loss scales, casts and block quantisation.
-import { dequantise, quantise } from '#src/engine/index.js';
+import { dequantise, narrow, quantise, widen } from '#src/engine/index.js';
 import {
   forbidRepeatedRuns,
   keepMinP,
@@ -8,7 +8,6 @@ import {
   penaliseRepetition,
   scaleByTemperature,
 } from '#src/infer/index.js';
-import { narrow, widen } from '#src/models/index.js';
 import { learningRate, nextLossScale, type Schedule, startLossScale } from '#src/train/index.js';
 import { Checks, LIMITS } from './checks.js';
 import type { GoldenCase } from './folder.js';
@@ -112,8 +111,8 @@ export async function runCasts({ tensors }: OpRun): Promise<Checks> {
   const checks = new Checks();
   const values = await tensors.floats('float32');
   for (const [name, dtype] of [
-    ['bfloat16', 'BF16'],
-    ['float16', 'F16'],
+    ['bfloat16', 'bf16'],
+    ['float16', 'f16'],
   ] as const) {
     const bits = narrow(values, dtype);
     const back = widen(new Uint8Array(bits.buffer), dtype);

@@ -5,19 +5,17 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { compileForward, layoutOf, parameterGraph } from '#src/engine/index.js';
+import { compileForward, layoutOf, narrow, parameterGraph, widen } from '#src/engine/index.js';
 import {
   Checkpoint,
   countParameters,
   initialise,
   type Model,
   modelFromConfig,
-  narrow,
   type RopeFields,
   readModel,
   ropeOf,
   saveModel,
-  widen,
   writeSafetensors,
 } from '#src/models/index.js';
 
@@ -106,7 +104,7 @@ test('norms that an old BERT file calls gamma and beta are found', async () => {
 test('weights saved in 16 bits open again rounded to them', async () => {
   const model = modelFromConfig(GPT2);
   const weights = randomWeights(model);
-  for (const dtype of ['BF16', 'F16'] as const) {
+  for (const dtype of ['bf16', 'f16'] as const) {
     const path = await mkdtemp(join(folder, 'narrow-'));
     await saveModel(path, model, (name) => weights.get(name)!, dtype);
     await using checkpoint = await Checkpoint.open(path);

@@ -6,6 +6,7 @@ namespace raylite {
 
 /// g' = g * factor[0] + weight_decay * p; s += g'^2; p -= lr / (1 + (step - 1) * lr_decay) * g' / (sqrt(s) + eps).
 /// Elements from decay_end on do not decay. step[0] counts from 1.
+/// A factor that is NaN leaves everything as it is.
 struct AdagradArguments {
   float* p;
   float* s;

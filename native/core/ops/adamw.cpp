@@ -5,8 +5,9 @@
 
 namespace raylite {
 
-Bound bind_adamw(Binder& in, const Kernels& kernels) {
-  AdamWArguments a{};
+template <class T>
+static Bound bind_adamw(Binder& in, const KernelsOf<T>& kernels) {
+  AdamWArguments<T> a{};
   Dim n("n"), one("1", 1);
   in.flat_input("p", n);
   in.flat_input("m", n);
@@ -18,6 +19,7 @@ Bound bind_adamw(Binder& in, const Kernels& kernels) {
   a.p = in.flat_output("p", n);
   a.m = in.flat_output("m", n);
   a.v = in.flat_output("v", n);
+  a.rounded = bind_rounded<T>(in, n);
   in.must_share("p", "p");
   in.must_share("m", "m");
   in.must_share("v", "v");
@@ -32,5 +34,7 @@ Bound bind_adamw(Binder& in, const Kernels& kernels) {
   in.finish();
   return bound(in, a, kernels.adamw);
 }
+
+RAYLITE_BIND_ROUNDED(adamw)
 
 }  // namespace raylite

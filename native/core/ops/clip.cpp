@@ -20,6 +20,7 @@ Bound bind_clip_factor(Binder& in, const Kernels& kernels) {
   ClipFactorArguments a{};
   Dim one("1", 1);
   a.s = in.input("s", {&one});
+  if (in.inputs_left() > 0) a.loss_scale = in.input("lossScale", {&one});
   a.norm = in.output("norm", {&one});
   a.factor = in.output("factor", {&one});
   a.max_norm = static_cast<float>(in.number("maxNorm"));

@@ -44,8 +44,9 @@ void run(const CollectiveArguments& a, const Team& team) {
 constexpr Kernel<CollectiveArguments> kKernel{run, nullptr};
 
 /// `slice` must be slice `rank` of `whole`.
-void check_slice(const Binder& in, const CollectiveArguments& a, const float* whole, std::int64_t whole_count,
-                 const float* slice, std::int64_t slice_count) {
+template <class T>
+void check_slice(const Binder& in, const CollectiveArguments& a, const T* whole, std::int64_t whole_count, const T* slice,
+                 std::int64_t slice_count) {
   const std::int64_t size = a.group->size();
   if (whole_count != size * slice_count) {
     in.fail_shape("the whole has " + std::to_string(whole_count) + " elements, expected " + std::to_string(size) +
@@ -86,19 +87,26 @@ Bound bind_reduce_scatter(Binder& in, const Kernels&) {
   return bound(in, std::move(a), kKernel);
 }
 
-Bound bind_all_gather(Binder& in, const Kernels&) {
+template <class T>
+static Bound bind_all_gather(Binder& in, const KernelsOf<T>&) {
   CollectiveArguments a{};
   Dim whole("size*n"), n("n");
   a.kind = Kind::kAllGather;
   a.group = in.group("group");
-  const float* slice = in.flat_input("slice", n);
-  a.data = in.flat_output("y", whole);
+  const T* slice = in.flat_input<T>("slice", n);
+  T* y = in.flat_output<T>("y", whole);
   in.may_overlap("y", "slice");
   in.finish();
-  check_slice(in, a, a.data, whole.value, slice, n.value);
-  a.count = n.value;
+  check_slice(in, a, y, whole.value, slice, n.value);
+  // The communicator only moves these bytes, in words of a float.
+  const auto bytes = static_cast<std::size_t>(n.value) * sizeof(T);
+  if (bytes % sizeof(float) != 0) in.fail_shape("a slice of " + std::to_string(n.value) + " 16-bit numbers is no whole number of words");
+  a.data = reinterpret_cast<float*>(y);
+  a.count = static_cast<std::int64_t>(bytes / sizeof(float));
   return bound(in, std::move(a), kKernel);
 }
+
+RAYLITE_BIND_STORED(all_gather)
 
 Bound bind_barrier(Binder& in, const Kernels&) {
   CollectiveArguments a{};

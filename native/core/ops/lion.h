@@ -6,6 +6,7 @@ namespace raylite {
 
 /// g' = g * factor[0]; p = p * (1 - lr * weight_decay) - lr * sign(beta1 * m + (1 - beta1) * g'); m = beta2 * m + (1 - beta2) * g'.
 /// sign(0) is 0. Elements from decay_end on do not decay.
+/// A factor that is NaN leaves everything as it is.
 struct LionArguments {
   float* p;
   float* m;

@@ -10,6 +10,7 @@ namespace raylite {
 ///   `iterations` times: A = X X^T (X^T X when rows > columns), X = 3.4445 X - 4.775 A X + 2.0315 A^2 X
 ///   p = p * (1 - lr * weight_decay) - lr * sqrt(max(1, rows / columns)) * X
 /// The workspace holds muon_workspace_floats(); everything is computed in 32 bits.
+/// A factor that is NaN leaves everything as it is.
 struct MuonArguments {
   float* p;
   float* m;

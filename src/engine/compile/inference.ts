@@ -1,12 +1,13 @@
 // From a model to the programs without a gradient: evaluation of packed rows, and decoding through a key-value cache.
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
-import type { Graph, Tensor } from '../graph.js';
+import type { FloatType, Graph, Tensor } from '../graph.js';
 import { type Layout, layOut } from '../layout.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import { placeParameters } from '../passes/zero.js';
 import { type Plan, plan } from '../plan/plan.js';
@@ -36,8 +37,8 @@ export interface DecodeSettings {
 }
 
 /** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order. */
-export function layoutOf(model: AnyModel): Layout {
-  return layOut(parameterGraph(model).parameters.values(), 1);
+export function layoutOf(model: AnyModel, dtype: FloatType = 'f32'): Layout {
+  return layOut(parameterGraph(model).parameters.values(), 1, () => false, dtype);
 }
 
 /** The model with a batch of one row: for what does not depend on the batch (names, dims, buckets, initialisers). */
@@ -83,7 +84,7 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
 }
 
 function inferencePlan(graph: Graph, layout: Layout): Plan {
-  const optimised = prune(fuseLinearActivation(fuseResidualNorm(graph)));
+  const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
   return plan(placeParameters(optimised, layout, shelve(optimised)));
 }
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { differentiate } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
-import { byteLength, type Graph, parameterCount } from '../graph.js';
+import { byteLength, type FloatType, type Graph, parameterCount } from '../graph.js';
 import type { Layout } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
@@ -13,6 +13,7 @@ import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
+import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import { hasSlicedGradients, layoutFor, placeParameters, type Strategy, updateProgram } from '../passes/zero.js';
 import { Shelf } from '../plan/placement.js';
@@ -23,6 +24,7 @@ import { chooseRecompute, type Recompute } from './recompute-choice.js';
 export interface MemoryFigures {
   readonly parameterBytes: number;
   readonly gradientBytes: number;
+  /** States, and the f32 masters of 16-bit parameters. */
   readonly optimizerBytes: number;
   /** Activations, workspaces and everything else inside the arena of the programs. */
   readonly activationBytes: number;
@@ -42,6 +44,8 @@ export interface TrainingSettings {
   readonly dropout?: Dropout;
   /** What the backward makes again in place of keeping it. Default: nothing. */
   readonly recompute?: Recompute;
+  /** How parameters and activations are stored; default f32. Narrower ones have f32 masters beside them. */
+  readonly dtype?: FloatType;
 }
 
 export interface CompiledTraining {
@@ -104,8 +108,8 @@ function finished(graph: Graph): Graph {
 
 /** Compiles both programs. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none' } = settings;
-  const forward = lossGraph(model, rows, loss, dropout);
+  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32' } = settings;
+  const forward = store(lossGraph(model, rows, loss, dropout), dtype);
   const layout = layoutFor(forward, strategy, optimizer);
   const isSliced = hasSlicedGradients(strategy);
   const clear = isSliced ? plan(clearGradients(layout)) : null;
@@ -162,7 +166,7 @@ function weigh(plans: readonly Plan[]): MemoryFigures {
   };
   const parameterBytes = take('parameters');
   const gradientBytes = take('gradients');
-  const optimizerBytes = STATE_BUFFERS.reduce((sum, name) => sum + take(name), 0);
+  const optimizerBytes = ['master', ...STATE_BUFFERS].reduce((sum, name) => sum + take(name), 0);
   const activationBytes = take('arena');
   let batchBytes = 0;
   for (const bytes of sizes.values()) batchBytes += bytes;

@@ -48,6 +48,7 @@ export class DeviceBuffers {
     if (id === undefined || !place) throw new Error(`the program has no input or output ${name}`);
     const { dtype, dims } = plan.graph.tensors[id]!;
     const memory = this.#device.view(this.id(place.buffer));
+    if (dtype !== 'i32' && dtype !== 'f32') throw new Error(`${name} is ${dtype}: neither floats nor integers`);
     const View = dtype === 'i32' ? Int32Array : Float32Array;
     return new View(memory, place.offsetBytes, elementCount(dims));
   }

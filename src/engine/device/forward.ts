@@ -33,7 +33,7 @@ export class Forward implements Disposable {
     this.#model = settings.model;
     this.plan = compileForward(settings, store.layout);
     this.#buffers = new DeviceBuffers(store.device);
-    this.#buffers.borrow('parameters', store.buffer, store.bytes);
+    store.lendTo(this.#buffers);
     this.#buffers.reserve([this.plan]);
     this.#program = new Program(store.device, this.plan, this.#buffers);
   }

@@ -1,23 +1,36 @@
-// A model's parameters in device memory, by checkpoint name. Training, evaluation and decoding share one store.
+// A model's parameters in device memory, by checkpoint name. Training, evaluation and decoding share one store. Where they are
+// stored in 16 bits, a training job also keeps the exact values of what its rank owns: the masters that the optimiser steps.
 import { ConfigError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
-import { type Layout, type ParameterPlace, placesOf } from '../layout.js';
+import { DTYPE_BYTES } from '../graph.js';
+import { type Layout, type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
+import { narrow } from '../narrow.js';
+import { widen } from '../widen.js';
+import type { DeviceBuffers } from './buffers.js';
 
 export class ParameterStore implements Disposable {
   readonly device: NativeDevice;
   readonly layout: Layout;
+  /** Of everything. */
   readonly bytes: number;
-  /** Id of the device buffer that holds everything. */
-  readonly buffer: number;
+  /** Id of the device buffer that programs read. */
+  readonly #buffer: number;
+  readonly #master: { readonly buffer: number; readonly slices: ReadonlyMap<string, ParameterSlice> } | null;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   #isDisposed = false;
 
-  /** Allocates zeroed memory for the parameters of `layout`. */
-  constructor(device: NativeDevice, layout: Layout) {
+  /** Allocates zeroed memory for the parameters of `layout`, and for f32 masters of the parts in `mastered`. */
+  constructor(device: NativeDevice, layout: Layout, mastered: readonly ParameterSlice[] | null = null) {
     this.device = device;
     this.layout = layout;
-    this.bytes = layout.parameterElements * 4;
-    this.buffer = device.allocate(this.bytes);
+    const bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
+    const masterBytes = mastered ? layout.sliceElements * DTYPE_BYTES.f32 : 0;
+    this.bytes = bytes + masterBytes;
+    this.#buffer = device.allocate(bytes);
+    this.#master = mastered && {
+      buffer: device.allocate(masterBytes),
+      slices: new Map(mastered.map((slice) => [slice.name, slice])),
+    };
     this.#places = placesOf(layout);
   }
 
@@ -26,27 +39,56 @@ export class ParameterStore implements Disposable {
     return [...this.#places.values()];
   }
 
-  /** The parameter's memory itself: writes through it change the model. */
+  /** Makes the memory known to programs, as `parameters` and `master`. It stays this store's. */
+  lendTo(buffers: DeviceBuffers): void {
+    const { dtype, parameterElements, sliceElements } = this.layout;
+    buffers.borrow('parameters', this.#buffer, parameterElements * DTYPE_BYTES[dtype]);
+    if (this.#master) buffers.borrow('master', this.#master.buffer, sliceElements * DTYPE_BYTES.f32);
+  }
+
+  /** The memory itself of an f32 parameter: writes through it change the model. */
   view(name: string): Float32Array {
-    const place = this.#places.get(name);
-    if (!place) throw new ConfigError(name, 'the name of a parameter of the model', name);
-    return new Float32Array(this.device.view(this.buffer), place.offset * 4, place.length);
+    const { offset, length } = this.#place(name);
+    if (this.layout.dtype !== 'f32') throw new ConfigError(name, 'parameters stored in f32', this.layout.dtype);
+    return new Float32Array(this.device.view(this.#buffer), offset * DTYPE_BYTES.f32, length);
   }
 
+  /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. */
   load(name: string, values: Float32Array): void {
-    const view = this.view(name);
-    if (values.length !== view.length) throw new ConfigError(name, `${view.length} values`, values.length);
-    view.set(values);
+    const { offset, length } = this.#place(name);
+    if (values.length !== length) throw new ConfigError(name, `${length} values`, values.length);
+    const { dtype } = this.layout;
+    if (dtype === 'f32') this.view(name).set(values);
+    else {
+      const memory = this.device.view(this.#buffer);
+      new Uint16Array(memory, offset * DTYPE_BYTES[dtype], length).set(narrow(values, dtype));
+    }
+    const slice = this.#master?.slices.get(name);
+    if (!slice) return;
+    const { parameterOffset, sliceOffset, length: owned } = slice;
+    const master = new Float32Array(this.device.view(this.#master!.buffer), sliceOffset * DTYPE_BYTES.f32, owned);
+    master.set(values.subarray(parameterOffset, parameterOffset + owned));
   }
 
-  /** A copy of the parameter. */
+  /** A copy of the parameter as programs see it. */
   read(name: string): Float32Array {
-    return this.view(name).slice();
+    const { offset, length } = this.#place(name);
+    const { dtype } = this.layout;
+    if (dtype === 'f32') return this.view(name).slice();
+    const size = DTYPE_BYTES[dtype];
+    return widen(new Uint8Array(this.device.view(this.#buffer), offset * size, length * size), dtype);
   }
 
   [Symbol.dispose](): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    this.device.free(this.buffer);
+    this.device.free(this.#buffer);
+    if (this.#master) this.device.free(this.#master.buffer);
+  }
+
+  #place(name: string): ParameterPlace {
+    const place = this.#places.get(name);
+    if (!place) throw new ConfigError(name, 'the name of a parameter of the model', name);
+    return place;
   }
 }

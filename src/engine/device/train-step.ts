@@ -3,7 +3,7 @@ import { ConfigError } from '../../common/index.js';
 import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
-import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
+import { hasMasters, type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import type { AnyModel } from '../model.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import type { Strategy } from '../passes/zero.js';
@@ -27,6 +27,8 @@ export interface MicroOptions {
   readonly isFirst: boolean;
   /** For what is random: the number of the step, from 0. Default: the number of updates so far. */
   readonly step?: number;
+  /** For f16 alone; default 1. */
+  readonly lossScale?: number;
 }
 
 export interface MicroResult {
@@ -36,9 +38,21 @@ export interface MicroResult {
   readonly tokenLosses: Float32Array;
 }
 
+export interface UpdateOptions {
+  readonly lr: number;
+  /** Counts from 1, over the steps that were not skipped. */
+  readonly step: number;
+  readonly lossScale?: number;
+}
+
+export interface UpdateResult {
+  readonly gradientNorm: number;
+  /** The gradients were not finite: parameters and state are as before. */
+  readonly isSkipped: boolean;
+}
+
 /** What checkpoints hold for each owned slice: the optimiser's state, and the fp32 master (the parameter itself). */
 export type StateKind = StateBuffer | 'parameter';
-
 export class TrainStep implements AsyncDisposable {
   readonly compiled: CompiledTraining;
   readonly parameters: ParameterStore;
@@ -69,9 +83,10 @@ export class TrainStep implements AsyncDisposable {
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
-    this.parameters = new ParameterStore(device, compiled.layout);
+    const mastered = hasMasters(compiled.layout) ? this.slices : null;
+    this.parameters = new ParameterStore(device, compiled.layout, mastered);
     this.#buffers = new DeviceBuffers(device);
-    this.#buffers.borrow('parameters', this.parameters.buffer, this.parameters.bytes);
+    this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve([compiled.micro, compiled.update]);
     const group = communicator ? [communicator] : [];
     this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
@@ -139,31 +154,39 @@ export class TrainStep implements AsyncDisposable {
    * gradients, the others add to them. With ZeRO stage 2 this exchanges gradients: all ranks must call it equally often.
    * The n-th micro-batch of rank r holds the rows from (n * worldSize + r) * rows on of the step, which is what masks of dropout
    * depend on: the same rows in other micro-batches or on other ranks are dropped alike.
+   * In f16 all gradients are multiplied by `lossScale` on their way; `update` of the step must be given the same.
    */
   micro(batch: Batch, options: MicroOptions): Promise<MicroResult> {
+    const lossScale = this.#lossScale(options);
     return this.#inTurn(async () => {
       writeBatch(this.#micro, batch, this.#model);
       this.#writeRandom(options);
-      this.#micro.floats('scale')[0] = options.scale;
+      this.#micro.floats('scale')[0] = options.scale * lossScale;
       // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
       this.#micro.floats('beta')[0] = options.isFirst || this.#clear ? 0 : 1;
       if (options.isFirst) await this.#clear?.run();
       await this.#micro.run();
-      return { loss: this.#micro.floats('loss')[0]!, tokenLosses: this.#micro.floats('tokenLosses').slice() };
+      return {
+        loss: this.#micro.floats('loss')[0]! / lossScale,
+        tokenLosses: this.#micro.floats('tokenLosses').slice(),
+      };
     });
   }
 
   /**
    * Exchanges gradients, clips, steps the optimiser and gathers the parameters. `step` counts from 1. All ranks must call it.
-   * `gradientNorm` is the norm over all parameters before clipping.
+   * `gradientNorm` is the norm over all parameters before clipping. Where it is not finite nothing was changed, on any rank.
    */
-  update(options: { readonly lr: number; readonly step: number }): Promise<{ readonly gradientNorm: number }> {
+  update(options: UpdateOptions): Promise<UpdateResult> {
+    const lossScale = this.#lossScale(options);
     return this.#inTurn(async () => {
       this.#update.setScalar('lr', options.lr);
       this.#update.setScalar('step', options.step);
+      this.#update.setScalar('lossScale', lossScale);
       await this.#update.run();
       this.#updates++;
-      return { gradientNorm: this.#update.floats('gradientNorm')[0]! };
+      const gradientNorm = this.#update.floats('gradientNorm')[0]!;
+      return { gradientNorm, isSkipped: !Number.isFinite(gradientNorm) };
     });
   }
 
@@ -193,8 +216,17 @@ export class TrainStep implements AsyncDisposable {
     this.#micro.integers(RANDOM).set([Number(seed & 0xffffffffn), Number(seed >> 32n), step, firstRow]);
   }
 
+  #lossScale({ lossScale = 1 }: { readonly lossScale?: number }): number {
+    const { dtype } = this.compiled.layout;
+    if (!(lossScale > 0) || lossScale === Number.POSITIVE_INFINITY)
+      throw new ConfigError('lossScale', 'a positive number', lossScale);
+    if (lossScale !== 1 && dtype !== 'f16') throw new ConfigError('lossScale', `1 for a job in ${dtype}`, lossScale);
+    return lossScale;
+  }
+
   #state(kind: StateKind, slice: ParameterSlice): Float32Array {
     if (kind !== 'parameter') return this.#buffers.floats(kind, slice.stateOffset, slice.length);
+    if (hasMasters(this.compiled.layout)) return this.#buffers.floats('master', slice.sliceOffset, slice.length);
     const place = this.#places.get(slice.name)!;
     return this.#buffers.floats('parameters', place.offset + slice.parameterOffset, slice.length);
   }

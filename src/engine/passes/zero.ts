@@ -4,8 +4,8 @@
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
-import { byteLength, type Graph, type Parameter, type Tensor } from '../graph.js';
-import { type Layout, layOut, placesOf } from '../layout.js';
+import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
+import { hasMasters, type Layout, layOut, placesOf } from '../layout.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { StepEmitter } from './step-parameters.js';
@@ -23,7 +23,7 @@ export interface Strategy {
   readonly worldSize: number;
 }
 
-const BYTES = 4;
+const BYTES = DTYPE_BYTES.f32;
 
 /** Where everything lies; an optimiser that steps whole matrices wants them whole in slices. */
 export function layoutFor(graph: Graph, strategy: Strategy, optimizer: OptimizerSettings | null = null): Layout {
@@ -34,7 +34,7 @@ export function layoutFor(graph: Graph, strategy: Strategy, optimizer: Optimizer
     throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
   }
   const isWhole = (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter);
-  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole);
+  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole, parameterType(graph));
 }
 
 /** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
@@ -47,17 +47,17 @@ export function placeParameters(graph: Graph, layout: Layout, shelf: Shelf): Pla
   const places = new Map(shelf.places);
   const layoutPlaces = placesOf(layout);
   for (const { name, tensor } of graph.parameters.values()) {
-    const offsetBytes = layoutPlaces.get(name)!.offset * BYTES;
-    places.set(tensor, { buffer: 'parameters', offsetBytes });
+    const { offset } = layoutPlaces.get(name)!;
+    places.set(tensor, { buffer: 'parameters', offsetBytes: offset * DTYPE_BYTES[layout.dtype] });
     const gradient = graph.gradients.get(name);
     if (gradient === undefined) continue;
     // Earlier writes of a tied gradient lie on the same bytes as the last one.
     for (let id: number | null = gradient; id !== null; id = graph.tensors[id]!.continues) {
-      places.set(id, { buffer: 'gradients', offsetBytes });
+      places.set(id, { buffer: 'gradients', offsetBytes: offset * BYTES });
     }
   }
   const buffers = new Map([
-    ['parameters', layout.parameterElements * BYTES],
+    ['parameters', layout.parameterElements * DTYPE_BYTES[layout.dtype]],
     ['gradients', layout.elements * BYTES],
     ...shelf.buffers,
   ]);
@@ -111,24 +111,27 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
     places.set(sum.id, places.get(squares.id)!);
   }
   const total = isPartitioned ? builder.op('all_reduce', 'gradient_norm', [squares], { group, op: 0 })[0]! : squares;
-  const [norm, factor] = builder.op('clip_factor', 'gradient_norm', [total], { maxNorm: optimizer.maxGradientNorm });
+  const scales = layout.dtype === 'f16' ? [scalar('lossScale')] : [];
+  const clip = { maxNorm: optimizer.maxGradientNorm };
+  const [norm, factor] = builder.op('clip_factor', 'gradient_norm', [total, ...scales], clip);
   shelf.put('update_scalars', norm!.id, byteLength(norm!));
   builder.output('gradientNorm', norm!);
 
-  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places);
+  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout.dtype);
   for (const [index, bucket] of order.entries()) {
     const { name } = bucket;
     const stepped = emitter.step(bucket, rank, slices[index]!);
     if (!isPartitioned) continue;
     const [whole] = builder.op('all_gather', name, [stepped], { group, whole: bucket.elements }, 'state');
-    places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.offset * BYTES });
+    places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.offset * DTYPE_BYTES[layout.dtype] });
   }
 
   const whole = layout.elements * BYTES;
   const owned = layout.sliceElements * BYTES;
   const sizes: [string, number][] = [
-    ['parameters', layout.parameterElements * BYTES],
+    ['parameters', layout.parameterElements * DTYPE_BYTES[layout.dtype]],
     ['gradients', isReduced ? owned : whole],
+    ...(hasMasters(layout) ? [['master', owned] as [string, number]] : []),
     ...stateSizes(layout, optimizer),
   ];
   return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]) };

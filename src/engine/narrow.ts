@@ -1,14 +1,18 @@
-// float32 as BF16 and F16, rounded to nearest, ties to even: what 16-bit checkpoints hold. The way back is widen.ts.
+// float32 as bf16 and f16, rounded to nearest, ties to even, as the kernels store it. The way back is widen.ts.
+import type { FloatType } from './graph.js';
 
-/** The bits of each value as BF16 or F16; NaN stays NaN, what is too large becomes infinity. */
-export function narrow(values: Float32Array, dtype: 'BF16' | 'F16'): Uint16Array {
+/** The bits of each value as bf16 or f16; NaN stays NaN, what is too large becomes infinity. */
+export function narrow(values: Float32Array, dtype: Exclude<FloatType, 'f32'>): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return Uint16Array.from(bits, dtype === 'BF16' ? bf16Bits : halfBits);
+  const halves = new Uint16Array(bits.length);
+  const round = dtype === 'bf16' ? bf16Bits : halfBits;
+  for (let i = 0; i < bits.length; i++) halves[i] = round(bits[i]!);
+  return halves;
 }
 
 function bf16Bits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // NaN
-  return roundOff(bits, 16);
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
 function halfBits(bits: number): number {

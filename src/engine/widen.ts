@@ -1,11 +1,12 @@
-// Little-endian F32, BF16 and F16 bytes as float32, exactly.
+// Little-endian f32, bf16 and f16 bytes as float32, exactly. The way back is narrow.ts.
+import type { FloatType } from './graph.js';
 
-/** `bytes` must start on a boundary of 4 bytes in its ArrayBuffer (2 for 16-bit types). F32 is a view, not a copy. */
-export function widen(bytes: Uint8Array, dtype: 'F32' | 'BF16' | 'F16'): Float32Array {
-  if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+/** `bytes` must start on a boundary of 4 bytes in its ArrayBuffer (2 for 16-bit types). f32 is a view, not a copy. */
+export function widen(bytes: Uint8Array, dtype: FloatType): Float32Array {
+  if (dtype === 'f32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   const words = new Uint32Array(halves.length);
-  if (dtype === 'BF16') for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16;
+  if (dtype === 'bf16') for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16;
   else for (let i = 0; i < halves.length; i++) words[i] = halfBits(halves[i]!);
   return new Float32Array(words.buffer);
 }
