@@ -100,7 +100,7 @@ export function encodeArguments(
       keeps.push(arg);
       return { ref: runtime.wireRef(state) };
     }
-    const sendable = runtime.encode(arg, `argument ${index + 1} of ${name}`);
+    const sendable = runtime.encode(arg, `args[${index}]`, name);
     if (sendable.refs.length > 0) keeps.push(...sendable.refs);
     if (sendable.bytes > INLINE_BYTES_MAX) {
       const ref = runtime.put(arg);

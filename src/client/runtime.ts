@@ -156,7 +156,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   put<T>(value: T): ObjectRef<T> {
     const { state } = this.newObject();
-    const sendable = this.encode(value, 'the value');
+    const sendable = this.encode(value, 'value', 'put');
     if (sendable.refs.length > 0) state.nested = sendable.refs;
     if (sendable.bytes <= INLINE_BYTES_MAX) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
     else {
@@ -366,10 +366,10 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   // ---- values that leave and come ----
 
   /** Takes a value apart, with the refs that must be kept until the receiver has them. */
-  encode(value: unknown, what: string): Sendable {
+  encode(value: unknown, root: string, of: string): Sendable {
     this.#exporting = [];
     try {
-      const encoded = encodeValue(value, this, what);
+      const encoded = encodeValue(value, this, root, of);
       let bytes = encoded.body.byteLength;
       for (const buffer of encoded.buffers) bytes += buffer.byteLength;
       return { encoded, refs: this.#exporting, bytes };

@@ -238,9 +238,12 @@ export class GetTimeoutError extends RayliteError {
 /** A value cannot travel between processes: a function, a symbol, a socket handle. `path` is the place inside the value. */
 export class SerializationError extends RayliteError {
   readonly code = 'RAYLITE_SERIALIZATION';
+  /** "args[0].model.hooks[2]" */
   readonly path: string;
-  constructor(facts: { path: string; detail: string }, options?: ErrorOptions) {
-    super(`${facts.path} cannot be sent to another process: ${facts.detail}`, options);
+  /** @param facts `of`: the call whose argument or result it is; empty outside calls */
+  constructor(facts: { path: string; detail: string; of?: string }, options?: ErrorOptions) {
+    const where = facts.of ? `${facts.path} of ${facts.of}` : facts.path;
+    super(`${where} cannot be sent to another process: ${facts.detail}`, options);
     this.path = facts.path;
   }
 }

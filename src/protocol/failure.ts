@@ -37,6 +37,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_TRAINING: errors.TrainingError,
 };
 const builtIns: Readonly<Record<string, { readonly prototype: Error }>> = {
+  AggregateError,
   EvalError,
   RangeError,
   ReferenceError,
@@ -52,6 +53,7 @@ export function describeError(error: Error): ErrorFacts {
   for (const [key, value] of Object.entries(error)) {
     if (!NOT_FIELDS.has(key) && typeof value !== 'function' && typeof value !== 'symbol') fields[key] = value;
   }
+  if (error instanceof AggregateError) fields.errors = error.errors;
   const hasCause = 'cause' in error && error.cause !== undefined;
   return {
     code: isOurs ? error.code : '',

@@ -5,6 +5,7 @@ import { EventEmitter } from 'node:events';
 import { addExtension, Packr } from 'msgpackr';
 import { SerializationError } from '../common/index.js';
 import { describeError, type ErrorFacts, rebuildError } from './failure.js';
+import { holdsNegativeZero, markNegativeZeros, NegativeZero } from './negative-zero.js';
 import type { wire } from './wire.js';
 
 /** Turns refs and handles into what travels, and back. Implemented by the client library for its process. */
@@ -41,7 +42,7 @@ const viewKinds = [
   BigUint64Array,
 ] as const;
 const FIRST_VIEW_KIND = 3;
-const TYPE = { memory: 0x20, error: 0x21, ref: 0x22, handle: 0x23, url: 0x24 } as const;
+const TYPE = { memory: 0x20, error: 0x21, ref: 0x22, handle: 0x23, url: 0x24, negativeZero: 0x25 } as const;
 
 /** The packer, with what one `encodeValue` collects. msgpackr calls the `write` of an extension on it. */
 class ValuePackr extends Packr {
@@ -102,6 +103,15 @@ function putBack([kind, index]: readonly [number, number]): object {
   return new Kind(memory.buffer as ArrayBuffer, memory.byteOffset, memory.byteLength / width);
 }
 
+/** Generators of both kinds, which have no class in common. */
+// biome-ignore lint/complexity/noStaticOnlyClass: `instanceof` is what extensions are found by
+abstract class Iterating {
+  static [Symbol.hasInstance](value: unknown): boolean {
+    if (typeof value !== 'object' || value === null || !('next' in value)) return false;
+    return typeof value.next === 'function' && (Symbol.iterator in value || Symbol.asyncIterator in value);
+  }
+}
+
 const TypedArray = Object.getPrototypeOf(Uint8Array) as Constructor;
 /** Classes whose instances would arrive as empty objects, and what to call them. */
 const unsendable: readonly (readonly [Constructor, string])[] = [
@@ -111,12 +121,15 @@ const unsendable: readonly (readonly [Constructor, string])[] = [
   [WeakMap, 'a WeakMap'],
   [WeakSet, 'a WeakSet'],
   [WeakRef, 'a WeakRef'],
+  [Iterating, 'a running generator (collect what it gives first)'],
+  [Blob, 'a Blob (await its arrayBuffer() first)'],
   [SharedArrayBuffer, 'a SharedArrayBuffer (send a typed array: it is shared through the object store)'],
 ];
 
 // msgpackr asks the extension registered last first.
 for (const [Class, what] of unsendable) addExtension({ Class, write: refuse(what) });
 addExtension({ Class: URL, type: TYPE.url, write: (url: URL) => url.href, read: (href: string) => new URL(href) });
+addExtension({ Class: NegativeZero, type: TYPE.negativeZero, write: () => 0, read: () => -0 });
 addExtension({
   Class: Error,
   type: TYPE.error,
@@ -161,27 +174,41 @@ const NONE: readonly never[] = [];
 
 /**
  * Takes `value` apart. Throws {@link SerializationError} naming the path inside the value that cannot travel.
- * @param what the name of the value in that path: "argument 1 of add", "the result of add"
+ * @param root the name of the value in that path: "args[0]", "result"
+ * @param of the call that it belongs to
  */
-export function encodeValue(value: unknown, host: ReferenceHost | null, what: string): EncodedValue {
-  packr.buffers = [];
-  packr.refs = [];
+export function encodeValue(value: unknown, host: ReferenceHost | null, root: string, of = ''): EncodedValue {
   packr.host = host;
   try {
-    const body = packr.pack(value);
-    return { body, buffers: packr.buffers, refs: packr.refs };
+    const encoded = pack(value);
+    // 0 and -0 are packed as a zero byte.
+    return encoded.body.includes(0) && holdsNegativeZero(value) ? pack(markNegativeZeros(value)) : encoded;
   } catch (cause) {
-    const found = findUnsendable(value, what, new Set());
-    if (found) throw new SerializationError(found, { cause });
-    throw new SerializationError(
-      { path: what, detail: cause instanceof Error ? cause.message : String(cause) },
-      { cause },
-    );
+    throw new SerializationError({ ...whyNot(value, root, cause), of }, { cause });
   } finally {
     packr.buffers = [];
     packr.refs = [];
     packr.host = null;
   }
+}
+
+function pack(value: unknown): EncodedValue {
+  packr.buffers = [];
+  packr.refs = [];
+  const body = packr.pack(value);
+  return { body, buffers: packr.buffers, refs: packr.refs };
+}
+
+function whyNot(value: unknown, root: string, cause: unknown): { readonly path: string; readonly detail: string } {
+  try {
+    const found = findUnsendable(value, root, new Set());
+    if (found) return found;
+  } catch {
+    // too deep to look at, or a property throws: `cause` says so
+  }
+  const isTooDeep = cause instanceof RangeError && /call stack/.test(cause.message);
+  const detail = cause instanceof Error ? cause.message : String(cause);
+  return { path: root, detail: isTooDeep ? 'it is nested too deeply' : detail };
 }
 
 /**

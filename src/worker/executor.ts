@@ -271,7 +271,7 @@ export class Executor implements CallRunner {
     const { call, from } = item;
     if (from.stream.isClosed) return; // nobody would own what is made here
     try {
-      const sendable = runtime.encode(value, `the result of ${item.name}`);
+      const sendable = runtime.encode(value, 'result', item.name);
       if (sendable.bytes <= INLINE_BYTES_MAX) {
         this.#send(item, { inline: copied(sendable.encoded) }, sendable.bytes, sendable.refs);
         return;

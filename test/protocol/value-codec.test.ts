@@ -147,3 +147,46 @@ test('hostile bytes raise errors and pollute nothing', () => {
   assert.equal(({} as { admin?: boolean }).admin, undefined);
   errorOf({ name: '__proto__', message: 'x', code: 'constructor' });
 });
+
+test('-0 survives wherever it is, with cycles and shared parts', () => {
+  assert.ok(Object.is(trip(-0), -0));
+  const part = { x: -0, y: 0 };
+  const value: Record<string, unknown> = {
+    list: [0, -0, 1],
+    map: new Map([['k', -0]]),
+    part,
+    again: part,
+    bytes: Buffer.from('b'),
+  };
+  value.self = value;
+  const back = trip(value) as typeof value;
+  assert.deepEqual(back.list, [0, -0, 1]); // strict: tells 0 from -0
+  assert.ok(Object.is((back.map as Map<string, number>).get('k'), -0));
+  assert.deepEqual(back.part, { x: -0, y: 0 });
+  assert.equal(back.again, back.part);
+  assert.equal(back.self, back);
+  assert.equal(String(back.bytes), 'b');
+});
+
+test('the errors of an AggregateError survive', () => {
+  const back = trip(new AggregateError([new TypeError('a'), new Error('b')], 'both')) as AggregateError;
+  assert.ok(back instanceof AggregateError);
+  assert.deepEqual(
+    back.errors.map((error: Error) => [error.name, error.message]),
+    [
+      ['TypeError', 'a'],
+      ['Error', 'b'],
+    ],
+  );
+});
+
+test('what would arrive as an empty object is refused, and what is nested too deeply', () => {
+  const refused = (value: unknown, message: RegExp): void =>
+    assert.throws(() => encodeValue(value, null, 'args[0]', 'Counter.add'), message);
+  refused([(function* () {})()], /args\[0\]\[0\] of Counter\.add .*generator/);
+  refused({ model: { hooks: [1, 2, () => 1] } }, /args\[0\]\.model\.hooks\[2\] of Counter\.add .* a function/);
+  refused(new Blob(['x']), /a Blob/);
+  let deep: object = {};
+  for (let level = 0; level < 50_000; level += 1) deep = { deep };
+  refused(deep, /nested too deeply/);
+});
