@@ -95,12 +95,12 @@ Napi::Function method(Napi::Env env, const char* name, std::function<Napi::Value
 }
 
 /// Starts a run and returns its promise. The threads of the executor hand the outcome to the event loop.
-Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, bool profile) {
+Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, const RunOptions& options) {
   if (!loaded.program) throw EngineError("ENGINE", "the program was disposed");
   Executor& executor = loaded.device->live();
   const auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "raylite run", 0, 1);
-  const auto done = [settle, deferred, profile](const Outcome& result) mutable {
+  const auto done = [settle, deferred, profile = options.profile](const Outcome& result) mutable {
     auto* outcome = new Outcome(result);
     const napi_status status = settle.BlockingCall(outcome, [deferred, profile](Napi::Env env, Napi::Function, Outcome* raw) {
       const std::unique_ptr<Outcome> outcome(raw);
@@ -120,7 +120,7 @@ Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, bool profile
     settle.Release();
   };
   try {
-    executor.start(loaded.program, profile, done);
+    executor.start(loaded.program, options, done);
   } catch (...) {
     settle.Release();
     throw;
@@ -130,8 +130,17 @@ Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, bool profile
 
 Napi::Object program_object(Napi::Env env, std::shared_ptr<LoadedProgram> loaded) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("run", method(env, "run", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, false); }));
-  object.Set("profile", method(env, "profile", [loaded](const Napi::CallbackInfo& info) { return run_program(info.Env(), *loaded, true); }));
+  const auto runs = [&](const char* name, auto options_of) {
+    object.Set(name, method(env, name, [loaded, options_of](const Napi::CallbackInfo& info) {
+                 return run_program(info.Env(), *loaded, options_of(info));
+               }));
+  };
+  runs("run", [](const Napi::CallbackInfo&) { return RunOptions{}; });
+  runs("profile", [](const Napi::CallbackInfo&) { return RunOptions{true, false, 0}; });
+  runs("check", [](const Napi::CallbackInfo&) { return RunOptions{false, true, 0}; });
+  runs("jitter", [](const Napi::CallbackInfo& info) {
+    return RunOptions{false, false, static_cast<std::uint32_t>(integer_argument(info[0], "seed", 1, UINT32_MAX))};
+  });
   double workspace_bytes = 0;
   for (const auto& workspace : loaded->program->workspaces) workspace_bytes += workspace ? static_cast<double>(workspace->bytes()) : 0;
   object.Set("workspaceBytes", workspace_bytes);

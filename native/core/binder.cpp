@@ -38,6 +38,17 @@ void Binder::fail_shape(const std::string& message) const {
   throw EngineError("SHAPE", describe(index_, instruction_.op, instruction_.path) + ": " + message);
 }
 
+std::vector<Output> Binder::taken_outputs() const {
+  std::vector<Output> result;
+  std::size_t next = 0;
+  for (const Taken& taken : taken_) {
+    if (!taken.is_output) continue;
+    const std::int64_t elements = outputs_[next++].row->elements;
+    if (std::strcmp(taken.name, "workspace") != 0) result.push_back({taken.name, taken.begin, taken.dtype, elements});
+  }
+  return result;
+}
+
 const Tensor& Binder::next(const char* name, bool is_output) {
   auto& list = is_output ? outputs_ : inputs_;
   auto& at = is_output ? next_output_ : next_input_;

@@ -80,6 +80,9 @@ class Binder {
   /// Nothing may be left over, and outputs may only share bytes as allowed above.
   void finish();
 
+  /// The outputs that hold something after the op, by name.
+  std::vector<Output> taken_outputs() const;
+
   [[noreturn]] void fail_shape(const std::string& message) const;
   int threads() const { return threads_; }
 

@@ -52,6 +52,35 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Up to 200 µs, told apart by every argument: Murmur3's finaliser.
+void sleep_a_while(std::uint32_t seed, int stream, int thread, std::uint32_t instruction) {
+  std::uint32_t hash = seed ^ (instruction * 64 + static_cast<std::uint32_t>(2 * thread + stream));
+  hash = (hash ^ (hash >> 16)) * 0x85ebca6bu;
+  hash = (hash ^ (hash >> 13)) * 0xc2b2ae35u;
+  std::this_thread::sleep_for(std::chrono::microseconds((hash ^ (hash >> 16)) % 200));
+}
+
+/// The first element that is NaN or infinite, or -1. All bits of its exponent are set.
+std::int64_t first_not_finite(const Output& output) {
+  const auto scan = [&](const auto* words, auto exponent) -> std::int64_t {
+    for (std::int64_t i = 0; i < output.elements; i++) {
+      if ((words[i] & exponent) == exponent) return i;
+    }
+    return -1;
+  };
+  const auto* half = reinterpret_cast<const std::uint16_t*>(output.data);
+  switch (output.dtype) {
+    case DType::kF32:
+      return scan(reinterpret_cast<const std::uint32_t*>(output.data), std::uint32_t{0x7f800000});
+    case DType::kBF16:
+      return scan(half, std::uint16_t{0x7f80});
+    case DType::kF16:
+      return scan(half, std::uint16_t{0x7c00});
+    default:
+      return -1;
+  }
+}
+
 void pin_to_core(int index) {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) == 0) return;
@@ -69,9 +98,9 @@ void pin_to_core(int index) {
 }  // namespace
 
 struct Executor::Run {
-  Run(std::shared_ptr<Program> program_, bool profile_, int threads)
-      : program(std::move(program_)), profile(profile_), compute(threads), communication(1) {
-    if (profile) outcome.seconds.assign(program->instructions.size(), 0.0);
+  Run(std::shared_ptr<Program> program_, const RunOptions& options_, int threads)
+      : program(std::move(program_)), options(options_), compute(threads), communication(1) {
+    if (options.profile) outcome.seconds.assign(program->instructions.size(), 0.0);
   }
 
   /// `broken` is the group that failed by itself: its peers already learn why.
@@ -84,8 +113,10 @@ struct Executor::Run {
       outcome.rank = rank;
       failed.store(true);
     }
+    // What a check finds concerns this rank alone, unless peers are in the same program.
+    const bool is_private = options.check && program->streams[1].empty();
     for (const auto& communicator : program->communicators) {
-      if (communicator.get() != broken) communicator->abort(message);
+      if (communicator.get() != broken && !is_private) communicator->abort(message);
     }
     progress[0].publish(UINT32_MAX);
     progress[1].publish(UINT32_MAX);
@@ -124,7 +155,8 @@ struct Executor::Run {
         settle(shared, i);
         if (shared.stop) return;
       }
-      const double start = profile ? now_seconds() : 0;
+      if (options.jitter != 0) sleep_a_while(options.jitter, stream, index, i);
+      const double start = options.profile ? now_seconds() : 0;
       try {
         instruction.bound.run(instruction.bound.arguments.get(), team);
       } catch (const GroupError& error) {
@@ -133,9 +165,25 @@ struct Executor::Run {
         fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + error.what(), -1, nullptr);
       }
       settle(shared, i);
-      if (profile && index == 0) outcome.seconds[i] = now_seconds() - start;
+      if (options.profile && index == 0) outcome.seconds[i] = now_seconds() - start;
+      if (options.check && !shared.stop) {
+        if (index == 0) check_outputs(i);
+        settle(shared, i);
+      }
       if (shared.stop) return;
       if (index == 0) advance(stream, instruction.ordinal + 1);
+    }
+  }
+
+  /// Fails the run if an output of the instruction holds NaN or infinity.
+  void check_outputs(std::uint32_t i) {
+    const Instruction& instruction = program->instructions[i];
+    for (const Output& output : instruction.outputs) {
+      const std::int64_t at = first_not_finite(output);
+      if (at < 0) continue;
+      fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + output.name + "[" + std::to_string(at) + "] is not finite",
+           -1, nullptr);
+      return;
     }
   }
 
@@ -156,7 +204,7 @@ struct Executor::Run {
   }
 
   std::shared_ptr<Program> program;
-  const bool profile;
+  const RunOptions options;
   TeamShared compute;
   TeamShared communication;
   Signal progress[2];
@@ -185,8 +233,8 @@ Executor::~Executor() {
   for (std::thread& thread : pool_) thread.join();
 }
 
-void Executor::start(std::shared_ptr<Program> program, bool profile, std::function<void(Outcome)> done) {
-  auto run = std::make_shared<Run>(std::move(program), profile, threads_);
+void Executor::start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) {
+  auto run = std::make_shared<Run>(std::move(program), options, threads_);
   run->done = std::move(done);
   run->running = threads_ + 1;
   {

@@ -21,6 +21,13 @@ struct Outcome {
   std::vector<double> seconds;  // of each instruction, when profiled
 };
 
+/// What a run does beside its instructions. Nothing of it costs anything when off.
+struct RunOptions {
+  bool profile = false;     // take the seconds of each instruction
+  bool check = false;       // end with ENGINE at the first output that holds a number that is not finite
+  std::uint32_t jitter = 0;  // not 0: every thread sleeps up to 200 µs before each instruction, drawn from this seed
+};
+
 class Executor {
  public:
   /// `threads` compute threads plus one for communication; `pin` binds compute thread i to the i-th allowed core.
@@ -32,7 +39,7 @@ class Executor {
 
   /// Starts a run; `done` is called from a thread of the executor when all of them have finished with the program.
   /// Throws EngineError("ENGINE") while another run is in progress.
-  void start(std::shared_ptr<Program> program, bool profile, std::function<void(Outcome)> done);
+  void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done);
   /// Ends a run in progress at the next instruction, making collectives of the group fail. Does not wait.
   void cancel(const std::string& reason);
   /// Waits until no run is in progress.

@@ -55,6 +55,7 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     instruction.path = row.path;
     instruction.stream = row.stream;
     instruction.bound = bind(binder, *options.kernels);
+    instruction.outputs = binder.taken_outputs();
     instruction.ordinal = static_cast<std::uint32_t>(program->streams[stream].size());
     program->streams[stream].push_back(static_cast<std::uint32_t>(i));
     workspace_bytes[stream] = std::max(workspace_bytes[stream], instruction.bound.workspace_bytes);

@@ -22,11 +22,20 @@ struct Bound {
   std::size_t workspace_bytes = 0;
 };
 
+/// What an instruction leaves for others.
+struct Output {
+  std::string name;
+  const std::uint8_t* data;
+  DType dtype;
+  std::int64_t elements;
+};
+
 struct Instruction {
   std::string op;
   std::string path;
   Stream stream = Stream::kCompute;
   Bound bound;
+  std::vector<Output> outputs;  // but for workspaces, which hold nothing afterwards
   std::uint32_t ordinal = 0;    // its place in its stream
   std::uint32_t wait_count = 0;  // how many instructions of the other stream must have finished before it starts
 };

@@ -12,6 +12,8 @@ export interface TokenShard {
   readonly tokens: Int32Array;
   readonly isTrained: Uint8Array;
   readonly offsets: Int32Array;
+  /** Which of the records each sequence is of. */
+  readonly records: Int32Array;
   /** Sequences cut at `maxTokens`. */
   readonly truncated: number;
   /** Records left out because no trainable token was left (only with `skipBad`). */
@@ -35,6 +37,7 @@ export async function tokenise(
   options: TokeniseOptions,
 ): Promise<TokenShard> {
   const sequences: { readonly ids: readonly number[]; readonly mask: readonly number[] }[] = [];
+  const kept: number[] = []; // records
   let truncated = 0;
   let skipped = 0;
   for (let from = 0; from < records.length; from += BATCH) {
@@ -42,15 +45,16 @@ export async function tokenise(
     const encoded = await encodeAll(batch, tokenizer, options.template);
     for (const [index, { ids, mask }] of encoded.entries()) {
       const cut = ids.length > options.maxTokens;
-      const kept = cut ? mask.slice(0, options.maxTokens) : mask;
+      const trained = cut ? mask.slice(0, options.maxTokens) : mask;
       // The first token has nothing before it to be predicted from.
-      if (!kept.some((isTrained, at) => isTrained === 1 && at > 0)) {
+      if (!trained.some((isTrained, at) => isTrained === 1 && at > 0)) {
         if (!options.skipBad) throw nothingToTrain(batch[index]!, ids.length, options.maxTokens);
         skipped += 1;
         continue;
       }
       if (cut) truncated += 1;
-      sequences.push({ ids: cut ? ids.slice(0, options.maxTokens) : ids, mask: kept });
+      sequences.push({ ids: cut ? ids.slice(0, options.maxTokens) : ids, mask: trained });
+      kept.push(from + index);
     }
   }
   const offsets = new Int32Array(sequences.length + 1);
@@ -63,7 +67,7 @@ export async function tokenise(
     tokens.set(ids, offsets[index]!);
     isTrained.set(mask, offsets[index]!);
   });
-  return { tokens, isTrained, offsets, truncated, skipped };
+  return { tokens, isTrained, offsets, records: Int32Array.from(kept), truncated, skipped };
 }
 
 async function encodeAll(

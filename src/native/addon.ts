@@ -35,6 +35,10 @@ export interface NativeProgram {
   run(): Promise<void>;
   /** As run(), and returns the seconds of each instruction. */
   profile(): Promise<Float64Array>;
+  /** As run(), but rejects with code "ENGINE" at the first instruction that leaves NaN or infinity, naming it. */
+  check(): Promise<void>;
+  /** As run(), with every thread late by up to 200 µs at every instruction, drawn from `seed` (from 1 on). For tests. */
+  jitter(seed: number): Promise<void>;
   dispose(): void;
 }
 

@@ -35,6 +35,7 @@ export class Feed {
   readonly #options: TokeniseOptions;
   readonly #padId: number;
   readonly #shards: ObjectRef<TokenShard>[];
+  readonly #places: readonly string[]; // of each sequence's record
 
   private constructor(
     parts: {
@@ -52,6 +53,9 @@ export class Feed {
     this.#options = parts.options;
     this.#padId = parts.padId;
     this.#shards = shards;
+    this.#places = contents.flatMap((shard, part) =>
+      Array.from(shard.records, (record) => parts.records[part]![record]!.place),
+    );
     this.rows = new RowStream(sizesOf(contents), parts.options.maxTokens, seed);
     const sum = (pick: (shard: TokenShard) => number): number =>
       contents.reduce((total, shard) => total + pick(shard), 0);
@@ -109,6 +113,16 @@ export class Feed {
   /** Trained tokens of a step over all ranks: what its loss is divided by. */
   labelCount(step: number, batch: BatchSizes): number {
     return this.rows.labelCount(step * batch.trainBatch, (step + 1) * batch.trainBatch);
+  }
+
+  /** The record whose token is number `token` of row `index` of the run; null for padding. */
+  placeOf(index: number, token: number): string | null {
+    let end = 0;
+    for (const sequence of this.rows.row(index)) {
+      end += this.rows.sizes.lengths[sequence]!;
+      if (token < end) return this.#places[sequence]!;
+    }
+    return null;
   }
 
   /** Of the tokenised data, as planning sees it: equal for a run that can go on from another's checkpoint. */

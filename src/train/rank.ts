@@ -57,6 +57,8 @@ export interface StepReport {
   /** This rank's part of the step's loss: the parts of all ranks add up to the mean over trained tokens. */
   readonly loss: number;
   readonly gradientNorm: number;
+  /** The first token of this rank whose loss is not a finite number: its micro-batch and row there, and what made it. */
+  readonly fault: { readonly micro: number; readonly token: number; readonly cause: string | null } | null;
   readonly seconds: number;
   /** What the device holds. */
   readonly deviceBytes: number;
@@ -142,10 +144,22 @@ export class TrainRank {
     const start = performance.now();
     const scale = 1 / order.labelCount;
     let loss = 0;
-    for (const [index, micro] of micros.entries())
-      loss += (await train.micro(micro, { scale, isFirst: index === 0, step: order.step })).loss;
+    let fault: StepReport['fault'] = null;
+    for (const [index, micro] of micros.entries()) {
+      const result = await train.micro(micro, { scale, isFirst: index === 0, step: order.step });
+      loss += result.loss;
+      if (fault || Number.isFinite(result.loss)) continue;
+      const token = result.tokenLosses.findIndex((value) => !Number.isFinite(value));
+      fault = { micro: index, token, cause: await train.diagnose() };
+    }
     const { gradientNorm } = await train.update({ lr: order.learningRate, step: order.step + 1 });
-    return { loss, gradientNorm, seconds: (performance.now() - start) / 1000, deviceBytes: device.allocatedBytes };
+    return {
+      loss,
+      gradientNorm,
+      fault,
+      seconds: (performance.now() - start) / 1000,
+      deviceBytes: device.allocatedBytes,
+    };
   }
 
   /** Writes this rank's slices into the folder of a coming checkpoint. */

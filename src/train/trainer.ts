@@ -288,14 +288,7 @@ export class Trainer {
   ): void {
     const loss = reports.reduce((sum, report) => sum + report.loss, 0);
     const { gradientNorm } = reports[0]!;
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm))
-      throw new EngineError({
-        detail: `step ${step + 1}: the loss is ${loss} and the gradient's norm ${gradientNorm}. Lower the learning rate, or look for broken records near row ${step * prepared.ds.batch.trainBatch}`,
-        rank: Math.max(
-          0,
-          reports.findIndex((report) => !Number.isFinite(report.loss)),
-        ),
-      });
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw this.#notFinite(prepared, step, loss, reports);
     progress.losses[step] = loss;
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
     const secondsPerStep = pace.tick(performance.now());
@@ -315,6 +308,28 @@ export class Trainer {
     };
     emit(event);
     this.#reporter.report(stepReport(event, this.#identity(prepared, progress)));
+  }
+
+  /** Names the step, the record of the first token whose loss is not finite, and the op that made the number. */
+  #notFinite({ feed, ds }: Prepared, step: number, loss: number, reports: readonly StepReport[]): EngineError {
+    const rank = Math.max(
+      0,
+      reports.findIndex(({ fault }) => fault !== null),
+    );
+    const { fault, gradientNorm } = reports[rank]!;
+    const { sequenceLength } = this.#settings.recipe;
+    const { microBatch, trainBatch } = ds.batch;
+    let where = `rows ${step * trainBatch} to ${(step + 1) * trainBatch - 1}`;
+    if (fault && fault.token >= 0) {
+      const row = Math.floor(fault.token / sequenceLength);
+      const index = step * trainBatch + (fault.micro * reports.length + rank) * microBatch + row;
+      where = `${feed.placeOf(index, fault.token % sequenceLength) ?? 'padding'} (row ${index})`;
+    }
+    const cause = fault?.cause ? `, first in ${fault.cause}` : '';
+    return new EngineError({
+      detail: `step ${step + 1}: the loss is ${loss} and the gradient's norm ${gradientNorm}, at ${where}${cause}. Lower the learning rate, or look at the record`,
+      rank,
+    });
   }
 
   async #checkpoint(

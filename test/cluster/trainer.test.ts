@@ -152,7 +152,8 @@ test('a loss that is not finite ends the run, naming the step, without another t
   const failing = trainer('diverging', 2, { learningRate: 1e30, run: { failure: { maxFailures: 3 } } });
   const failures: TrainingEvent[] = [];
   await assert.rejects(failing.fit({ onProgress: (event) => event.kind === 'failed' && failures.push(event) }), {
-    message: /step \d+: the loss is/,
+    message:
+      /step \d+: the loss is NaN and the gradient's norm NaN, at generated:\d+ \(row \d+\), first in instruction \d+ \(.*\): .*\[\d+\] is not finite/,
     code: 'RAYLITE_ENGINE',
   });
   assert.deepEqual(failures, []);

@@ -17,7 +17,14 @@ function shardOf(lengths: readonly number[], firstSequence = 0): TokenShard {
     Array.from({ length }, (_u, at) => 100 * (firstSequence + index) + at),
   );
   const isTrained = lengths.flatMap((length) => Array.from({ length }, (_u, at) => (at >= length / 2 ? 1 : 0)));
-  return { tokens: Int32Array.from(tokens), isTrained: Uint8Array.from(isTrained), offsets, truncated: 0, skipped: 0 };
+  return {
+    tokens: Int32Array.from(tokens),
+    isTrained: Uint8Array.from(isTrained),
+    offsets,
+    records: new Int32Array(offsets.length - 1),
+    truncated: 0,
+    skipped: 0,
+  };
 }
 
 test('every sequence is in exactly one row and no row is longer than T, for any lengths', () => {

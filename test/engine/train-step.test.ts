@@ -146,3 +146,29 @@ test('a batch with values out of range is refused by field and row', async () =>
   await assert.rejects(wrong('ends', 0, 9), /batch\.ends\[0\]/);
   await assert.rejects(forward.run({ ...good, ids: new Int32Array(7) }), /batch\.ids: expected 8 rows, got 7/);
 });
+
+test('a number that is not finite is traced to the op that made it; a scale of no labels is refused', async () => {
+  using opened = openDevice();
+  const model = tinyGpt2();
+  const batch = randomBatch([16, 10], 32, VOCABULARY, 'trace');
+  const settings = {
+    model,
+    rows: 32,
+    strategy: ALONE,
+    optimizer: OPTIMIZER,
+    device: opened.device,
+    communicator: null,
+  };
+  await using step = TrainStep.create(settings);
+  initialise(model, 4, step.parameters);
+  const options = { scale: 1 / labelled(batch), isFirst: true };
+  await step.micro(batch, options);
+  assert.equal(await step.diagnose(), null);
+  step.parameters.view('transformer.h.1.mlp.c_fc.bias')[5] = Number.NaN;
+  assert.ok(Number.isNaN((await step.micro(batch, options)).loss));
+  assert.match(
+    (await step.diagnose())!,
+    /^instruction \d+ \(linear, transformer\.h\.1\.mlp\.c_fc\): y\[5\] is not finite$/,
+  );
+  await assert.rejects(step.micro(batch, { scale: 1 / 0, isFirst: true }), /scale: expected a finite number .* masked/);
+});

@@ -53,25 +53,36 @@ export class Program {
   }
 
   /** Runs every instruction. Throws EngineError; one run at a time per device. */
-  async run(): Promise<void> {
-    try {
-      await this.#program.run();
-    } catch (cause) {
-      throw engineError(cause);
-    }
+  run(): Promise<void> {
+    return translated(() => this.#program.run());
   }
 
   /** As run(); returns the seconds of each instruction of `plan.graph.ops`. */
-  async profile(): Promise<Float64Array> {
-    try {
-      return await this.#program.profile();
-    } catch (cause) {
-      throw engineError(cause);
-    }
+  profile(): Promise<Float64Array> {
+    return translated(() => this.#program.profile());
+  }
+
+  /** As run(), but ends at the first instruction that leaves a number that is not finite: an EngineError with its model path. */
+  check(): Promise<void> {
+    return translated(() => this.#program.check());
+  }
+
+  /** As run(), with every thread late at random before every instruction: results must not change. */
+  jitter(seed: number): Promise<void> {
+    return translated(() => this.#program.jitter(seed));
   }
 
   dispose(): void {
     this.#program.dispose();
+  }
+}
+
+/** Native errors as ours. */
+async function translated<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (cause) {
+    throw engineError(cause);
   }
 }
 

@@ -1,5 +1,5 @@
 // The training job of one rank: parameters, gradients, optimiser state and the two programs over them, on one device.
-import { ConfigError } from '../../common/index.js';
+import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
@@ -157,6 +157,11 @@ export class TrainStep implements AsyncDisposable {
    * In f16 all gradients are multiplied by `lossScale` on their way; `update` of the step must be given the same.
    */
   micro(batch: Batch, options: MicroOptions): Promise<MicroResult> {
+    if (!Number.isFinite(options.scale)) {
+      return Promise.reject(
+        new ConfigError('scale', 'a finite number (1 / labelled rows: is every label masked?)', options.scale),
+      );
+    }
     const lossScale = this.#lossScale(options);
     return this.#inTurn(async () => {
       writeBatch(this.#micro, batch, this.#model);
@@ -187,6 +192,23 @@ export class TrainStep implements AsyncDisposable {
       this.#updates++;
       const gradientNorm = this.#update.floats('gradientNorm')[0]!;
       return { gradientNorm, isSkipped: !Number.isFinite(gradientNorm) };
+    });
+  }
+
+  /**
+   * Runs the batch last given once more and says where the first number that is not finite appears: instruction, op, model path.
+   * Null if none does, or where a micro-batch exchanges gradients, which no rank can do alone. The gradients are of no use after.
+   */
+  diagnose(): Promise<string | null> {
+    return this.#inTurn(async () => {
+      if (this.#clear) return null;
+      try {
+        await this.#micro.check();
+        return null;
+      } catch (error) {
+        if (error instanceof EngineError) return error.detail;
+        throw error;
+      }
     });
   }
 
