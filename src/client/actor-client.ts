@@ -1,10 +1,10 @@
 // One actor as this process sees it: where it lives now, the calls that wait for it, what became of those in flight.
 //
 //   unknown ─info ALIVE→ alive ─stream broken→ unknown      unknown | alive ─info DEAD→ dead
-import { ActorDiedError, type ActorId, ActorUnavailableError, CancelledError } from '../common/index.js';
+import { ActorDiedError, type ActorId, ActorUnavailableError, type ObjectId } from '../common/index.js';
 import { errorOf, type wire } from '../protocol/index.js';
 import { siteOf, withSite } from './call-site.js';
-import type { Carrier, Invocation } from './invoke.js';
+import { cancelled, type Invocation, type Sender } from './invocation.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
 
@@ -14,7 +14,9 @@ const NEWS_MS_MAX = 10_000;
 /** How long a creator waits for a place before it is told what its actor waits for. */
 const WAIT_MS_UNTOLD = 3_000;
 
-export class ActorClient implements Carrier {
+export class ActorClient implements Sender {
+  readonly canForce = false;
+  readonly runAgain = null;
   readonly actorId: ActorId;
   readonly #runtime: Runtime;
   readonly #waiting: Invocation[] = [];
@@ -25,6 +27,8 @@ export class ActorClient implements Carrier {
   #link: PeerLink | null = null;
   #linkIncarnation = 0;
   #brokenIncarnation = 0;
+  #pendingCount = 0;
+  readonly #sent: (() => void)[] = [];
   #isWatching = false;
   #isConnecting = false;
   #settled: { resolve: () => void; reject: (error: Error) => void }[] = [];
@@ -49,13 +53,25 @@ export class ActorClient implements Carrier {
     }
   }
 
+  /** Calls of this process that were counted and are not answered yet. */
+  get pendingCount(): number {
+    return this.#pendingCount;
+  }
+  count({ state }: Invocation): void {
+    this.#pendingCount += 1;
+    state.whenSettled(() => {
+      this.#pendingCount -= 1;
+    });
+  }
+
   /** A call that waits here is taken back. */
   cancel(invocation: Invocation): void {
     const at = this.#waiting.indexOf(invocation);
     if (at >= 0) this.#waiting.splice(at, 1);
-    invocation.fail(new CancelledError({ taskId: null }));
+    invocation.fail(cancelled());
   }
   answered(): void {} // an actor's client counts nothing
+  force(): void {}
   broken(invocation: Invocation): void {
     this.#limbo.push(invocation);
   }
@@ -98,6 +114,11 @@ export class ActorClient implements Carrier {
     );
   }
 
+  /** The actor as the head last told of it. */
+  get info(): wire.ActorInfo.$Properties {
+    return this.#info;
+  }
+
   /** News from the head. */
   inform(info: wire.ActorInfo.$Properties): void {
     const isOld = (info.incarnation ?? 0) < (this.#info.incarnation ?? 0) || this.#info.state === 'DEAD';
@@ -117,8 +138,20 @@ export class ActorClient implements Carrier {
       this.#stopTimer();
       this.#kept.length = 0;
       for (const invocation of lost) invocation.fail(death);
+      this.#noneWaits();
       this.#runtime.head.unwatch(this.actorId);
     } else if (info.state === 'RESTARTING') this.#resolveLimbo('its process ended and it is being restarted');
+  }
+
+  /** Resolves when the actor's process has the calls that were made until now (or they have failed). */
+  async arrived(): Promise<void> {
+    if (this.#waiting.length > 0) await new Promise<void>((resolve) => this.#sent.push(resolve));
+    const link = this.#link;
+    // Any question is answered behind the calls that were sent before it.
+    if (link) await new Promise<void>((resolve) => link.resolve('' as ObjectId, null, () => resolve()));
+  }
+  #noneWaits(): void {
+    for (const resolve of this.#sent.splice(0)) resolve();
   }
 
   /** Holds on to what a restart would need, until the actor is dead. */
@@ -153,11 +186,9 @@ export class ActorClient implements Carrier {
     this.#limbo = [];
     const again: Invocation[] = [];
     for (const invocation of limbo) {
-      if (invocation.retriesLeft === 0) invocation.fail(new ActorUnavailableError({ actorId: this.actorId, detail }));
-      else {
-        if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
-        again.push(invocation);
-      }
+      if (invocation.isCancelled) invocation.fail(cancelled());
+      else if (invocation.mayGoAgain()) again.push(invocation);
+      else invocation.fail(new ActorUnavailableError({ actorId: this.actorId, detail }));
     }
     this.#waiting.unshift(...again);
     if (this.#waiting.length > 0) this.#locate();
@@ -179,6 +210,7 @@ export class ActorClient implements Carrier {
         for (const { reject } of this.#settled) reject(error);
         this.#settled = [];
         for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) invocation.fail(error);
+        this.#noneWaits();
       },
     );
   }
@@ -194,6 +226,7 @@ export class ActorClient implements Carrier {
         this.#linkIncarnation = incarnation;
         link.stream.onClose(() => this.#broke(link));
         for (const invocation of this.#waiting.splice(0)) invocation.sendOn(link, this);
+        this.#noneWaits();
       },
       () => {
         // Nothing answers there: the process is gone and the head will say what comes next.
@@ -211,6 +244,7 @@ export class ActorClient implements Carrier {
     this.#resolveLimbo(detail);
     for (const invocation of this.#waiting.splice(0))
       invocation.fail(new ActorUnavailableError({ actorId: this.actorId, detail }));
+    this.#noneWaits();
   }
 
   #stopTimer(): void {

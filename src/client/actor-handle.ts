@@ -1,46 +1,47 @@
-// Actors as users see them: `actor(Class, options).create(...)` and the typed handle it gives.
+// The handle of an actor: its methods, each giving a ref. Travels inside values.
 import { inspect } from 'node:util';
-import { type ActorId, ConfigError, newActorId } from '../common/index.js';
+import { type ActorId, ConfigError, PendingCallsLimitError } from '../common/index.js';
 import { defineReferences } from '../protocol/index.js';
 import { ActorClient } from './actor-client.js';
-import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
-import { encodeSpecArguments, invocation } from './invoke.js';
+import type { HandleFacts, MethodFacts } from './handle-facts.js';
+import type { CallShape } from './invocation.js';
+import { type Given, startCall } from './invoke.js';
 import { ObjectRef } from './object-ref.js';
-import { type ActorOptions, checkActorOptions, resourcesOf } from './options.js';
-import { packageFolders } from './package-folders.js';
+import type { ObjectRefGenerator } from './object-ref-generator.js';
+import { type CallOptions, checkCallOptions } from './options.js';
+import type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
 import type { HandleHost, Runtime } from './runtime.js';
 
-/** Arguments as callers may give them: each a value or a ref to one. */
-export type Arguments<Args extends readonly unknown[]> = {
-  [Index in keyof Args]: Args[Index] | ObjectRef<Args[Index]>;
-};
+/** A method of an actor: called as it is, or with options of this call. */
+export interface ActorMethod<Args extends readonly unknown[], Result> {
+  (...args: Arguments<Args>): Returned<Result>;
+  options(
+    options: CallOptions & { readonly numReturns: 'streaming' },
+  ): (...args: Arguments<Args>) => ObjectRefGenerator<ItemOf<Result>>;
+  options(options: CallOptions & { readonly numReturns: number }): (...args: Arguments<Args>) => RefsOf<Result>;
+  options(options: CallOptions): (...args: Arguments<Args>) => Returned<Result>;
+}
 
-type Method<Member> = Member extends (...args: infer Args) => infer Result
-  ? (...args: Arguments<Args>) => ObjectRef<Awaited<Result>>
-  : never;
+type Method<Member> = Member extends (...args: infer Args) => infer Result ? ActorMethod<Args, Result> : never;
 
 /** An actor, callable from any process: the public methods of its class, each giving a ref. Travels inside values. */
 export type ActorHandle<Actor> = {
-  readonly [Name in keyof Actor as Actor[Name] extends (...args: never[]) => unknown ? Name : never]: Method<
-    Actor[Name]
-  >;
+  readonly [Name in keyof Actor as Actor[Name] extends (...args: never[]) => unknown
+    ? Name extends string
+      ? Name
+      : never
+    : never]: Method<Actor[Name]>;
 } & { readonly [actorBrand]: true };
 declare const actorBrand: unique symbol;
 
-interface HandleFacts {
-  readonly actorId: ActorId;
-  readonly className: string;
-  readonly maxTaskRetries: number;
-  /** Names of methods, where the class is known here; null accepts any and lets the worker refuse. */
-  readonly methods: ReadonlySet<string> | null;
-}
+type Call = ((...args: unknown[]) => Given) & { options?: (options: CallOptions) => Call };
 
 /** What a handle's proxy stands before. */
 class HandleTarget {
   readonly client: ActorClient;
   readonly facts: HandleFacts;
-  readonly calls = new Map<string, (...args: unknown[]) => ObjectRef<unknown>>();
+  readonly calls = new Map<string, Call>();
   constructor(client: ActorClient, facts: HandleFacts) {
     this.client = client;
     this.facts = facts;
@@ -65,23 +66,11 @@ const NOT_METHODS = new Set([
   'hasOwnProperty',
 ]);
 
-function makeHandle(runtime: Runtime, facts: HandleFacts): object {
+export function makeHandle(runtime: Runtime, facts: HandleFacts): object {
   const { actorId, className } = facts;
   const client = runtime.actors.get(actorId) ?? new ActorClient(runtime, actorId, className);
   runtime.actors.set(actorId, client);
   const target = new HandleTarget(client, facts);
-  const methodOf = (name: string): ((...args: unknown[]) => ObjectRef<unknown>) => {
-    if (facts.methods && !facts.methods.has(name))
-      throw new TypeError(`${className} has no method ${JSON.stringify(name)}`);
-    const label = `${className}.${name}`;
-    const method = { method: name };
-    const call = (...args: unknown[]): ObjectRef<unknown> => {
-      const started = invocation(runtime, client, label, method, args, facts.maxTaskRetries, call, null);
-      client.send(started.invocation);
-      return started.ref;
-    };
-    return call;
-  };
   const handle = new Proxy(target, {
     get(_, name): unknown {
       if (typeof name === 'symbol' || NOT_METHODS.has(name)) {
@@ -92,7 +81,7 @@ function makeHandle(runtime: Runtime, facts: HandleFacts): object {
       }
       let call = target.calls.get(name);
       if (!call) {
-        call = methodOf(name);
+        call = methodOf(runtime, target, name);
         target.calls.set(name, call);
       }
       return call;
@@ -105,124 +94,97 @@ function makeHandle(runtime: Runtime, facts: HandleFacts): object {
   return handle;
 }
 
-interface TravellingHandle {
-  readonly actorId: string;
-  readonly className: string;
-  readonly maxTaskRetries: number;
-  readonly methods: readonly string[] | null;
+function methodOf(runtime: Runtime, { client, facts }: HandleTarget, name: string): Call {
+  const known = facts.methods.get(name);
+  if (!known) throw new TypeError(`${facts.className} has no method ${JSON.stringify(name)}`);
+  const call = callOf(runtime, client, facts, shapeOf(facts, name, known));
+  call.options = (options) => {
+    checkCallOptions(`${facts.className}.${name}`, options);
+    return callOf(runtime, client, facts, shapeOf(facts, name, changed(known, options)));
+  };
+  return call;
 }
+
+function callOf(runtime: Runtime, client: ActorClient, facts: HandleFacts, shape: CallShape): Call {
+  const limit = facts.maxPendingCalls;
+  const call: Call = (...args) => {
+    if (limit > 0 && client.pendingCount >= limit)
+      throw new PendingCallsLimitError({ actorId: facts.actorId, className: facts.className, maxPendingCalls: limit });
+    const { invocation, given } = startCall(runtime, client, shape, args, call);
+    if (limit > 0) client.count(invocation);
+    client.send(invocation);
+    return given;
+  };
+  return call;
+}
+
+const shapeOf = (facts: HandleFacts, name: string, method: MethodFacts): CallShape => ({
+  name: `${facts.className}.${name}`,
+  method: name,
+  code: undefined,
+  retries: method.retries,
+  retryOn: method.retryOn,
+  returns: method.returns,
+  aheadMax: method.aheadMax,
+  group: method.group || undefined,
+  priority: 0,
+});
+
+const changed = (known: MethodFacts, options: CallOptions): MethodFacts => ({
+  returns:
+    options.numReturns === undefined
+      ? known.returns
+      : options.numReturns === 'streaming'
+        ? 'items'
+        : options.numReturns,
+  retries: options.maxTaskRetries ?? known.retries,
+  retryOn: known.retryOn,
+  aheadMax: options.generatorBackpressure ?? known.aheadMax,
+  group: options.concurrencyGroup ?? known.group,
+});
 
 /** Turns handles into what travels and back. */
 export const handleHost = (runtime: Runtime): HandleHost => ({
-  exportHandle(handle): TravellingHandle {
-    const { actorId, className, maxTaskRetries, methods } = targetOf(handle).facts;
-    return { actorId, className, maxTaskRetries, methods: methods && [...methods] };
-  },
-  importHandle(travelled): object {
-    const { actorId, className, maxTaskRetries, methods } = travelled as TravellingHandle;
-    const names = methods && new Set(methods);
-    return makeHandle(runtime, { actorId: actorId as ActorId, className, maxTaskRetries, methods: names });
-  },
+  exportHandle: (handle) => ({ ...targetOf(handle).facts }),
+  importHandle: (travelled) => makeHandle(runtime, travelled as HandleFacts),
 });
 
-const targetOf = (handle: object): HandleTarget => {
+export const targetOf = (handle: object): HandleTarget => {
   const target = targets.get(handle);
   if (!target) throw new ConfigError('handle', 'an actor handle', handle, 'create() and getActor() return handles');
   return target;
 };
 
-type Class<Args extends readonly unknown[], Actor> = new (...args: Args extends unknown[] ? Args : never) => Actor;
-
-export interface ActorMaker<Args extends readonly unknown[], Actor> {
-  /**
-   * Starts the actor: places it, runs its constructor in a process of its own. Resolves when it serves calls. Rejects with
-   * ActorDiedError (cause: what the constructor threw), InfeasibleError, CodeNotFoundError.
-   */
-  create(...args: Arguments<Args>): Promise<ActorHandle<Actor>>;
-}
-
-/** Actors of an exported class: `await actor(Counter, { cpus: 1 }).create(5)`. */
-export function actor<Args extends readonly unknown[], Actor>(
-  ActorClass: Class<Args, Actor>,
-  options: ActorOptions = {},
-): ActorMaker<Args, Actor> {
-  if (!isConstructor(ActorClass)) throw new ConfigError('actor', 'a class', ActorClass);
-  checkActorOptions(options);
-  return {
-    async create(...args) {
-      const runtime = currentRuntime();
-      const code = await codeRefOf(ActorClass as Code, packageFolders(runtime));
-      const actorId = newActorId();
-      const className = ActorClass.name;
-      const spec = encodeSpecArguments(runtime, args, `new ${className}`);
-      const handle = makeHandle(runtime, {
-        actorId,
-        className,
-        maxTaskRetries: options.maxTaskRetries ?? 0,
-        methods: methodsOf(ActorClass),
-      });
-      await runtime.head.request({
-        createActor: {
-          actorId,
-          code,
-          args: spec.args,
-          maxConcurrency: options.maxConcurrency ?? 1,
-          name: options.name ?? '',
-          namespace: options.namespace ?? runtime.namespace,
-          maxRestarts: options.maxRestarts ?? 0,
-          isDetached: options.lifetime === 'detached',
-          resources: { amounts: resourcesOf(options, 0) },
-          runtimeEnv: runtime.runtimeEnv,
-          className,
-          labelSelector: { ...options.labels },
-          schedulingStrategy: options.schedulingStrategy ?? 'DEFAULT',
-          waitsIfInfeasible: options.infeasible === 'wait',
-        },
-      });
-      await targetOf(handle).client.ready();
-      // A restarted actor needs its constructor's arguments again: kept as long as this process knows the actor.
-      targetOf(handle).client.keep(spec.keeps);
-      return handle as ActorHandle<Actor>;
-    },
-  };
-}
-
-/** Whether `new` works on it: functions written as arrows or methods have no prototype. */
-const isConstructor = (value: unknown): boolean =>
-  typeof value === 'function' && typeof value.prototype === 'object' && value.prototype !== null;
-
-function methodsOf(ActorClass: { readonly prototype: unknown }): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (let at = ActorClass.prototype as object | null; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-    for (const name of Object.getOwnPropertyNames(at)) if (name !== 'constructor') names.add(name);
-  }
-  return names;
-}
-
-/** The live actor of that name. Give its class as type: `await getActor<Counter>('hits')`. Rejects with ConfigError when there is none. */
-export async function getActor<Actor>(
-  name: string,
-  options: { readonly namespace?: string } = {},
-): Promise<ActorHandle<Actor>> {
-  const runtime = currentRuntime();
-  const reply = await runtime.head.request({ getActor: { name, namespace: options.namespace ?? runtime.namespace } });
-  const info = reply.actor ?? {};
-  const handle = makeHandle(runtime, {
-    actorId: (info.actorId ?? '') as ActorId,
-    className: info.className ?? '',
-    maxTaskRetries: 0,
-    methods: null,
-  });
-  targetOf(handle).client.inform(info);
-  return handle as ActorHandle<Actor>;
-}
-
 /** Ends an actor at once: calls that this process makes afterwards fail. With `restart: true` only its process, and `maxRestarts` counts. */
 export async function kill(handle: object, options: { readonly restart?: boolean } = {}): Promise<void> {
+  await end(handle, { noRestart: !options.restart, graceMs: 0 });
+}
+
+const GRACE_MS = 30_000; // as in Ray
+
+/**
+ * Ends an actor in good order: it takes no more calls, ends those that it has, runs its exit hooks (`onExit`,
+ * `Symbol.asyncDispose`, `Symbol.dispose`); after `graceMs` (default 30 s) it is killed.
+ */
+export async function stop(handle: object, options: { readonly graceMs?: number } = {}): Promise<void> {
+  const { graceMs = GRACE_MS } = options;
+  if (!(Number.isInteger(graceMs) && graceMs > 0))
+    throw new ConfigError(
+      'graceMs',
+      'a positive integer of milliseconds',
+      graceMs,
+      'kill(handle) ends an actor at once',
+    );
+  const { awake } = currentRuntime();
+  await awake.during(targetOf(handle).client.arrived());
+  await end(handle, { noRestart: true, graceMs });
+}
+
+async function end(handle: object, how: { readonly noRestart: boolean; readonly graceMs: number }): Promise<void> {
   const { client } = targetOf(handle);
-  const reply = await currentRuntime().head.request({
-    killActor: { actorId: client.actorId, noRestart: !options.restart },
-  });
+  const incarnation = how.noRestart ? 0 : (client.info.incarnation ?? 0);
+  const { head } = currentRuntime();
+  const reply = await head.request({ killActor: { actorId: client.actorId, ...how, incarnation } });
   if (reply.actor) client.inform(reply.actor);
 }
 

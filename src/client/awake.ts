@@ -1,19 +1,19 @@
 // What keeps a driver's process from ending: something that its code waits for. All else that a driver holds (sockets,
 // doors, timers) does not, so that a script ends by itself when its work is done.
 
-const FOREVER_MS = 2 ** 31 - 1;
+/** How often it is looked whether something is still waited for: holding and letting go for each call would cost more than the call. */
+const LOOK_MS = 25;
 
 export class Awake {
-  readonly #timer = setInterval(() => {}, FOREVER_MS).unref();
+  #timer: NodeJS.Timeout | null = null;
   #count = 0;
 
   begin(): void {
-    if (this.#count === 0) this.#timer.ref();
     this.#count += 1;
+    this.#timer ??= setInterval(this.#look, LOOK_MS);
   }
   readonly end = (): void => {
     this.#count -= 1;
-    if (this.#count === 0) this.#timer.unref();
   };
 
   /** `work`, which this process does not end before. */
@@ -21,4 +21,10 @@ export class Awake {
     this.begin();
     return work.finally(this.end);
   }
+
+  readonly #look = (): void => {
+    if (this.#count > 0 || this.#timer === null) return;
+    clearInterval(this.#timer);
+    this.#timer = null;
+  };
 }

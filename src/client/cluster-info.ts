@@ -47,8 +47,9 @@ export interface RuntimeContext {
 
 /** Where this code runs. */
 export function runtimeContext(): RuntimeContext {
-  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = currentRuntime();
-  const signal = currentCall()?.signal ?? null;
+  const runtime = currentRuntime();
+  const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = runtime;
+  const signal = currentCall(runtime)?.signal ?? null;
   return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor, signal };
 }
 

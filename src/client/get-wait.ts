@@ -2,7 +2,8 @@
 import { ConfigError, GetTimeoutError } from '../common/index.js';
 import { currentRuntime } from './current.js';
 import { ObjectRef } from './object-ref.js';
-import type { Content } from './object-state.js';
+import { ObjectRefGenerator } from './object-ref-generator.js';
+import type { CancelOptions, Content } from './object-state.js';
 import { checkKeys, checkTimeout } from './options.js';
 
 /** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
@@ -122,11 +123,21 @@ export async function wait<T>(
   return { ready, rest };
 }
 
-/** Cancels the call behind a ref: it fails with CancelledError. One that already runs is told by `runtimeContext().signal`, and its result is dropped. */
-export function cancel(ref: ObjectRef<unknown>): void {
-  const state = ObjectRef.stateOf(checkRef(ref));
-  if (state.invocation) state.invocation.cancel();
-  else if (!state.content) throw new ConfigError('ref', 'the ref of a call that this process made', ref.id);
+/**
+ * Cancels the call behind a ref: it fails with CancelledError. One that already runs is told by `runtimeContext().signal`, and
+ * its result is dropped; a task that does not heed it can be ended with its process (`forceAfterMs`). Calls that the
+ * cancelled one made are cancelled too, unless `recursive` is false. As Ray, a cancelled call is not tried again.
+ */
+export function cancel(ref: ObjectRef<unknown> | ObjectRefGenerator<unknown>, options: CancelOptions = {}): void {
+  checkKeys(options, ['forceAfterMs', 'recursive']);
+  const { forceAfterMs } = options;
+  if (forceAfterMs !== undefined && !(typeof forceAfterMs === 'number' && forceAfterMs >= 0))
+    throw new ConfigError('forceAfterMs', 'a number of milliseconds of at least 0', forceAfterMs);
+  const state = ObjectRefGenerator.isGenerator(ref)
+    ? ObjectRefGenerator.streamOf(ref).state
+    : ObjectRef.stateOf(checkRef(ref));
+  if (state.invocation) state.invocation.cancel(options);
+  else if (!state.content) throw new ConfigError('ref', 'the ref of a call that this process made', state.id);
 }
 
 function checkRef(value: unknown): ObjectRef<unknown> {

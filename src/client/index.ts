@@ -19,6 +19,7 @@ export {
   ObjectReconstructionFailedError,
   OutOfDiskError,
   OwnerDiedError,
+  PendingCallsLimitError,
   RayliteError,
   SerializationError,
   StoreFullError,
@@ -27,11 +28,15 @@ export {
   WorkerCrashedError,
 } from '../common/index.js';
 export type { NodeOffer } from '../launch/index.js';
-export type { ActorHandle, ActorMaker, Arguments } from './actor-handle.js';
-export { actor, actorIdOf, getActor, kill } from './actor-handle.js';
+export { type ActorMaker, actor, exitActor, getActor, listNamedActors, type NamedActor } from './actor.js';
+export { type ActorHandle, type ActorMethod, actorIdOf, kill, stop } from './actor-handle.js';
 export * from './cluster-info.js';
 export * from './get-wait.js';
 export { type Cluster, type InitOptions, init, type RuntimeEnvOptions } from './init.js';
 export { ObjectRef } from './object-ref.js';
-export type { ActorOptions, PlacementOptions, SchedulingStrategy, TaskOptions } from './options.js';
+export { ObjectRefGenerator } from './object-ref-generator.js';
+export type { CancelOptions } from './object-state.js';
+export type { ActorOptions, CallOptions, PlacementOptions, SchedulingStrategy, TaskOptions } from './options.js';
+export type { RetryOn, RetryRule } from './retry-rules.js';
+export type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
 export { task } from './task.js';

@@ -1,86 +1,13 @@
-// What all calls share: their arguments taken apart, the object of their result, settling it.
-import { type CloseReason, failureOf, type wire } from '../protocol/index.js';
+// How every call begins: its arguments taken apart, the objects of its results.
+import type { wire } from '../protocol/index.js';
+import { currentCall } from './call-context.js';
+import { type CallShape, Invocation, type Outcome, type Sender } from './invocation.js';
+import { ItemStream } from './item-stream.js';
 import { ObjectRef } from './object-ref.js';
-import type { ObjectState } from './object-state.js';
-import type { PeerLink, PendingCall } from './peer-link.js';
+import { ObjectRefGenerator } from './object-ref-generator.js';
+import { ObjectState } from './object-state.js';
 import { INLINE_BYTES_MAX, type Runtime } from './runtime.js';
-import type { TaskPool } from './task-pool.js';
-
-/** Who has a call at the moment: an actor's client, a pool of tasks, a lease. */
-export interface Carrier {
-  answered(invocation: Invocation): void;
-  broken(invocation: Invocation, reason: CloseReason): void;
-  cancel(invocation: Invocation): void;
-}
-
-/** One call on its way: kept until it is answered, sent again when it may be. One object a call: there are many. */
-export class Invocation implements PendingCall {
-  readonly name: string; // "Counter.add", for messages
-  readonly message: Omit<wire.Call.$Properties, 'id'>;
-  readonly bytes: number;
-  readonly state: ObjectState;
-  /** Refs in the arguments: kept until the answer. */
-  readonly keeps: readonly unknown[];
-  readonly #runtime: Runtime;
-  /** Of a task: what runs it again. */
-  readonly pool: TaskPool | null;
-  readonly retries: number;
-  carrier: Carrier;
-  retriesLeft: number;
-  isCancelled = false;
-  #link: PeerLink | null = null;
-  #callId = 0;
-
-  constructor(
-    runtime: Runtime,
-    carrier: Carrier,
-    name: string,
-    message: Omit<wire.Call.$Properties, 'id'>,
-    encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
-    state: ObjectState,
-    retries: number,
-    pool: TaskPool | null,
-  ) {
-    this.#runtime = runtime;
-    this.pool = pool;
-    this.retries = retries;
-    this.carrier = carrier;
-    this.name = name;
-    this.message = message;
-    this.bytes = encoded.bytes;
-    this.keeps = encoded.keeps;
-    this.state = state;
-    this.retriesLeft = retries;
-    state.invocation = this;
-  }
-
-  sendOn(link: PeerLink, carrier: Carrier): void {
-    this.carrier = carrier;
-    this.#link = link;
-    this.#callId = link.call(this.message, this.bytes, this);
-  }
-
-  answered(result: wire.Result): void {
-    const link = this.#link;
-    this.#link = null;
-    if (result.location) this.#runtime.lineage.keep(this);
-    this.#runtime.settleResult(this.state, result, () => link?.stream.taken(result.callId));
-    this.carrier.answered(this);
-  }
-  broken(reason: CloseReason): void {
-    this.#link = null;
-    this.carrier.broken(this, reason);
-  }
-  fail(error: Error): void {
-    this.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
-  }
-
-  cancel(): void {
-    this.isCancelled = true;
-    if (this.#link) this.#link.stream.cancel({ callId: this.#callId });
-    else this.carrier.cancel(this);
-  }
-}
+import { Tuple } from './tuple.js';
 
 const NO_ARGS: readonly never[] = [];
 
@@ -120,28 +47,47 @@ export function encodeArguments(
   return { args: encoded, keeps, bytes };
 }
 
-/** Starts a call: the message to send, and the ref to its result. */
-export function invocation(
+/** What a call gives at once, by its shape. */
+export type Given = ObjectRef<unknown> | readonly ObjectRef<unknown>[] | ObjectRefGenerator<unknown>;
+
+/** Starts a call: the message to send, and what the caller gets for its results. */
+export function startCall(
   runtime: Runtime,
-  carrier: Carrier,
-  name: string,
-  target: { readonly method?: string; readonly code?: wire.CodeRef.$Properties },
+  sender: Sender,
+  shape: CallShape,
   args: readonly unknown[],
-  retries: number,
   calledFrom: (...args: never[]) => unknown,
-  pool: TaskPool | null,
-): { readonly invocation: Invocation; readonly ref: ObjectRef<unknown> } {
-  const encoded = encodeArguments(runtime, args, name);
-  const { sequence, state } = runtime.newObject();
+): { readonly invocation: Invocation; readonly given: Given } {
+  const encoded = encodeArguments(runtime, args, shape.name);
+  const { returns } = shape;
+  const { sequence, state } = runtime.newObject(typeof returns === 'number' ? returns : 1);
   state.site = runtime.callSite(calledFrom);
-  const message = {
-    code: target.code,
-    method: target.method,
+  const message: Omit<wire.Call.$Properties, 'id'> = {
+    code: shape.code,
+    method: shape.method,
     args: encoded.args as wire.Argument.$Properties[],
     returnSequence: sequence,
+    concurrencyGroup: shape.group,
+    retryOn: shape.retryOn,
   };
-  const started = new Invocation(runtime, carrier, name, message, encoded, state, retries, pool);
-  return { invocation: started, ref: runtime.refTo(state) };
+  const parent = currentCall(runtime);
+  const make = (outcome: Outcome | null): Invocation =>
+    new Invocation(runtime, sender, shape, message, encoded, state, outcome, parent);
+  if (returns === 'value') return { invocation: make(null), given: runtime.refTo(state) };
+  if (returns === 'items') {
+    const stream = new ItemStream(runtime, state, sequence, shape);
+    return { invocation: make(stream), given: new ObjectRefGenerator(stream, runtime) };
+  }
+  message.returnCount = returns;
+  const states = [state];
+  for (let index = 1; index < returns; index += 1) {
+    const next = new ObjectState(runtime.workerId, sequence + index, null);
+    next.site = state.site;
+    states.push(next);
+  }
+  const invocation = make(new Tuple(runtime, states, shape));
+  for (const each of states) each.invocation = invocation;
+  return { invocation, given: states.map((each) => runtime.refTo(each)) };
 }
 
 /** Arguments of an actor's constructor: they wait in the head, so that large ones must be refs. */

@@ -3,10 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, ObjectLostError, ObjectReconstructionFailedError } from '../common/index.js';
 import { failureOf, type wire } from '../protocol/index.js';
-import type { Invocation } from './invoke.js';
+import type { CallShape, Invocation, Sender } from './invocation.js';
 import type { ObjectState } from './object-state.js';
 import type { Runtime } from './runtime.js';
-import type { TaskPool } from './task-pool.js';
 
 /** Bytes of calls that an owner keeps; the older half goes when there are more. As Ray's max_lineage_bytes. */
 const BYTES_MAX = Number(process.env.RAYLITE_MAX_LINEAGE_BYTES) || 1024 * 1024 * 1024;
@@ -20,8 +19,14 @@ const ATTEMPT_MS = 250;
 export interface Maker {
   readonly name: string;
   /** Null: not a task, or dropped to stay within bounds. */
-  call: { readonly message: Invocation['message']; readonly pool: TaskPool } | null;
+  call: {
+    readonly shape: CallShape;
+    readonly message: Invocation['message'];
+    readonly runAgain: NonNullable<Sender['runAgain']>;
+  } | null;
   readonly isTask: boolean;
+  /** One of several results, or an item of a generator. */
+  readonly isPart: boolean;
   readonly bytes: number;
   readonly retries: number;
   retriesLeft: number;
@@ -42,18 +47,35 @@ export class Lineage {
   }
 
   /** Notes how the object of a call that was answered is made again. */
-  keep({ name, message, bytes, state, pool, retries, retriesLeft }: Invocation): void {
+  keep({ shape, message, bytes, state, sender, retriesLeft }: Invocation): void {
+    const { name, retries } = shape;
+    const { runAgain } = sender;
     const args = new Map<ObjectId, Maker | null>();
-    if (pool)
+    if (runAgain)
       for (const id of ownArguments(message, this.#runtime)) args.set(id, this.#runtime.find(id)?.maker ?? null);
-    const call = pool && { message, pool };
-    const maker: Maker = { name, call, isTask: pool !== null, bytes: bytes + CALL_BYTES, retries, retriesLeft, args };
+    const call = runAgain && { shape, message, runAgain };
+    const maker: Maker = {
+      name,
+      call,
+      isTask: call !== null,
+      isPart: false,
+      bytes: bytes + CALL_BYTES,
+      retries,
+      retriesLeft,
+      args,
+    };
     state.maker = maker;
     if (!call) return;
     this.#makers.push(new WeakRef(maker));
     this.#gone.register(maker, maker.bytes);
     this.#bytes += maker.bytes;
     if (this.#bytes > BYTES_MAX) this.#drop();
+  }
+
+  /** Notes that an object is one of several that a call made. */
+  keepPart(state: ObjectState, { name, retries, method }: CallShape): void {
+    const isTask = method === undefined;
+    state.maker = { name, call: null, isTask, isPart: true, bytes: 0, retries, retriesLeft: retries, args: new Map() };
   }
 
   /** The older half is forgotten: what it made cannot be made again. */
@@ -110,10 +132,10 @@ export class Lineage {
       return;
     }
     if (maker.retriesLeft > 0) maker.retriesLeft -= 1;
-    const { message, pool } = maker.call;
+    const { shape, message, runAgain } = maker.call;
     const keeps = ownArguments(message, this.#runtime).map((id) => this.#argument(id, maker, cause));
     const encoded = { bytes: maker.bytes - CALL_BYTES, keeps };
-    pool.runAgain(maker.name, message, encoded, state, maker.retriesLeft);
+    runAgain(shape, message, encoded, state, maker.retriesLeft);
   }
 
   /** An argument of a call that runs again: as it is, or made again when nobody held it any more. */
@@ -144,6 +166,8 @@ function refusalOf(
     };
   if (maker.retriesLeft === 0)
     return { reason: 'retries', detail: `${maker.name} made it, and none of its ${maker.retries} retries is left` };
+  if (maker.isPart)
+    return { reason: 'lineage', detail: `it is one of several results of ${maker.name}, which are not made again` };
   if (!maker.call)
     return {
       reason: 'lineage',

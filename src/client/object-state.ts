@@ -12,6 +12,18 @@ export type Content =
   | { readonly kind: 'failed'; readonly failure: wire.Failure.$Properties; readonly local: Error | null }
   | { readonly kind: 'released' };
 
+/** A call on its way. */
+export interface Cancellable {
+  cancel(options: CancelOptions): void;
+}
+
+export interface CancelOptions {
+  /** A task that still runs after this many milliseconds is ended with its process. Default: it is left to finish. */
+  readonly forceAfterMs?: number;
+  /** Whether the calls that it made are cancelled too. Default true. */
+  readonly recursive?: boolean;
+}
+
 export class ObjectState {
   /** The process that owns the object; null when it is this one. */
   readonly owner: wire.WorkerAddress.$Properties | null;
@@ -28,22 +40,22 @@ export class ObjectState {
   /** How a stored one was made; null when it was put. */
   maker: Maker | null = null;
   /** The call that makes it, until it is answered. */
-  invocation: { cancel(): void } | null = null;
+  invocation: Cancellable | null = null;
   #waiters: ((content: Content) => void)[] | null = null;
   readonly #ownerId: WorkerId;
   readonly #sequence: number;
   #id: ObjectId | null;
 
-  /** An own object by its sequence, or another's by its id. */
+  /** An own object by its sequence, or one by its id, with its owner where that is another process. */
   constructor(
     ownerId: WorkerId,
     sequence: number,
-    borrowed: { id: ObjectId; owner: wire.WorkerAddress.$Properties } | null,
+    known: { id: ObjectId; owner: wire.WorkerAddress.$Properties | null } | null,
   ) {
     this.#ownerId = ownerId;
     this.#sequence = sequence;
-    this.#id = borrowed?.id ?? null;
-    this.owner = borrowed?.owner ?? null;
+    this.#id = known?.id ?? null;
+    this.owner = known?.owner ?? null;
   }
 
   get id(): ObjectId {

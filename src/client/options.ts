@@ -1,5 +1,6 @@
 // Options of actors and tasks: what users write, checked, and what goes on the wire.
 import { ConfigError } from '../common/index.js';
+import { checkRetryOn, type RetryOn } from './retry-rules.js';
 
 /** Where a worker may be placed. */
 export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}`;
@@ -20,7 +21,23 @@ export interface PlacementOptions {
   readonly infeasible?: 'refuse' | 'wait';
 }
 
-export interface ActorOptions extends PlacementOptions {
+/** Options of one call of an actor's method. */
+export interface CallOptions {
+  /** The group of {@link ActorOptions.concurrencyGroups} whose calls it counts among. */
+  readonly concurrencyGroup?: string;
+  readonly maxTaskRetries?: number;
+  /** So many refs of a method that returns a list of as many values; 'streaming': the items of an iterable as they come. */
+  readonly numReturns?: number | 'streaming';
+  /** Of a generator: items that it may make beyond those that were taken. Default: any number. */
+  readonly generatorBackpressure?: number;
+}
+
+/** Names of the methods of a class. */
+type MethodName<Actor> = {
+  [Name in keyof Actor]: Actor[Name] extends (...args: never[]) => unknown ? Name : never;
+}[keyof Actor];
+
+export interface ActorOptions<Actor = unknown> extends PlacementOptions {
   /** Unique among the live actors of the namespace; others find it with `getActor`. */
   readonly name?: string;
   readonly namespace?: string;
@@ -28,23 +45,56 @@ export interface ActorOptions extends PlacementOptions {
   readonly maxRestarts?: number;
   /** How often a call that was lost with the process is made again; -1: always. Default 0: at most once. */
   readonly maxTaskRetries?: number;
+  /** Errors of user code after which a call is made again, as often as `maxTaskRetries` allows. */
+  readonly retryOn?: RetryOn;
   /** Calls that may run at a time. Default 1. */
   readonly maxConcurrency?: number;
+  /** Groups of calls by name, each with how many of its calls may run at a time, whatever runs in other groups. */
+  readonly concurrencyGroups?: Readonly<Record<string, number>>;
+  /** Calls of this process that may wait for an answer; one more is refused with PendingCallsLimitError. Default: any number. */
+  readonly maxPendingCalls?: number;
+  /** Options of all calls of a method. */
+  readonly methods?: { readonly [Name in MethodName<Actor>]?: CallOptions & { readonly retryOn?: RetryOn } };
+  /** With a name: gives the live actor of that name, if there is one. */
+  readonly getOrCreate?: boolean;
   /** 'detached': outlives its creator, until `kill`. */
   readonly lifetime?: 'detached';
 }
 
 export interface TaskOptions extends PlacementOptions {
-  /** How often the task runs again when its worker crashed; -1: always. Default 3. Errors it throws are not retried. */
+  /** How often the task runs again when its worker crashed; -1: always. Default 3. */
   readonly maxRetries?: number;
+  /** Errors that it throws after which it runs again, as often as `maxRetries` allows. Default: none. */
+  readonly retryOn?: RetryOn;
+  /** So many refs of a function that returns a list of as many values; 'streaming': the items of an iterable as they come. */
+  readonly numReturns?: number | 'streaming';
+  /** Of a generator: items that it may make beyond those that were taken. Default: any number. */
+  readonly generatorBackpressure?: number;
+  /** Among tasks that wait, those of a larger number go first. Default 0. */
+  readonly priority?: number;
 }
 
 const PLACEMENT = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'schedulingStrategy', 'infeasible'];
-const ACTOR = [...PLACEMENT, 'name', 'namespace', 'maxRestarts', 'maxTaskRetries', 'maxConcurrency', 'lifetime'];
-const TASK = [...PLACEMENT, 'maxRetries'];
+const ACTOR = [
+  ...PLACEMENT,
+  'name',
+  'namespace',
+  'getOrCreate',
+  'maxRestarts',
+  'maxTaskRetries',
+  'retryOn',
+  'maxConcurrency',
+  'concurrencyGroups',
+  'maxPendingCalls',
+  'methods',
+  'lifetime',
+];
+const CALL = ['concurrencyGroup', 'maxTaskRetries', 'numReturns', 'generatorBackpressure'];
+const TASK = [...PLACEMENT, 'maxRetries', 'retryOn', 'numReturns', 'generatorBackpressure', 'priority'];
 const RESERVED = ['CPU', 'GPU', 'memory']; // have options of their own
 
-export function checkActorOptions(options: ActorOptions): void {
+/** @param methods of the class, by name */
+export function checkActorOptions(options: ActorOptions, methods: ReadonlyMap<string, unknown>): void {
   checkPlacement(options, ACTOR);
   for (const key of ['name', 'namespace'] as const) {
     const value = options[key];
@@ -52,16 +102,56 @@ export function checkActorOptions(options: ActorOptions): void {
   }
   retries('maxRestarts', options.maxRestarts);
   retries('maxTaskRetries', options.maxTaskRetries);
-  const { maxConcurrency, lifetime } = options;
-  if (maxConcurrency !== undefined && !(Number.isInteger(maxConcurrency) && maxConcurrency > 0))
-    throw new ConfigError('maxConcurrency', 'a positive integer', maxConcurrency);
+  const { maxConcurrency, maxPendingCalls, concurrencyGroups = {}, lifetime, getOrCreate } = options;
+  positive('maxConcurrency', maxConcurrency);
+  positive('maxPendingCalls', maxPendingCalls);
+  for (const [name, count] of Object.entries(concurrencyGroups)) positive(`concurrencyGroups.${name}`, count);
+  checkRetryOn('retryOn', options.retryOn);
+  if (getOrCreate !== undefined && typeof getOrCreate !== 'boolean')
+    throw new ConfigError('getOrCreate', 'true or false', getOrCreate);
+  if (getOrCreate && options.name === undefined)
+    throw new ConfigError('name', 'a name', undefined, 'getOrCreate looks for it');
+  for (const [name, given] of Object.entries(options.methods ?? {}) as [string, CallOptions & ActorOptions][]) {
+    if (!methods.has(name)) throw new ConfigError(`methods.${name}`, 'the name of a method', name);
+    const { retryOn, ...call } = given;
+    checkRetryOn(`methods.${name}.retryOn`, retryOn);
+    checkCallOptions(`methods.${name}`, call);
+    const group = call.concurrencyGroup;
+    if (group !== undefined && !Object.hasOwn(concurrencyGroups, group))
+      throw new ConfigError(`methods.${name}.concurrencyGroup`, 'one of concurrencyGroups', group);
+  }
   if (lifetime !== undefined && lifetime !== 'detached') throw new ConfigError('lifetime', '"detached"', lifetime);
 }
 
 export function checkTaskOptions(options: TaskOptions): void {
   checkPlacement(options, TASK);
   retries('maxRetries', options.maxRetries);
+  checkRetryOn('retryOn', options.retryOn);
+  checkReturns('', options);
+  const { priority } = options;
+  if (priority !== undefined && !(Number.isInteger(priority) && Math.abs(priority) < 2 ** 31))
+    throw new ConfigError('priority', 'an integer of 32 bits', priority);
 }
+
+/** @param path of the method, for messages */
+export function checkCallOptions(path: string, options: CallOptions): void {
+  checkKeys(options, CALL);
+  retries(`${path}.maxTaskRetries`, options.maxTaskRetries);
+  checkReturns(`${path}.`, options);
+  const group = options.concurrencyGroup;
+  if (group !== undefined && typeof group !== 'string')
+    throw new ConfigError(`${path}.concurrencyGroup`, 'the name of a group', group);
+}
+
+function checkReturns(path: string, { numReturns, generatorBackpressure }: CallOptions): void {
+  if (numReturns !== 'streaming') positive(`${path}numReturns`, numReturns);
+  positive(`${path}generatorBackpressure`, generatorBackpressure);
+}
+
+const positive = (path: string, value: number | undefined): void => {
+  if (value !== undefined && !(Number.isInteger(value) && value > 0))
+    throw new ConfigError(path, 'a positive integer', value);
+};
 
 /** Refuses options that there are not: a misspelt one must not be ignored. */
 export function checkKeys(options: object, known: readonly string[]): void {

@@ -6,6 +6,8 @@ import { type CloseReason, type FrameStream, failureOf, type wire } from '../pro
 /** What a call made on this link comes to. */
 export interface PendingCall {
   answered(result: wire.Result): void;
+  /** One item of a generator. */
+  item(item: wire.Item): void;
   broken(reason: CloseReason): void;
 }
 
@@ -13,7 +15,9 @@ export interface PendingCall {
 export interface PeerHost {
   /** Runs a call; `answer` is called once. */
   call(call: wire.Call, from: PeerLink): void;
-  cancel(callId: number, from: PeerLink): void;
+  cancel(cancel: wire.Cancel, from: PeerLink): void;
+  /** The caller of a generator has taken items. */
+  consumed(consumed: wire.Consumed, from: PeerLink): void;
   /** Tells `answer` the content of an own object when it has some; where it is not any more is `lost`. */
   resolve(
     objectId: ObjectId,
@@ -33,6 +37,9 @@ export class PeerLink {
   readonly #acks = new Map<number, () => void>();
   readonly #borrowed = new Map<ObjectId, number>(); // by the peer, of ours
   readonly #given = new Map<number, readonly object[]>(); // refs in results, until the peer has taken them
+  readonly #givenItems = new Map<number, readonly object[]>(); // the same of items, by give id
+  #lastCallId = 0; // of the peer
+  #lastBorrowId = 0;
   #nextId = 1;
 
   constructor(stream: FrameStream, peer: wire.WorkerAddress.$Properties, host: PeerHost) {
@@ -51,8 +58,17 @@ export class PeerLink {
         onHello();
       },
       {
-        call: (call) => host.call(call, this),
-        cancel: (cancel) => host.cancel(cancel.callId, this),
+        call: (call) => {
+          if (call.id <= this.#lastCallId) return; // a double must not run twice
+          this.#lastCallId = call.id;
+          host.call(call, this);
+        },
+        cancel: (cancel) => host.cancel(cancel, this),
+        item: (item) => this.#calls.get(item.callId)?.item(item),
+        consumed: (consumed) => host.consumed(consumed, this),
+        takenItem: (giveId) => {
+          this.#givenItems.delete(giveId);
+        },
         result: (result) => {
           const call = this.#calls.get(result.callId);
           this.#calls.delete(result.callId);
@@ -68,12 +84,14 @@ export class PeerLink {
           waiting?.done(resolved);
         },
         borrow: ({ objectId, delta, ackId }) => {
+          if (ackId <= this.#lastBorrowId) return; // a double must not count twice
+          this.#lastBorrowId = ackId;
           const id = objectId as ObjectId;
           const count = (this.#borrowed.get(id) ?? 0) + delta;
           if (count > 0) this.#borrowed.set(id, count);
           else this.#borrowed.delete(id);
           host.borrow(id, delta);
-          if (ackId !== 0) this.stream.borrowed(ackId);
+          if (delta > 0) this.stream.borrowed(ackId);
         },
         borrowed: (ackId) => {
           this.#acks.get(ackId)?.();
@@ -111,6 +129,16 @@ export class PeerLink {
     this.stream.result(result, bytes);
   }
 
+  /** Sends an item of a generator; `refs` in it are kept until the peer has them. */
+  give(item: wire.Item.$Properties, bytes: number, refs: readonly object[]): void {
+    if (this.stream.isClosed) return;
+    if (refs.length > 0) {
+      item.giveId = this.#nextId++;
+      this.#givenItems.set(item.giveId, refs);
+    }
+    this.stream.item(item, bytes);
+  }
+
   /** Asks the peer, as owner, for the content of an object that is not at `lost`; answers OwnerDiedError when it ends first. */
   resolve(
     id: ObjectId,
@@ -135,7 +163,7 @@ export class PeerLink {
     });
   }
   returnBorrow(objectId: ObjectId): void {
-    if (!this.stream.isClosed) this.stream.borrow({ objectId, delta: -1 });
+    if (!this.stream.isClosed) this.stream.borrow({ objectId, delta: -1, ackId: this.#nextId++ });
   }
 
   #ended(reason: CloseReason): void {
@@ -146,6 +174,7 @@ export class PeerLink {
     this.#resolves.clear();
     this.#acks.clear();
     this.#given.clear();
+    this.#givenItems.clear();
     for (const call of calls) call.broken(reason);
     for (const { id, done } of resolves) done({ failure: failureOf(new OwnerDiedError({ objectId: id })) });
     for (const ack of acks) ack();

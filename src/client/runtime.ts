@@ -23,6 +23,7 @@ import {
 import type { ActorClient } from './actor-client.js';
 import type { AgentLink } from './agent-link.js';
 import type { Awake } from './awake.js';
+import type { CallContext } from './call-context.js';
 import { type CallSite, siteOf, withSite } from './call-site.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
@@ -45,10 +46,16 @@ const SITES_PER_TURN = 32;
 /** What a worker adds: it runs calls. */
 export interface CallRunner {
   call(call: wire.Call, from: PeerLink): void;
-  cancel(callId: number, from: PeerLink): void;
+  cancel(cancel: wire.Cancel, from: PeerLink): void;
+  consumed(consumed: wire.Consumed, from: PeerLink): void;
+  /** The call that runs, where there is but one; null otherwise. */
+  readonly current: CallContext | null;
   /** Code of this process began (+1) or ended (-1) to wait for an object: another call may run meanwhile. */
   blocked(delta: 1 | -1): void;
 }
+
+/** What is in a result, and in an item of a generator. */
+type AnyResult = Pick<wire.Result.$Properties, 'inline' | 'location' | 'refs' | 'failure'>;
 
 /** Turns actor handles into what travels and back; given by actor-handle.ts. */
 export interface HandleHost {
@@ -99,6 +106,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   handles!: HandleHost;
   runner: CallRunner | null = null;
   readonly lineage = new Lineage(this);
+  /** Of an actor: ends the calls that it has, then runs its exit hooks. */
+  endGracefully: (() => Promise<void>) | null = null;
   readonly actors = new Map<string, ActorClient>();
   readonly taskPools = new Map<string, TaskPool>();
   /** The folder that this driver uploaded. */
@@ -129,9 +138,10 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   // ---- objects ----
 
-  /** A new object of this process, pending. */
-  newObject(): { readonly sequence: number; readonly state: ObjectState } {
-    const sequence = this.#nextSequence++;
+  /** A new object of this process, pending; with `count` the first of so many in a row. */
+  newObject(count = 1): { readonly sequence: number; readonly state: ObjectState } {
+    const sequence = this.#nextSequence;
+    this.#nextSequence += count;
     return { sequence, state: new ObjectState(this.workerId, sequence, null) };
   }
 
@@ -198,7 +208,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   }
 
   /** The content of a call's result; `taken` is called once the refs nested in it are held here. */
-  settleResult(state: ObjectState, result: wire.Result, taken: () => void): void {
+  settleResult(state: ObjectState, result: AnyResult, taken: () => void): void {
     const refs = result.inline?.refs?.length ? result.inline.refs : (result.refs ?? []);
     if (refs.length > 0) {
       state.nested = this.importRefs(refs);
@@ -443,8 +453,11 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
       from.answer(call.id, { failure: failureOf(error) }, 0, []);
     }
   }
-  cancel(callId: number, from: PeerLink): void {
-    this.runner?.cancel(callId, from);
+  cancel(cancel: wire.Cancel, from: PeerLink): void {
+    this.runner?.cancel(cancel, from);
+  }
+  consumed(consumed: wire.Consumed, from: PeerLink): void {
+    this.runner?.consumed(consumed, from);
   }
 
   resolve(

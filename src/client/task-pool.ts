@@ -1,19 +1,13 @@
 // Tasks of one kind (resources, environment, strategy): leases workers from the head, keeps many tasks in flight on each
 // while they are short, gives idle workers back, runs again what a crashed worker took with it.
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  CancelledError,
-  type LeaseId,
-  type NodeId,
-  newLeaseId,
-  WorkerCrashedError,
-  type WorkerId,
-} from '../common/index.js';
+import { type LeaseId, type NodeId, newLeaseId, WorkerCrashedError, type WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
-import { type Carrier, Invocation } from './invoke.js';
+import { type CallShape, type Carrier, cancelled, Invocation, type Sender } from './invocation.js';
 import type { ObjectState } from './object-state.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
+import { TaskQueue } from './task-queue.js';
 
 const IDLE_MS_MAX = 1_000;
 /** How long the head is waited for to say how a worker ended. */
@@ -31,6 +25,7 @@ interface HeldLease extends Carrier {
   flying: number;
   idleTimer: NodeJS.Timeout | null;
   isOver: boolean;
+  isForced: boolean;
   lastAnswerMs: number;
   /** How its worker ended; asked for when its stream broke. */
   end: Promise<wire.WorkerEnd.$Properties | null> | null;
@@ -44,11 +39,12 @@ export interface TaskDemand {
   readonly waitsIfInfeasible: boolean;
 }
 
-export class TaskPool implements Carrier {
+export class TaskPool implements Sender {
+  readonly canForce = true;
   readonly #runtime: Runtime;
   readonly #demand: TaskDemand;
-  readonly #queue: Invocation[] = [];
-  #queueHead = 0;
+  readonly #queue = new TaskQueue();
+  #askedPriority = 0;
   readonly #leases = new Set<HeldLease>();
   readonly #asked = new Set<LeaseId>();
   #late: NodeJS.Timeout | null = null; // until the first lease comes
@@ -66,28 +62,24 @@ export class TaskPool implements Carrier {
   }
 
   /** Runs a task that was answered before once more: its result was lost. */
-  runAgain(
-    name: string,
+  readonly runAgain = (
+    shape: CallShape,
     message: Invocation['message'],
     encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
     state: ObjectState,
     retries: number,
-  ): void {
-    this.send(new Invocation(this.#runtime, this, name, message, encoded, state, retries, this));
-  }
+  ): void => {
+    this.send(new Invocation(this.#runtime, this, { ...shape, retries }, message, encoded, state, null, null));
+  };
 
   /** A task that waits here is taken back. */
   cancel(invocation: Invocation): void {
-    const at = this.#queue.indexOf(invocation, this.#queueHead);
-    if (at >= 0) this.#queue.splice(at, 1);
-    invocation.fail(new CancelledError({ taskId: null }));
+    this.#queue.remove(invocation);
+    invocation.fail(cancelled());
   }
   answered(): void {} // leases answer
   broken(): void {}
-
-  get #queued(): number {
-    return this.#queue.length - this.#queueHead;
-  }
+  force(): void {}
 
   /** How many tasks one worker may have: one while tasks are long, many while they are short. */
   get #depth(): number {
@@ -96,21 +88,17 @@ export class TaskPool implements Carrier {
   }
 
   #dispatch(): void {
+    const queue = this.#queue;
     const depth = this.#depth;
     for (const lease of this.#leases) {
-      while (this.#queued > 0 && lease.flying < depth && !lease.isOver) {
-        const invocation = this.#queue[this.#queueHead]!;
-        this.#queueHead += 1;
-        this.#sendOn(lease, invocation);
-      }
+      while (queue.size > 0 && lease.flying < depth && !lease.isOver) this.#sendOn(lease, queue.shift()!);
     }
-    if (this.#queueHead > 1024 || this.#queued === 0) {
-      this.#queue.splice(0, this.#queueHead);
-      this.#queueHead = 0;
-    }
-    const wanted = Math.min(REQUESTS_MAX, Math.ceil(this.#queued / depth));
+    // Requests of a lower priority would stand behind others that this one may pass.
+    const priority = queue.first?.shape.priority ?? 0;
+    if (queue.size === 0 || priority > this.#askedPriority) this.#cancelRequests();
+    if (this.#asked.size === 0) this.#askedPriority = priority;
+    const wanted = Math.min(REQUESTS_MAX, Math.ceil(queue.size / depth));
     while (this.#asked.size < wanted) this.#ask();
-    if (this.#queued === 0) this.#cancelRequests();
   }
 
   #ask(): void {
@@ -130,6 +118,7 @@ export class TaskPool implements Carrier {
           labelSelector: labels,
           schedulingStrategy: strategy,
           waitsIfInfeasible,
+          priority: this.#askedPriority,
         },
       })
       .then(async (reply) => {
@@ -146,7 +135,7 @@ export class TaskPool implements Carrier {
         if (!this.#asked.delete(id)) return; // we took the request back
         // No lease will ever come (infeasible, or the head refuses): nobody should wait for one.
         if (this.#leases.size === 0 && this.#asked.size === 0) {
-          for (const invocation of this.#queue.splice(this.#queueHead)) invocation.fail(error);
+          for (let next = this.#queue.shift(); next; next = this.#queue.shift()) next.fail(error);
         }
       });
   }
@@ -154,7 +143,7 @@ export class TaskPool implements Carrier {
   /** Whoever waits for a worker that does not come should know why; once. */
   #tellWhy(): void {
     const [leaseId] = this.#asked;
-    const first = this.#queue[this.#queueHead];
+    const { first } = this.#queue;
     if (this.#leases.size > 0 || leaseId === undefined || !first) {
       this.#late = null;
       return;
@@ -182,12 +171,13 @@ export class TaskPool implements Carrier {
       flying: 0,
       idleTimer: null,
       isOver: false,
+      isForced: false,
       lastAnswerMs: performance.now(),
       end: null,
       answered: () => {
         lease.flying -= 1;
         this.#measured(lease);
-        if (this.#queued > 0) this.#dispatch();
+        if (this.#queue.size > 0) this.#dispatch();
         else if (lease.flying === 0) this.#idle(lease);
       },
       broken: (invocation, reason) => {
@@ -196,6 +186,11 @@ export class TaskPool implements Carrier {
         this.#crashed(invocation, lease, reason.error?.message ?? reason.detail);
       },
       cancel: () => {}, // what a lease has is on its link
+      force: (invocation, afterMs) => {
+        setTimeout(() => {
+          if (invocation.state.content === null) this.#lose(lease, true);
+        }, afterMs).unref();
+      },
     };
     this.#leases.add(lease);
     link.stream.onClose(() => {
@@ -227,13 +222,10 @@ export class TaskPool implements Carrier {
   }
 
   #crashed(invocation: Invocation, lease: HeldLease, detail: string): void {
-    if (invocation.isCancelled) invocation.fail(new CancelledError({ taskId: null }));
-    else if (invocation.retriesLeft === 0) {
-      this.#fail(invocation, lease, detail).catch(() => {}); // news of the worker's end never rejects
-    } else {
-      if (invocation.retriesLeft > 0) invocation.retriesLeft -= 1;
-      this.#queue.push(invocation);
-    }
+    // A worker that was ended because of another task takes no retry of this one.
+    if (invocation.isCancelled) invocation.fail(cancelled());
+    else if (lease.isForced ? invocation.retriesLeft !== 0 : invocation.mayGoAgain()) this.#queue.push(invocation);
+    else this.#fail(invocation, lease, detail).catch(() => {}); // news of the worker's end never rejects
     queueMicrotask(() => this.#dispatch());
   }
 
@@ -253,13 +245,14 @@ export class TaskPool implements Carrier {
     );
   }
 
-  /** The stream of a lease is broken: nothing more goes there, and the head is asked what became of its worker. */
-  #lose(lease: HeldLease): void {
+  /** The stream of a lease is broken, or is to break: nothing more goes there, and the head is asked what became of its worker. */
+  #lose(lease: HeldLease, force = false): void {
     if (lease.isOver) return;
     lease.isOver = true;
+    lease.isForced = force;
     this.#leases.delete(lease);
     if (lease.idleTimer) clearTimeout(lease.idleTimer);
-    const asked = this.#runtime.head.ask({ returnLease: { leaseId: lease.id, isWorkerBroken: true } });
+    const asked = this.#runtime.head.ask({ returnLease: { leaseId: lease.id, isWorkerBroken: true, force } });
     lease.end = Promise.race([
       asked.then(({ workerEnd }) => workerEnd ?? null).catch(() => null),
       sleep(NEWS_MS_MAX, null, { ref: false }),

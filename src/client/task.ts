@@ -1,53 +1,79 @@
 // Tasks as users see them: `task(fn, options)(...args)` gives a ref at once.
 import { ConfigError, type RayliteError } from '../common/index.js';
-import { failureOf } from '../protocol/index.js';
-import type { Arguments } from './actor-handle.js';
 import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
-import { invocation } from './invoke.js';
-import type { ObjectRef } from './object-ref.js';
+import type { CallShape } from './invocation.js';
+import { startCall } from './invoke.js';
+import type { ObjectRefGenerator } from './object-ref-generator.js';
 import { checkTaskOptions, resourcesOf, type TaskOptions } from './options.js';
 import { packageFolders } from './package-folders.js';
+import { namesOf } from './retry-rules.js';
+import { type Arguments, type ItemOf, type RefsOf, type Returned, returnsOf } from './returns.js';
 import type { Runtime } from './runtime.js';
 import { TaskPool } from './task-pool.js';
 
 const MAX_RETRIES = 3; // of a task whose worker crashed, as in Ray
 
-/** Runs an exported function on a worker of the cluster: `await task(square)(3)`. Its errors come as TaskError. */
+type Run<Args extends readonly unknown[], Result> = (...args: Args extends unknown[] ? Args : never) => Result;
+type Start<Args extends readonly unknown[], Given> = (...args: Arguments<Args>) => Given;
+
+/**
+ * Runs an exported function on a worker of the cluster: `await task(square)(3)`. Its errors come as TaskError. A generator
+ * function gives an ObjectRefGenerator of its items; `numReturns: k` gives k refs of a function that returns a list of k.
+ */
 export function task<Args extends readonly unknown[], Result>(
-  run: (...args: Args extends unknown[] ? Args : never) => Result,
-  options: TaskOptions = {},
-): (...args: Arguments<Args>) => ObjectRef<Awaited<Result>> {
+  run: Run<Args, Result>,
+  options: TaskOptions & { readonly numReturns: 'streaming' },
+): Start<Args, ObjectRefGenerator<ItemOf<Result>>>;
+export function task<Args extends readonly unknown[], Result>(
+  run: Run<Args, Result>,
+  options: TaskOptions & { readonly numReturns: number },
+): Start<Args, RefsOf<Result>>;
+export function task<Args extends readonly unknown[], Result>(
+  run: Run<Args, Result>,
+  options?: TaskOptions,
+): Start<Args, Returned<Result>>;
+export function task(run: Code, options: TaskOptions = {}): (...args: unknown[]) => unknown {
   if (typeof run !== 'function') throw new ConfigError('task', 'a function', run);
   if (/^class\b/.test(Function.prototype.toString.call(run)))
     throw new ConfigError('task', 'a function', run, `${run.name} is a class: use actor(${run.name}).create()`);
   checkTaskOptions(options);
-  const name = run.name || 'task';
-  const target: { code?: Awaited<ReturnType<typeof codeRefOf>> } = {};
+  const shape: CallShape = {
+    name: run.name || 'task',
+    method: undefined,
+    code: undefined,
+    retries: options.maxRetries ?? MAX_RETRIES,
+    retryOn: undefined,
+    returns: returnsOf(run, options.numReturns),
+    aheadMax: options.generatorBackpressure ?? 0,
+    group: undefined,
+    priority: options.priority ?? 0,
+  };
   let located: { readonly by: Runtime; readonly done: Promise<void>; pool: TaskPool; isReady: boolean } | null = null;
-  const start = (...args: Arguments<Args>): ObjectRef<Awaited<Result>> => {
+  const locate = async (runtime: Runtime): Promise<void> => {
+    const packages = packageFolders(runtime);
+    shape.code = await codeRefOf(run, packages);
+    shape.retryOn = await namesOf(options.retryOn, packages);
+    if (located) located.isReady = true;
+  };
+  const start = (...args: unknown[]): unknown => {
     const runtime = currentRuntime();
-    if (located?.by !== runtime) {
-      const found = codeRefOf(run as Code, packageFolders(runtime)).then((code) => {
-        target.code = code;
-        if (located) located.isReady = true;
-      });
-      located = { by: runtime, done: found, pool: poolOf(runtime, options), isReady: false };
-    }
+    if (located?.by !== runtime)
+      located = { by: runtime, done: locate(runtime), pool: poolOf(runtime, options), isReady: false };
     const { pool, done, isReady } = located;
-    const started = invocation(runtime, pool, name, target, args, options.maxRetries ?? MAX_RETRIES, start, pool);
-    if (isReady) pool.send(started.invocation);
+    const { invocation, given } = startCall(runtime, pool, shape, args, start);
+    if (isReady) pool.send(invocation);
     else {
       done.then(
         () => {
-          started.invocation.message.code = target.code;
-          if (!started.invocation.isCancelled) pool.send(started.invocation);
+          invocation.message.code = shape.code;
+          invocation.message.retryOn = shape.retryOn;
+          if (!invocation.isCancelled) pool.send(invocation);
         },
-        (error: RayliteError) =>
-          started.invocation.state.settle({ kind: 'failed', failure: failureOf(error), local: error }),
+        (error: RayliteError) => invocation.fail(error),
       );
     }
-    return started.ref as ObjectRef<Awaited<Result>>;
+    return given;
   };
   return start;
 }

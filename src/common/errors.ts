@@ -119,6 +119,24 @@ export class ActorUnavailableError extends RayliteError {
   }
 }
 
+/** This process has as many calls of the actor open as `maxPendingCalls` allows; the call was not made. */
+export class PendingCallsLimitError extends RayliteError {
+  readonly code = 'RAYLITE_PENDING_CALLS_LIMIT';
+  override readonly isRetryable = true;
+  readonly actorId: ActorId;
+  readonly className: string;
+  readonly maxPendingCalls: number;
+  constructor(facts: { actorId: ActorId; className: string; maxPendingCalls: number }, options?: ErrorOptions) {
+    super(
+      `actor ${facts.className} (${facts.actorId}) has ${facts.maxPendingCalls} calls of this process waiting, as many as maxPendingCalls allows. Await some of them first`,
+      options,
+    );
+    this.actorId = facts.actorId;
+    this.className = facts.className;
+    this.maxPendingCalls = facts.maxPendingCalls;
+  }
+}
+
 /** The last copy is gone and its task may not run again. */
 export class ObjectLostError extends RayliteError {
   readonly code = 'RAYLITE_OBJECT_LOST';

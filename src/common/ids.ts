@@ -28,6 +28,10 @@ export const newRunId = (): RunId => random(4) as RunId;
 export const objectIdOf = (owner: WorkerId, sequence: number): ObjectId =>
   `${owner}-${sequence.toString(36)}` as ObjectId;
 
+/** The `index`-th item of a generator whose result is object `sequence`. */
+export const itemIdOf = (owner: WorkerId, sequence: number, index: number): ObjectId =>
+  `${owner}-${sequence.toString(36)}.${index.toString(36)}` as ObjectId;
+
 /** The worker that owns `objectId`. */
 export const ownerOf = (objectId: ObjectId): WorkerId => objectId.slice(0, objectId.lastIndexOf('-')) as WorkerId;
 

@@ -38,7 +38,10 @@ export function createActor(
   const refuse = (error: ConfigError | NonNullable<ReturnType<typeof infeasible>>): readonly Effect[] => [
     { kind: 'answer', request, answer: { kind: 'failure', error } },
   ];
-  if (wanted.name !== '' && state.names.has(nameKey(wanted))) {
+  const namesake = wanted.name === '' ? undefined : state.names.get(nameKey(wanted));
+  if (namesake && wanted.getOrCreate)
+    return [{ kind: 'answer', request, answer: { kind: 'actor', actorId: namesake } }];
+  if (namesake) {
     return refuse(
       new ConfigError(
         'name',
@@ -120,7 +123,13 @@ function waitAgain(state: ClusterState, actor: ActorRecord): readonly Effect[] {
 }
 
 /** Ends an actor for good and stops its worker, whose resources come back when the node reports it gone. */
-export function endActor(state: ClusterState, actor: ActorRecord, death: Death, atMs: number): readonly Effect[] {
+export function endActor(
+  state: ClusterState,
+  actor: ActorRecord,
+  death: Death,
+  atMs: number,
+  graceMs = 0,
+): readonly Effect[] {
   if (actor.phase.kind === 'dead') return [];
   const effects: Effect[] = [];
   if (actor.phase.kind !== 'pending') {
@@ -131,8 +140,9 @@ export function endActor(state: ClusterState, actor: ActorRecord, death: Death, 
         kind: 'stopWorker',
         nodeId: worker.nodeId,
         workerId: worker.workerId,
-        force: true,
+        force: graceMs === 0,
         reason: death.detail,
+        graceMs,
       });
     }
   }
@@ -151,7 +161,7 @@ export function endActor(state: ClusterState, actor: ActorRecord, death: Death, 
 export function killActor(
   state: ClusterState,
   actorId: ActorId,
-  noRestart: boolean,
+  how: { readonly noRestart: boolean; readonly graceMs: number; readonly incarnation: number },
   request: number | null,
   atMs: number,
 ): readonly Effect[] {
@@ -159,10 +169,13 @@ export function killActor(
   if (!actor) return [{ kind: 'answer', request, answer: { kind: 'done' } }];
   const done: Effect = { kind: 'answer', request, answer: { kind: 'actor', actorId } }; // what became of it
   if (actor.phase.kind === 'dead') return [done];
-  if (noRestart || actor.phase.kind === 'pending') {
-    const death: Death = { detail: 'it was killed', lastLogLines: [], cause: null };
-    return [...endActor(state, actor, death, atMs), done, ...schedule(state)];
+  if (how.noRestart || actor.phase.kind === 'pending') {
+    const detail = how.graceMs > 0 ? 'it was stopped' : 'it was killed';
+    const death: Death = { detail, lastLogLines: [], cause: null };
+    return [...endActor(state, actor, death, atMs, how.graceMs), done, ...schedule(state)];
   }
+  // A request that came twice must not kill what was started again meanwhile.
+  if (how.incarnation !== 0 && how.incarnation !== actor.incarnation) return [done];
   const { nodeId, workerId } = actor.phase;
   return [{ kind: 'stopWorker', nodeId, workerId, force: true, reason: 'it was killed' }, done];
 }

@@ -81,7 +81,7 @@ async function answer(
       const actor = actorIn(spec, client);
       const answered = await cluster.ask((request) => ({ kind: 'createActor', actor, request }));
       // Whoever makes an actor hears how it fares; what happened until now is in the reply.
-      if (answered.kind === 'actor') cluster.watch(actor.actorId, link);
+      if (answered.kind === 'actor') cluster.watch(answered.actorId, link);
       return replyOf(cluster, answered);
     }
     case 'getActor': {
@@ -98,14 +98,21 @@ async function answer(
       cluster.watch(actor.actorId, link);
       return { actor: actorOut(actor) };
     }
+    case 'listNamedActors': {
+      const { allNamespaces, namespace } = message.listNamedActors!;
+      const actors = [...cluster.state.names.values()].map((id) => cluster.state.actors.get(id)!);
+      const shown = actors.filter((actor) => allNamespaces || actor.namespace === (namespace || client.namespace));
+      return { namedActors: { actors: shown.map((actor) => ({ name: actor.name, namespace: actor.namespace })) } };
+    }
     case 'killActor': {
-      const { actorId, noRestart } = message.killActor!;
+      const { actorId, noRestart, graceMs, incarnation } = message.killActor!;
+      const how = { noRestart: noRestart ?? false, graceMs: graceMs ?? 0, incarnation: incarnation ?? 0 };
       return replyOf(
         cluster,
         await cluster.ask((request) => ({
           kind: 'killActor',
           actorId: actorId as ActorId,
-          noRestart: noRestart ?? false,
+          how,
           request,
         })),
       );

@@ -97,6 +97,8 @@ export interface ActorRequest {
   readonly demand: Demand;
   readonly holds: Resources; // while it lives; Ray's rule makes it differ from what placing needs
   readonly payload: Uint8Array;
+  readonly handle: Uint8Array; // what callers must know of its class
+  readonly getOrCreate: boolean;
 }
 
 /** Why an actor is gone. `cause` is an encoded Failure message where user code threw. */
@@ -131,6 +133,7 @@ export interface ActorRecord extends ActorRequest {
 }
 
 export interface LeaseRequest {
+  readonly priority: number; // larger first
   readonly waitsIfInfeasible: boolean;
   readonly leaseId: LeaseId;
   readonly ownerId: WorkerId;
@@ -244,6 +247,8 @@ export type Effect =
       readonly workerId: WorkerId;
       readonly force: boolean;
       readonly reason: string;
+      /** Milliseconds that an actor has to end what it was asked for. */
+      readonly graceMs?: number;
     }
   | { readonly kind: 'startJob'; readonly nodeId: NodeId; readonly jobId: JobId }
   | { readonly kind: 'stopJob'; readonly nodeId: NodeId; readonly jobId: JobId }

@@ -230,8 +230,8 @@ export class Cluster {
         return;
       }
       case 'stopWorker': {
-        const { workerId, force, reason } = effect;
-        this.#nodes.get(effect.nodeId)?.send({ stopWorker: { workerId, force, reason } });
+        const { workerId, force, reason, graceMs = 0 } = effect;
+        this.#nodes.get(effect.nodeId)?.send({ stopWorker: { workerId, force, reason, graceMs } });
         return;
       }
       case 'startJob': {

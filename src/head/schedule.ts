@@ -45,7 +45,7 @@ export function schedule(state: ClusterState): readonly Effect[] {
   const effects: Effect[] = [];
   const failed = new Map<string, string>();
   let candidates = candidatesOf(state);
-  for (const key of [...state.pending]) {
+  for (const key of inOrder(state)) {
     const demand = demandOf(state, key);
     if (demand === null) {
       state.pending.delete(key);
@@ -66,6 +66,19 @@ export function schedule(state: ClusterState): readonly Effect[] {
     }
   }
   return effects;
+}
+
+/** What waits, by priority, then in order of arrival. */
+function inOrder(state: ClusterState): readonly PendingKey[] {
+  const keys = [...state.pending];
+  const priorities = new Map(keys.map((key) => [key, priorityOf(state, key)]));
+  if ([...priorities.values()].every((priority) => priority === 0)) return keys;
+  return keys.sort((a, b) => priorities.get(b)! - priorities.get(a)!);
+}
+
+function priorityOf(state: ClusterState, key: PendingKey): number {
+  const { kind, id } = split(key);
+  return kind === 'lease' ? (state.leases.get(id as LeaseId)?.priority ?? 0) : 0;
 }
 
 function split(key: PendingKey): { readonly kind: string; readonly id: string } {

@@ -46,7 +46,7 @@ export type ClusterEvent =
   | {
       readonly kind: 'killActor';
       readonly actorId: ActorId;
-      readonly noRestart: boolean;
+      readonly how: { readonly noRestart: boolean; readonly graceMs: number; readonly incarnation: number };
       readonly request: number | null;
     }
   | { readonly kind: 'requestLease'; readonly lease: LeaseRequest; readonly request: number | null }
@@ -93,7 +93,7 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
     case 'createActor':
       return createActor(state, event.actor, event.request, atMs);
     case 'killActor':
-      return killActor(state, event.actorId, event.noRestart, event.request, atMs);
+      return killActor(state, event.actorId, event.how, event.request, atMs);
     case 'requestLease':
       return requestLease(state, event.lease, event.request);
     case 'returnLease':

@@ -91,6 +91,8 @@ export function actorIn(
     demand,
     holds: declared,
     payload: wire.ActorSpec.encode(spec).finish(),
+    handle: Uint8Array.from(spec.handle), // what arrived is a view of its frame
+    getOrCreate: spec.getOrCreate,
   };
 }
 
@@ -104,6 +106,7 @@ export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseReq
     demand: { ...demand, needs: declared }, // a task says its cores; with none it may run beside full actors
     runtimeEnv: runtimeEnvIn(message.runtimeEnv),
     waitsIfInfeasible: message.waitsIfInfeasible,
+    priority: message.priority,
   };
 }
 

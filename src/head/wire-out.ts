@@ -14,6 +14,7 @@ export function actorOut(actor: ActorRecord): wire.ActorInfo.$Properties {
     className: actor.className,
     name: actor.name,
     code: actor.code,
+    handle: actor.handle,
     pendingReason: phase.kind === 'pending' ? phase.reason : '',
     ...(phase.kind === 'alive' ? { address: phase.address } : {}),
     ...(phase.kind === 'dead' ? { death: deathOut(actor, phase.death) } : {}),

@@ -200,8 +200,12 @@ export class Agent implements AsyncDisposable {
   #order(message: wire.HeadToNode): void {
     if (message.startWorker) this.#startWorker(message.startWorker as wire.StartWorker);
     else if (message.stopWorker) {
-      const { workerId, force, reason } = message.stopWorker;
-      this.#pool.stop((workerId ?? '') as WorkerId, force ?? false, reason ?? '');
+      const { workerId, force, reason, graceMs } = message.stopWorker;
+      this.#pool.stop((workerId ?? '') as WorkerId, {
+        force: force ?? false,
+        reason: reason ?? '',
+        graceMs: graceMs ?? 0,
+      });
     } else if (message.startJob)
       this.#jobs
         .start(message.startJob as wire.StartJob)

@@ -33,8 +33,8 @@ class Process implements WorkerSocket {
     this.workerId = (assignment.workerId ?? '') as WorkerId;
     this.channel.send({ assign: assignment });
   }
-  exit(reason: string): void {
-    this.channel.send({ exit: { reason } });
+  exit(reason: string, graceful: boolean): void {
+    this.channel.send({ exit: { reason, graceful } });
   }
 }
 

@@ -13,7 +13,7 @@ import { killGroup, spawnBound } from './spawn-bound.js';
 /** The agent's side of a worker's socket. */
 export interface WorkerSocket {
   assign(assignment: wire.StartWorker.$Properties): void;
-  exit(reason: string): void;
+  exit(reason: string, graceful: boolean): void;
 }
 
 export interface WorkerNews {
@@ -83,7 +83,11 @@ export class WorkerPool {
     this.#match();
   }
 
-  stop(workerId: WorkerId, force: boolean, reason: string): void {
+  /** @param how `graceMs` not 0: an actor ends what it was asked for and runs its exit hooks, for so long at most */
+  stop(
+    workerId: WorkerId,
+    { force, reason, graceMs }: { readonly force: boolean; readonly reason: string; readonly graceMs: number },
+  ): void {
     const queued = this.#waiting.findIndex((waiting) => waiting.workerId === workerId);
     if (queued >= 0) {
       this.#waiting.splice(queued, 1);
@@ -95,8 +99,8 @@ export class WorkerPool {
     worker.isIntended = !force || worker.isIntended || reason !== 'it was killed';
     if (force) killGroup(worker.child, 'SIGKILL');
     else {
-      worker.socket?.exit(reason);
-      worker.ending ??= setTimeout(() => killGroup(worker.child, 'SIGKILL'), STOP_MS_MAX).unref();
+      worker.socket?.exit(reason, graceMs > 0);
+      worker.ending ??= setTimeout(() => killGroup(worker.child, 'SIGKILL'), graceMs || STOP_MS_MAX).unref();
     }
   }
 

@@ -18,6 +18,9 @@ export interface FrameHandlers {
   readonly borrowed: (ackId: number) => void;
   readonly taken: (callId: number) => void;
   readonly cancel: (cancel: wire.Cancel) => void;
+  readonly item: (item: wire.Item) => void;
+  readonly consumed: (consumed: wire.Consumed) => void;
+  readonly takenItem: (giveId: number) => void;
 }
 
 export class FrameStream {
@@ -63,10 +66,13 @@ export class FrameStream {
       for (const item of frame.borrows) handlers.borrow(item as wire.Borrow);
       for (const item of frame.calls) handlers.call(item as wire.Call);
       for (const item of frame.resolves) handlers.resolve(item as wire.Resolve);
+      for (const item of frame.items) handlers.item(item as wire.Item);
       for (const item of frame.results) handlers.result(item as wire.Result);
       for (const item of frame.resolved) handlers.resolved(item as wire.Resolved);
       for (const item of frame.borrowed) handlers.borrowed(item);
       for (const item of frame.taken) handlers.taken(item);
+      for (const item of frame.takenItems) handlers.takenItem(item);
+      for (const item of frame.consumed) handlers.consumed(item as wire.Consumed);
       for (const item of frame.cancels) handlers.cancel(item as wire.Cancel);
     });
   }
@@ -97,6 +103,18 @@ export class FrameStream {
   }
   taken(callId: number): void {
     this.#frame.taken.push(callId);
+    this.#queued(0);
+  }
+  item(item: wire.Item.$Properties, bytes: number): void {
+    this.#frame.items.push(item);
+    this.#queued(bytes);
+  }
+  consumed(consumed: wire.Consumed.$Properties): void {
+    this.#frame.consumed.push(consumed);
+    this.#queued(0);
+  }
+  takenItem(giveId: number): void {
+    this.#frame.takenItems.push(giveId);
     this.#queued(0);
   }
   cancel(cancel: wire.Cancel.$Properties): void {
@@ -156,6 +174,9 @@ type Batch = {
   cancels: wire.Cancel.$Properties[];
   borrowed: number[];
   taken: number[];
+  items: wire.Item.$Properties[];
+  consumed: wire.Consumed.$Properties[];
+  takenItems: number[];
   hello: wire.Hello.$Properties | null;
 };
 const emptyFrame = (): Batch => ({
@@ -167,6 +188,9 @@ const emptyFrame = (): Batch => ({
   cancels: [],
   borrowed: [],
   taken: [],
+  items: [],
+  consumed: [],
+  takenItems: [],
   hello: null,
 });
 

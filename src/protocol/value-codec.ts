@@ -114,7 +114,7 @@ abstract class Iterating {
 
 const TypedArray = Object.getPrototypeOf(Uint8Array) as Constructor;
 /** Classes whose instances would arrive as empty objects, and what to call them. */
-const unsendable: readonly (readonly [Constructor, string])[] = [
+const unsendable: (readonly [Constructor, string])[] = [
   [EventEmitter, 'an object bound to this process (a socket, stream, child process or emitter)'],
   [EventTarget, 'an object bound to this process (an event target or abort signal)'],
   [Promise, 'a promise (await it first)'],
@@ -138,6 +138,12 @@ addExtension({
 });
 for (const Class of [ArrayBuffer, DataView, TypedArray])
   addExtension({ Class, type: TYPE.memory, write: takeOut, read: putBack });
+
+/** Says that instances of a class cannot travel, and what they are. Called once for a class. */
+export function defineUnsendable(Class: Constructor, what: string): void {
+  unsendable.push([Class, what]);
+  addExtension({ Class, write: refuse(what) });
+}
 
 /** Says which classes are refs and handles. Called once, by the client library when it is loaded. */
 export function defineReferences(refClass: Constructor, handleClass: Constructor): void {

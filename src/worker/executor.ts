@@ -1,74 +1,48 @@
 // Runs the calls that come to this process: in the order of each caller once their arguments are there, as many at a time
-// as the actor allows; answers with values, places or errors.
-
+// as the actor and its groups allow.
 import {
-  type CallContext,
+  ActorExit,
   type CallRunner,
-  copied,
-  INLINE_BYTES_MAX,
-  layoutValue,
+  loadCode,
   ObjectRef,
   type PeerLink,
   type Runtime,
   runInCall,
 } from '../client/process/index.js';
-import {
-  CancelledError,
-  type NodeId,
-  type ObjectId,
-  objectIdOf,
-  RayliteError,
-  TaskError,
-  type WorkerId,
-} from '../common/index.js';
-import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { ActorDiedError, type ActorId, ConfigError } from '../common/index.js';
+import { asError, decodeValue, type wire } from '../protocol/index.js';
+import { Answers, crash } from './answers.js';
 import type { CpuLoan } from './cpu-loan.js';
-
-type Callable = (...args: unknown[]) => unknown;
-
-/** A call that came, from its arrival to its answer. */
-class Item implements CallContext {
-  readonly call: wire.Call;
-  readonly from: PeerLink;
-  args: unknown[] | null = null; // null while they are fetched
-  run: Callable | null = null;
-  self: unknown = undefined;
-  name = '';
-  failure: Error | null = null;
-  isApplicationFailure = false;
-  acks: Promise<unknown> | null = null;
-  isCancelled = false;
-  #abort: AbortController | null = null; // made when its code asks for it
-
-  constructor(call: wire.Call, from: PeerLink) {
-    this.call = call;
-    this.from = from;
-  }
-  get signal(): AbortSignal {
-    this.#abort ??= new AbortController();
-    if (this.isCancelled) this.#abort.abort(new CancelledError({ taskId: null }));
-    return this.#abort.signal;
-  }
-  cancel(): void {
-    this.isCancelled = true;
-    this.#abort?.abort(new CancelledError({ taskId: null }));
-  }
-}
+import { type Callable, Group, Item } from './item.js';
+import { produce } from './producer.js';
 
 const NO_REFS: readonly never[] = [];
+
+/** The object whose methods are called, and how. */
+export interface Instance {
+  readonly value: object;
+  readonly className: string;
+  readonly maxConcurrency: number;
+  readonly groups: Readonly<Record<string, number>>;
+  /** Its code asked for its end. */
+  readonly exit: () => void;
+}
 
 export class Executor implements CallRunner {
   readonly #runtime: Runtime;
   readonly #loan: CpuLoan;
   readonly #loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>;
-  readonly #lanes = new Map<PeerLink, Item[]>(); // actors: calls of one caller that wait for arguments, in order
-  readonly #ready: Item[] = [];
+  readonly #answers: Answers;
   readonly #open = new Map<PeerLink, Map<number, Item>>(); // not answered yet, except those that ran at once
-  #instance: { readonly value: object; readonly className: string } | null = null;
-  #maxConcurrency = 1;
-  #running = 0;
+  readonly #groups = new Map<string, Group>();
+  #default = new Group(1);
+  #instance: Instance | null = null;
+  readonly #running = new Set<Item>();
+  #starting: Item | null = null; // while its code runs up to the first await
+  #isSingle = false; // an actor that runs one call at a time
   #blocked = 0;
   #fetching = 0; // calls that wait for their arguments
+  #drained: (() => void) | null = null; // set: no more calls are taken
 
   constructor(
     runtime: Runtime,
@@ -78,29 +52,55 @@ export class Executor implements CallRunner {
     this.#runtime = runtime;
     this.#loan = loan;
     this.#loadTask = loadTask;
+    this.#answers = new Answers(
+      runtime,
+      ({ call, from }) => this.#open.get(from)?.delete(call.id),
+      (rule) => loadCode(rule, runtime.attached.packageRoot),
+    );
   }
 
-  /** From now on calls are of methods of `value`. */
-  becomeActor(value: object, className: string, maxConcurrency: number): void {
-    this.#instance = { value, className };
-    this.#maxConcurrency = Math.max(1, maxConcurrency);
+  /** From now on calls are of methods of `instance.value`. */
+  becomeActor(instance: Instance): void {
+    this.#instance = instance;
+    this.#default = new Group(instance.maxConcurrency);
+    this.#isSingle = instance.maxConcurrency === 1 && Object.keys(instance.groups).length === 0;
+    for (const [name, max] of Object.entries(instance.groups)) this.#groups.set(name, new Group(max));
+  }
+
+  /** Takes no more calls; resolves when those that came before are answered. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+      this.#lookDrained();
+    });
   }
 
   call(call: wire.Call, from: PeerLink): void {
     const item = new Item(call, from);
+    const group = call.concurrencyGroup ? this.#groups.get(call.concurrencyGroup) : this.#default;
+    if (!group || this.#drained) {
+      this.#refuse(item);
+      return;
+    }
     const later = this.#prepare(item);
-    const lane = this.#lanes.get(from);
+    const lane = group.lanes.get(from);
     if (!later && !lane) {
-      if (this.#hasRoom && this.#ready.length === 0) this.#start(item);
-      else this.#wait(item);
+      if (this.#hasRoom(group) && group.ready.length === 0) this.#start(item, group);
+      else {
+        this.#track(item);
+        group.ready.push(item);
+      }
       return;
     }
     this.#track(item);
     if (this.#instance) {
       const queue = lane ?? [];
       queue.push(item);
-      this.#lanes.set(from, queue);
+      group.lanes.set(from, queue);
       if (!later) item.args ??= [];
+    } else if (!later) {
+      group.ready.push(item);
+      this.#pump(group);
     }
     later
       ?.catch((error: unknown) => {
@@ -108,41 +108,67 @@ export class Executor implements CallRunner {
         item.args = [];
       })
       .then(() => {
-        if (this.#instance) this.#advance(from);
+        if (this.#instance) this.#advance(group, from);
         else {
-          this.#ready.push(item);
-          this.#pump();
+          group.ready.push(item);
+          this.#pump(group);
         }
       })
       .catch(crash);
-    if (!later && !this.#instance) {
-      this.#ready.push(item);
-      this.#pump();
+  }
+
+  #refuse(item: Item): void {
+    const { className } = this.#instance ?? { className: 'task' };
+    const actorId = (this.#runtime.actor?.actorId ?? '') as ActorId;
+    item.name = `${className}.${item.call.method}`;
+    if (this.#drained)
+      this.#answers.fail(item, new ActorDiedError({ actorId, className, detail: 'it is being stopped' }));
+    else {
+      const known = [...this.#groups.keys()].join(', ') || 'none';
+      const expected = `one of the concurrencyGroups of ${className} (${known})`;
+      this.#answers.fail(item, new ConfigError('concurrencyGroup', expected, item.call.concurrencyGroup));
     }
   }
 
-  cancel(callId: number, from: PeerLink): void {
-    const item = this.#open.get(from)?.get(callId);
-    item?.cancel();
+  cancel({ callId, keepsChildren }: wire.Cancel, from: PeerLink): void {
+    this.#open.get(from)?.get(callId)?.cancel(keepsChildren);
+  }
+  consumed({ callId, count }: wire.Consumed, from: PeerLink): void {
+    this.#open.get(from)?.get(callId)?.took(count);
   }
 
   blocked(delta: 1 | -1): void {
     this.#blocked += delta;
-    if (delta > 0) queueMicrotask(() => this.#pump());
+    if (delta > 0) queueMicrotask(() => this.#pump(this.#default));
     else this.#look();
   }
 
+  get current(): Item | null {
+    if (this.#starting || this.#running.size !== 1) return this.#starting;
+    const [only] = this.#running;
+    return only ?? null;
+  }
+  /** Whether the call that runs is known without carrying it along, which costs more than a short call. */
+  #isAlone({ run }: Item): boolean {
+    return this.#isSingle || !(isAsync(run!) || promising.has(run!));
+  }
+
   /** An actor's method has the actor to itself, also while it waits; a task lets others run meanwhile. */
-  get #hasRoom(): boolean {
-    return (this.#instance ? this.#running : this.#computing) < this.#maxConcurrency;
+  #hasRoom(group: Group): boolean {
+    return (this.#instance ? group.running : this.#computing) < group.max;
   }
   /** Calls that run and do not wait. One that waits in several places at a time counts for others too. */
   get #computing(): number {
-    return Math.max(0, this.#running - this.#blocked);
+    return Math.max(0, this.#running.size - this.#blocked);
   }
   /** Lends this worker's CPUs while nothing here can go on. */
   #look(): void {
-    this.#loan.update(this.#computing === 0 && (this.#running > 0 || this.#fetching > 0));
+    this.#loan.update(this.#computing === 0 && (this.#running.size > 0 || this.#fetching > 0));
+  }
+  #lookDrained(): void {
+    if (this.#drained === null || this.#running.size > 0 || this.#fetching > 0) return;
+    if ([this.#default, ...this.#groups.values()].every(({ ready, lanes }) => ready.length === 0 && lanes.size === 0))
+      this.#drained();
   }
 
   /** Finds what to run and decodes the arguments; returns a promise when that has to wait. */
@@ -210,120 +236,66 @@ export class Executor implements CallRunner {
   }
 
   /** Starts the calls at the head of a caller's lane that have their arguments. */
-  #advance(from: PeerLink): void {
-    const lane = this.#lanes.get(from);
-    while (lane?.[0]?.args) this.#ready.push(lane.shift()!);
-    if (lane?.length === 0) this.#lanes.delete(from);
-    this.#pump();
+  #advance(group: Group, from: PeerLink): void {
+    const lane = group.lanes.get(from);
+    while (lane?.[0]?.args) group.ready.push(lane.shift()!);
+    if (lane?.length === 0) group.lanes.delete(from);
+    this.#pump(group);
   }
 
-  #wait(item: Item): void {
-    this.#track(item);
-    this.#ready.push(item);
-  }
-
-  #pump(): void {
-    while (this.#ready.length > 0 && this.#hasRoom) this.#start(this.#ready.shift()!);
+  #pump(group: Group): void {
+    while (group.ready.length > 0 && this.#hasRoom(group)) this.#start(group.ready.shift()!, group);
     this.#look();
+    this.#lookDrained();
   }
 
-  #start(item: Item): void {
+  #start(item: Item, group: Group): void {
     if (item.isCancelled) {
-      this.#fail(item, new CancelledError({ taskId: null }));
+      this.#answers.cancelled(item);
       return;
     }
     if (item.failure) {
-      this.#fail(item, item.failure);
+      this.#answers.fail(item, item.failure);
       return;
     }
     let result: unknown;
+    this.#starting = item;
     try {
-      result = runInCall(item, () => item.run!.apply(item.self, item.args!));
+      result = this.#isAlone(item)
+        ? item.run!.apply(item.self, item.args!)
+        : runInCall(item, () => item.run!.apply(item.self, item.args!));
     } catch (error) {
       this.#threw(item, error);
       return;
+    } finally {
+      this.#starting = null;
     }
+    if (item.call.stream) result = produce(item, result, this.#answers);
     if (!isThenable(result)) {
-      this.#answer(item, result);
+      if (this.#answers.value(item, result) !== null) this.#track(item);
       return;
     }
-    this.#running += 1;
+    promising.add(item.run!);
+    group.running += 1;
+    this.#running.add(item);
     this.#look();
     this.#track(item);
     Promise.resolve(result)
       .then(
-        (value) => this.#answer(item, value),
+        (value) => this.#answers.value(item, value),
         (error: unknown) => this.#threw(item, error),
       )
       .then(() => {
-        this.#running -= 1;
-        this.#pump();
+        group.running -= 1;
+        this.#running.delete(item);
+        this.#pump(group);
       })
       .catch(crash);
   }
 
-  #answer(item: Item, value: unknown): void {
-    if (item.isCancelled) {
-      this.#fail(item, new CancelledError({ taskId: null }));
-      return;
-    }
-    const runtime = this.#runtime;
-    const { call, from } = item;
-    if (from.stream.isClosed) return; // nobody would own what is made here
-    try {
-      const sendable = runtime.encode(value, 'result', item.name);
-      if (sendable.bytes <= INLINE_BYTES_MAX) {
-        this.#send(item, { inline: copied(sendable.encoded) }, sendable.bytes, sendable.refs);
-        return;
-      }
-      const owner = (from.peer.workerId ?? '') as WorkerId;
-      const objectId: ObjectId = objectIdOf(owner, call.returnSequence);
-      const layout = layoutValue(sendable.encoded);
-      const refs = sendable.encoded.refs as wire.Ref.$Properties[];
-      const there = runtime.store.tryWrite(objectId, owner, layout);
-      if (there) this.#send(item, { location: there, refs }, 0, sendable.refs);
-      else {
-        const kept = { ...layout, parts: layout.parts.map(({ at, bytes }) => ({ at, bytes: new Uint8Array(bytes) })) };
-        this.#track(item);
-        runtime.store.write(objectId, owner, kept).then(
-          (location) => this.#send(item, { location, refs }, 0, sendable.refs),
-          (error: unknown) => this.#fail(item, asError(error)),
-        );
-      }
-    } catch (error) {
-      this.#fail(item, asError(error));
-    }
-  }
-
-  /** User code threw: the caller gets a TaskError around it. */
   #threw(item: Item, thrown: unknown): void {
-    if (item.isCancelled) {
-      this.#fail(item, new CancelledError({ taskId: null }));
-      return;
-    }
-    const { workerId, nodeId } = this.#runtime;
-    item.isApplicationFailure = true;
-    const facts = { functionName: item.name, workerId: workerId as WorkerId, nodeId: nodeId as NodeId };
-    this.#fail(item, new TaskError(facts, { cause: asError(thrown) }));
-  }
-
-  #fail(item: Item, error: Error): void {
-    const isOurs = error instanceof RayliteError;
-    const { workerId, nodeId } = this.#runtime;
-    const shown = isOurs ? error : new TaskError({ functionName: item.name, workerId, nodeId }, { cause: error });
-    this.#send(item, { failure: failureOf(shown, item.isApplicationFailure) }, 0, NO_REFS);
-  }
-
-  #send(
-    item: Item,
-    result: Omit<wire.Result.$Properties, 'callId'>,
-    bytes: number,
-    refs: readonly ObjectRef<unknown>[],
-  ): void {
-    const { call, from } = item;
-    this.#open.get(from)?.delete(call.id);
-    if (item.acks !== null) item.acks.then(() => from.answer(call.id, result, bytes, refs)).catch(crash);
-    else from.answer(call.id, result, bytes, refs);
+    if (thrown instanceof ActorExit && this.#instance) this.#instance.exit();
+    else this.#answers.threw(item, thrown);
   }
 
   #track(item: Item): void {
@@ -333,9 +305,9 @@ export class Executor implements CallRunner {
       this.#open.set(item.from, open);
       item.from.stream.onClose(() => {
         // Nobody waits for what this caller asked: what has not begun is dropped.
-        for (const waiting of this.#open.get(item.from)?.values() ?? []) waiting.cancel();
+        for (const waiting of this.#open.get(item.from)?.values() ?? []) waiting.cancel(false);
         this.#open.delete(item.from);
-        this.#lanes.delete(item.from);
+        for (const group of [this.#default, ...this.#groups.values()]) group.lanes.delete(item.from);
       });
     }
     open.set(item.call.id, item);
@@ -344,12 +316,18 @@ export class Executor implements CallRunner {
 
 const NIL = new Uint8Array([0xc0]);
 
+/** Functions that are not written as async and have given promises: while they wait, others may run. */
+const promising = new WeakSet<Callable>();
+const ASYNC = ['[object AsyncFunction]', '[object AsyncGeneratorFunction]', '[object GeneratorFunction]'];
+const kinds = new WeakMap<Callable, boolean>();
+function isAsync(run: Callable): boolean {
+  let known = kinds.get(run);
+  if (known === undefined) {
+    known = ASYNC.includes(Object.prototype.toString.call(run));
+    kinds.set(run, known);
+  }
+  return known;
+}
+
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
-
-/** A bug of ours: the process ends with its stack, as after any uncaught error. */
-const crash = (error: unknown): void => {
-  setImmediate(() => {
-    throw error;
-  });
-};

@@ -16,6 +16,7 @@ import { CodeNotFoundError, type JobId, PROTOCOL_VERSION, TaskError, type Worker
 import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
 import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
+import { runExitHooks } from './exit-hooks.js';
 
 /** What the agent writes for its workers to read (0600). */
 export interface WorkerBoot {
@@ -31,17 +32,21 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
   const assigned = deferred<wire.StartWorker>();
   const agent = await AgentLink.connect(boot.agentUds, {
     assign: assigned.resolve,
-    exit: () => {
+    exit: ({ graceful }) => {
       const end = (): void => {
         agent.exiting('asked by the agent');
         const exit = (): void => process.exit(0);
         if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(exit, exit);
         else exit();
       };
-      if (runtime?.isBorrowed) {
-        agent.lingering();
-        runtime.whenUnborrowed(end);
-      } else end();
+      const endWhenFree = (): void => {
+        if (runtime?.isBorrowed) {
+          agent.lingering();
+          runtime.whenUnborrowed(end);
+        } else end();
+      };
+      if (graceful && runtime?.endGracefully) runtime.endGracefully().then(endWhenFree, endWhenFree);
+      else endWhenFree();
     },
     vacated: (vacated) => runtime?.store.vacated(vacated),
     collect: () => runtime?.store.collect(),
@@ -122,7 +127,23 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   process.title = `raylite: ${className}`;
   try {
     const instance = await construct(runtime, loan, actor, className);
-    executor.becomeActor(instance, className, actor.maxConcurrency ?? 1);
+    executor.becomeActor({
+      value: instance,
+      className,
+      maxConcurrency: actor.maxConcurrency ?? 1,
+      groups: actor.concurrencyGroups ?? {},
+      exit: () => {
+        const end = (): void => {
+          agent.exiting('it ended itself');
+          setImmediate(() => process.exit(0)); // the note leaves first
+        };
+        runExitHooks(instance, className).then(end, end);
+      },
+    });
+    runtime.endGracefully = async () => {
+      await executor.drain();
+      await runExitHooks(instance, className);
+    };
     agent.ready({ address: peers.address });
   } catch (error) {
     agent.ready({ address: peers.address, failure: failureOf(error, true) });

@@ -125,7 +125,12 @@ test('SPREAD evens out the actors of one class, whatever else runs and whatever 
     cluster.actor(id, { className: 'Rank', strategy: 'SPREAD' }).find((line) => line.startsWith('start'));
   assert.deepEqual(['r0', 'r1'].map(rank), ['start r0 on b as w3', 'start r1 on a as w4']);
   cluster.crash('r1');
-  cluster.send({ kind: 'killActor', actorId: actorId('r0'), noRestart: true, request: 1 });
+  cluster.send({
+    kind: 'killActor',
+    actorId: actorId('r0'),
+    how: { noRestart: true, graceMs: 0, incarnation: 0 },
+    request: 1,
+  });
   assert.deepEqual(['r2', 'r3'].map(rank), ['start r2 on b as w5', 'start r3 on a as w6']);
 });
 
@@ -192,7 +197,12 @@ test('what was to end while its node was away is told so when it comes back', ()
   cluster.ready('hits');
   cluster.job('tune');
   cluster.send({ kind: 'nodeAway', nodeId: nodeId('a') });
-  cluster.send({ kind: 'killActor', actorId: actorId('hits'), noRestart: true, request: 1 });
+  cluster.send({
+    kind: 'killActor',
+    actorId: actorId('hits'),
+    how: { noRestart: true, graceMs: 0, incarnation: 0 },
+    request: 1,
+  });
   cluster.send({ kind: 'stopJob', jobId: 'tune' as JobId, request: 2 });
   assert.deepEqual(cluster.node('a', { CPU: 2 }, { workers: ['w1'], jobs: ['tune', 'unknown'] }), [
     'save node a',
@@ -226,7 +236,12 @@ test('a name belongs to one live actor of a namespace at a time', () => {
   cluster.node('a');
   cluster.actor('one', { name: 'hits' });
   assert.match(cluster.actor('two', { name: 'hits' })[0]!, /^refuse: name: expected a name that no live actor/);
-  cluster.send({ kind: 'killActor', actorId: actorId('one'), noRestart: true, request: null });
+  cluster.send({
+    kind: 'killActor',
+    actorId: actorId('one'),
+    how: { noRestart: true, graceMs: 0, incarnation: 0 },
+    request: null,
+  });
   assert.ok(cluster.actor('three', { name: 'hits' }).includes('accept three'));
 });
 
@@ -335,4 +350,49 @@ test('a lease that no node can hold waits for one that can, if it was asked to',
   cluster.node('a', { CPU: 1 });
   assert.deepEqual(cluster.lease('large', { CPU: 8 }, { waits: true }), []);
   assert.deepEqual(cluster.node('b', { CPU: 8 }), ['save node b', 'start large on b as w1']);
+});
+
+test('leases of a higher priority are granted first, equal ones in the order of their requests', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.lease('running');
+  cluster.ready('running');
+  cluster.lease('low');
+  cluster.lease('high', { CPU: 1 }, { priority: 5 });
+  cluster.lease('higher', { CPU: 1 }, { priority: 7 });
+  cluster.lease('high too', { CPU: 1 }, { priority: 5 });
+  const order: string[] = [];
+  for (let last = 'running'; cluster.state.pending.size > 0; last = order.at(-1)!) {
+    const worker = { isBroken: false, force: false };
+    const lines = cluster.send({ kind: 'returnLease', leaseId: last as LeaseId, worker, request: null });
+    order.push(...lines.flatMap((line) => /^start (.+) on/.exec(line)?.[1] ?? []));
+    cluster.ready(order.at(-1)!);
+  }
+  assert.deepEqual(order, ['higher', 'high', 'high too', 'low']);
+});
+
+test('a name that is taken gives its actor to whoever asks for it or a new one', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 2 });
+  cluster.actor('first', { name: 'hits' });
+  cluster.ready('first');
+  assert.deepEqual(cluster.actor('second', { name: 'hits', getOrCreate: true }), ['accept first']);
+});
+
+test('a kill that comes twice does not end what was started again meanwhile', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 2 });
+  cluster.actor('x', { maxRestarts: 3 });
+  cluster.ready('x');
+  const kill = () =>
+    cluster.send({
+      kind: 'killActor',
+      actorId: 'x' as ActorId,
+      how: { noRestart: false, graceMs: 0, incarnation: 1 },
+      request: 1,
+    });
+  assert.deepEqual(kill(), ['stop w1 on a by force', 'accept x']);
+  cluster.crash('x');
+  cluster.ready('x');
+  assert.deepEqual(kill(), ['accept x']);
 });

@@ -10,7 +10,7 @@ export interface Scenario {
     extra?: { labels?: Record<string, string>; workers?: string[]; jobs?: string[] },
   ): string[];
   actor(id: string, options?: ActorOptions): string[];
-  lease(id: string, needs?: Resources, options?: { strategy?: string; waits?: boolean }): string[];
+  lease(id: string, needs?: Resources, options?: { strategy?: string; waits?: boolean; priority?: number }): string[];
   job(id: string, needs?: Resources): string[];
   /** The worker that serves actor or lease `id` reports that it is ready. */
   ready(id: string): string[];
@@ -24,6 +24,7 @@ export interface ActorOptions {
   readonly needs?: Resources;
   readonly holds?: Resources;
   readonly name?: string;
+  readonly getOrCreate?: boolean;
   readonly maxRestarts?: number;
   readonly isDetached?: boolean;
   readonly owner?: string;
@@ -107,6 +108,8 @@ export function scenario(): Scenario {
           demand: demand(options.needs ?? { CPU: 1 }, options.strategy, options.selector),
           holds: options.holds ?? options.needs ?? { CPU: 1 },
           payload: new Uint8Array(),
+          handle: new Uint8Array(),
+          getOrCreate: options.getOrCreate ?? false,
         },
       }),
     lease: (id, needs = { CPU: 1 }, options = {}) =>
@@ -120,6 +123,7 @@ export function scenario(): Scenario {
           demand: demand(needs, options.strategy),
           runtimeEnv: { package: '', envVars: {} },
           waitsIfInfeasible: options.waits ?? false,
+          priority: options.priority ?? 0,
         },
       }),
     job: (id, needs = {}) =>
