@@ -57,6 +57,7 @@ class Binder {
   const std::int32_t* ints(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, false, DType::kI32)); }
   const float* flat_input(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, false, DType::kF32)); }
   float* output(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, true, DType::kF32)); }
+  std::int32_t* int_output(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, true, DType::kI32)); }
   float* flat_output(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, true, DType::kF32)); }
   /// Of the output that is taken next, if there is one.
   DType output_dtype() const { return outputs_left() > 0 ? outputs_[next_output_].row->dtype : DType::kF32; }

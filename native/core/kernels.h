@@ -13,6 +13,7 @@
 #include "core/ops/linear.h"
 #include "core/ops/linear_cross_entropy.h"
 #include "core/ops/lion.h"
+#include "core/ops/log_sum_exp.h"
 #include "core/ops/muon.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rotary.h"
@@ -71,6 +72,7 @@ struct Kernels {
   Kernel<KvAppendArguments> kv_append;
   Kernel<AttentionCachedArguments> attention_cached;
   Kernel<LinearCrossEntropyArguments> linear_cross_entropy;
+  Kernel<LogSumExpArguments> log_sum_exp;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
   Kernel<LionArguments> lion;

@@ -4,7 +4,7 @@
 // nobody else touches; keys outside, queries inside, scores recomputed from lse (arXiv:2205.14135, Algorithm 4).
 #include "cpu/block_product.h"
 #include "cpu/kernels.h"
-#include "cpu/math.h"
+#include "cpu/online_softmax.h"
 #include "cpu/split.h"
 
 namespace raylite::RL_ISA {
@@ -12,8 +12,6 @@ namespace raylite::RL_ISA {
 namespace {
 
 constexpr std::int64_t kQueries = 64;
-constexpr std::int64_t kKeys = 64;
-constexpr float kHidden = -1e30f;  // a score whose exponential is 0 beside any visible one
 
 /// Columns of a head in the block buffers: whole vectors, the last padded with zeros.
 RL_INLINE std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
@@ -71,12 +69,6 @@ RL_INLINE void copy_transposed(const float* from, std::int64_t stride, std::int6
   pack_panel<kKeys>(from, stride, 1, rows, dim, to);
 }
 
-/// Hides the scores outside of [begin, end) of one row of a block.
-RL_INLINE void hide(float* scores, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t j = 0; j < begin; j++) scores[j] = kHidden;
-  for (std::int64_t j = end; j < kKeys; j++) scores[j] = kHidden;
-}
-
 struct Forward {
   const AttentionArguments& a;
   std::int64_t padded;
@@ -129,26 +121,6 @@ struct Forward {
     }
   }
 
-  /// Scores of one row become exponentials under the row's running maximum; earlier sums shrink to a new maximum.
-  void soften_row(float* row, std::int64_t i) const {
-    Floats most = load(row);
-    for (std::int64_t j = kLanes; j < kKeys; j += kLanes) most = larger(load(row + j), most);
-    const float block_top = max_lanes(most);
-    const float top = block_top > tops[i] ? block_top : tops[i];
-    Floats total{};
-    for (std::int64_t j = 0; j < kKeys; j += kLanes) {
-      const Floats e = exp_of(load(row + j) - top);
-      store(row + j, e);
-      total += e;
-    }
-    if (top > tops[i]) {
-      const float shrink = exp_of(broadcast(tops[i] - top))[0];
-      totals[i] *= shrink;
-      for (std::int64_t j = 0; j < padded; j += kLanes) store(sums + i * padded + j, load(sums + i * padded + j) * shrink);
-    }
-    totals[i] += sum_lanes(total);
-    tops[i] = top;
-  }
   void soften(std::int64_t i, std::int64_t query, std::int64_t key, std::int64_t count) const {
     float* row = scores + i * kKeys;
     const Range seen = visible(a.mask, query);
@@ -159,7 +131,7 @@ struct Forward {
       return;
     }
     hide(row, begin, end);
-    soften_row(row, i);
+    soften_row(row, tops[i], totals[i], sums + i * padded, padded);
   }
 };
 

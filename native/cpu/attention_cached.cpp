@@ -1,74 +1,117 @@
-// kv_append, attention_cached. A task is one head of one row; keys are read once, in blocks, with an online softmax.
+// kv_append, attention_cached. A task is one query head of a few rows; rows of one slot at positions in a row (a prompt) share
+// each block of keys while it is warm.
+#include "cpu/block_product.h"
 #include "cpu/kernels.h"
-#include "cpu/math.h"
+#include "cpu/online_softmax.h"
 #include "cpu/split.h"
 
 namespace raylite::RL_ISA {
 
 namespace {
 
-constexpr std::int64_t kKeys = 64;
-constexpr std::int64_t kHeadDimMax = 1024;  // as the contract checks
+constexpr std::int64_t kTaskRows = 16;
+static_assert(kKeys == kCacheBlockTokens, "a block of the cache is a block of keys");
 
-bool in_cache(const std::int32_t* slots, const std::int32_t* positions, std::int64_t i, std::int64_t b, std::int64_t p,
-              const Team& team) {
-  if (slots[i] < 0 || slots[i] >= b) {
-    team.fail_value("slots", i, slots[i], 0, b);
+/// Whether the row's place and all blocks before it are in the cache.
+bool in_cache(const CachePlaces& at, std::int64_t i, const Team& team) {
+  if (at.slots[i] < 0 || at.slots[i] >= at.s) {
+    team.fail_value("slots", i, at.slots[i], 0, at.s);
     return false;
   }
-  if (positions[i] < 0 || positions[i] >= p) {
-    team.fail_value("positions", i, positions[i], 0, p);
+  if (at.positions[i] < 0 || at.positions[i] >= at.m * kKeys) {
+    team.fail_value("positions", i, at.positions[i], 0, at.m * kKeys);
+    return false;
+  }
+  const std::int32_t* table = at.blocks + at.slots[i] * at.m;
+  for (std::int64_t j = 0; j <= at.positions[i] / kKeys; j++) {
+    if (table[j] >= 0 && table[j] < at.b) continue;
+    team.fail_value("blocks", at.slots[i] * at.m + j, table[j], 0, at.b);
     return false;
   }
   return true;
 }
 
-float dot(const float* a, const float* b, std::int64_t count) {
-  Floats sum{};
-  each_vector(count, [&](std::int64_t j, int n) { sum += load_n(a + j, n) * load_n(b + j, n); });
-  return sum_lanes(sum);
+RL_INLINE std::int64_t block_of(const CachePlaces& at, std::int64_t i) {
+  return at.blocks[at.slots[i] * at.m + at.positions[i] / kKeys];
 }
 
-void attend(const AttentionCachedArguments& a, std::int64_t i, std::int64_t head) {
-  const std::int64_t width = a.kv_heads * a.head_dim;
-  const std::int64_t kv_head = head / (a.heads / a.kv_heads);
-  const std::int64_t cache = a.slots[i] * a.p * width + kv_head * a.head_dim;
-  const float* q = a.q + i * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride;
-  const std::int64_t end = a.positions[i] + 1;
-  const std::int64_t begin = a.window > 0 ? max_of(0, end - a.window) : 0;
-  alignas(64) float sums[kHeadDimMax] = {};
-  alignas(64) float scores[kKeys];
-  float top = -1e30f;
-  float total = 0;
-  for (std::int64_t key = begin; key < end; key += kKeys) {
-    const std::int64_t count = min_of(kKeys, end - key);
-    const float* k = a.cache_k + cache + key * width;
-    const float* v = a.cache_v + cache + key * width;
-    float new_top = top;
-    for (std::int64_t j = 0; j < count; j++) {
-      scores[j] = dot(q, k + j * width, a.head_dim) * a.scale;
-      new_top = scores[j] > new_top ? scores[j] : new_top;
-    }
-    for (std::int64_t j = count; j < kKeys; j++) scores[j] = -3e38f;
-    const float shrink = exp_of(broadcast(top - new_top))[0];
-    top = new_top;
-    Floats block_total{};
-    for (std::int64_t j = 0; j < kKeys; j += kLanes) {
-      const Floats e = exp_of(load(scores + j) - top);
-      store(scores + j, e);
-      block_total += e;
-    }
-    total = total * shrink + sum_lanes(block_total);
-    each_vector(a.head_dim, [&](std::int64_t c, int n) {
-      Floats sum = load(sums + c) * shrink;
-      for (std::int64_t j = 0; j < count; j++) sum = fma(broadcast(scores[j]), load_n(v + j * width + c, n), sum);
-      store(sums + c, sum);
-    });
+struct Attend {
+  const AttentionCachedArguments& a;
+  std::int64_t padded;  // columns of a head in the buffers: whole vectors, the last padded with zeros
+  float *queries, *sums, *values, *scores;
+  float tops[kTaskRows], totals[kTaskRows];
+
+  static std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+  static std::int64_t floats(std::int64_t head_dim) {
+    return (2 * kTaskRows + kKeys) * padded_dim(head_dim) + kTaskRows * kKeys;
   }
-  float* o = a.o + i * a.heads * a.head_dim + head * a.head_dim;
-  const Floats factor = broadcast(1.0f / total);
-  each_vector(a.head_dim, [&](std::int64_t c, int n) { store_n(o + c, load(sums + c) * factor, n); });
-}
+
+  Attend(const AttentionCachedArguments& arguments, float* scratch) : a(arguments), padded(padded_dim(a.head_dim)) {
+    queries = scratch;
+    sums = queries + kTaskRows * padded;
+    values = sums + kTaskRows * padded;
+    scores = values + kKeys * padded;
+  }
+
+  /// Rows first .. first + rows - 1 are of one slot, at positions in a row.
+  void run(std::int64_t head, std::int64_t first, std::int64_t rows) {
+    const std::int64_t width = a.kv_heads * a.head_dim;
+    const std::int64_t kv_head = head / (a.heads / a.kv_heads);
+    const std::int32_t* table = a.places.blocks + a.places.slots[first] * a.places.m;
+    const std::int64_t position = a.places.positions[first];
+    const std::int64_t end = position + rows;
+    for (std::int64_t i = 0; i < rows; i++) {
+      const float* q = a.q + (first + i) * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride;
+      for (std::int64_t j = 0; j < padded; j += kLanes) {
+        store(queries + i * padded + j, load_n(q + j, static_cast<int>(min_of(kLanes, a.head_dim - j))) * a.scale);
+      }
+      tops[i] = kHidden;
+      totals[i] = 0;
+    }
+    __builtin_memset(sums, 0, static_cast<std::size_t>(rows * padded) * 4);
+    for (std::int64_t key = begin_of(position) / kKeys * kKeys; key < end; key += kKeys) {
+      const std::int64_t block = table[key / kKeys];
+      const std::int64_t count = min_of(kKeys, end - key);
+      const float* k = a.cache_k + (block * a.kv_heads + kv_head) * a.head_dim * kKeys;
+      block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, k, kKeys, scores, kKeys);
+      for (std::int64_t i = 0; i < rows; i++) soften(i, position + i, key);
+      add_values(a.cache_v + block * kKeys * width + kv_head * a.head_dim, width, rows, count);
+    }
+    for (std::int64_t i = 0; i < rows; i++) {
+      const Floats factor = broadcast(1.0f / totals[i]);
+      float* o = a.o + (first + i) * a.heads * a.head_dim + head * a.head_dim;
+      each_vector(a.head_dim, [&](std::int64_t j, int n) { store_n(o + j, load(sums + i * padded + j) * factor, n); });
+    }
+  }
+
+  /// The first position that a row sees.
+  std::int64_t begin_of(std::int64_t position) const { return a.window > 0 ? max_of(0, position - a.window + 1) : 0; }
+
+  void soften(std::int64_t i, std::int64_t position, std::int64_t key) {
+    float* row = scores + i * kKeys;
+    const std::int64_t begin = max_of(begin_of(position) - key, 0);
+    const std::int64_t end = min_of(position + 1 - key, kKeys);
+    if (begin >= end) {
+      __builtin_memset(row, 0, kKeys * sizeof(float));
+      return;
+    }
+    hide(row, begin, end);
+    soften_row(row, tops[i], totals[i], sums + i * padded, padded);
+  }
+
+  void add_values(const float* v, std::int64_t width, std::int64_t rows, std::int64_t count) const {
+    if (padded == a.head_dim) {
+      block_product<true>(rows, padded, count, scores, kKeys, 1, v, width, sums, padded);
+      return;
+    }
+    for (std::int64_t i = 0; i < count; i++) {
+      for (std::int64_t j = 0; j < padded; j += kLanes) {
+        store(values + i * padded + j, load_n(v + i * width + j, static_cast<int>(min_of(kLanes, a.head_dim - j))));
+      }
+    }
+    block_product<true>(rows, padded, count, scores, kKeys, 1, values, padded, sums, padded);
+  }
+};
 
 }  // namespace
 
@@ -76,23 +119,42 @@ void kv_append(const KvAppendArguments& a, const Team& team) {
   const std::int64_t width = a.kv_heads * a.head_dim;
   const Range rows = share_rows(team, a.n, width);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    if (!in_cache(a.slots, a.positions, i, a.b, a.p, team)) continue;
-    const std::int64_t to = (a.slots[i] * a.p + a.positions[i]) * width;
-    const std::size_t bytes = static_cast<std::size_t>(a.head_dim) * 4;
+    if (!in_cache(a.places, i, team)) continue;
+    const std::int64_t block = block_of(a.places, i);
+    const std::int64_t token = a.places.positions[i] % kKeys;
     for (std::int64_t head = 0; head < a.kv_heads; head++) {
-      __builtin_memcpy(a.cache_k + to + head * a.head_dim,
-                       a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride, bytes);
-      __builtin_memcpy(a.cache_v + to + head * a.head_dim,
-                       a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride, bytes);
+      const float* k = a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride;
+      const float* v = a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride;
+      float* to = a.cache_k + (block * width + head * a.head_dim) * kKeys + token;
+      for (std::int64_t c = 0; c < a.head_dim; c++) to[c * kKeys] = k[c];
+      __builtin_memcpy(a.cache_v + (block * kKeys + token) * width + head * a.head_dim, v,
+                       static_cast<std::size_t>(a.head_dim) * 4);
     }
   }
 }
 
 void attention_cached(const AttentionCachedArguments& a, const Team& team) {
-  for (std::int64_t task = team.claim(); task < a.n * a.heads; task = team.claim()) {
-    const std::int64_t row = task / a.heads;
-    if (in_cache(a.slots, a.positions, row, a.b, a.p, team)) attend(a, row, task % a.heads);
+  Attend attend(a, reinterpret_cast<float*>(team.workspace) + team.index * Attend::floats(a.head_dim));
+  const std::int32_t* slots = a.places.slots;
+  const std::int32_t* positions = a.places.positions;
+  const std::int64_t groups = (a.n + kTaskRows - 1) / kTaskRows;
+  for (std::int64_t task = team.claim(); task < groups * a.heads; task = team.claim()) {
+    const std::int64_t last = min_of((task / a.heads + 1) * kTaskRows, a.n);
+    std::int64_t rows = 1;
+    for (std::int64_t first = task / a.heads * kTaskRows; first < last; first += rows) {
+      rows = 1;
+      if (!in_cache(a.places, first, team)) continue;
+      while (first + rows < last && slots[first + rows] == slots[first] &&
+             positions[first + rows] == positions[first] + rows && in_cache(a.places, first + rows, team)) {
+        rows++;
+      }
+      attend.run(task % a.heads, first, rows);
+    }
   }
+}
+
+std::size_t attention_cached_workspace(const AttentionCachedArguments& a, int threads) {
+  return static_cast<std::size_t>(threads * Attend::floats(a.head_dim)) * 4;
 }
 
 }  // namespace raylite::RL_ISA

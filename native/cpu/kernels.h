@@ -56,6 +56,7 @@ void attention(const AttentionArguments&, const Team&);
 void attention_backward(const AttentionBackwardArguments&, const Team&);
 void kv_append(const KvAppendArguments&, const Team&);
 void attention_cached(const AttentionCachedArguments&, const Team&);
+void log_sum_exp(const LogSumExpArguments&, const Team&);
 void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
@@ -73,6 +74,7 @@ std::size_t linear_backward_input_workspace(const LinearBackwardInputArguments&,
 std::size_t linear_backward_weight_workspace(const LinearBackwardWeightArguments&, int threads);
 std::size_t attention_workspace(const AttentionArguments&, int threads);
 std::size_t attention_backward_workspace(const AttentionBackwardArguments&, int threads);
+std::size_t attention_cached_workspace(const AttentionCachedArguments&, int threads);
 std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 std::size_t muon_workspace(const MuonArguments&, int threads);

@@ -1,9 +1,9 @@
 // linear_cross_entropy with and without gradients. Only rows with a label are computed (fine-tuning labels completions
 // alone). One chunk of them at a time: logits by a product, softmax in place (which turns them into their gradient), then
 // the two products of the gradient while the chunk is warm.
+#include "cpu/exp_sum.h"
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
-#include "cpu/math.h"
 #include "cpu/split.h"
 
 namespace raylite::RL_ISA {
@@ -43,27 +43,8 @@ float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t
   }
   const float smooth = a.label_smoothing;
   const float mean = smooth == 0 ? 0 : sum_of(logits, v) / static_cast<float>(v);
-  Floats most = broadcast(-3.4e38f);
-  std::int64_t whole = v / kLanes * kLanes;
-  for (std::int64_t j = 0; j < whole; j += kLanes) most = larger(load(logits + j), most);
-  float top = max_lanes(most);
-  for (std::int64_t j = whole; j < v; j++) top = logits[j] > top ? logits[j] : top;
   const float chosen = logits[label];
-  Floats sums{};
-  const Floats shift = broadcast(top);
-  float rest = 0;
-  for (std::int64_t j = 0; j < whole; j += kLanes) {
-    const Floats e = exp_of(load(logits + j) - shift);
-    sums += e;
-    if (gradient) store(logits + j, e);
-  }
-  if (whole < v) {
-    const int n = static_cast<int>(v - whole);
-    const Floats e = exp_of(load_first(logits + whole, n) - shift);
-    for (int lane = 0; lane < n; lane++) rest += e[lane];
-    if (gradient) store_first(logits + whole, e, n);
-  }
-  const float sum = sum_lanes(sums) + rest;
+  const auto [top, sum] = exp_sum(logits, v, gradient ? logits : nullptr);
   const float log_sum = __builtin_logf(sum);
   const float z = log_sum + top;
   if (gradient) {

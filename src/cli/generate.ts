@@ -76,8 +76,8 @@ async function generate(
       slots: Math.min(prompts.length, 16),
       positions: Math.min(longest, model.maxPositions),
     });
-    const stopIds = [...new Set([...model.eosTokenIds, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
-    const generations = await generator.generate(ids, { ...options, stopIds, signal });
+    const eosTokenIds = [...new Set([...model.eosTokenIds, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
+    const generations = await generator.generate(ids, { ...options, eosTokenIds, signal });
     const answers = await Promise.all(
       generations.map((generation) => tokenizer.decode(generation.ids, { skipSpecialTokens: true })),
     );

@@ -51,7 +51,16 @@ export * from './layout.js';
 export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { narrow } from './narrow.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
-export { ACTIVATIONS, type Activation, type Cost, type OpRule, opKinds, ruleOf, type TargetLoss } from './ops/index.js';
+export {
+  ACTIVATIONS,
+  type Activation,
+  CACHE_BLOCK_TOKENS,
+  type Cost,
+  type OpRule,
+  opKinds,
+  ruleOf,
+  type TargetLoss,
+} from './ops/index.js';
 export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
 export {

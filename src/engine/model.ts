@@ -4,6 +4,7 @@ import { ConfigError } from '../common/index.js';
 import type { AttentionShape, GraphBuilder, Head, HeadView } from './builder.js';
 import type { Graph, Tensor } from './graph.js';
 import type { Objective } from './objective.js';
+import { CACHE_BLOCK_TOKENS } from './ops/index.js';
 
 /** Emits attention over q, k, v and returns [N, heads * headDim]. */
 export type Attend = (path: string, q: HeadView, k: HeadView, v: HeadView, shape: AttentionShape) => Tensor;
@@ -90,23 +91,30 @@ export function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor):
   };
 }
 
-/** Attention through a cache of `slots` sequences of up to `positions` tokens: the rows are appended, then read back. */
-export function attendCached(
-  graph: GraphBuilder,
-  slots: Tensor,
-  positions: Tensor,
-  size: { readonly slots: number; readonly positions: number },
-): Attend {
+/** Where the rows of a decoding program lie in the cache. */
+export interface CacheRows {
+  /** i32[N] rows of `blocks`. */
+  readonly slots: Tensor;
+  /** i32[N] positions in their sequences. */
+  readonly positions: Tensor;
+  /** i32[S, M] the blocks of each slot, in order. */
+  readonly blocks: Tensor;
+}
+
+/** Attention through a cache of `blockCount` blocks: the rows are appended, then read back with what their slots hold. */
+export function attendCached(graph: GraphBuilder, rows: CacheRows, blockCount: number): Attend {
+  const places = [rows.slots, rows.positions, rows.blocks];
   return (path, q, k, v, shape) => {
     if (shape.isBothWays) throw new ConfigError(path, 'a causal model for decoding', 'attention both ways');
     const { heads, kvHeads, headDim, scale, window } = shape;
-    const dims = [size.slots, size.positions, kvHeads * headDim];
-    const cacheK = graph.input(`cache.k.${path}`, 'f32', dims, 'state');
-    const cacheV = graph.input(`cache.v.${path}`, 'f32', dims, 'state');
+    const width = kvHeads * headDim;
+    const { dtype } = k.tensor;
+    const cacheK = graph.input(`cache.k.${path}`, dtype, [blockCount, width, CACHE_BLOCK_TOKENS], 'state');
+    const cacheV = graph.input(`cache.v.${path}`, dtype, [blockCount, CACHE_BLOCK_TOKENS, width], 'state');
     const append = { kvHeads, headDim, ...headAttributes('k', k), ...headAttributes('v', v) };
-    const caches = graph.op('kv_append', path, [k.tensor, v.tensor, slots, positions, cacheK, cacheV], append);
+    const caches = graph.op('kv_append', path, [k.tensor, v.tensor, ...places, cacheK, cacheV], append);
     const read = { heads, kvHeads, headDim, scale, window, ...headAttributes('q', q) };
-    return graph.op('attention_cached', path, [q.tensor, caches[0]!, caches[1]!, slots, positions], read)[0]!;
+    return graph.op('attention_cached', path, [q.tensor, caches[0]!, caches[1]!, ...places], read)[0]!;
   };
 }
 

@@ -1,9 +1,13 @@
-// Decoding with a key-value cache: a fixed number of slots, each a sequence. A slot that ends takes the next prompt at once,
-// so that every run of the decode program works for as many sequences as there are.
+// Decoding with a paged key-value cache. Prompts wait until slots and blocks of the cache are free for all that they may come
+// to need; what ends makes room at once, so that every run of the decoding program works for as many sequences as there are.
 import { ConfigError } from '../common/index.js';
-import { compileDecode, DeviceBuffers, type ParameterStore, Program } from '../engine/index.js';
+import type { ParameterStore } from '../engine/index.js';
 import { type Model, seededRandom } from '../models/index.js';
-import { checkSampling, chooseToken, type Sampling } from './sampling.js';
+import { CacheBlocks } from './cache-blocks.js';
+import { Decoder, type Row } from './decoder.js';
+import { type GenerateOptions, generationSettings, type Settings } from './generation-options.js';
+import { BeamJob, type Generation, type Job, type JobFacts, SampleJob, type Slots, type TokenChoice } from './jobs.js';
+import { Lane } from './lane.js';
 
 export interface GeneratorSettings {
   readonly model: Model;
@@ -13,145 +17,169 @@ export interface GeneratorSettings {
   readonly slots: number;
   /** Longest sequence, prompt and continuation together. */
   readonly positions: number;
-  /** Prompt tokens per run of the prefill program. */
+  /** Prompt tokens per run of the prefill program. Default 256. */
   readonly prefillRows?: number;
+  /** Memory for keys and values. Default: what all slots need when they are full. With less, prompts wait. */
+  readonly cacheBytes?: number;
 }
 
-export interface GenerateOptions extends Sampling {
-  readonly maxNewTokens: number;
-  /** Ids that end a sequence. Default: those of the model's configuration. */
-  readonly stopIds?: readonly number[];
-  /** Also return the logits that each token was chosen from. */
-  readonly hasStepLogits?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-export interface Generation {
-  /** The new ids, the stop id included when one ended it. */
-  readonly ids: readonly number[];
-  /** `stop`: a stop id came. `length`: maxNewTokens reached. `full`: no position left. */
-  readonly end: 'stop' | 'length' | 'full';
-  /** [V] per new id, when asked for. */
-  readonly stepLogits: readonly Float32Array[];
-}
-
-/** A sequence in a slot. */
-interface Sequence {
-  readonly prompt: readonly number[];
-  readonly index: number;
-  readonly slot: number;
-  readonly random: () => number;
-  readonly ids: number[];
-  readonly stepLogits: Float32Array[];
-}
-
-interface Row {
-  readonly id: number;
-  readonly position: number;
-  readonly slot: number;
-  /** The sequence whose next token this row decides. */
-  readonly decides: Sequence | null;
-}
+/** A token of a sequence as it comes, or its end. Beams only end. */
+export type GenerationEvent =
+  | ({ readonly kind: 'token'; readonly prompt: number; readonly sequence: number } & TokenChoice)
+  | { readonly kind: 'end'; readonly generation: Generation };
 
 export class Generator implements Disposable {
   readonly #settings: GeneratorSettings;
-  readonly #buffers: DeviceBuffers;
-  readonly #prefill: Program;
-  readonly #decode: Program;
+  readonly #decoder: Decoder;
+  #isBusy = false;
 
-  /** Compiles both programs and allocates the cache. */
+  /** Compiles the programs and allocates the cache. */
   constructor(settings: GeneratorSettings) {
-    const { model, store, slots, positions, prefillRows = 256 } = settings;
+    const { slots, positions, prefillRows = 256, cacheBytes = null } = settings;
+    for (const [name, value] of Object.entries({ slots, positions, prefillRows })) {
+      if (!Number.isSafeInteger(value) || value < 1) throw new ConfigError(name, 'a positive integer', value);
+    }
     this.#settings = settings;
-    // One slot more than sequences: rows of padding write there.
-    const shape = { model, slots: slots + 1, positions, logitRows: slots };
-    const prefill = compileDecode({ ...shape, rows: prefillRows }, store.layout);
-    const decode = compileDecode({ ...shape, rows: slots }, store.layout);
-    this.#buffers = new DeviceBuffers(store.device);
-    store.lendTo(this.#buffers);
-    this.#buffers.reserve([prefill, decode]);
-    this.#prefill = new Program(store.device, prefill, this.#buffers);
-    this.#decode = new Program(store.device, decode, this.#buffers);
+    this.#decoder = new Decoder({ ...settings, prefillRows, cacheBytes });
   }
 
-  /** Continues every prompt; results in the order of the prompts. One call at a time. */
+  /** Continues every prompt; results in the order of the prompts, those of one prompt together. One call at a time. */
   async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<readonly Generation[]> {
-    const { maxNewTokens, signal } = options;
-    checkSampling(options);
-    if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 1) {
-      throw new ConfigError('maxNewTokens', 'a positive integer', maxNewTokens);
-    }
-    for (const [index, prompt] of prompts.entries()) this.#checkPrompt(index, prompt);
-    const stopIds = new Set(options.stopIds ?? this.#settings.model.eosTokenIds);
     const results: Generation[] = [];
-    const waiting = prompts.map((prompt, index) => ({ prompt, index })).reverse();
-    const free = Array.from({ length: this.#settings.slots }, (_, slot) => slot).reverse();
-    let active: Sequence[] = [];
+    for await (const event of this.stream(prompts, options)) if (event.kind === 'end') results.push(event.generation);
+    return results.sort((a, b) => a.prompt - b.prompt || a.sequence - b.sequence);
+  }
 
-    while (waiting.length > 0 || active.length > 0) {
-      signal?.throwIfAborted();
-      const started: Sequence[] = [];
-      while (waiting.length > 0 && free.length > 0) {
-        const next = waiting.pop()!;
-        const random = seededRandom(`${options.seed ?? 0}/${next.index}`);
-        started.push({ ...next, slot: free.pop()!, random, ids: [], stepLogits: [] });
-      }
-      if (started.length > 0) await this.#run(this.#prefill, started.flatMap(promptRows), options);
-      active.push(...started);
-      active = active.filter((sequence) => {
-        const end = this.#endOf(sequence, maxNewTokens, stopIds);
-        if (end === null) return true;
-        results[sequence.index] = { ids: sequence.ids, end, stepLogits: sequence.stepLogits };
-        free.push(sequence.slot);
-        return false;
-      });
-      if (waiting.length > 0 && free.length > 0) continue; // fill slots that ended before the next step
-      if (active.length > 0) await this.#run(this.#decode, active.map(nextRow), options);
+  /** Continues every prompt and tells each token as it comes. Leaving the loop early ends the call. One call at a time. */
+  async *stream(
+    prompts: readonly (readonly number[])[],
+    options: GenerateOptions,
+  ): AsyncGenerator<GenerationEvent, void, undefined> {
+    const settings = generationSettings(options, this.#settings.model.eosTokenIds);
+    for (const [index, prompt] of prompts.entries()) this.#checkPrompt(index, prompt);
+    if (settings.numBeams > this.#settings.slots) {
+      throw new ConfigError(
+        'numBeams',
+        `at most ${this.#settings.slots}, the slots of the generator`,
+        settings.numBeams,
+      );
     }
-    return results;
+    if (this.#isBusy) throw new ConfigError('generate', 'one call at a time', 'another while one is under way');
+    this.#isBusy = true;
+    try {
+      yield* this.#work(this.#jobs(prompts, settings), settings.signal);
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   [Symbol.dispose](): void {
-    this.#prefill.dispose();
-    this.#decode.dispose();
-    this.#buffers.dispose();
+    this.#decoder[Symbol.dispose]();
   }
 
-  /** Runs `rows` in as many runs as they need, and appends the chosen tokens to the sequences they decide. */
-  async #run(program: Program, rows: readonly Row[], options: GenerateOptions): Promise<void> {
-    const inputs = {
-      ids: program.integers('ids'),
-      positions: program.integers('positions'),
-      slots: program.integers('slots'),
-    };
-    const size = inputs.ids.length;
-    const vocabulary = this.#settings.model.vocabularySize;
-    for (let start = 0; start < rows.length; start += size) {
-      const part = rows.slice(start, start + size);
-      const decided: Sequence[] = [];
-      const index = program.integers('index').fill(0);
-      for (let i = 0; i < size; i++) {
-        const row = part[i];
-        inputs.ids[i] = row?.id ?? 0;
-        inputs.positions[i] = row?.position ?? 0;
-        inputs.slots[i] = row?.slot ?? this.#settings.slots;
-        if (row?.decides) index[decided.push(row.decides) - 1] = i;
+  async *#work(waiting: Job[], signal: AbortSignal | null): AsyncGenerator<GenerationEvent, void, undefined> {
+    // Nothing outlives a call: blocks that others left are not looked at again.
+    const pool = new CacheBlocks(this.#decoder.blockCount);
+    const free = Array.from({ length: this.#settings.slots }, (_, slot) => slot).reverse();
+    const slots: Slots = { take: () => free.pop()!, free: (slot) => free.push(slot) };
+    let active: Job[] = [];
+    while (waiting.length > 0 || active.length > 0) {
+      signal?.throwIfAborted();
+      const started = this.#admit(waiting, active, pool, free);
+      const working = started.length > 0 ? started.map(({ job }) => job) : active;
+      if (started.length > 0) await this.#prefill(started);
+      else await this.#decode(active);
+      const ended = new Set<Job>();
+      for (const job of working) {
+        const { prompt, sequence } = job.facts;
+        const outcome = await job.finishStep(slots);
+        if (outcome.choice) yield { kind: 'token', prompt, sequence, ...outcome.choice };
+        if (outcome.ended === null) continue;
+        ended.add(job);
+        for (const lane of job.lanes) {
+          lane.close();
+          slots.free(lane.slot);
+        }
+        for (const generation of outcome.ended) yield { kind: 'end', generation };
       }
-      await program.run();
-      const logits = program.floats('logits');
-      for (const [i, sequence] of decided.entries()) {
-        const own = logits.subarray(i * vocabulary, (i + 1) * vocabulary);
-        if (options.hasStepLogits) sequence.stepLogits.push(own.slice());
-        sequence.ids.push(chooseToken(own, options, sequence.random, [...sequence.prompt, ...sequence.ids]));
-      }
+      if (started.length > 0) active = [...active, ...working];
+      active = active.filter((job) => !ended.has(job));
     }
   }
 
-  #endOf({ ids, prompt }: Sequence, maxNewTokens: number, stopIds: ReadonlySet<number>): Generation['end'] | null {
-    if (stopIds.has(ids.at(-1)!)) return 'stop';
-    if (ids.length === maxNewTokens) return 'length';
-    // The last id would need a position of its own to be continued.
-    return prompt.length + ids.length > this.#settings.positions ? 'full' : null;
+  /** Starts what waits, in order, while there is room for all that it and the others may come to need. */
+  #admit(waiting: Job[], active: readonly Job[], pool: CacheBlocks, free: number[]): readonly Start[] {
+    const started: Start[] = [];
+    let slots = free.length - active.reduce((sum, job) => sum + job.slotsMax - job.lanes.length, 0);
+    while (waiting.length > 0) {
+      const job = waiting.at(-1)!;
+      const { tokens } = job.facts;
+      const promised = [...active, ...started.map((start) => start.job)].reduce((sum, other) => sum + other.wants(), 0);
+      const needed = job.blocksMax - pool.find(tokens.slice(0, -1)).length;
+      if (slots < job.slotsMax || pool.freeCount - promised < needed) break;
+      slots -= job.slotsMax;
+      const twin = started.find((start) => isSame(start.job.facts.tokens, tokens));
+      if (twin) {
+        job.begin(twin.lane.fork(free.pop()!));
+        started.push({ job, lane: job.lanes[0]!, cached: null, twin });
+      } else {
+        const { lane, cached } = Lane.open(pool, free.pop()!, tokens);
+        job.begin(lane);
+        started.push({ job, lane, cached, twin: null });
+      }
+      waiting.pop();
+    }
+    if (started.length === 0 && active.length === 0) {
+      const { blocksMax } = waiting.at(-1)!.facts.settings.numBeams > 1 ? waiting.at(-1)! : { blocksMax: 0 };
+      const hint = `The beams of prompts[${waiting.at(-1)!.facts.prompt}] may need ${blocksMax} blocks, the cache has ${pool.freeCount}`;
+      throw new ConfigError('cacheBytes', 'room for the longest prompt alone', this.#settings.cacheBytes, hint);
+    }
+    return started;
+  }
+
+  /** Runs the prompts; those that begin alike are computed once. */
+  async #prefill(started: readonly Start[]): Promise<void> {
+    const rows = started.flatMap(({ lane, cached }) => {
+      if (cached === null) return [];
+      const { tokens } = lane;
+      return tokens.slice(cached).map((id, i): Row => {
+        const position = cached + i;
+        return { id, position, lane, isLast: position === tokens.length - 1 };
+      });
+    });
+    await this.#decoder.run(rows, (row, logits) => {
+      // A choice changes the logits: those who share them get copies, the one that they belong to comes last.
+      const users = started.filter(({ lane, twin }) => lane === row.lane || twin?.lane === row.lane).reverse();
+      for (const [i, { job, lane }] of users.entries()) {
+        const isLast = i === users.length - 1;
+        job.take(lane, isLast ? logits : { ...logits, logits: logits.logits.slice() });
+      }
+    });
+  }
+
+  async #decode(active: readonly Job[]): Promise<void> {
+    const jobOf = new Map<Lane, Job>();
+    for (const job of active) for (const lane of job.lanes) jobOf.set(lane, job);
+    const rows = Array.from(jobOf.keys(), (lane): Row => {
+      lane.prepare(this.#decoder.copyBlock);
+      return { id: lane.tokens.at(-1)!, position: lane.tokens.length - 1, lane, isLast: true };
+    });
+    await this.#decoder.run(rows, (row, logits) => jobOf.get(row.lane)!.take(row.lane, logits));
+  }
+
+  /** The jobs of a call, the first last. */
+  #jobs(prompts: readonly (readonly number[])[], settings: Settings): Job[] {
+    const { positions } = this.#settings;
+    const isBeam = settings.numBeams > 1;
+    const count = isBeam ? 1 : settings.numReturnSequences;
+    const jobs = prompts.flatMap((tokens, prompt) =>
+      Array.from({ length: count }, (_, sequence) => {
+        const random = seededRandom(`${settings.seed}/${prompt}/${sequence}`);
+        const facts: JobFacts = { prompt, sequence, tokens, settings, positions, random };
+        return isBeam ? new BeamJob(facts) : new SampleJob(facts);
+      }),
+    );
+    return jobs.reverse();
   }
 
   #checkPrompt(index: number, prompt: readonly number[]): void {
@@ -164,17 +192,14 @@ export class Generator implements Disposable {
   }
 }
 
-function promptRows(sequence: Sequence): readonly Row[] {
-  const { prompt, slot } = sequence;
-  return prompt.map((id, position) => ({
-    id,
-    position,
-    slot,
-    decides: position === prompt.length - 1 ? sequence : null,
-  }));
+/** A job that begins: what of its prompt others have computed, or the job with the very same prompt (then nothing is left). */
+interface Start {
+  readonly job: Job;
+  readonly lane: Lane;
+  readonly cached: number | null;
+  readonly twin: Start | null;
 }
 
-function nextRow(sequence: Sequence): Row {
-  const { prompt, ids, slot } = sequence;
-  return { id: ids.at(-1)!, position: prompt.length + ids.length - 1, slot, decides: sequence };
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
 }

@@ -1,4 +1,14 @@
 // The door of infer/: decoding and sampling.
-export { type GenerateOptions, type Generation, Generator, type GeneratorSettings } from './generator.js';
+export { BeamSearch, bestTokens, type Candidate, type Continuation, type Hypothesis } from './beam-search.js';
+export type { Logits } from './decoder.js';
+export {
+  type GenerateOptions,
+  type Progress,
+  type Sampling,
+  type SamplingOptions,
+  samplingSettings,
+} from './generation-options.js';
+export { type GenerationEvent, Generator, type GeneratorSettings } from './generator.js';
+export type { Generation, TokenChoice } from './jobs.js';
 export * from './logit-filters.js';
-export { checkSampling, chooseToken, type Sampling } from './sampling.js';
+export { chooseToken, type History } from './sampling.js';

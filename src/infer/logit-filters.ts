@@ -1,5 +1,5 @@
 // What is done to logits before a token is chosen, in place, as the processors of Transformers do it. Tokens ruled out get
-// minus infinity. The order of a chain is the caller's: repetition penalty, n-grams, temperature, top-k, top-p, min-p.
+// minus infinity. The order of a chain is the caller's.
 
 const OUT = Number.NEGATIVE_INFINITY;
 
@@ -22,29 +22,101 @@ export function scaleByTemperature(logits: Float32Array, temperature: number): v
   for (let id = 0; id < logits.length; id++) logits[id] = logits[id]! / temperature;
 }
 
+/** Rules out tokens. */
+export function forbid(logits: Float32Array, ids: readonly number[]): void {
+  for (const id of ids) logits[id] = OUT;
+}
+
+/** Rules out the last token of every run of `words` whose other tokens `history` ends with. */
+export function forbidBadWords(
+  logits: Float32Array,
+  history: readonly number[],
+  words: readonly (readonly number[])[],
+): void {
+  for (const word of words) {
+    const start = history.length - (word.length - 1);
+    if (start >= 0 && word.every((id, i) => i === word.length - 1 || history[start + i] === id)) {
+      logits[word.at(-1)!] = OUT;
+    }
+  }
+}
+
 /** Keeps the k largest logits, and those equal to the last of them. */
 export function keepTopK(logits: Float32Array, k: number): void {
-  if (k < logits.length) dropBelow(logits, logits.toSorted()[logits.length - k]!);
+  if (k < logits.length) dropBelow(logits, kthLargest(logits, k));
 }
 
 /** Keeps the fewest most likely tokens whose probabilities reach `p`, and those equal to the last of them. arXiv:1904.09751. */
 export function keepTopP(logits: Float32Array, p: number): void {
-  const sorted = logits.toSorted().reverse();
-  const weights = sorted.map((logit) => Math.exp(logit - sorted[0]!));
+  const max = largestOf(logits);
   let total = 0;
-  for (const weight of weights) total += weight;
-  let sum = 0;
-  for (const [rank, weight] of weights.entries()) {
-    sum += weight;
-    if (sum < p * total) continue;
-    dropBelow(logits, sorted[rank]!);
-    return;
+  for (const logit of logits) if (logit !== OUT) total += Math.exp(logit - max);
+  // The tokens that reach p are nearly always few: sorted are only as many as it takes.
+  for (let count = 256; ; count *= 8) {
+    const least = count < logits.length ? kthLargest(logits, count) : OUT;
+    let sum = 0;
+    for (const logit of logits
+      .filter((value) => value >= least && value !== OUT)
+      .sort()
+      .reverse()) {
+      sum += Math.exp(logit - max);
+      if (sum < p * total) continue;
+      dropBelow(logits, logit);
+      return;
+    }
+    if (least === OUT) return;
   }
 }
 
 /** Keeps the tokens whose probability is at least `p` times that of the most likely one. arXiv:2407.01082. */
 export function keepMinP(logits: Float32Array, p: number): void {
-  dropBelow(logits, logits.reduce((most, logit) => Math.max(most, logit), OUT) + Math.log(p));
+  dropBelow(logits, largestOf(logits) + Math.log(p));
+}
+
+/**
+ * Keeps the tokens whose surprise is nearest to the expected one, the fewest whose probabilities reach `p`.
+ * Locally typical sampling, arXiv:2202.00666.
+ */
+export function keepTypical(logits: Float32Array, p: number): void {
+  const max = largestOf(logits);
+  const weights = Float64Array.from(logits, (logit) => Math.exp(logit - max));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const surprises = Float64Array.from(logits, (logit) => Math.log(total) - (logit - max));
+  let entropy = 0;
+  for (const [id, weight] of weights.entries()) if (weight > 0) entropy += (weight / total) * surprises[id]!;
+  const distances = surprises.map((surprise) => Math.abs(surprise - entropy));
+  const order = Array.from(logits.keys()).sort((a, b) => distances[a]! - distances[b]! || a - b);
+  let sum = 0;
+  const last = order.find((id) => {
+    sum += weights[id]! / total;
+    return sum >= p;
+  });
+  const most = distances[last ?? order.at(-1)!]!;
+  for (let id = 0; id < logits.length; id++) if (distances[id]! > most) logits[id] = OUT;
+}
+
+/** The k-th largest of `values`: a heap of the k largest so far, the smallest of them on top. */
+export function kthLargest(values: Float32Array, k: number): number {
+  const heap = values.slice(0, k).sort();
+  for (let i = k; i < values.length; i++) {
+    const value = values[i]!;
+    if (!(value > heap[0]!)) continue;
+    let at = 0;
+    for (let child = 1; child < k; child = 2 * at + 1) {
+      if (child + 1 < k && heap[child + 1]! < heap[child]!) child++;
+      if (heap[child]! >= value) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = value;
+  }
+  return heap[0]!;
+}
+
+function largestOf(logits: Float32Array): number {
+  let most = OUT;
+  for (let id = 0; id < logits.length; id++) if (logits[id]! > most) most = logits[id]!;
+  return most;
 }
 
 function dropBelow(logits: Float32Array, least: number): void {

@@ -1,78 +1,72 @@
-// How the next token is chosen from logits: greedy, or drawn with temperature, top-k, top-p and min-p; repeats held back.
-import { ConfigError } from '../common/index.js';
+// How the next token is chosen from logits: the likeliest, or drawn, after what must not or should not come is held back. The
+// order is that of Transformers' logits processors.
+import type { Logits } from './decoder.js';
+import type { Sampling } from './generation-options.js';
 import {
+  forbid,
+  forbidBadWords,
   forbidRepeatedRuns,
   keepMinP,
   keepTopK,
   keepTopP,
+  keepTypical,
   penaliseRepetition,
   scaleByTemperature,
 } from './logit-filters.js';
 
-export interface Sampling {
-  /** 0 (the default) takes the most likely token; above, logits are divided by it before drawing. */
-  readonly temperature?: number;
-  /** Draw from the k most likely tokens only; 0 (the default) means all. */
-  readonly topK?: number;
-  /** Draw from the fewest most likely tokens whose probabilities reach this sum; 1 (the default) means all. */
-  readonly topP?: number;
-  /** Draw from tokens at least this share as likely as the most likely one; 0 (the default) means all. */
-  readonly minP?: number;
-  /** Above 1: tokens of the prompt and the continuation become less likely. 1 (the default) changes nothing. */
-  readonly repetitionPenalty?: number;
-  /** No run of this many tokens comes twice; 0 (the default) allows all. */
-  readonly noRepeatSize?: number;
-  /** Equal seeds give equal draws for equal prompts. */
-  readonly seed?: number;
+/** What came before: prompt and continuation, and how long the continuation is. */
+export interface History {
+  readonly tokens: readonly number[];
+  readonly newCount: number;
 }
 
-/** Checks the options once, before anything runs. */
-export function checkSampling(sampling: Sampling): void {
-  const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, noRepeatSize = 0 } = sampling;
-  if (!(temperature >= 0)) throw new ConfigError('temperature', 'a number of at least 0', temperature);
-  if (!Number.isSafeInteger(topK) || topK < 0) throw new ConfigError('topK', 'an integer of at least 0', topK);
-  if (!(topP > 0 && topP <= 1)) throw new ConfigError('topP', 'a number above 0 and at most 1', topP);
-  if (!(minP >= 0 && minP <= 1)) throw new ConfigError('minP', 'a number from 0 to 1', minP);
-  if (!(repetitionPenalty > 0)) throw new ConfigError('repetitionPenalty', 'a positive number', repetitionPenalty);
-  if (!Number.isSafeInteger(noRepeatSize) || noRepeatSize < 0) {
-    throw new ConfigError('noRepeatSize', 'an integer of at least 0', noRepeatSize);
-  }
+/** Holds back what must not come, in place. Returns whether anything changed. */
+export function holdBack(logits: Float32Array, history: History, sampling: Sampling): boolean {
+  const { repetitionPenalty, noRepeatNgramSize, badWordsIds, minNewTokens, eosTokenIds } = sampling;
+  const isEarly = history.newCount < minNewTokens && eosTokenIds.length > 0;
+  if (repetitionPenalty !== 1) penaliseRepetition(logits, history.tokens, repetitionPenalty);
+  if (noRepeatNgramSize > 0) forbidRepeatedRuns(logits, history.tokens, noRepeatNgramSize);
+  if (badWordsIds.length > 0) forbidBadWords(logits, history.tokens, badWordsIds);
+  if (isEarly) forbid(logits, eosTokenIds);
+  return repetitionPenalty !== 1 || noRepeatNgramSize > 0 || badWordsIds.length > 0 || isEarly;
 }
 
 /**
- * The id chosen from `logits` [V] behind the tokens of `history`; `random` gives uniform numbers in [0, 1). Of equals, the
- * smallest id wins.
+ * The id chosen from the logits [V], which are changed; `random` gives uniform numbers in [0, 1). Of equals, the smallest id
+ * wins.
  */
-export function chooseToken(
-  logits: Float32Array,
-  sampling: Sampling,
-  random: () => number,
-  history: readonly number[] = [],
-): number {
-  const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, noRepeatSize = 0 } = sampling;
-  const scores = logits.slice();
-  if (repetitionPenalty !== 1) penaliseRepetition(scores, history, repetitionPenalty);
-  if (noRepeatSize > 0) forbidRepeatedRuns(scores, history, noRepeatSize);
-  if (temperature === 0 || topK === 1) return largest(scores);
-  scaleByTemperature(scores, temperature);
-  if (topK > 0) keepTopK(scores, topK);
-  if (topP < 1) keepTopP(scores, topP);
-  if (minP > 0) keepMinP(scores, minP);
-  return draw(scores, random);
+export function chooseToken(found: Logits, history: History, sampling: Sampling, random: () => number): number {
+  const { logits, likeliest } = found;
+  const { doSample, temperature, topK, topP, minP, typicalP } = sampling;
+  const isChanged = holdBack(logits, history, sampling);
+  if (!doSample) return isChanged ? largest(logits) : likeliest;
+  if (temperature !== 1) scaleByTemperature(logits, temperature);
+  if (topK > 0) keepTopK(logits, topK);
+  if (topP < 1) keepTopP(logits, topP);
+  if (minP > 0) keepMinP(logits, minP);
+  if (typicalP < 1) keepTypical(logits, typicalP);
+  return draw(logits, random);
 }
 
-/** Draws from the softmax of `scores`. */
-function draw(scores: Float32Array, random: () => number): number {
-  const max = scores[largest(scores)]!;
-  const weights = Float64Array.from(scores, (score) => Math.exp(score - max));
+/** Draws from the softmax of `logits`. */
+function draw(logits: Float32Array, random: () => number): number {
+  const max = logits[largest(logits)]!;
+  const weights = new Float64Array(logits.length);
   let total = 0;
-  for (const weight of weights) total += weight;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id]!;
+    if (logit === Number.NEGATIVE_INFINITY) continue;
+    const weight = Math.exp(logit - max);
+    weights[id] = weight;
+    total += weight;
+  }
   let left = random() * total;
   let chosen = 0;
   for (let id = 0; id < weights.length; id++) {
-    if (weights[id] === 0) continue;
+    const weight = weights[id]!;
+    if (weight === 0) continue;
     chosen = id;
-    left -= weights[id]!;
+    left -= weight;
     if (left < 0) break;
   }
   return chosen;
@@ -80,6 +74,12 @@ function draw(scores: Float32Array, random: () => number): number {
 
 function largest(logits: Float32Array): number {
   let best = 0;
-  for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[best]!) best = id;
+  let most = logits[0]!;
+  for (let id = 1; id < logits.length; id++) {
+    if (logits[id]! > most) {
+      most = logits[id]!;
+      best = id;
+    }
+  }
   return best;
 }

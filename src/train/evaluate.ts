@@ -123,12 +123,12 @@ async function answer(
     return prompt.length > 0 && prompt.length < positions ? [{ ...question, ids: prompt }] : [];
   });
   using generator = new Generator({ model, store, slots: SLOTS, positions });
-  const stopIds = tokenizer.eosId === null ? model.eosTokenIds : [tokenizer.eosId, ...model.eosTokenIds];
+  const eosTokenIds = tokenizer.eosId === null ? model.eosTokenIds : [tokenizer.eosId, ...model.eosTokenIds];
   const generations = await generator.generate(
     fitting.map(({ ids }) => ids),
-    { maxNewTokens, stopIds },
+    { maxNewTokens, eosTokenIds },
   );
-  const stops = new Set(stopIds);
+  const stops = new Set(eosTokenIds);
   return Promise.all(
     fitting.map(async ({ prompt, answer: expected }, index) => {
       const ids = generations[index]!.ids.filter((id) => !stops.has(id));

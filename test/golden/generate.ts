@@ -24,7 +24,7 @@ export async function runGenerate({ golden, tensors, subject, device }: CaseRun)
   const eos = golden.eos_token_id as number | null;
   const generations = await generator.generate(prompts, {
     maxNewTokens: newTokens,
-    stopIds: eos === null ? [] : [eos],
+    eosTokenIds: eos === null ? [] : [eos],
     hasStepLogits: true,
   });
   for (const [row, { ids: found }] of generations.entries()) {

@@ -1,5 +1,7 @@
 // Cases of attention: [batch, heads, tokens, head size] of the reference as rows of packed segments, and back.
+import { CACHE_BLOCK_TOKENS } from '#src/engine/index.js';
 import { ropeOf, ropeTables } from '#src/models/index.js';
+import { paged } from '../support/paged-cache.js';
 import { Checks } from './checks.js';
 import { compareSized, type OpRun } from './ops.js';
 import { OpBench } from './run-ops.js';
@@ -87,8 +89,15 @@ export async function runAttentionDecode({ tensors, device }: OpRun): Promise<Ch
   const [, kvHeads, positions] = kvShape;
   const lengths = await tensors.integers('lengths');
   const bench = new OpBench();
-  const cache = async (name: string) =>
-    bench.give(name, [slots, positions, kvHeads * size], toRows(await tensors.floats(name), kvShape));
+  const width = kvHeads * size;
+  const slotBlocks = Math.ceil(positions / CACHE_BLOCK_TOKENS);
+  const blockCount = slots * slotBlocks;
+  const table = Array.from({ length: blockCount }, (_, i) => blockCount - 1 - i);
+  const cache = async (name: 'k' | 'v') => {
+    const rows = toRows(await tensors.floats(name), kvShape);
+    const dims = name === 'k' ? [width, CACHE_BLOCK_TOKENS] : [CACHE_BLOCK_TOKENS, width];
+    return bench.give(name, [blockCount, ...dims], paged(rows, name, { slots, positions, width, table, blockCount }));
+  };
   const inputs = [
     bench.give('q', [slots, heads * size], await tensors.floats('q')),
     await cache('k'),
@@ -103,6 +112,7 @@ export async function runAttentionDecode({ tensors, device }: OpRun): Promise<Ch
       [slots],
       lengths.map((length) => length - 1),
     ),
+    bench.give('blocks', [slots, slotBlocks], Int32Array.from(table)),
   ];
   const layout = { qOffset: 0, qHeadStride: size };
   const attributes = { heads, kvHeads, headDim: size, scale: 1 / Math.sqrt(size), window: 0, ...layout };

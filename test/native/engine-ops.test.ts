@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { native } from '#src/native/index.js';
 import { PlanWriter, type TensorHandle } from '../support/native-plan.js';
+import { paged } from '../support/paged-cache.js';
 import {
   ACTIVATIONS,
   attention,
@@ -374,7 +375,7 @@ for (const shape of [
 
 for (const window of [0, 4]) {
   opTest(`kv_append and attention_cached, window ${window}`, (plan) => {
-    const [slots, capacity, heads, kvHeads, C, width] = [3, 100, 4, 2, 20, 90];
+    const [slots, capacity, heads, kvHeads, C, width] = [3, 128, 4, 2, 20, 90];
     const next = random(5);
     const [cacheK, cacheV] = [next(slots * capacity * kvHeads * C), next(slots * capacity * kvHeads * C)];
     const x = next(3 * width);
@@ -404,18 +405,37 @@ for (const window of [0, 4]) {
       }),
     );
     const xs = plan.tensor([3, width], x);
-    const caches = [cacheK, cacheV].map((values) => plan.tensor([slots, capacity, kvHeads * C], values));
-    const where = [plan.ints(at), plan.ints(positions)];
+    const shape = { slots, positions: capacity, width: kvHeads * C, table: [5, 2, 1, 3, 0, 6], blockCount: 7 };
+    const caches = [
+      plan.tensor([7, kvHeads * C, 64], paged(cacheK, 'k', shape)),
+      plan.tensor([7, 64, kvHeads * C], paged(cacheV, 'v', shape)),
+    ];
+    const where = [plan.ints(at), plan.ints(positions), plan.tensor([slots, 2], shape.table, 'i32')];
     const out = plan.tensor([3, heads * C]);
     plan.op('kv_append', [xs, xs, ...where, ...caches], caches, [kvHeads, C, 2, C, 45, C]);
     plan.op('attention_cached', [xs, ...caches, ...where], [out], [heads, kvHeads, C, 0.3, window, 0, C]);
     return [
-      [caches[0]!, k],
-      [caches[1]!, v],
+      [caches[0]!, Array.from(paged(k, 'k', shape))],
+      [caches[1]!, Array.from(paged(v, 'v', shape))],
       [out, o],
     ];
   });
 }
+
+opTest('log_sum_exp', (plan) => {
+  const [rows, width] = [3, 37];
+  const x = random(8)(rows * width);
+  [x[5], x[9]] = [4, 4]; // of equals the first
+  const row = (i: number) => x.slice(i * width, (i + 1) * width);
+  const outputs = [plan.tensor([rows], null, 'i32'), plan.tensor([rows]), plan.tensor([rows])];
+  plan.op('log_sum_exp', [plan.tensor([rows, width], x)], outputs, []);
+  const tops = range(rows).map((i) => Math.max(...row(i)));
+  return [
+    [outputs[0]!, tops.map((top, i) => row(i).indexOf(top))],
+    [outputs[1]!, tops],
+    [outputs[2]!, tops.map((top, i) => Math.log(row(i).reduce((sum, value) => sum + Math.exp(value - top), 0)))],
+  ];
+});
 
 const LABELLED: Readonly<Record<string, (row: number) => boolean>> = {
   'all rows': () => true,

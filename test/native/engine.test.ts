@@ -168,10 +168,20 @@ test('labels, positions, slots and segments out of range are errors too', () =>
       plan.op('gather_rows', [plan.tensor([2, 2]), plan.ints([0, -1])], [plan.tensor([2, 2])]);
     }, /index\[1\] is -1/);
     await rejects((plan) => {
-      const caches = [plan.tensor([2, 3, 4]), plan.tensor([2, 3, 4])];
-      const where = [plan.ints([2]), plan.ints([0])];
+      const caches = [plan.tensor([2, 4, 64]), plan.tensor([2, 64, 4])];
+      const where = [plan.ints([2]), plan.ints([0]), plan.tensor([2, 1], [0, 1], 'i32')];
       plan.op('kv_append', [plan.tensor([1, 4]), plan.tensor([1, 4]), ...where, ...caches], caches, [1, 4, 0, 4, 0, 4]);
     }, /slots\[0\] is 2/);
+    await rejects((plan) => {
+      const caches = [plan.tensor([2, 4, 64]), plan.tensor([2, 64, 4])];
+      const where = [plan.ints([1]), plan.ints([64]), plan.tensor([2, 2], [0, 0, 1, 2], 'i32')];
+      plan.op(
+        'attention_cached',
+        [plan.tensor([1, 4]), ...caches, ...where],
+        [plan.tensor([1, 4])],
+        [1, 1, 4, 1, 0, 0, 4],
+      );
+    }, /blocks\[3\] is 2/);
     for (const [starts, ends, message] of [
       [[0, 0, 5], [3, 3, 3], /starts\[2\] is 5/],
       [[0, 0, 0], [3, 3, 4], /ends\[2\] is 4/],

@@ -8,7 +8,7 @@ namespace raylite {
 
 Bound bind_kv_append(Binder& in, const Kernels& kernels) {
   KvAppendArguments a{};
-  Dim n("N"), k("K"), v("V"), b("B"), p("P");
+  Dim n("N"), k("K"), v("V"), b("B"), s("S"), m("M"), t("T", kCacheBlockTokens);
   a.kv_heads = in.integer("kvHeads", 1, kColumnsMax);
   a.head_dim = in.integer("headDim", 1, 1024);
   a.k_layout = take_layout(in, "kOffset", "kHeadStride");
@@ -16,16 +16,17 @@ Bound bind_kv_append(Binder& in, const Kernels& kernels) {
   Dim gc("G*C", a.kv_heads * a.head_dim);
   a.k = in.input("k", {&n, &k});
   a.v = in.input("v", {&n, &v});
-  a.slots = in.ints("slots", {&n});
-  a.positions = in.ints("positions", {&n});
-  in.input("cacheK", {&b, &p, &gc});
-  in.input("cacheV", {&b, &p, &gc});
-  a.cache_k = in.output("cacheK", {&b, &p, &gc});
-  a.cache_v = in.output("cacheV", {&b, &p, &gc});
+  a.places.slots = in.ints("slots", {&n});
+  a.places.positions = in.ints("positions", {&n});
+  a.places.blocks = in.ints("blocks", {&s, &m});
+  in.input("cacheK", {&b, &gc, &t});
+  in.input("cacheV", {&b, &t, &gc});
+  a.cache_k = in.output("cacheK", {&b, &gc, &t});
+  a.cache_v = in.output("cacheV", {&b, &t, &gc});
   in.must_share("cacheK", "cacheK");
   in.must_share("cacheV", "cacheV");
   in.finish();
-  a.n = n.value, a.b = b.value, a.p = p.value;
+  a.n = n.value, a.places.s = s.value, a.places.m = m.value, a.places.b = b.value;
   a.k_layout.width = k.value, a.v_layout.width = v.value;
   check_layout(in, "k", a.k_layout, a.kv_heads, a.head_dim);
   check_layout(in, "v", a.v_layout, a.kv_heads, a.head_dim);
@@ -34,7 +35,7 @@ Bound bind_kv_append(Binder& in, const Kernels& kernels) {
 
 Bound bind_attention_cached(Binder& in, const Kernels& kernels) {
   AttentionCachedArguments a{};
-  Dim n("N"), q("Q"), b("B"), p("P");
+  Dim n("N"), q("Q"), b("B"), s("S"), m("M"), t("T", kCacheBlockTokens);
   a.heads = in.integer("heads", 1, kColumnsMax);
   a.kv_heads = in.integer("kvHeads", 1, a.heads);
   a.head_dim = in.integer("headDim", 1, 1024);
@@ -46,13 +47,14 @@ Bound bind_attention_cached(Binder& in, const Kernels& kernels) {
   }
   Dim gc("G*C", a.kv_heads * a.head_dim), hc("H*C", a.heads * a.head_dim);
   a.q = in.input("q", {&n, &q});
-  a.cache_k = in.input("cacheK", {&b, &p, &gc});
-  a.cache_v = in.input("cacheV", {&b, &p, &gc});
-  a.slots = in.ints("slots", {&n});
-  a.positions = in.ints("positions", {&n});
+  a.cache_k = in.input("cacheK", {&b, &gc, &t});
+  a.cache_v = in.input("cacheV", {&b, &t, &gc});
+  a.places.slots = in.ints("slots", {&n});
+  a.places.positions = in.ints("positions", {&n});
+  a.places.blocks = in.ints("blocks", {&s, &m});
   a.o = in.output("o", {&n, &hc});
   in.finish();
-  a.n = n.value, a.b = b.value, a.p = p.value;
+  a.n = n.value, a.places.s = s.value, a.places.m = m.value, a.places.b = b.value;
   a.q_layout.width = q.value;
   check_layout(in, "q", a.q_layout, a.heads, a.head_dim);
   return bound(in, a, kernels.attention_cached);

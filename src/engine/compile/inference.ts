@@ -30,9 +30,13 @@ export interface DecodeSettings {
   readonly rows: number;
   /** Rows per run that logits are computed of, chosen by the input `index`. */
   readonly logitRows: number;
-  /** Sequences that the cache holds. */
+  /** Sequences that have a row in the table `blocks`. */
   readonly slots: number;
-  /** Tokens per sequence that the cache holds. */
+  /** Blocks that a sequence may have: its longest length in CACHE_BLOCK_TOKENS. */
+  readonly slotBlocks: number;
+  /** Blocks of the cache, shared by all sequences. */
+  readonly blockCount: number;
+  /** Positions are below this. */
   readonly positions: number;
 }
 
@@ -67,19 +71,25 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
   return inferencePlan(adapted(model, graph.build()), layout);
 }
 
-/** Appends `rows` tokens to their slots of the cache and gives the logits [logitRows, V] of the rows named by `index`. */
+/**
+ * Appends `rows` tokens to the cache and gives the logits [logitRows, V] of the rows named by `index`, with what choosing needs:
+ * `likeliest` i32[logitRows], `top` and `logSum` [logitRows] (log p(j) = logit - top - logSum).
+ */
 export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
-  const { model, rows, logitRows, slots, positions } = settings;
+  const { model, rows, logitRows, slots, slotBlocks, blockCount, positions } = settings;
   if (positions > model.maxPositions) {
     throw new ConfigError('positions', `at most ${model.maxPositions}, the positions of the model`, positions);
   }
   const graph = new GraphBuilder();
   const [ids, at, slot] = integerInputs(graph, ['ids', 'positions', 'slots'], rows);
   const [index] = integerInputs(graph, ['index'], logitRows);
-  const attend = attendCached(graph, slot!, at!, { slots, positions });
+  const blocks = graph.input('blocks', 'i32', [slots, slotBlocks]);
+  const attend = attendCached(graph, { slots: slot!, positions: at!, blocks }, blockCount);
   const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
   const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
-  graph.output('logits', applyHead(graph, 'logits', chosen, head));
+  const logits = applyHead(graph, 'logits', chosen, head);
+  const [likeliest, top, logSum] = graph.op('log_sum_exp', 'logits', [logits]);
+  for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) graph.output(name, tensor!);
   return inferencePlan(adapted(model, graph.build()), layout);
 }
 

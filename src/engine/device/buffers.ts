@@ -1,6 +1,7 @@
 // Named memory on a device: allocated once, shared by the programs of a job, freed together.
 import type { NativeDevice } from '../../native/index.js';
-import { elementCount } from '../graph.js';
+import { byteLength, elementCount } from '../graph.js';
+import type { Place } from '../plan/placement.js';
 import type { Plan } from '../plan/plan.js';
 
 export class DeviceBuffers {
@@ -41,20 +42,30 @@ export class DeviceBuffers {
     return new Float32Array(this.#device.view(this.id(name)), offset * 4, length);
   }
 
+  /** The bytes of a named input or output of a program, without a copy. */
+  bytes(plan: Plan, name: string): Uint8Array {
+    const { id, buffer, offsetBytes } = placeOf(plan, name);
+    return new Uint8Array(this.#device.view(this.id(buffer)), offsetBytes, byteLength(plan.graph.tensors[id]!));
+  }
+
   /** The memory of a named input or output of a program, without a copy. Integers for i32, else floats. */
   tensor(plan: Plan, name: string): Float32Array | Int32Array {
-    const id = plan.graph.inputs.get(name) ?? plan.graph.outputs.get(name);
-    const place = id === undefined ? undefined : plan.places.get(id);
-    if (id === undefined || !place) throw new Error(`the program has no input or output ${name}`);
+    const { id, buffer, offsetBytes } = placeOf(plan, name);
     const { dtype, dims } = plan.graph.tensors[id]!;
-    const memory = this.#device.view(this.id(place.buffer));
     if (dtype !== 'i32' && dtype !== 'f32') throw new Error(`${name} is ${dtype}: neither floats nor integers`);
     const View = dtype === 'i32' ? Int32Array : Float32Array;
-    return new View(memory, place.offsetBytes, elementCount(dims));
+    return new View(this.#device.view(this.id(buffer)), offsetBytes, elementCount(dims));
   }
 
   dispose(): void {
     for (const { id, isOwned } of this.#buffers.values()) if (isOwned) this.#device.free(id);
     this.#buffers.clear();
   }
+}
+
+function placeOf(plan: Plan, name: string): Place & { readonly id: number } {
+  const id = plan.graph.inputs.get(name) ?? plan.graph.outputs.get(name);
+  const place = id === undefined ? undefined : plan.places.get(id);
+  if (id === undefined || !place) throw new Error(`the program has no input or output ${name}`);
+  return { ...place, id };
 }

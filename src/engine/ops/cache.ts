@@ -1,72 +1,80 @@
-// The key-value cache of decoding: rows are written to their slot and position, queries attend to their slot.
-import { ConfigError } from '../../common/index.js';
+// The key-value cache of decoding: blocks of tokens that slots hold by a table. Rows are written to the block of their slot and
+// position, queries attend to their slot.
 import type { FloatType } from '../graph.js';
 import { expectHeads } from './attention.js';
 import {
   attribute,
   expectInputs,
   expectType,
+  matrix,
   type OpCall,
   type OpRule,
   operand,
   storageType,
   stored,
+  type TensorType,
   totalBytes,
 } from './rule.js';
 
-/** Checks a cache [B slots, P positions, G*C] and returns its dims. */
-function cacheDims(call: OpCall, index: number, name: string, type: FloatType): readonly number[] {
-  const cache = operand(call, index, name);
-  const width = attribute(call, 'kvHeads') * attribute(call, 'headDim');
-  const [slots, positions] = cache.dims;
-  if (cache.dims.length !== 3 || slots === undefined || positions === undefined) {
-    throw new ConfigError(
-      `${call.path} (${call.kind})`,
-      `${name} to have dims [slots, positions, ${width}]`,
-      cache.dims,
-    );
-  }
-  expectType(call, name, cache, [slots, positions, width], type);
-  return cache.dims;
+/** Tokens of a block of the cache: as many as attention sees at a time, so that its sums are those of packed rows. */
+export const CACHE_BLOCK_TOKENS = 64;
+
+/** Checks the operands from `index` on: slots i32[N], positions i32[N], blocks i32[S, M]. */
+function expectPlaces(call: OpCall, index: number, rows: number): void {
+  expectType(call, 'slots', operand(call, index, 'slots'), [rows], 'i32');
+  expectType(call, 'positions', operand(call, index + 1, 'positions'), [rows], 'i32');
+  matrix(call, index + 2, 'blocks', 'i32');
 }
 
-/** k[N,*], v[N,*], slots i32[N], positions i32[N], cacheK, cacheV → cacheK, cacheV (the same bytes). */
+/** Checks cacheK [B, G*C, T] and cacheV [B, T, G*C] from operand `index` on; returns their types. */
+function cacheTypes(call: OpCall, index: number, type: FloatType): readonly [TensorType, TensorType] {
+  const width = attribute(call, 'kvHeads') * attribute(call, 'headDim');
+  const cacheK = operand(call, index, 'cacheK');
+  const blocks = cacheK.dims[0] ?? 0;
+  const types = [
+    stored(type, blocks, width, CACHE_BLOCK_TOKENS),
+    stored(type, blocks, CACHE_BLOCK_TOKENS, width),
+  ] as const;
+  expectType(call, 'cacheK', cacheK, types[0].dims, type);
+  expectType(call, 'cacheV', operand(call, index + 1, 'cacheV'), types[1].dims, type);
+  return types;
+}
+
+/** k[N,*], v[N,*], slots i32[N], positions i32[N], blocks i32[S,M], cacheK, cacheV → cacheK, cacheV (the same bytes). */
 export const kvAppend: OpRule = {
   kind: 'kv_append',
   attributes: ['kvHeads', 'headDim', 'kOffset', 'kHeadStride', 'vOffset', 'vHeadStride'],
   updates: [
-    [0, 4],
-    [1, 5],
+    [0, 5],
+    [1, 6],
   ],
   infer(call) {
-    expectInputs(call, [6]);
+    expectInputs(call, [7]);
     const type = storageType(call, 0, 'k');
     const rows = expectHeads(call, 'k', 0, attribute(call, 'kvHeads'), type);
     expectHeads(call, 'v', 1, attribute(call, 'kvHeads'), type);
-    expectType(call, 'slots', operand(call, 2, 'slots'), [rows], 'i32');
-    expectType(call, 'positions', operand(call, 3, 'positions'), [rows], 'i32');
-    return [stored(type, ...cacheDims(call, 4, 'cacheK', type)), stored(type, ...cacheDims(call, 5, 'cacheV', type))];
+    expectPlaces(call, 2, rows);
+    return cacheTypes(call, 5, type);
   },
   cost: (op) => ({ flops: 0, bytes: 2 * totalBytes({ ...op, inputs: op.inputs.slice(0, 2), outputs: [] }) }),
 };
 
-/** q[N,*], cacheK, cacheV, slots, positions → o[N, H*C]; a row sees cache[slot][max(0, position-window+1)..position]. */
+/** q[N,*], cacheK, cacheV, slots, positions, blocks → o[N, H*C]; a row sees positions max(0, position-window+1)..position. */
 export const attentionCached: OpRule = {
   kind: 'attention_cached',
   attributes: ['heads', 'kvHeads', 'headDim', 'scale', 'window', 'qOffset', 'qHeadStride'],
   infer(call) {
-    expectInputs(call, [5]);
+    expectInputs(call, [6]);
     const heads = attribute(call, 'heads');
     const type = storageType(call, 0, 'q');
     const rows = expectHeads(call, 'q', 0, heads, type);
-    cacheDims(call, 1, 'cacheK', type);
-    cacheDims(call, 2, 'cacheV', type);
-    expectType(call, 'slots', operand(call, 3, 'slots'), [rows], 'i32');
-    expectType(call, 'positions', operand(call, 4, 'positions'), [rows], 'i32');
+    cacheTypes(call, 1, type);
+    expectPlaces(call, 3, rows);
     return [stored(type, rows, heads * attribute(call, 'headDim'))];
   },
   cost(op) {
     const [rows, width] = op.outputs[0]!.dims as [number, number];
-    return { flops: 4 * rows * width * op.inputs[1]!.dims[1]!, bytes: totalBytes(op) };
+    const tokens = op.inputs[5]!.dims[1]! * CACHE_BLOCK_TOKENS;
+    return { flops: 4 * rows * width * tokens, bytes: totalBytes(op) };
   },
 };

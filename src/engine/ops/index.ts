@@ -13,10 +13,11 @@ import { adamw, clipFactor, sumSquares } from './optimizer.js';
 import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
 import { rotary } from './rotary.js';
 import type { OpRule } from './rule.js';
-import { softmax, softmaxBackward } from './softmax.js';
+import { logSumExp, softmax, softmaxBackward } from './softmax.js';
 import { adagrad, lion, muon, sgd } from './steps.js';
 import { targetLoss, targetLossBackward } from './target-loss.js';
 
+export { CACHE_BLOCK_TOKENS } from './cache.js';
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
 export { TARGET_LOSSES, type TargetLoss } from './target-loss.js';
@@ -53,6 +54,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     linearCrossEntropy,
     linearCrossEntropyGrad,
     lion,
+    logSumExp,
     muon,
     reduceScatter,
     rmsNorm,

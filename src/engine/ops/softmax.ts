@@ -1,5 +1,5 @@
-// Softmax of rows, and its derivative. Attention and the loss have theirs built in.
-import { expectInputs, expectType, matrix, type OpRule, operand, storageType, stored } from './rule.js';
+// Softmax of rows and its derivative, and what choosing a token asks of logits. Attention and the loss have theirs built in.
+import { expectInputs, expectType, f32, matrix, type OpRule, operand, storageType, stored } from './rule.js';
 
 /** x[N,D] → y[N,D]: every row adds up to 1. */
 export const softmax: OpRule = {
@@ -28,5 +28,16 @@ export const softmaxBackward: OpRule = {
     const dims = matrix(call, 1, 'y', type);
     expectType(call, 'dy', operand(call, 0, 'dy'), dims, type);
     return [stored(type, ...dims)];
+  },
+};
+
+/** x[N,V] → index i32[N] of the first of the largest, top[N] its value, logSum[N] = log Σ exp(x - top). */
+export const logSumExp: OpRule = {
+  kind: 'log_sum_exp',
+  attributes: [],
+  infer(call) {
+    expectInputs(call, [1]);
+    const [rows] = matrix(call, 0, 'x');
+    return [{ dtype: 'i32', dims: [rows] }, f32(rows), f32(rows)];
   },
 };

@@ -1,0 +1,189 @@
+// The device's side of decoding: programs for few rows and for many over one cache, and the logits that they leave.
+import { ConfigError } from '../common/index.js';
+import {
+  CACHE_BLOCK_TOKENS,
+  compileDecode,
+  DeviceBuffers,
+  type ParameterStore,
+  type Plan,
+  Program,
+} from '../engine/index.js';
+import type { Model } from '../models/index.js';
+import type { Lane } from './lane.js';
+
+export interface DecoderSettings {
+  readonly model: Model;
+  readonly store: ParameterStore;
+  readonly slots: number;
+  readonly positions: number;
+  readonly prefillRows: number;
+  readonly cacheBytes: number | null;
+}
+
+/** One token to append. */
+export interface Row {
+  readonly id: number;
+  readonly position: number;
+  readonly lane: Lane;
+  /** Wants the logits behind this token. */
+  readonly isLast: boolean;
+}
+
+/** What is known of the token behind a row. `logits` are the device's own memory: valid until the next run. */
+export interface Logits {
+  readonly logits: Float32Array;
+  /** The first of the largest logits. */
+  readonly likeliest: number;
+  /** log p(j) = logits[j] - top - logSum. */
+  readonly top: number;
+  readonly logSum: number;
+}
+
+/** A program and the memory of its inputs and outputs. The inputs of all programs lie on the same bytes. */
+interface DecodeProgram {
+  readonly program: Program;
+  readonly ids: Int32Array;
+  readonly positions: Int32Array;
+  readonly slots: Int32Array;
+  readonly table: Int32Array;
+  readonly index: Int32Array;
+  readonly logits: Float32Array;
+  readonly likeliest: Int32Array;
+  readonly top: Float32Array;
+  readonly logSum: Float32Array;
+}
+
+export class Decoder implements Disposable {
+  readonly blockCount: number;
+  readonly #settings: DecoderSettings;
+  readonly #buffers: DeviceBuffers;
+  /** By rows per run, ascending; made when first needed, but for the largest two. */
+  readonly #programs = new Map<number, DecodeProgram>();
+  readonly #sizes: readonly number[];
+  readonly #caches: readonly { readonly bytes: Uint8Array; readonly blockBytes: number }[];
+
+  constructor(settings: DecoderSettings) {
+    const { store, slots, prefillRows } = settings;
+    this.#settings = settings;
+    this.blockCount = blockCount(settings);
+    const sizes = new Set([prefillRows, slots]);
+    for (let rows = 1; rows < slots; rows *= 2) sizes.add(rows);
+    this.#sizes = [...sizes].sort((a, b) => a - b);
+    this.#buffers = new DeviceBuffers(store.device);
+    store.lendTo(this.#buffers);
+    const plans = [this.#compile(prefillRows), this.#compile(slots)];
+    this.#buffers.reserve(plans);
+    for (const plan of plans) {
+      const rows = plan === plans[0] ? prefillRows : slots;
+      if (!this.#programs.has(rows)) this.#programs.set(rows, this.#load(plan));
+    }
+    this.#caches = [...plans[0]!.graph.inputs.keys()]
+      .filter((name) => name.startsWith('cache.'))
+      .map((name) => {
+        const bytes = this.#buffers.bytes(plans[0]!, name);
+        return { bytes, blockBytes: bytes.length / this.blockCount };
+      });
+  }
+
+  /** Appends the rows, in as many runs as they need; calls `decided` for every last row, in order, while its logits are valid. */
+  async run(rows: readonly Row[], decided: (row: Row, logits: Logits) => void): Promise<void> {
+    const most = this.#sizes.at(-1)!;
+    for (let start = 0; start < rows.length; start += most) {
+      await this.#runOnce(rows.slice(start, start + most), decided);
+    }
+  }
+
+  readonly copyBlock = (from: number, to: number): void => {
+    for (const { bytes, blockBytes } of this.#caches) {
+      bytes.copyWithin(to * blockBytes, from * blockBytes, (from + 1) * blockBytes);
+    }
+  };
+
+  [Symbol.dispose](): void {
+    for (const { program } of this.#programs.values()) program.dispose();
+    this.#buffers.dispose();
+  }
+
+  async #runOnce(rows: readonly Row[], decided: (row: Row, logits: Logits) => void): Promise<void> {
+    const { slots, model } = this.#settings;
+    const used = this.#program(this.#sizes.find((count) => count >= rows.length)!);
+    const { program, table, logits } = used;
+    const ids = used.ids.fill(0);
+    const positions = used.positions.fill(0);
+    // Rows of padding have the slot behind all others, whose table stays empty: block 0.
+    const slotOf = used.slots.fill(slots);
+    const index = used.index.fill(0);
+    table.fill(0);
+    const slotBlocks = table.length / (slots + 1);
+    const last: Row[] = [];
+    for (const [i, row] of rows.entries()) {
+      ids[i] = row.id;
+      positions[i] = row.position;
+      slotOf[i] = row.lane.slot;
+      if (i === 0 || rows[i - 1]!.lane !== row.lane) table.set(row.lane.blocks, row.lane.slot * slotBlocks);
+      if (row.isLast) index[last.push(row) - 1] = i;
+    }
+    await program.run();
+    const vocabulary = model.vocabularySize;
+    for (const [i, row] of last.entries()) {
+      decided(row, {
+        logits: logits.subarray(i * vocabulary, (i + 1) * vocabulary),
+        likeliest: used.likeliest[i]!,
+        top: used.top[i]!,
+        logSum: used.logSum[i]!,
+      });
+    }
+  }
+
+  #program(rows: number): DecodeProgram {
+    let program = this.#programs.get(rows);
+    if (!program) {
+      program = this.#load(this.#compile(rows));
+      this.#programs.set(rows, program);
+    }
+    return program;
+  }
+
+  #load(plan: Plan): DecodeProgram {
+    const program = new Program(this.#settings.store.device, plan, this.#buffers);
+    return {
+      program,
+      ids: program.integers('ids'),
+      positions: program.integers('positions'),
+      slots: program.integers('slots'),
+      table: program.integers('blocks'),
+      index: program.integers('index'),
+      logits: program.floats('logits'),
+      likeliest: program.integers('likeliest'),
+      top: program.floats('top'),
+      logSum: program.floats('logSum'),
+    };
+  }
+
+  #compile(rows: number): Plan {
+    const { model, store, slots, positions } = this.#settings;
+    const shape = { slots: slots + 1, slotBlocks: slotBlocksOf(positions), blockCount: this.blockCount, positions };
+    return compileDecode({ model, rows, logitRows: Math.min(rows, slots), ...shape }, store.layout);
+  }
+}
+
+function slotBlocksOf(positions: number): number {
+  return Math.ceil(positions / CACHE_BLOCK_TOKENS);
+}
+
+/** Blocks that fit in the memory given; by default every slot can be full at once. */
+function blockCount(settings: DecoderSettings): number {
+  const { model, store, slots, positions, cacheBytes } = settings;
+  const sequence = slotBlocksOf(positions);
+  // One for padding; one more per slot, for a block that is shared until it is written to.
+  if (cacheBytes === null) return 1 + slots * (sequence + 1);
+  const shape = { slots: 2, slotBlocks: sequence, blockCount: 1, positions };
+  const one = compileDecode({ model, rows: 1, logitRows: 1, ...shape }, store.layout);
+  const blockBytes = one.buffers.find(({ name }) => name === 'cache')!.bytes;
+  const count = Math.floor(cacheBytes / blockBytes);
+  if (count < sequence + 1) {
+    const reason = `A block of ${CACHE_BLOCK_TOKENS} tokens has ${blockBytes} bytes; a sequence of ${positions} tokens needs ${sequence}, padding one`;
+    throw new ConfigError('cacheBytes', `at least ${(sequence + 1) * blockBytes}`, cacheBytes, reason);
+  }
+  return count;
+}
