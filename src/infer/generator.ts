@@ -43,6 +43,10 @@ export class Generator implements Disposable {
     this.#decoder = new Decoder({ ...settings, prefillRows, cacheBytes });
   }
 
+  get model(): Model {
+    return this.#settings.model;
+  }
+
   /** Continues every prompt; results in the order of the prompts, those of one prompt together. One call at a time. */
   async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<readonly Generation[]> {
     const results: Generation[] = [];

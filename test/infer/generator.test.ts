@@ -1,12 +1,10 @@
 // Decoding with a cache against evaluation without one, and slots that take several prompts in turn.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Forward, layoutOf, ParameterStore, type TokenBatch } from '#src/engine/index.js';
 import { Generator } from '#src/infer/index.js';
-import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
-import { type NativeDevice, native } from '#src/native/index.js';
+import { type Model, modelFromConfig } from '#src/models/index.js';
+import { evaluated, longModel, VOCABULARY, withStore } from './model-for-tests.js';
 
-const VOCABULARY = 23;
 const model = (): Model =>
   modelFromConfig({
     model_type: 'mistral',
@@ -24,51 +22,8 @@ const model = (): Model =>
 
 const PROMPTS = [[1, 5, 9], [4], [7, 7, 3, 8, 1, 0, 2, 6, 11], [20, 21], [13, 12, 14, 15]];
 
-/** Longer than a block of the cache and deeper than a slice of a product. */
-function longModel(family: 'gpt2' | 'llama'): Model {
-  const positions = { n_positions: 256, max_position_embeddings: 256, vocab_size: VOCABULARY, initializer_range: 0.1 };
-  if (family === 'gpt2')
-    return modelFromConfig({ model_type: family, n_embd: 80, n_layer: 2, n_head: 2, n_inner: 800, ...positions });
-  const heads = { num_attention_heads: 4, num_key_value_heads: 2, num_hidden_layers: 2 };
-  return modelFromConfig({ model_type: family, hidden_size: 96, intermediate_size: 500, ...heads, ...positions });
-}
-
-async function withStore(
-  use: (store: ParameterStore, device: NativeDevice) => Promise<void>,
-  made: Model = model(),
-): Promise<void> {
-  const device = native().createDevice({ threads: 2, isa: null, pin: false });
-  try {
-    using store = new ParameterStore(device, layoutOf(made));
-    initialise(made, 11, store);
-    await use(store, device);
-  } finally {
-    device.dispose();
-  }
-}
-
-/** One sequence as a batch of its own. */
-function alone(ids: readonly number[]): TokenBatch {
-  const rows = ids.length;
-  return {
-    ids: Int32Array.from(ids),
-    positions: Int32Array.from(ids, (_, t) => t),
-    starts: new Int32Array(rows),
-    ends: new Int32Array(rows).fill(rows),
-    labels: new Int32Array(rows).fill(-100),
-  };
-}
-
-/** Logits [V] behind token `row` of a sequence, evaluated alone. */
-async function evaluated(store: ParameterStore, made: Model, tokens: readonly number[]) {
-  using forward = new Forward({ model: made, rows: tokens.length, hasLogits: true }, store);
-  const labels = Int32Array.from(tokens, (_, t) => tokens[t + 1] ?? -100);
-  const { logits, tokenLosses } = await forward.run({ ...alone(tokens), labels });
-  return { row: (t: number) => logits!.subarray(t * VOCABULARY, (t + 1) * VOCABULARY), tokenLosses };
-}
-
 test('greedy decoding chooses what evaluation of the whole sequence says, whatever the slots and the prefill', () =>
-  withStore(async (store) => {
+  withStore(model(), async (store) => {
     for (const [slots, prefillRows] of [
       [1, 4],
       [2, 64],
@@ -79,7 +34,7 @@ test('greedy decoding chooses what evaluation of the whole sequence says, whatev
       for (const [index, { ids, stepLogits, end }] of results.entries()) {
         assert.equal(end, 'length');
         assert.equal(ids.length, 6);
-        const { row } = await evaluated(store, model(), [...PROMPTS[index]!, ...ids]);
+        const { row } = await evaluated(model(), store, [...PROMPTS[index]!, ...ids]);
         for (const [t, found] of stepLogits.entries()) {
           const expected = row(PROMPTS[index]!.length + t - 1);
           assert.ok(Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) < 1e-4);
@@ -90,26 +45,24 @@ test('greedy decoding chooses what evaluation of the whole sequence says, whatev
   }));
 
 for (const family of ['gpt2', 'llama'] as const) {
-  test(`${family}: logits and log-probabilities of decoding are those of training's forward, to the bit`, () =>
-    withStore(async (store) => {
-      const made = longModel(family);
+  test(`${family}: logits and log-probabilities of decoding are those of training's forward, to the bit`, () => {
+    const made = longModel(family);
+    return withStore(made, async (store) => {
       using generator = new Generator({ model: made, store, slots: 3, positions: 200, prefillRows: 50 });
       const prompts = [1, 70, 129].map((length) => Array.from({ length }, (_, t) => (t * 7 + length) % VOCABULARY));
       const options = { maxNewTokens: 9, eosTokenIds: [], hasStepLogits: true };
       for (const { prompt, ids, stepLogits, logProbs } of await generator.generate(prompts, options)) {
-        const length = prompts[prompt]!.length;
-        const { row, tokenLosses } = await evaluated(store, made, [...prompts[prompt]!, ...ids]);
+        const { length } = prompts[prompt]!;
+        const { row, tokenLosses } = await evaluated(made, store, [...prompts[prompt]!, ...ids]);
         for (const [t, found] of stepLogits.entries()) assert.deepEqual(found, row(length + t - 1));
-        assert.deepEqual(
-          logProbs,
-          Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss),
-        );
+        assert.deepEqual(logProbs, Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss));
       }
-    }, longModel(family)));
+    });
+  });
 }
 
 test('draws depend on seed and prompt, not on what else is decoded', () =>
-  withStore(async (store) => {
+  withStore(model(), async (store) => {
     const options = { maxNewTokens: 8, eosTokenIds: [], temperature: 1, topP: 0.9, seed: 4 };
     using wide = new Generator({ model: model(), store, slots: 5, positions: 32 });
     using narrow = new Generator({ model: model(), store, slots: 1, positions: 32 });
@@ -121,7 +74,7 @@ test('draws depend on seed and prompt, not on what else is decoded', () =>
   }));
 
 test('a stop id ends a sequence, and so does the last position', () =>
-  withStore(async (store) => {
+  withStore(model(), async (store) => {
     using generator = new Generator({ model: model(), store, slots: 2, positions: 10 });
     const [free] = await generator.generate([[1, 5, 9]], { maxNewTokens: 30, eosTokenIds: [] });
     assert.equal(free!.end, 'full');
@@ -133,7 +86,7 @@ test('a stop id ends a sequence, and so does the last position', () =>
   }));
 
 test('prompts that cannot be decoded are refused by index, and a signal ends a call', () =>
-  withStore(async (store) => {
+  withStore(model(), async (store) => {
     using generator = new Generator({ model: model(), store, slots: 2, positions: 10 });
     const options = { maxNewTokens: 4 };
     await assert.rejects(generator.generate([[1], []], options), /prompts\[1\]: expected 1 to 10 tokens, got 0/);
