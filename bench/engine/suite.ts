@@ -1,7 +1,8 @@
 // Suite `engine`: what one device does, beside PyTorch + Transformers and the limits of the machine.
 import type { Scene } from '../harness/figure.js';
+import { generationScenes } from './generation.js';
 import { trainingScenes } from './training.js';
 
 export function engineSuite(python: string | null): readonly Scene[] {
-  return trainingScenes(python);
+  return [...trainingScenes(python), ...generationScenes(python)];
 }

@@ -12,11 +12,21 @@ const SAMPLE_MS = 1000;
 
 /** GFLOP/s of multiply-adds in registers, all `threads` together; bf16 by dot-product instructions where the CPU has them. */
 export async function multiplyPeak(precision: 'fp32' | 'bf16', threads: number): Promise<number> {
+  return measureNative('multiply_peak', [precision, String(threads)]);
+}
+
+/** GB/s that all `threads` together read from memory that no cache holds. */
+export async function readBandwidth(threads: number): Promise<number> {
+  return measureNative('read_bandwidth', [String(threads)]);
+}
+
+/** Builds a program of this folder for this CPU and returns the first number that it prints. */
+function measureNative(name: string, args: readonly string[]): number {
   mkdirSync('build/bench', { recursive: true });
-  const binary = 'build/bench/multiply_peak';
+  const binary = `build/bench/${name}`;
   const flags = ['-O3', '-march=native', '-ffp-contract=fast', '-pthread'];
-  run('cc', [...flags, 'bench/limits/multiply_peak.c', '-o', binary]);
-  return Number(run(binary, [precision, String(threads)]).split(' ')[0]);
+  run('cc', [...flags, `bench/limits/${name}.c`, '-o', binary]);
+  return Number(run(binary, args).split(' ')[0]);
 }
 
 /** Messages per second between two processes over a Unix socket, each answered before the next `batch` is sent. */

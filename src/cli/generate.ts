@@ -1,12 +1,10 @@
 // `raylite generate`: continues prompts with a model from a Hugging Face folder, on this machine.
-import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { ConfigError } from '../common/index.js';
 import { loadTokenizer, promptOf, type Tokenizer } from '../data/index.js';
-import { layoutOf, ParameterStore } from '../engine/index.js';
+import { createDevice, layoutOf, ParameterStore } from '../engine/index.js';
 import { Generator, type TextGeneration, TextGenerator, type TextOptions } from '../infer/index.js';
 import { Checkpoint } from '../models/index.js';
-import { native } from '../native/index.js';
 import { interruptible } from './interrupt.js';
 import { amountOption, bytesOption } from './options.js';
 import { print, printJson } from './output.js';
@@ -24,7 +22,6 @@ interface Options {
   readonly minP?: number;
   readonly typicalP?: number;
   readonly repetitionPenalty?: number;
-  readonly noRepeatNgramSize?: number;
   readonly numBeams?: number;
   readonly lengthPenalty?: number;
   readonly numReturnSequences?: number;
@@ -62,9 +59,12 @@ export function register(program: Command): void {
     .option('--top-k <n>', 'draw from the n most likely tokens', ...amount('--top-k'))
     .option('--top-p <p>', 'draw from the most likely tokens that add up to p', ...amount('--top-p'))
     .option('--min-p <p>', 'draw from tokens at least p times as likely as the likeliest', ...amount('--min-p'))
-    .option('--typical-p <p>', 'draw from the tokens of the most usual surprise that add up to p', ...amount('--typical-p'))
+    .option(
+      '--typical-p <p>',
+      'draw from the tokens of the most usual surprise that add up to p',
+      ...amount('--typical-p'),
+    )
     .option('--repetition-penalty <x>', 'above 1: repeats become less likely', ...amount('--repetition-penalty'))
-    .option('--no-repeat-ngram-size <n>', 'no run of n tokens comes twice', ...amount('--no-repeat-ngram-size'))
     .option('--num-beams <n>', 'search for the likeliest text with n beams', ...amount('--num-beams'))
     .option('--length-penalty <x>', 'of beams: above 1 longer texts, below 1 shorter', Number)
     .option('--num-return-sequences <n>', 'continuations per prompt', ...amount('--num-return-sequences'))
@@ -88,7 +88,7 @@ async function generate(
 ): Promise<void> {
   if (!TEMPLATES.includes(options.template))
     throw new ConfigError('--template', `one of ${TEMPLATES.join(', ')}`, options.template);
-  if ((given.length > 0) === (options.file !== undefined))
+  if (given.length > 0 === (options.file !== undefined))
     throw new ConfigError('--file', 'prompts as arguments or --file, one of them', options.file);
   const prompts = options.file === undefined ? given : await readPrompts(options.file);
   if (options.stream && (prompts.length > 1 || options.json || (options.numBeams ?? 1) > 1))
@@ -101,7 +101,7 @@ async function generate(
   const lengths = (await tokenizer.encodeBatch(texts, { addSpecialTokens })).map((ids) => ids.length);
   const longest = lengths.reduce((most, length) => Math.max(most, length), 0) + options.maxNewTokens;
   const sequences = prompts.length * Math.max(options.numReturnSequences ?? 1, options.numBeams ?? 1);
-  const device = native().createDevice({ threads: availableParallelism(), isa: null, pin: false });
+  const device = createDevice();
   try {
     using store = new ParameterStore(device, layoutOf(model));
     await checkpoint.loadInto(store);
@@ -112,14 +112,25 @@ async function generate(
       positions: Math.min(longest, model.maxPositions),
       ...(options.cache === undefined ? {} : { cacheBytes: options.cache }),
     });
-    const results = await run(new TextGenerator(generator, tokenizer), texts, {
-      ...textOptions(options),
-      addSpecialTokens,
-      signal,
-    }, options.stream === true);
+    const results = await run(
+      new TextGenerator(generator, tokenizer),
+      texts,
+      {
+        ...textOptions(options),
+        addSpecialTokens,
+        signal,
+      },
+      options.stream === true,
+    );
     if (options.json) {
       printJson(
-        results.map(({ prompt, text, end, score, ids }) => ({ prompt: prompts[prompt], text, end, score, tokens: ids.length })),
+        results.map(({ prompt, text, end, score, ids }) => ({
+          prompt: prompts[prompt],
+          text,
+          end,
+          score,
+          tokens: ids.length,
+        })),
       );
     } else if (!options.stream) for (const { text } of results) print(text.trim());
   } finally {

@@ -33,6 +33,7 @@ export {
 } from './compile/training.js';
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
 export { DeviceBuffers } from './device/buffers.js';
+export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { ParameterStore } from './device/parameter-store.js';
 export { Program } from './device/program.js';

@@ -12,5 +12,11 @@ export { type GenerationEvent, Generator, type GeneratorSettings } from './gener
 export type { Generation, TokenChoice } from './jobs.js';
 export * from './logit-filters.js';
 export { chooseToken, type History } from './sampling.js';
-export { type TextEvent, type TextGeneration, TextGenerator, type TextOptions } from './text-generator.js';
+export {
+  type OpenOptions,
+  type TextEvent,
+  type TextGeneration,
+  TextGenerator,
+  type TextOptions,
+} from './text-generator.js';
 export { type StopOptions, TextStream } from './text-stream.js';

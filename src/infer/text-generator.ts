@@ -1,8 +1,10 @@
 // Prompts and continuations as text: a generator behind a tokenizer, with stop strings.
 import { ConfigError } from '../common/index.js';
-import type { Tokenizer } from '../data/index.js';
+import { loadTokenizer, type Tokenizer } from '../data/index.js';
+import { createDevice, layoutOf, ParameterStore } from '../engine/index.js';
+import { Checkpoint } from '../models/index.js';
 import type { GenerateOptions } from './generation-options.js';
-import type { GenerationEvent, Generator } from './generator.js';
+import { type GenerationEvent, Generator, type GeneratorSettings } from './generator.js';
 import type { Generation, TokenChoice } from './jobs.js';
 import { TextStream } from './text-stream.js';
 
@@ -26,14 +28,56 @@ export type TextEvent =
   | ({ readonly kind: 'text'; readonly prompt: number; readonly sequence: number; readonly text: string } & TokenChoice)
   | { readonly kind: 'end'; readonly text: string; readonly generation: TextGeneration };
 
-export class TextGenerator {
+export interface OpenOptions extends Partial<Omit<GeneratorSettings, 'model' | 'store'>> {
+  /** Default: as many as the process may use. */
+  readonly threads?: number;
+}
+
+export class TextGenerator implements Disposable {
   readonly #generator: Generator;
   readonly #tokenizer: Tokenizer;
+  #owned: readonly Disposable[] = [];
+
+  /**
+   * Loads the Hugging Face folder `folder` on this machine's CPU. Unless told otherwise 16 sequences are decoded at once, of as
+   * many tokens as the model has positions.
+   */
+  static async open(folder: string, options: OpenOptions = {}): Promise<TextGenerator> {
+    await using checkpoint = await Checkpoint.open(folder);
+    const tokenizer = await loadTokenizer(folder);
+    const { model } = checkpoint;
+    const { threads, ...settings } = options;
+    const device = createDevice(threads === undefined ? {} : { threads });
+    const owned: Disposable[] = [{ [Symbol.dispose]: () => device.dispose() }];
+    try {
+      const store = new ParameterStore(device, layoutOf(model));
+      owned.unshift(store);
+      await checkpoint.loadInto(store);
+      const generator = new Generator({ slots: 16, positions: model.maxPositions, ...settings, model, store });
+      owned.unshift(generator);
+      const opened = new TextGenerator(generator, tokenizer);
+      opened.#owned = owned;
+      return opened;
+    } catch (error) {
+      for (const part of owned) part[Symbol.dispose]();
+      throw error;
+    }
+  }
 
   /** Both stay the caller's. */
   constructor(generator: Generator, tokenizer: Tokenizer) {
     this.#generator = generator;
     this.#tokenizer = tokenizer;
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.#tokenizer;
+  }
+
+  /** Frees what {@link open} took. */
+  [Symbol.dispose](): void {
+    for (const part of this.#owned) part[Symbol.dispose]();
+    this.#owned = [];
   }
 
   /** Continues every prompt; results in the order of the prompts, those of one prompt together. */

@@ -1,7 +1,7 @@
 // Beam search against a plain copy of what Transformers' `_beam_search` computes, over sequences evaluated without a cache.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Generator, type GenerateOptions } from '#src/infer/index.js';
+import { type GenerateOptions, Generator } from '#src/infer/index.js';
 import { evaluated, longModel, withStore } from './model-for-tests.js';
 
 interface Beam {
@@ -28,7 +28,8 @@ async function reference(
     const all: Beam[] = [];
     for (const { ids, score } of running) {
       const logProbs = await next(ids);
-      logProbs.forEach((logProb, id) => all.push({ ids: [...ids, id], score: score + logProb, isDone: false }));
+      for (const [id, logProb] of logProbs.entries())
+        all.push({ ids: [...ids, id], score: score + logProb, isDone: false });
     }
     const top = best(all, Math.max(2, 1 + eosTokenIds.length) * numBeams).map((beam) => ({
       ...beam,
@@ -100,8 +101,14 @@ test('options that beams cannot keep are refused', () =>
     const generate = (options: Partial<GenerateOptions>) => generator.generate([[1]], { maxNewTokens: 4, ...options });
     await assert.rejects(generate({ numBeams: 3 }), /numBeams: expected at most 2, the slots of the generator, got 3/);
     await assert.rejects(generate({ numBeams: 2, temperature: 0.5 }), /numBeams: expected 1 where tokens are drawn/);
-    await assert.rejects(generate({ numBeams: 2, numReturnSequences: 3 }), /numReturnSequences: expected at most numBeams/);
+    await assert.rejects(
+      generate({ numBeams: 2, numReturnSequences: 3 }),
+      /numReturnSequences: expected at most numBeams/,
+    );
     await assert.rejects(generate({ numReturnSequences: 2 }), /numReturnSequences.*set doSample or numBeams/);
     await assert.rejects(generate({ numBeams: 2, topLogProbs: 1 }), /topLogProbs/);
-    await assert.rejects(generate({ num_beams: 2 } as Partial<GenerateOptions>), /num_beams: expected one of .*numBeams/);
+    await assert.rejects(
+      generate({ num_beams: 2 } as Partial<GenerateOptions>),
+      /num_beams: expected one of .*numBeams/,
+    );
   }));

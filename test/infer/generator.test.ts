@@ -55,7 +55,10 @@ for (const family of ['gpt2', 'llama'] as const) {
         const { length } = prompts[prompt]!;
         const { row, tokenLosses } = await evaluated(made, store, [...prompts[prompt]!, ...ids]);
         for (const [t, found] of stepLogits.entries()) assert.deepEqual(found, row(length + t - 1));
-        assert.deepEqual(logProbs, Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss));
+        assert.deepEqual(
+          logProbs,
+          Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss),
+        );
       }
     });
   });

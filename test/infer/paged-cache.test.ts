@@ -52,7 +52,9 @@ test('a cache too small for one sequence, or for the beams of a prompt, is refus
   withStore(model, async (store) => {
     assert.throws(
       () => new Generator({ model, store, slots: 2, positions: 200, cacheBytes: 4 * BLOCK_BYTES }),
-      new RegExp(`cacheBytes: expected at least ${5 * BLOCK_BYTES}, got ${4 * BLOCK_BYTES}.*64 tokens has ${BLOCK_BYTES}`),
+      new RegExp(
+        `cacheBytes: expected at least ${5 * BLOCK_BYTES}, got ${4 * BLOCK_BYTES}.*64 tokens has ${BLOCK_BYTES}`,
+      ),
     );
     using tight = new Generator({ model, store, slots: 4, positions: 200, cacheBytes: 5 * BLOCK_BYTES });
     await assert.rejects(
