@@ -20,6 +20,8 @@ export {
   OutOfDiskError,
   OwnerDiedError,
   PendingCallsLimitError,
+  QueueEmptyError,
+  QueueFullError,
   RayliteError,
   SerializationError,
   StoreFullError,
@@ -30,6 +32,7 @@ export {
 export type { NodeOffer } from '../launch/index.js';
 export { type ActorMaker, actor, exitActor, getActor, listNamedActors, type NamedActor } from './actor.js';
 export { type ActorHandle, type ActorMethod, actorIdOf, kill, stop } from './actor-handle.js';
+export { ActorPool, type PoolCall } from './actor-pool.js';
 export * from './cluster-info.js';
 export * from './get-wait.js';
 export { type Cluster, type InitOptions, init, type RuntimeEnvOptions } from './init.js';
@@ -37,6 +40,7 @@ export { ObjectRef } from './object-ref.js';
 export { ObjectRefGenerator } from './object-ref-generator.js';
 export type { CancelOptions } from './object-state.js';
 export type { ActorOptions, CallOptions, PlacementOptions, SchedulingStrategy, TaskOptions } from './options.js';
+export { Queue, type QueueWait } from './queue.js';
 export type { RetryOn, RetryRule } from './retry-rules.js';
 export type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
 export { task } from './task.js';

@@ -137,6 +137,35 @@ export class PendingCallsLimitError extends RayliteError {
   }
 }
 
+/** A queue had no room for the items in the time given; none was put. */
+export class QueueFullError extends RayliteError {
+  readonly code = 'RAYLITE_QUEUE_FULL';
+  override readonly isRetryable = true;
+  readonly size: number;
+  readonly itemCount: number;
+  constructor(facts: { size: number; itemCount: number }, options?: ErrorOptions) {
+    super(`the queue holds ${facts.size} items and had no room for ${facts.itemCount} more in time`, options);
+    this.size = facts.size;
+    this.itemCount = facts.itemCount;
+  }
+}
+
+/** A queue did not have as many items in the time given; none was taken. */
+export class QueueEmptyError extends RayliteError {
+  readonly code = 'RAYLITE_QUEUE_EMPTY';
+  override readonly isRetryable = true;
+  readonly size: number;
+  readonly itemCount: number;
+  constructor(facts: { size: number; itemCount: number }, options?: ErrorOptions) {
+    super(
+      `the queue holds ${facts.size} items, and ${facts.itemCount} were asked for and did not come in time`,
+      options,
+    );
+    this.size = facts.size;
+    this.itemCount = facts.itemCount;
+  }
+}
+
 /** The last copy is gone and its task may not run again. */
 export class ObjectLostError extends RayliteError {
   readonly code = 'RAYLITE_OBJECT_LOST';

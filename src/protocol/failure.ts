@@ -20,6 +20,8 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_WORKER_CRASHED: errors.WorkerCrashedError,
   RAYLITE_ACTOR_DIED: errors.ActorDiedError,
   RAYLITE_ACTOR_UNAVAILABLE: errors.ActorUnavailableError,
+  RAYLITE_QUEUE_FULL: errors.QueueFullError,
+  RAYLITE_QUEUE_EMPTY: errors.QueueEmptyError,
   RAYLITE_PENDING_CALLS_LIMIT: errors.PendingCallsLimitError,
   RAYLITE_OBJECT_LOST: errors.ObjectLostError,
   RAYLITE_RECONSTRUCTION_FAILED: errors.ObjectReconstructionFailedError,

@@ -1,6 +1,18 @@
 // What the compiler accepts and refuses of a user: each line below "@ts-expect-error" must stay an error, or the build fails.
 import { test } from 'node:test';
-import { actor, get, getActor, init, type ObjectRef, put, task, wait } from 'raylite';
+import {
+  ActorPool,
+  actor,
+  get,
+  getActor,
+  init,
+  type ObjectRef,
+  type ObjectRefGenerator,
+  put,
+  Queue,
+  task,
+  wait,
+} from 'raylite';
 
 class Counter {
   count = 0;
@@ -17,6 +29,19 @@ class Counter {
 }
 const square = (x: number): number => x * x;
 const pair = (x: number): [number, string] => [x, `${x}`];
+async function* letters(text: string): AsyncGenerator<string, number> {
+  yield text;
+  return 1;
+}
+class Reader {
+  *lines(count: number): Generator<{ readonly line: string }> {
+    yield { line: `${count}` };
+  }
+  read(path: string): Promise<[Uint8Array, number]> {
+    return Promise.resolve([new Uint8Array(path.length), 1]);
+  }
+  protected hidden(): void {}
+}
 
 /** Compiled, never called. */
 export async function accepted(): Promise<unknown[]> {
@@ -28,6 +53,38 @@ export async function accepted(): Promise<unknown[]> {
   const found = await getActor<Counter>('hits');
   const { ready }: { ready: ObjectRef<number>[] } = await wait([counter.add(ref), found.add(1)]);
   return [text, squared, both, stored, ready];
+}
+
+/** Compiled, never called: what generators, several returns, pools and queues give. */
+export async function given(): Promise<unknown[]> {
+  const reader = await actor(Reader, {
+    concurrencyGroups: { io: 2 },
+    methods: { read: { concurrencyGroup: 'io', retryOn: [RangeError] } },
+  }).create();
+  const items: ObjectRefGenerator<string> = task(letters)('abc');
+  for await (const line of reader.lines(put(3)).values()) line.line.toUpperCase();
+  const [bytes, count]: readonly [ObjectRef<Uint8Array>, ObjectRef<number>] = reader.read.options({ numReturns: 2 })(
+    'a',
+  );
+  const [x, text]: readonly [ObjectRef<number>, ObjectRef<string>] = task(pair, { numReturns: 2 })(1);
+  const each: ObjectRefGenerator<string | number> = task(pair, { numReturns: 'streaming' })(1);
+  const pool = new ActorPool([reader]);
+  for await (const [first] of pool.map((free, path: string) => free.read(path), ['a'])) first.byteLength;
+  const queue: Queue<string> = await Queue.create({ sizeMax: 3 });
+  const next: string = await queue.get({ timeoutMs: 1 });
+  // @ts-expect-error the items are texts
+  const wrong: ObjectRefGenerator<number> = task(letters)('abc');
+  // @ts-expect-error a protected method
+  reader.hidden();
+  // @ts-expect-error no such method
+  actor(Reader, { methods: { write: {} } });
+  // @ts-expect-error a text is no predicate
+  task(pair, { retryOn: ['RangeError'] });
+  // @ts-expect-error the queue holds texts
+  await queue.put(3);
+  // @ts-expect-error an option of actors
+  task(pair, { concurrencyGroup: 'io' });
+  return [items, bytes, count, x, text, each, next, wrong];
 }
 
 /** Compiled, never called. */

@@ -8,6 +8,7 @@ import {
   get,
   type ObjectRef,
   put,
+  Queue,
   runtimeContext,
   task,
 } from '#src/client/index.js';
@@ -163,3 +164,21 @@ export const leavesBehind = async (name: string): Promise<void> => {
 };
 export const sumRefs = async (refs: ObjectRef<number>[]): Promise<number> =>
   (await get(refs)).reduce((sum, x) => sum + x, 0);
+
+/** Takes `count` items from a queue and puts their sum into another. */
+export const sumsInto = async (
+  from: Queue<number>['handle'],
+  to: Queue<number>['handle'],
+  count: number,
+): Promise<void> => {
+  const values = await Queue.of<number>(from).getBatch(count);
+  await Queue.of<number>(to).put(values.reduce((sum, x) => sum + x, 0));
+};
+/** Gives what it is given, after as many milliseconds. */
+export class Echo {
+  async after(ms: number): Promise<number> {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    if (ms === 13) throw new RangeError('unlucky');
+    return ms;
+  }
+}
