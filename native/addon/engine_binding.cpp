@@ -5,13 +5,17 @@
 #include <map>
 #include <thread>
 
+#include <unistd.h>
+
 #include "addon/bindings.h"
 #include "core/error.h"
 #include "core/executor.h"
 #include "core/isa.h"
 #include "core/memory.h"
+#include "core/parallel.h"
 #include "core/program.h"
 #include "core/registry.h"
+#include "core/tensor_file.h"
 
 namespace raylite {
 
@@ -188,6 +192,92 @@ Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& 
   return program_object(env, loaded);
 }
 
+DType dtype_argument(const Napi::Value& value, const char* name) {
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text == "f32") return DType::kF32;
+  if (text == "bf16") return DType::kBF16;
+  if (text == "f16") return DType::kF16;
+  throw Napi::TypeError::New(value.Env(), std::string(name) + " must be f32, bf16 or f16");
+}
+
+/// Reads tensors of a file into buffers, off the JavaScript thread. Holds the memories and a descriptor of its own meanwhile.
+class ReadWorker : public Napi::AsyncWorker {
+ public:
+  ReadWorker(Napi::Env env, int fd, const Device& device)
+      : Napi::AsyncWorker(env), deferred(env), fd(fd), threads(device.threads), kernels(device.kernels) {}
+  ~ReadWorker() override { close(fd); }
+
+  Napi::Promise::Deferred deferred;
+  std::vector<TensorRead> reads;
+  std::vector<std::shared_ptr<Memory>> memories;
+
+ protected:
+  void Execute() override { read_tensors(fd, reads, kernels, threads); }
+  void OnOK() override { deferred.Resolve(Env().Undefined()); }
+  void OnError(const Napi::Error& error) override { deferred.Reject(js_error(Env(), "ENGINE", error.Message()).Value()); }
+
+ private:
+  const int fd;
+  const int threads;
+  const Kernels& kernels;
+};
+
+Napi::Value read_file(const Napi::CallbackInfo& info, Device& device) {
+  const Napi::Env env = info.Env();
+  device.live();
+  if (!info[1].IsArray()) throw Napi::TypeError::New(env, "reads must be an array");
+  const auto list = info[1].As<Napi::Array>();
+  const int fd = dup(static_cast<int>(integer_argument(info[0], "fd", 0, INT32_MAX)));
+  if (fd < 0) throw EngineError("ENGINE", "fd is not an open file");
+  auto worker = std::make_unique<ReadWorker>(env, fd, device);
+  for (std::uint32_t i = 0; i < list.Length(); i++) {
+    if (!list.Get(i).IsObject()) throw Napi::TypeError::New(env, "a read must be an object");
+    const auto row = list.Get(i).As<Napi::Object>();
+    const auto integer = [&](const char* name) { return integer_argument(row.Get(name), name, 0, kBytesMax); };
+    const auto memory = device.buffer(static_cast<std::uint32_t>(integer("buffer"))).memory;
+    TensorRead read{};
+    read.offset = static_cast<std::uint64_t>(integer("fileOffset"));
+    read.count = static_cast<std::uint64_t>(integer("count"));
+    read.from = dtype_argument(row.Get("from"), "from");
+    read.to = dtype_argument(row.Get("to"), "to");
+    const auto start = static_cast<std::uint64_t>(integer("bufferOffset"));
+    if (start > memory->bytes() || read.count > (memory->bytes() - start) / bytes_of(read.to)) {
+      throw EngineError("ENGINE", "read " + std::to_string(i) + " ends behind its buffer");
+    }
+    read.destination = memory->data() + start;
+    worker->reads.push_back(read);
+    worker->memories.push_back(memory);
+  }
+  const Napi::Promise promise = worker->deferred.Promise();
+  worker.release()->Queue();  // deletes itself when it has settled
+  return promise;
+}
+
+/// Fills a Float32Array with normal numbers: value i depends on the key and i alone, not on `threads`.
+Napi::Value fill_normal(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
+    throw Napi::TypeError::New(env, "values must be a Float32Array");
+  }
+  auto values = info[0].As<Napi::Float32Array>();
+  const auto key0 = static_cast<std::uint32_t>(integer_argument(info[1], "key0", 0, UINT32_MAX));
+  const auto key1 = static_cast<std::uint32_t>(integer_argument(info[2], "key1", 0, UINT32_MAX));
+  const auto std_of = info[3].IsNumber() ? info[3].As<Napi::Number>().FloatValue() : -1.0f;
+  if (!(std_of >= 0)) throw Napi::TypeError::New(env, "std must not be negative");
+  const int wanted = static_cast<int>(integer_argument(info[4], "threads", 1, 1024));
+  const auto count = static_cast<std::int64_t>(values.ElementLength());
+  const std::int64_t blocks = (count + 63) / 64;
+  const int threads = count < (1 << 16) ? 1 : wanted;
+  const Kernels& kernels = kernels_of(info[5].IsString() ? info[5].As<Napi::String>().Utf8Value() : best_isa());
+  float* data = values.Data();
+  run_parallel(threads, [&](int index) {
+    const std::int64_t begin = blocks * index / threads * 64;
+    const std::int64_t end = std::min(count, blocks * (index + 1) / threads * 64);
+    kernels.fill_normal(data, begin, end, key0, key1, std_of);
+  });
+  return env.Undefined();
+}
+
 void dispose_device(Device& device) {
   device.executor.reset();  // ends a run in progress, whose promise rejects, and joins the threads
   for (const auto& known : device.programs) {
@@ -218,6 +308,7 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
                return view_of(info.Env(), device->buffer(id));
              }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
+  object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, *device); }));
   object.Set("dispose", method(env, "dispose", [device](const Napi::CallbackInfo& info) {
                dispose_device(*device);
                return info.Env().Undefined();
@@ -267,6 +358,7 @@ Napi::Value measure_peak(const Napi::CallbackInfo& info) {
 void bind_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("engineInfo", method(env, "engineInfo", engine_info));
   exports.Set("createDevice", method(env, "createDevice", create_device));
+  exports.Set("fillNormal", method(env, "fillNormal", fill_normal));
   exports.Set("measurePeak", method(env, "measurePeak", measure_peak));
 }
 

@@ -79,6 +79,8 @@ struct Kernels {
   Kernel<AdagradArguments> adagrad;
   Kernel<SgdArguments> sgd;
   Kernel<MuonArguments> muon;
+  /// y[begin] … y[end - 1] of an array of normal numbers times std that `key0` and `key1` name; begin is a multiple of 64.
+  void (*fill_normal)(float* y, std::int64_t begin, std::int64_t end, std::uint32_t key0, std::uint32_t key1, float std);
   /// GFLOP/s of this core's multiply-adds, registers only, measured for about `seconds`.
   double (*measure_peak)(double seconds);
 };

@@ -56,6 +56,7 @@ const Kernels& kernels() {
       {adagrad, nullptr},
       {sgd, nullptr},
       {muon, muon_workspace},
+      fill_normal,
       measure_peak,
   };
   return kTable;

@@ -64,6 +64,7 @@ void lion(const LionArguments&, const Team&);
 void adagrad(const AdagradArguments&, const Team&);
 void sgd(const SgdArguments&, const Team&);
 void muon(const MuonArguments&, const Team&);
+void fill_normal(float* y, std::int64_t begin, std::int64_t end, std::uint32_t key0, std::uint32_t key1, float std);
 double measure_peak(double seconds);
 
 // Bytes of workspace for a team of `threads`.

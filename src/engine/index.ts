@@ -35,7 +35,7 @@ export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch
 export { DeviceBuffers } from './device/buffers.js';
 export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
-export { ParameterStore } from './device/parameter-store.js';
+export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
 export { Program } from './device/program.js';
 export {
   type MicroOptions,
@@ -78,4 +78,5 @@ export type { Place, PlacedGraph } from './plan/placement.js';
 export { type Plan, plan } from './plan/plan.js';
 export { type Schedule, schedule } from './plan/schedule.js';
 export { dequantise, type Quantised, quantise } from './quantise.js';
+export { fillNormal } from './random.js';
 export { widen } from './widen.js';

@@ -4,10 +4,23 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ConfigError, DataError } from '../common/index.js';
-import { elementCount, type Parameter, parameterGraph } from '../engine/index.js';
+import { elementCount, type Parameter, parameterGraph, type StoredValues, type WeightTarget } from '../engine/index.js';
 import { modelFromConfig } from './families.js';
+import { initialValues } from './initialise.js';
 import type { Model } from './model.js';
 import { SafetensorsFile } from './safetensors.js';
+
+export interface CheckpointOptions {
+  /** Name of the configuration in the folder. */
+  readonly configFile?: string;
+  /** The model to fit the files to, made of the one that the folder describes: another head, an adapter's base. */
+  readonly as?: (model: Model) => Model;
+  /** Heads that the files lack start from this seed, and heads of other tasks in them are left out. Default: both are errors. */
+  readonly freshHeads?: number;
+}
+
+/** Parameters that belong to a task more than to the model. */
+const HEADS = /^(score|classifier|cls|v_head|lm_head|embed_out|qa_outputs|(bert\.)?pooler)\./;
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
@@ -24,20 +37,24 @@ export class Checkpoint implements AsyncDisposable {
   readonly #sources: ReadonlyMap<string, { readonly file: SafetensorsFile; readonly stored: string }>;
   readonly #files: readonly SafetensorsFile[];
 
-  private constructor(model: Model, files: readonly SafetensorsFile[]) {
+  readonly #seed: number | null;
+
+  private constructor(model: Model, files: readonly SafetensorsFile[], seed: number | null) {
     this.model = model;
     this.#files = files;
     this.parameters = parameterGraph(model).parameters;
-    this.#sources = matchTensors(model, this.parameters, files);
+    this.#seed = seed;
+    this.#sources = matchTensors(model, this.parameters, files, seed !== null);
   }
 
   /** Opens the checkpoint in `folder`. Throws ConfigError or DataError that says what is missing, unexpected or misshapen. */
-  static async open(folder: string, options: { readonly configFile?: string } = {}): Promise<Checkpoint> {
-    const model = await readModel(folder, options.configFile);
+  static async open(folder: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
+    const described = await readModel(folder, options.configFile);
+    const model = options.as ? options.as(described) : described;
     const files: SafetensorsFile[] = [];
     try {
       for (const path of await weightFiles(folder)) files.push(await SafetensorsFile.open(path));
-      return new Checkpoint(model, files);
+      return new Checkpoint(model, files, options.freshHeads ?? null);
     } catch (error) {
       await Promise.all(files.map((file) => file[Symbol.asyncDispose]()));
       throw error;
@@ -46,14 +63,33 @@ export class Checkpoint implements AsyncDisposable {
 
   /** The values of one parameter as float32. */
   async read(name: string): Promise<Float32Array> {
+    const parameter = this.parameters.get(name);
+    if (!parameter) throw new ConfigError(name, 'the name of a parameter of the model', name);
     const source = this.#sources.get(name);
-    if (!source) throw new ConfigError(name, 'the name of a parameter of the model', name);
-    return source.file.readFloats(source.stored);
+    return source ? source.file.readFloats(source.stored) : initialValues(parameter, this.#seed ?? 0);
   }
 
-  /** Hands every parameter to `load`, one at a time. */
-  async loadInto(target: { load(name: string, values: Float32Array): void }): Promise<void> {
-    for (const name of this.parameters.keys()) target.load(name, await this.read(name));
+  /** Loads every parameter: straight from the files where the target can take that, else one at a time. */
+  async loadInto(target: WeightTarget): Promise<void> {
+    const byFile = new Map<SafetensorsFile, StoredValues[]>();
+    for (const name of this.parameters.keys()) {
+      const source = target.loadFile ? this.#sources.get(name) : undefined;
+      if (!source) {
+        target.load(name, await this.read(name));
+        continue;
+      }
+      const { file, stored } = source;
+      const tensor = file.tensors.get(stored)!;
+      const values = { name, fileOffset: file.fileOffset(tensor), dtype: file.floatType(tensor) };
+      const known = byFile.get(file);
+      if (known) known.push(values);
+      else byFile.set(file, [values]);
+    }
+    for (const [file, stored] of byFile) {
+      await target.loadFile!(file.fd, stored).catch((cause: unknown) => {
+        throw new DataError({ place: file.path, detail: (cause as Error).message }, { cause });
+      });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -67,6 +103,15 @@ async function weightFiles(folder: string): Promise<readonly string[]> {
   const single = join(folder, 'model.safetensors');
   if (await isFile(single)) return [single];
   if (!(await isFile(indexPath))) {
+    const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json'];
+    for (const name of pickled) {
+      if (!(await isFile(join(folder, name)))) continue;
+      throw new DataError({
+        place: join(folder, name),
+        detail:
+          'is a pickle, which can run code and is not read. Save the model as safetensors: save_pretrained(…, safe_serialization=True)',
+      });
+    }
     throw new DataError({ place: folder, detail: 'holds neither model.safetensors nor model.safetensors.index.json' });
   }
   const index = indexSchema.safeParse(await readJson(indexPath));
@@ -84,7 +129,19 @@ async function weightFiles(folder: string): Promise<readonly string[]> {
   return names.map((name) => join(folder, name));
 }
 
-function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, files: readonly SafetensorsFile[]) {
+/** What files may call a parameter: with and without the prefix of the base model, behind the names of wrappers, gamma and beta. */
+function namesOf(name: string, prefix: string): readonly string[] {
+  const bare = name.startsWith(prefix) ? name.slice(prefix.length) : name;
+  const plain = [name, bare, prefix + name, `module.${name}`, `model.${name}`];
+  return [...plain, ...plain.map(oldNormName)];
+}
+
+function matchTensors(
+  model: Model,
+  parameters: ReadonlyMap<string, Parameter>,
+  files: readonly SafetensorsFile[],
+  hasFreshHeads: boolean,
+) {
   const stored = new Map<string, SafetensorsFile>();
   for (const file of files) {
     for (const name of file.tensors.keys()) {
@@ -96,15 +153,18 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
   const sources = new Map<string, { readonly file: SafetensorsFile; readonly stored: string }>();
   const missing: string[] = [];
   for (const { name, dims } of parameters.values()) {
-    const bare = name.startsWith(model.prefix) ? name.slice(model.prefix.length) : name;
-    const found = [name, bare, oldNormName(name), oldNormName(bare)].find((candidate) => stored.has(candidate));
+    const isHead = hasFreshHeads && HEADS.test(name);
+    const found = namesOf(name, model.prefix).find((candidate) => stored.has(candidate));
     if (found === undefined) {
-      missing.push(name);
+      if (!isHead) missing.push(name);
       continue;
     }
     const file = stored.get(found)!;
     stored.delete(found);
-    const { shape } = file.tensors.get(found)!;
+    const tensor = file.tensors.get(found)!;
+    const { shape } = tensor;
+    if (isHead && shape.join() !== dims.join()) continue; // of other labels
+    file.floatType(tensor); // any other type is told before something is read
     if (shape.join() !== dims.join()) {
       throw new ConfigError(
         name,
@@ -116,9 +176,11 @@ function matchTensors(model: Model, parameters: ReadonlyMap<string, Parameter>, 
     sources.set(name, { file, stored: found });
   }
   // A tied head may be stored a second time; old files hold masks and tables.
-  const unexpected = [...stored.keys()].filter(
-    (name) => !model.ignoredNames.test(name) && !(model.isTied && name === model.outputName),
-  );
+  const isExpected = (name: string) =>
+    model.ignoredNames.test(name) ||
+    (model.isTied && namesOf(model.outputName, model.prefix).includes(name)) ||
+    (hasFreshHeads && HEADS.test(name));
+  const unexpected = [...stored.keys()].filter((name) => !isExpected(name));
   if (missing.length > 0 || unexpected.length > 0) {
     const sides = [
       missing.length > 0 ? `lacks ${some(missing)} of the configuration` : '',

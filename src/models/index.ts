@@ -12,12 +12,12 @@ export {
   withAdapter,
 } from './adapter.js';
 export { Block, stack } from './blocks.js';
-export { Checkpoint, countParameters, readModel } from './checkpoint.js';
+export { Checkpoint, type CheckpointOptions, countParameters, readModel } from './checkpoint.js';
 export { modelFromConfig, supportedFamilies } from './families.js';
 export { withValueHead } from './heads.js';
 export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
 export { type Rope, type RopeFields, ropeOf, ropeTables } from './rope.js';
 export { SafetensorsFile, type StoredTensor } from './safetensors.js';
-export { saveModel } from './save.js';
+export { type SaveOptions, saveModel } from './save.js';
 export { type TensorToWrite, writeSafetensors } from './write-safetensors.js';

@@ -1,7 +1,7 @@
 // First values of a model trained from scratch. Each parameter draws from a generator seeded by the run's seed and its own
 // name, so that values depend on neither order nor rank.
 import { createHash } from 'node:crypto';
-import { elementCount, type Parameter, parameterGraph } from '../engine/index.js';
+import { elementCount, fillNormal, type Parameter, parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
 
 /** Hands first values of every parameter to `target.load`. Equal seeds give equal models. */
@@ -18,15 +18,8 @@ export function initialise(
 /** First values of one parameter. */
 export function initialValues({ name, dims, init }: Parameter, seed: number): Float32Array {
   const values = new Float32Array(elementCount(dims));
-  if (init.kind !== 'normal') return values.fill(init.kind === 'ones' ? 1 : 0);
-  const random = seededRandom(`${seed}/${name}`);
-  // Box–Muller: two uniform numbers make two normal ones.
-  for (let i = 0; i < values.length; i += 2) {
-    const radius = init.std * Math.sqrt(-2 * Math.log(1 - random()));
-    const angle = 2 * Math.PI * random();
-    values[i] = radius * Math.cos(angle);
-    if (i + 1 < values.length) values[i + 1] = radius * Math.sin(angle);
-  }
+  if (init.kind === 'normal') fillNormal(values, `${seed}/${name}`, init.std);
+  else if (init.kind === 'ones') values.fill(1);
   return values;
 }
 

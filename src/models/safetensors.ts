@@ -81,15 +81,24 @@ export class SafetensorsFile implements AsyncDisposable {
   async readFloats(name: string): Promise<Float32Array> {
     const tensor = this.tensors.get(name);
     if (!tensor) throw new DataError({ place: this.path, detail: `holds no tensor ${name}` });
-    const { dtype, begin, end } = tensor;
+    return widen(await this.readBytes(name, 0, tensor.end - tensor.begin), this.floatType(tensor));
+  }
+
+  /** The type of a tensor of floats. Throws DataError for any other. */
+  floatType({ name, dtype }: StoredTensor): FloatType {
     const type = (['f32', 'bf16', 'f16'] as const).find((known) => STORED_NAMES[known] === dtype);
-    if (!type) {
-      throw new DataError({
-        place: `${this.path}: ${name}`,
-        detail: `has dtype ${dtype}; F32, BF16 and F16 can be read`,
-      });
-    }
-    return widen(await this.readBytes(name, 0, end - begin), type);
+    if (type) return type;
+    const detail = `has dtype ${dtype}; F32, BF16 and F16 can be read`;
+    throw new DataError({ place: `${this.path}: ${name}`, detail });
+  }
+
+  /** The open file, and the byte at which a tensor begins in it: for reading past this process's memory. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
+  fileOffset({ begin }: StoredTensor): number {
+    return this.#dataStart + begin;
   }
 
   /** `length` bytes of a tensor from `start` on. */

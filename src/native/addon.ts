@@ -12,6 +12,8 @@ export interface NativeEngine {
   engineInfo(): { readonly isa: Isa; readonly ops: readonly string[]; readonly cores: number };
   /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
   createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
+  /** Fills `values` with normal numbers times `std`. Value i depends on the key's two words and on i alone. Blocks. */
+  fillNormal(values: Float32Array, key0: number, key1: number, std: number, threads: number, isa: Isa | null): void;
   /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products. Blocks for `seconds`. */
   measurePeak(isa: Isa, seconds: number): number;
 }
@@ -24,8 +26,20 @@ export interface NativeDevice {
   view(buffer: number): ArrayBuffer;
   /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g. */
   load(plan: Uint8Array, buffers: readonly number[], communicators: readonly NativeCommunicator[]): NativeProgram;
+  /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
+  readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;
   readonly allocatedBytes: number;
   dispose(): void;
+}
+
+/** `count` numbers at byte `fileOffset` of a file, as numbers of type `to` at byte `bufferOffset` of a buffer. */
+export interface TensorRead {
+  readonly fileOffset: number;
+  readonly count: number;
+  readonly from: 'f32' | 'bf16' | 'f16';
+  readonly buffer: number;
+  readonly bufferOffset: number;
+  readonly to: 'f32' | 'bf16' | 'f16';
 }
 
 export interface NativeProgram {

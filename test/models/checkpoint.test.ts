@@ -1,11 +1,12 @@
 // Hugging Face folders: what disagrees is named from both sides, what was saved opens again.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { compileForward, layoutOf, narrow, parameterGraph, widen } from '#src/engine/index.js';
+import { DataError } from '#src/common/index.js';
+import { compileForward, layoutOf, narrow, ParameterStore, parameterGraph, widen } from '#src/engine/index.js';
 import {
   Checkpoint,
   countParameters,
@@ -15,9 +16,12 @@ import {
   type RopeFields,
   readModel,
   ropeOf,
+  SafetensorsFile,
   saveModel,
+  withValueHead,
   writeSafetensors,
 } from '#src/models/index.js';
+import { openDevice } from '../engine/device-for-tests.js';
 
 const GPT2 = { model_type: 'gpt2', n_layer: 1, n_head: 2, n_embd: 8, n_positions: 16, vocab_size: 11, eos_token_id: 3 };
 const LLAMA = {
@@ -52,7 +56,9 @@ async function save(config: Readonly<Record<string, unknown>>, edit?: (weights: 
   const places = layoutOf(model).buckets.flatMap((bucket) => bucket.parameters);
   edit(weights);
   const tensors = [...weights].map(([name, values]) => {
-    const dims = places.find((place) => place.name.endsWith(name) && place.length === values.length)?.dims;
+    const dims = places.find(
+      (place) => (place.name.endsWith(name) || name.endsWith(place.name)) && place.length === values.length,
+    )?.dims;
     return { name, shape: dims ?? [values.length], read: () => values };
   });
   await writeSafetensors(join(path, 'model.safetensors'), tensors);
@@ -106,7 +112,7 @@ test('weights saved in 16 bits open again rounded to them', async () => {
   const weights = randomWeights(model);
   for (const dtype of ['bf16', 'f16'] as const) {
     const path = await mkdtemp(join(folder, 'narrow-'));
-    await saveModel(path, model, (name) => weights.get(name)!, dtype);
+    await saveModel(path, model, (name) => weights.get(name)!, { dtype });
     await using checkpoint = await Checkpoint.open(path);
     for (const [name, values] of weights) {
       const rounded = widen(new Uint8Array(narrow(values, dtype).buffer), dtype);
@@ -240,4 +246,110 @@ test('first values depend on the seed and the name alone', () => {
   assert.ok(Math.abs(spread(one.get('transformer.h.0.mlp.c_proj.weight')!) / 0.01 - 1) < 0.2);
   assert.ok(one.get('transformer.ln_f.weight')!.every((value) => value === 1));
   assert.ok(one.get('transformer.ln_f.bias')!.every((value) => value === 0));
+});
+
+test('weights beyond the size of a shard go to several files with an index, which open again; earlier files go', async () => {
+  const model = modelFromConfig(GPT2);
+  const weights = randomWeights(model);
+  const read = (name: string) => weights.get(name)!;
+  const path = await mkdtemp(join(folder, 'shards-'));
+  await saveModel(path, model, read);
+  await saveModel(path, model, read, { maxShardBytes: 1500 });
+  const files = (await readdir(path)).filter((name) => name.startsWith('model')).sort();
+  const index = JSON.parse(await readFile(join(path, 'model.safetensors.index.json'), 'utf8'));
+  const shards = files.filter((name) => name !== 'model.safetensors.index.json');
+  assert.ok(shards.length > 2);
+  assert.deepEqual([...new Set(Object.values(index.weight_map))].sort(), shards);
+  assert.equal(shards[0], `model-00001-of-0000${shards.length}.safetensors`);
+  const bytes = [...weights.values()].reduce((sum, values) => sum + values.byteLength, 0);
+  assert.equal(index.metadata.total_size, bytes);
+  {
+    await using checkpoint = await Checkpoint.open(path);
+    for (const [name, values] of weights) assert.deepEqual(await checkpoint.read(name), values);
+  }
+  await saveModel(path, model, read);
+  assert.deepEqual(
+    (await readdir(path)).filter((name) => name.startsWith('model')),
+    ['model.safetensors'],
+  );
+  await assert.rejects(saveModel(path, model, read, { maxShardBytes: 0 }), /maxShardBytes: expected a positive/);
+});
+
+for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+  test(`a ${dtype} checkpoint is read straight into a device as it is read by name`, async () => {
+    const model = modelFromConfig({ ...GPT2, n_embd: 64, vocab_size: 6000 }); // tables of more than a piece
+    const weights = randomWeights(model);
+    const path = await mkdtemp(join(folder, 'straight-'));
+    await saveModel(path, model, (name) => weights.get(name)!, { dtype, maxShardBytes: 400_000 });
+    await using checkpoint = await Checkpoint.open(path);
+    using opened = openDevice();
+    using store = new ParameterStore(opened.device, layoutOf(model));
+    await checkpoint.loadInto(store);
+    for (const name of weights.keys()) assert.deepEqual(store.read(name), await checkpoint.read(name), name);
+  });
+}
+
+test('a file that is cut off after it was opened is an error that names it, and the process lives', async () => {
+  const { path } = await save(GPT2);
+  const model = modelFromConfig(GPT2);
+  const file = join(path, 'model.safetensors');
+  await using checkpoint = await Checkpoint.open(path);
+  using opened = openDevice();
+  using store = new ParameterStore(opened.device, layoutOf(model));
+  await truncate(file, (await stat(file)).size - 100);
+  await assert.rejects(checkpoint.loadInto(store), (error: Error) => {
+    assert.ok(error instanceof DataError);
+    assert.match(error.message, /model\.safetensors.*ends at byte/);
+    return true;
+  });
+});
+
+test('a read that would leave its buffer is refused', async () => {
+  const { path } = await save(GPT2);
+  using opened = openDevice();
+  const { device } = opened;
+  const buffer = device.allocate(64);
+  await using file = await SafetensorsFile.open(join(path, 'model.safetensors'));
+  const read = { fileOffset: 0, count: 16, from: 'f32', buffer, bufferOffset: 0, to: 'f32' } as const;
+  const rejects = (change: object, message: RegExp) =>
+    assert.rejects(async () => device.readFile(file.fd, [{ ...read, ...change }]), message);
+  await device.readFile(file.fd, [read]);
+  await rejects({ count: 17 }, /read 0 ends behind its buffer/);
+  await rejects({ bufferOffset: 4 }, /read 0 ends behind its buffer/);
+  await rejects({ bufferOffset: 65, count: 0 }, /read 0 ends behind its buffer/);
+  await rejects({ count: 2 ** 53 }, /read 0 ends behind its buffer|count must be/);
+  await rejects({ from: 'i32' }, /from must be f32, bf16 or f16/);
+  await rejects({ fileOffset: 2 ** 40 }, /the file ends at byte 1099511627776/);
+  await assert.rejects(async () => device.readFile(987_654, [read]), /fd is not an open file/);
+});
+
+test('wrappers in front of names are looked through, and pickles are refused by name', async () => {
+  const { path, weights } = await save(GPT2, (all) => {
+    for (const [name, values] of [...all]) {
+      all.delete(name);
+      all.set(`module.${name}`, values);
+    }
+  });
+  await using checkpoint = await Checkpoint.open(path);
+  const name = 'transformer.wte.weight';
+  assert.deepEqual(await checkpoint.read(name), weights.get(`module.${name}`));
+  await rm(join(path, 'model.safetensors'));
+  await writeFile(join(path, 'pytorch_model.bin'), 'PK');
+  await assert.rejects(Checkpoint.open(path), /pytorch_model\.bin.*is a pickle.*safe_serialization=True/);
+});
+
+test('with fresh heads a checkpoint of another task gives the body, and the new head starts from the seed', async () => {
+  const { path, weights } = await save(GPT2);
+  const classifier = { architectures: ['GPT2ForSequenceClassification'], num_labels: 3 };
+  const as = (model: Model) => modelFromConfig({ ...model.config, ...classifier });
+  await assert.rejects(Checkpoint.open(path, { as }), /lacks score\.weight/);
+  await using first = await Checkpoint.open(path, { as, freshHeads: 4 });
+  await using again = await Checkpoint.open(path, { as, freshHeads: 4 });
+  await using other = await Checkpoint.open(path, { as, freshHeads: 5 });
+  const name = 'transformer.h.0.mlp.c_fc.weight';
+  assert.deepEqual(await first.read(name), weights.get(name));
+  assert.deepEqual(await first.read('score.weight'), await again.read('score.weight'));
+  assert.notDeepEqual(await first.read('score.weight'), await other.read('score.weight'));
+  await using valued = await Checkpoint.open(path, { as: withValueHead, freshHeads: 4 });
+  assert.equal((await valued.read('v_head.summary.weight')).length, 8);
 });

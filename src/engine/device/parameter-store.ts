@@ -1,14 +1,29 @@
 // A model's parameters in device memory, by checkpoint name. Training, evaluation and decoding share one store. Where they are
 // stored in 16 bits, a training job also keeps the exact values of what its rank owns: the masters that the optimiser steps.
-import { ConfigError } from '../../common/index.js';
-import type { NativeDevice } from '../../native/index.js';
-import { DTYPE_BYTES } from '../graph.js';
+import { ConfigError, EngineError } from '../../common/index.js';
+import type { NativeDevice, TensorRead } from '../../native/index.js';
+import { DTYPE_BYTES, type FloatType } from '../graph.js';
 import { type Layout, type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
 import { narrow } from '../narrow.js';
 import { widen } from '../widen.js';
 import type { DeviceBuffers } from './buffers.js';
 
-export class ParameterStore implements Disposable {
+/** Where a file holds the values of a parameter. */
+export interface StoredValues {
+  readonly name: string;
+  /** Byte of the file at which they begin. */
+  readonly fileOffset: number;
+  readonly dtype: FloatType;
+}
+
+/** What weights are loaded into. */
+export interface WeightTarget {
+  load(name: string, values: Float32Array): void;
+  /** Whole parameters from an open file at once, without a copy in between, where the target can. */
+  loadFile?(fd: number, stored: readonly StoredValues[]): Promise<void>;
+}
+
+export class ParameterStore implements Disposable, WeightTarget {
   readonly device: NativeDevice;
   readonly layout: Layout;
   /** Of everything. */
@@ -68,6 +83,33 @@ export class ParameterStore implements Disposable {
     const { parameterOffset, sliceOffset, length: owned } = slice;
     const master = new Float32Array(this.device.view(this.#master!.buffer), sliceOffset * DTYPE_BYTES.f32, owned);
     master.set(values.subarray(parameterOffset, parameterOffset + owned));
+  }
+
+  /** Reads parameters of a file straight into place, on all threads. Throws EngineError when the file is shorter than it was. */
+  async loadFile(fd: number, stored: readonly StoredValues[]): Promise<void> {
+    const { dtype: to } = this.layout;
+    const reads = stored.flatMap(({ name, fileOffset, dtype: from }): TensorRead[] => {
+      const { offset, length } = this.#place(name);
+      const whole = {
+        fileOffset,
+        count: length,
+        from,
+        buffer: this.#buffer,
+        bufferOffset: offset * DTYPE_BYTES[to],
+        to,
+      };
+      const slice = this.#master?.slices.get(name);
+      if (!slice) return [whole];
+      const { parameterOffset, sliceOffset, length: owned } = slice;
+      const begin = fileOffset + parameterOffset * DTYPE_BYTES[from];
+      const bufferOffset = sliceOffset * DTYPE_BYTES.f32;
+      return [whole, { fileOffset: begin, count: owned, from, buffer: this.#master!.buffer, bufferOffset, to: 'f32' }];
+    });
+    try {
+      await this.device.readFile(fd, reads);
+    } catch (cause) {
+      throw new EngineError({ detail: cause instanceof Error ? cause.message : String(cause), rank: null }, { cause });
+    }
   }
 
   /** A copy of the parameter as programs see it. */
