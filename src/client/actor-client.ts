@@ -10,6 +10,8 @@ import type { Runtime } from './runtime.js';
 
 /** How long calls that were in flight when the stream broke wait for the head to say what became of the actor. */
 const NEWS_MS_MAX = 10_000;
+/** How long such news take at most, as a rule. */
+const NEWS_MS_USUAL = 500;
 
 /** How long a creator waits for a place before it is told what its actor waits for. */
 const WAIT_MS_UNTOLD = 3_000;
@@ -176,7 +178,23 @@ export class ActorClient implements Sender {
     else {
       this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX).unref(); // a driver that is done need not wait
       this.#watch();
+      setTimeout(() => this.#lookThere(), NEWS_MS_USUAL).unref();
     }
+  }
+
+  /** No news so far: perhaps only the connection broke. A process that answers has the actor still. */
+  #lookThere(): void {
+    const { address, incarnation = 0 } = this.#info;
+    if (this.#limboTimer === null || this.#info.state !== 'ALIVE' || incarnation !== this.#brokenIncarnation) return;
+    this.#runtime.peers.link(address ?? {}).then(
+      (link) =>
+        link.resolve('' as ObjectId, null, ({ failure }) => {
+          if (failure?.code === 'RAYLITE_OWNER_DIED' || this.#brokenIncarnation !== incarnation) return;
+          this.#brokenIncarnation = 0;
+          this.#resolveLimbo('the connection to it broke');
+        }),
+      () => {}, // it is gone, and the head will say what comes next
+    );
   }
 
   /** The calls that were in flight: they may have run, so that only those with retries go again. */

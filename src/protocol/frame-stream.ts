@@ -2,6 +2,7 @@
 // frame; a long turn sends in parts, so that the peer can begin.
 import { ConnectionError, PROTOCOL_VERSION } from '../common/index.js';
 import type { Channel, CloseReason } from './channel.js';
+import { faults } from './faults.js';
 import { isSameToken } from './token.js';
 import { wire } from './wire.js';
 
@@ -78,10 +79,12 @@ export class FrameStream {
   }
 
   call(call: wire.Call.$Properties, bytes: number): void {
+    if (faults && this.#isLost('call')) return;
     this.#frame.calls.push(call);
     this.#queued(bytes);
   }
   result(result: wire.Result.$Properties, bytes: number): void {
+    if (faults && this.#isLost('result')) return;
     this.#frame.results.push(result);
     this.#queued(bytes);
   }
@@ -140,6 +143,25 @@ export class FrameStream {
   close(detail: string): void {
     if (this.#items > 0) this.#flush();
     this.#channel.close(detail);
+  }
+
+  /** A fault of a test may befall the next message of that name; returns whether it is not to be sent. */
+  #isLost(method: 'call' | 'result'): boolean {
+    const next = faults?.next(method);
+    if (!next) return false;
+    const detail = `a fault of the test: ${method} was ${next.fault}`;
+    if (next.fault === 'requestLost') {
+      this.#channel.close(detail, new ConnectionError({ address: 'a test', detail }));
+      return true;
+    }
+    if (next.fault === 'doubled') {
+      const { calls, results } = this.#frame;
+      queueMicrotask(() => {
+        if (method === 'call') calls.push(...calls.slice(-1));
+        else results.push(...results.slice(-1));
+      });
+    } else if (next.fault === 'replyLost') setImmediate(() => this.close(detail));
+    return false;
   }
 
   #queued(bytes: number): void {

@@ -3,6 +3,7 @@
 export * from './booted.js';
 export * from './channel.js';
 export * from './failure.js';
+export { Faults } from './faults.js';
 export * from './frame-stream.js';
 export * from './message-channel.js';
 export * from './socket-channel.js';
