@@ -96,8 +96,9 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
   Napi::Value readable(const Napi::CallbackInfo& info) {
     const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
     const Napi::Function on_release = function_of(info[2], "onRelease");
+    const bool is_written = info[3].ToBoolean();
     return with_store_errors(info.Env(), [&] {
-      char* address = arena(info.Env()).readable(offset, length);
+      char* address = arena(info.Env()).readable(offset, length, is_written);
       return make_view(info.Env(), address, length, View{arena_, Napi::Persistent(on_release)});
     });
   }

@@ -141,9 +141,9 @@ char* Arena::writable(std::size_t offset, std::size_t length) {
   return shared_ + offset;
 }
 
-char* Arena::readable(std::size_t offset, std::size_t length) {
+char* Arena::readable(std::size_t offset, std::size_t length, bool is_written) {
   check(offset, length);
-  ensure(offset, length, Need::kBacked);
+  if (!is_written) ensure(offset, length, Need::kBacked);
   return private_ + offset;
 }
 

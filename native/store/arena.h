@@ -33,7 +33,8 @@ class Arena {
   std::size_t bytes() const { return bytes_; }
   /// Addresses of [offset, offset + length). Throw StoreError when the region is not inside the arena or has no memory.
   char* writable(std::size_t offset, std::size_t length);
-  char* readable(std::size_t offset, std::size_t length);
+  /// @param is_written somebody has written all of it: that it has memory need not be asked, block by block
+  char* readable(std::size_t offset, std::size_t length, bool is_written = false);
   /// As readable, but what the other processes see even where this one wrote to its private view.
   const char* shared(std::size_t offset, std::size_t length);
   /// Drops the private copies of all pages that the region touches: they show what is shared again.

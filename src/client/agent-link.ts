@@ -127,7 +127,13 @@ export class AgentLink {
     else if (message.exit) pushes.exit(message.exit as wire.Exit);
     else if (message.collect) {
       collectGarbage();
-      pushes.collect();
+      // Finalizers run behind the collection, in turns of their own.
+      setImmediate(() => {
+        setImmediate(() => {
+          pushes.collect();
+          this.#channel.send({ collected: {}, kind: 'collected' });
+        });
+      });
     } else if (message.vacated) pushes.vacated(message.vacated as wire.Vacated);
   }
 }

@@ -137,10 +137,11 @@ export class ObjectStore {
     const arena = this.#open();
     const offset = location.offset ?? 0;
     const size = location.size ?? 0;
-    return arena.readable(offset, size, () => {
+    const release = (): void => {
       arena.forget(offset, size);
       onRelease();
-    });
+    };
+    return arena.readable(offset, size, release, true);
   }
 
   #unmapped(offset: number, reader: number): void {

@@ -118,9 +118,10 @@ export interface NativeArena {
   writable(offset: number, length: number): ArrayBuffer;
   /**
    * A private copy-on-write view: a stray write changes nothing for others and does not crash. `onRelease` runs once
-   * when the last view that JavaScript holds on this ArrayBuffer is collected.
+   * when the last view that JavaScript holds on this ArrayBuffer is collected. `isWritten`: somebody has written all of it, so
+   * that it takes the same time whatever its length; without it, memory that is not there yet is asked for, or an error.
    */
-  readable(offset: number, length: number, onRelease: () => void): ArrayBuffer;
+  readable(offset: number, length: number, onRelease: () => void, isWritten?: boolean): ArrayBuffer;
   /** Copies into shared memory; parts of 1 MiB or more without the caches. */
   write(offset: number, parts: readonly Uint8Array[]): void;
   /**

@@ -9,6 +9,8 @@ import type { WorkerPool, WorkerSocket } from './worker-pool.js';
 
 /** Bits in the arena's table of pins (native/store/pins.h). */
 const READERS_MAX = 384;
+/** How long processes have to collect; one that computes does so later. */
+const COLLECT_MS_MAX = 500;
 
 /** One attached process. */
 class Process implements WorkerSocket {
@@ -18,6 +20,8 @@ class Process implements WorkerSocket {
   readonly spawnId: WorkerId;
   /** Its bit in the arena's table of pins; null when none was left. */
   readonly reader: number | null;
+  /** Called when it has collected, or is gone. */
+  collecting: (() => void)[] = [];
 
   constructor(
     channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>,
@@ -28,6 +32,9 @@ class Process implements WorkerSocket {
     this.channel = channel;
     this.spawnId = spawnId;
     this.workerId = spawnId;
+  }
+  collected(): void {
+    for (const heard of this.collecting.splice(0)) heard();
   }
   assign(assignment: wire.StartWorker.$Properties): void {
     this.workerId = (assignment.workerId ?? '') as WorkerId;
@@ -89,9 +96,22 @@ export class LocalServer implements AsyncDisposable {
   readonly vacated = (holder: object, vacated: wire.Vacated.$Properties): void => {
     if (holder instanceof Process) holder.channel.send({ vacated });
   };
-  /** Asks all processes to let go of what they no longer use. */
-  readonly collect = (): void => {
-    for (const { channel } of this.#processes) channel.send({ collect: {} });
+  /** Asks all processes to let go of what they no longer use; resolves when they have, or take too long. */
+  readonly collect = (): Promise<void> => {
+    const asked = [...this.#processes].filter(({ channel }) => !channel.isClosed);
+    for (const { channel } of asked) channel.send({ collect: {} });
+    return new Promise((resolve) => {
+      const late = setTimeout(resolve, COLLECT_MS_MAX);
+      let missing = asked.length;
+      for (const process of asked) {
+        process.collecting.push(() => {
+          missing -= 1;
+          if (missing > 0) return;
+          clearTimeout(late);
+          resolve();
+        });
+      }
+    });
   };
 
   #accept(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>): void {
@@ -104,6 +124,7 @@ export class LocalServer implements AsyncDisposable {
       if (error) this.#log.warn('a process of this machine was cut off', { error });
       if (!process) return;
       this.#processes.delete(process);
+      process.collected();
       this.#index.processGone(process, process.workerId, process.reader);
       if (process.reader !== null) this.#freeReaders.push(process.reader);
     });
@@ -166,6 +187,7 @@ export class LocalServer implements AsyncDisposable {
     else if (message.ready)
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
+    else if (message.collected) process.collected();
     else if (message.lingering) this.#pool().lingering(process.spawnId);
   }
 

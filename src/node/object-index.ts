@@ -7,7 +7,7 @@ import { Room } from './room.js';
 import { type Holder, type SlabLease, SlabTable, type StoredObject } from './slab-table.js';
 import { crcOf, type DiskPlace, type SpillFiles } from './spill-files.js';
 import { Spiller } from './spiller.js';
-import { pullObject, type TransferRead, tellFreed } from './transfer.js';
+import { pullObject, type TransferRead, tellFreed, whenSealed } from './transfer.js';
 
 interface Spilled {
   readonly ownerId: WorkerId;
@@ -18,8 +18,8 @@ interface Spilled {
 export interface IndexNews {
   /** The process whose slab an object lay in may use the region again. */
   readonly vacated: (holder: Holder, vacated: wire.Vacated.$Properties) => void;
-  /** The arena is full: all processes should let go of what they do not use. */
-  readonly collect: () => void;
+  /** The arena is full: all processes should let go of what they do not use. Resolves when they have. */
+  readonly collect: () => Promise<void>;
 }
 
 export interface Pulled {
@@ -156,7 +156,10 @@ export class ObjectIndex {
     if (copy !== null) return this.#pulled(await copy);
     const spilled = this.#spilled.get(objectId);
     if (spilled) return this.#restore(objectId, spilled, holder);
-    if (from.nodeId === this.#nodeId) throw new ObjectLostError({ objectId, detail: 'its owner has let go of it' });
+    if (from.nodeId === this.#nodeId) {
+      if (await whenSealed(() => this.#table.find(objectId))) return this.pull(objectId, from, holder);
+      throw new ObjectLostError({ objectId, detail: 'its owner has let go of it' });
+    }
     if (!from.transfer)
       throw new ObjectLostError({ objectId, detail: `node ${from.nodeId} has no door that this node can reach` });
     const fetched = this.#copies.make(objectId, holder, false, async (lease) => {

@@ -7,15 +7,14 @@ import type { Holder, SlabLease, SlabTable } from './slab-table.js';
 /** How long one waits while nothing can be moved: 40 times 50 ms. */
 const FRUITLESS_MAX = 40;
 const WAIT_MS = 50;
+/** So long after it was of no use processes are not asked again to collect. */
 const COLLECT_MS_MIN = 2_000;
-/** How long processes have to find out what they no longer use. */
-const COLLECTED_MS = 30;
 
 export interface RoomMakers {
   /** Drops one copy of an object that is elsewhere too; false when there is none. */
   readonly evict: () => boolean;
-  /** Asks all processes to let go of what they do not use. */
-  readonly collect: () => void;
+  /** Asks all processes to let go of what they do not use; resolves when they have. */
+  readonly collect: () => Promise<void>;
   /** Moves objects of about so many bytes to disk; resolves to how many. */
   readonly spill: (bytes: number) => Promise<number>;
 }
@@ -25,7 +24,7 @@ export class Room {
   readonly #makers: RoomMakers;
   #waiting = 0;
   #wakers: (() => void)[] = [];
-  #lastCollectMs = Number.NEGATIVE_INFINITY;
+  #lastCollectMs = Number.NEGATIVE_INFINITY; // the last that was of no use
 
   constructor(table: SlabTable, makers: RoomMakers) {
     this.#table = table;
@@ -71,9 +70,10 @@ export class Room {
     let diskError: OutOfDiskError | null = null;
     for (let fruitless = 0; fruitless < FRUITLESS_MAX && !isGone(); ) {
       if (performance.now() - this.#lastCollectMs > COLLECT_MS_MIN) {
+        await this.#makers.collect();
+        const collected = this.leaseNow(size, holder);
+        if (collected) return collected;
         this.#lastCollectMs = performance.now();
-        this.#makers.collect();
-        await sleep(COLLECTED_MS);
       } else {
         const moved = await this.#makers.spill(size).catch((error: unknown) => {
           if (!(error instanceof OutOfDiskError)) throw error;

@@ -1,6 +1,7 @@
 // Objects between nodes: raw TCP, one request a connection, from arena to arena. See proto/node.proto for the layout.
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { ConnectionError, type ObjectId, ObjectLostError } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
@@ -9,6 +10,8 @@ import { errorOf, failureOf, isSameToken, wire } from '../protocol/index.js';
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const HEADER_BYTES_MAX = 64 * 1024;
 const IDLE_MS_MAX = 60_000;
+const UNSEALED_ATTEMPTS = 20;
+const UNSEALED_MS = 25;
 
 /** An object that is being given away. */
 export interface TransferRead {
@@ -73,18 +76,33 @@ function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSou
     socket.end();
     return;
   }
-  const object = source.open(objectId);
-  if (!object) {
-    const detail = 'the node that held it has no copy any more';
-    socket.end(
-      framed(wire.TransferReply.encode({ failure: failureOf(new ObjectLostError({ objectId, detail })) }).finish()),
-    );
-    return;
-  }
-  send(socket, object).then(
+  answer(socket, objectId, source).then(
     () => socket.end(),
     () => socket.destroy(), // the puller hears of it by the end of the connection
   );
+}
+
+async function answer(socket: Socket, objectId: ObjectId, source: TransferSource): Promise<void> {
+  const object = await whenSealed(() => source.open(objectId));
+  if (object) {
+    await send(socket, object);
+    return;
+  }
+  const error = new ObjectLostError({ objectId, detail: 'the node that held it has no copy any more' });
+  socket.write(framed(wire.TransferReply.encode({ failure: failureOf(error) }).finish()));
+}
+
+/**
+ * What `find` finds, also when it is asked a little too early: the note that an object was sealed comes on another way than
+ * the question for it, so that it may be on its way.
+ */
+export async function whenSealed<T>(find: () => T | null): Promise<T | null> {
+  for (let attempt = 0; attempt < UNSEALED_ATTEMPTS; attempt += 1) {
+    const found = find();
+    if (found) return found;
+    await sleep(UNSEALED_MS);
+  }
+  return find();
 }
 
 /** Sends an object in chunks, as fast as the socket takes them. */

@@ -102,6 +102,28 @@ test('leaves alone what is being read, and says so when that is all there is', a
   await assert.rejects(get(put(new Uint8Array(STORE_BYTES))), /cut the value into several/);
 });
 
+test('what nobody holds any more goes, from the store and from disk; a ref inside a kept value keeps its target', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
+  process.env.RAYLITE_SPILL_DIR = folder;
+  try {
+    await using cluster = await init({ numCpus: 1, objectStoreMemory: STORE_BYTES, logToDriver: false });
+    assert.ok(cluster.isEmbedded);
+    const bytes = noise(10 * MIB, 1);
+    const kept = put({ inside: put(bytes) });
+    {
+      using disposed = put(bytes);
+      await wait([disposed]);
+    }
+    for (let index = 0; index < 20; index += 1) await wait([put(bytes)]);
+    // Each put asks for room, and so for what can be let go of; at most what is kept stays on disk.
+    while (filesIn(folder).length > 1) await wait([put(bytes)]);
+    assert.ok(Buffer.from(await (await kept).inside).equals(Buffer.from(bytes)));
+  } finally {
+    delete process.env.RAYLITE_SPILL_DIR;
+    rmSync(folder, { recursive: true });
+  }
+});
+
 const canMount = ((): boolean => {
   try {
     execFileSync('unshare', ['-m', 'true'], { stdio: 'ignore' });
