@@ -84,7 +84,7 @@ describe('when a node is lost', () => {
     const maker = await actor(Maker, onMaker).create();
     const byActor = maker.make(BYTES) as unknown as ObjectRef<Uint8Array>;
     const holder = await task(nestedLarge, onMaker)(BYTES);
-    await wait([spent, byActor]);
+    await wait([spent, byActor], { numReturns: 2 });
     await Promise.all([cluster.node('one').nodeId, cluster.node('two').nodeId].map(lose));
     await assert.rejects(get(spent), failsWith('retries', /none of its 0 retries is left/));
     await assert.rejects(get(byActor), failsWith('actor', /Maker\.make/));
