@@ -35,6 +35,7 @@ export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch
 export { DeviceBuffers } from './device/buffers.js';
 export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
+export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
 export { Program } from './device/program.js';
 export {

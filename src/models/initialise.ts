@@ -1,12 +1,11 @@
 // First values of a model trained from scratch. Each parameter draws from a generator seeded by the run's seed and its own
 // name, so that values depend on neither order nor rank.
 import { createHash } from 'node:crypto';
-import { elementCount, fillNormal, type Parameter, parameterGraph } from '../engine/index.js';
-import type { Model } from './model.js';
+import { type AnyModel, elementCount, fillNormal, type Parameter, parameterGraph } from '../engine/index.js';
 
 /** Hands first values of every parameter to `target.load`. Equal seeds give equal models. */
 export function initialise(
-  model: Model,
+  model: AnyModel,
   seed: number,
   target: { load(name: string, values: Float32Array): void },
 ): void {

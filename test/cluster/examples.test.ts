@@ -1,6 +1,7 @@
 // The examples run and print what they promise.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -27,4 +28,13 @@ test('the fine-tuning script trains, keeps checkpoints and names its model', asy
   } finally {
     await rm(storage, { recursive: true });
   }
+});
+
+const spam = '../shared/data/sms-spam-train.jsonl';
+test('a model of its own learns to tell spam from its words', {
+  skip: !existsSync(spam) && `${spam} is absent`,
+}, async () => {
+  const { stdout } = await run(process.execPath, [resolve('build/tests/examples/own-model/main.js')]);
+  const [, share] = /^ham, spam: ([\d.]+) % of 600 right, \d+ parameters$/m.exec(stdout) ?? [];
+  assert.ok(Number(share) > 95, stdout);
 });
