@@ -35,22 +35,24 @@ RL_INLINE std::int64_t block_of(const CachePlaces& at, std::int64_t i) {
   return at.blocks[at.slots[i] * at.m + at.positions[i] / kKeys];
 }
 
+template <class T>
 struct Attend {
-  const AttentionCachedArguments& a;
+  const AttentionCachedArguments<T>& a;
   std::int64_t padded;  // columns of a head in the buffers: whole vectors, the last padded with zeros
-  float *queries, *sums, *values, *scores;
+  float *queries, *sums, *values, *scores, *keys;
   float tops[kTaskRows], totals[kTaskRows];
 
   static std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
   static std::int64_t floats(std::int64_t head_dim) {
-    return (2 * kTaskRows + kKeys) * padded_dim(head_dim) + kTaskRows * kKeys;
+    return (2 * kTaskRows + kKeys) * padded_dim(head_dim) + kTaskRows * kKeys + head_dim * kKeys;
   }
 
-  Attend(const AttentionCachedArguments& arguments, float* scratch) : a(arguments), padded(padded_dim(a.head_dim)) {
+  Attend(const AttentionCachedArguments<T>& arguments, float* scratch) : a(arguments), padded(padded_dim(a.head_dim)) {
     queries = scratch;
     sums = queries + kTaskRows * padded;
     values = sums + kTaskRows * padded;
     scores = values + kKeys * padded;
+    keys = scores + kTaskRows * kKeys;
   }
 
   /// Rows first .. first + rows - 1 are of one slot, at positions in a row.
@@ -61,7 +63,7 @@ struct Attend {
     const std::int64_t position = a.places.positions[first];
     const std::int64_t end = position + rows;
     for (std::int64_t i = 0; i < rows; i++) {
-      const float* q = a.q + (first + i) * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride;
+      const T* q = a.q + (first + i) * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride;
       for (std::int64_t j = 0; j < padded; j += kLanes) {
         store(queries + i * padded + j, load_n(q + j, static_cast<int>(min_of(kLanes, a.head_dim - j))) * a.scale);
       }
@@ -72,14 +74,14 @@ struct Attend {
     for (std::int64_t key = begin_of(position) / kKeys * kKeys; key < end; key += kKeys) {
       const std::int64_t block = table[key / kKeys];
       const std::int64_t count = min_of(kKeys, end - key);
-      const float* k = a.cache_k + (block * a.kv_heads + kv_head) * a.head_dim * kKeys;
-      block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, k, kKeys, scores, kKeys);
+      const T* k = a.cache_k + (block * a.kv_heads + kv_head) * a.head_dim * kKeys;
+      block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, widened(k), kKeys, scores, kKeys);
       for (std::int64_t i = 0; i < rows; i++) soften(i, position + i, key);
       add_values(a.cache_v + block * kKeys * width + kv_head * a.head_dim, width, rows, count);
     }
     for (std::int64_t i = 0; i < rows; i++) {
       const Floats factor = broadcast(1.0f / totals[i]);
-      float* o = a.o + (first + i) * a.heads * a.head_dim + head * a.head_dim;
+      T* o = a.o + (first + i) * a.heads * a.head_dim + head * a.head_dim;
       each_vector(a.head_dim, [&](std::int64_t j, int n) { store_n(o + j, load(sums + i * padded + j) * factor, n); });
     }
   }
@@ -99,10 +101,22 @@ struct Attend {
     soften_row(row, tops[i], totals[i], sums + i * padded, padded);
   }
 
-  void add_values(const float* v, std::int64_t width, std::int64_t rows, std::int64_t count) const {
-    if (padded == a.head_dim) {
-      block_product<true>(rows, padded, count, scores, kKeys, 1, v, width, sums, padded);
-      return;
+  /// A block of keys as floats.
+  const float* widened(const T* k) const {
+    if constexpr (std::is_same_v<T, float>) {
+      return k;
+    } else {
+      for (std::int64_t i = 0; i < a.head_dim * kKeys; i += kLanes) store(keys + i, load(k + i));
+      return keys;
+    }
+  }
+
+  void add_values(const T* v, std::int64_t width, std::int64_t rows, std::int64_t count) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (padded == a.head_dim) {
+        block_product<true>(rows, padded, count, scores, kKeys, 1, v, width, sums, padded);
+        return;
+      }
     }
     for (std::int64_t i = 0; i < count; i++) {
       for (std::int64_t j = 0; j < padded; j += kLanes) {
@@ -115,7 +129,8 @@ struct Attend {
 
 }  // namespace
 
-void kv_append(const KvAppendArguments& a, const Team& team) {
+template <class T>
+static void kv_append_of(const KvAppendArguments<T>& a, const Team& team) {
   const std::int64_t width = a.kv_heads * a.head_dim;
   const Range rows = share_rows(team, a.n, width);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
@@ -123,18 +138,19 @@ void kv_append(const KvAppendArguments& a, const Team& team) {
     const std::int64_t block = block_of(a.places, i);
     const std::int64_t token = a.places.positions[i] % kKeys;
     for (std::int64_t head = 0; head < a.kv_heads; head++) {
-      const float* k = a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride;
-      const float* v = a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride;
-      float* to = a.cache_k + (block * width + head * a.head_dim) * kKeys + token;
+      const T* k = a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride;
+      const T* v = a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride;
+      T* to = a.cache_k + (block * width + head * a.head_dim) * kKeys + token;
       for (std::int64_t c = 0; c < a.head_dim; c++) to[c * kKeys] = k[c];
       __builtin_memcpy(a.cache_v + (block * kKeys + token) * width + head * a.head_dim, v,
-                       static_cast<std::size_t>(a.head_dim) * 4);
+                       static_cast<std::size_t>(a.head_dim) * sizeof(T));
     }
   }
 }
 
-void attention_cached(const AttentionCachedArguments& a, const Team& team) {
-  Attend attend(a, reinterpret_cast<float*>(team.workspace) + team.index * Attend::floats(a.head_dim));
+template <class T>
+static void attention_cached_of(const AttentionCachedArguments<T>& a, const Team& team) {
+  Attend<T> attend(a, reinterpret_cast<float*>(team.workspace) + team.index * Attend<T>::floats(a.head_dim));
   const std::int32_t* slots = a.places.slots;
   const std::int32_t* positions = a.places.positions;
   const std::int64_t groups = (a.n + kTaskRows - 1) / kTaskRows;
@@ -153,8 +169,13 @@ void attention_cached(const AttentionCachedArguments& a, const Team& team) {
   }
 }
 
-std::size_t attention_cached_workspace(const AttentionCachedArguments& a, int threads) {
-  return static_cast<std::size_t>(threads * Attend::floats(a.head_dim)) * 4;
+template <class T>
+static std::size_t attention_cached_workspace_of(const AttentionCachedArguments<T>& a, int threads) {
+  return static_cast<std::size_t>(threads * Attend<T>::floats(a.head_dim)) * 4;
 }
+
+RL_DEFINE(kv_append, KvAppendArguments)
+RL_DEFINE(attention_cached, AttentionCachedArguments)
+RL_DEFINE_WORKSPACE(attention_cached, AttentionCachedArguments)
 
 }  // namespace raylite::RL_ISA

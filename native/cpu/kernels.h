@@ -39,6 +39,14 @@ RL_DECLARE(gated_activation_backward, GatedActivationBackwardArguments)
 RL_DECLARE(rotary, RotaryArguments)
 RL_DECLARE(softmax, SoftmaxArguments)
 RL_DECLARE(softmax_backward, SoftmaxBackwardArguments)
+RL_DECLARE(linear, LinearArguments)
+RL_DECLARE(linear_backward_input, LinearBackwardInputArguments)
+RL_DECLARE(linear_backward_weight, LinearBackwardWeightArguments)
+RL_DECLARE(attention, AttentionArguments)
+RL_DECLARE(attention_backward, AttentionBackwardArguments)
+RL_DECLARE(kv_append, KvAppendArguments)
+RL_DECLARE(attention_cached, AttentionCachedArguments)
+RL_DECLARE(linear_cross_entropy, LinearCrossEntropyArguments)
 RL_DECLARE(dropout, DropoutArguments)
 RL_DECLARE(target_loss, TargetLossArguments)
 RL_DECLARE(target_loss_backward, TargetLossBackwardArguments)
@@ -49,15 +57,7 @@ RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
 RL_DECLARE(adamw, AdamWArguments)
-void linear(const LinearArguments&, const Team&);
-void linear_backward_input(const LinearBackwardInputArguments&, const Team&);
-void linear_backward_weight(const LinearBackwardWeightArguments&, const Team&);
-void attention(const AttentionArguments&, const Team&);
-void attention_backward(const AttentionBackwardArguments&, const Team&);
-void kv_append(const KvAppendArguments&, const Team&);
-void attention_cached(const AttentionCachedArguments&, const Team&);
 void log_sum_exp(const LogSumExpArguments&, const Team&);
-void linear_cross_entropy(const LinearCrossEntropyArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
 void lion(const LionArguments&, const Team&);
@@ -68,15 +68,15 @@ void fill_normal(float* y, std::int64_t begin, std::int64_t end, std::uint32_t k
 double measure_peak(double seconds);
 
 // Bytes of workspace for a team of `threads`.
+RL_DECLARE_WORKSPACE(linear, LinearArguments)
+RL_DECLARE_WORKSPACE(linear_backward_input, LinearBackwardInputArguments)
+RL_DECLARE_WORKSPACE(linear_backward_weight, LinearBackwardWeightArguments)
+RL_DECLARE_WORKSPACE(attention, AttentionArguments)
+RL_DECLARE_WORKSPACE(attention_backward, AttentionBackwardArguments)
+RL_DECLARE_WORKSPACE(attention_cached, AttentionCachedArguments)
+RL_DECLARE_WORKSPACE(linear_cross_entropy, LinearCrossEntropyArguments)
 RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
-std::size_t linear_workspace(const LinearArguments&, int threads);
-std::size_t linear_backward_input_workspace(const LinearBackwardInputArguments&, int threads);
-std::size_t linear_backward_weight_workspace(const LinearBackwardWeightArguments&, int threads);
-std::size_t attention_workspace(const AttentionArguments&, int threads);
-std::size_t attention_backward_workspace(const AttentionBackwardArguments&, int threads);
-std::size_t attention_cached_workspace(const AttentionCachedArguments&, int threads);
-std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 std::size_t muon_workspace(const MuonArguments&, int threads);
 

@@ -6,23 +6,38 @@
 
 namespace raylite::RL_ISA {
 
-void linear(const LinearArguments& a, const Team& team) {
-  Gemm g{};
+namespace {
+
+template <class T, class C>
+void project(const LinearArguments<T>& a, C* y, const Team& team) {
+  Gemm<T, C> g{};
   g.m = a.n, g.n = a.o, g.k = a.i;
   g.a = a.x, g.a_row = a.i, g.a_col = 1;
   g.b = a.w, g.b_row = a.transposed ? a.o : 1, g.b_col = a.transposed ? 1 : a.i;
-  g.c = a.y, g.ldc = a.o;
+  g.c = y, g.ldc = a.o;
   g.bias = a.bias, g.pre = a.pre, g.activation = a.activation;
   gemm(g, team, team.workspace);
 }
 
-void linear_backward_input(const LinearBackwardInputArguments& a, const Team& team) {
-  Gemm g{};
+}  // namespace
+
+template <class T>
+static void linear_of(const LinearArguments<T>& a, const Team& team) {
+  if (a.wide != nullptr) {
+    project(a, a.wide, team);
+  } else {
+    project(a, a.y, team);
+  }
+}
+
+template <class T>
+static void linear_backward_input_of(const LinearBackwardInputArguments<T>& a, const Team& team) {
+  Gemm<T, T> g{};
   g.m = a.n, g.n = a.i, g.k = a.o;
   g.a = a.dy, g.a_row = a.o, g.a_col = 1;
   g.b = a.w, g.b_row = a.transposed ? 1 : a.i, g.b_col = a.transposed ? a.o : 1;
   g.c = a.dx, g.ldc = a.i;
-  g.accumulate = a.addend == a.dx;
+  g.accumulate = std::is_same_v<T, float> && a.addend == a.dx;
   g.addend = g.accumulate ? nullptr : a.addend;
   gemm(g, team, team.workspace);
 }
@@ -44,7 +59,8 @@ RL_INLINE void add_to(CompensatedSum& total, Floats x) {
 
 }  // namespace
 
-void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& team) {
+template <class T>
+static void linear_backward_weight_of(const LinearBackwardWeightArguments<T>& a, const Team& team) {
   const bool adds = a.accumulate || a.beta[0] != 0.0f;
   if (a.dbias != nullptr) {
     // Columns are split, so that every sum has one owner and runs over the rows in order.
@@ -68,9 +84,9 @@ void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& 
       });
     }
   }
-  Gemm g{};
-  const float* left = a.transposed ? a.x : a.dy;
-  const float* right = a.transposed ? a.dy : a.x;
+  Gemm<T, float> g{};
+  const T* left = a.transposed ? a.x : a.dy;
+  const T* right = a.transposed ? a.dy : a.x;
   g.m = a.transposed ? a.i : a.o, g.n = a.transposed ? a.o : a.i, g.k = a.n;
   g.a = left, g.a_row = 1, g.a_col = g.m;
   g.b = right, g.b_row = g.n, g.b_col = 1;
@@ -79,14 +95,26 @@ void linear_backward_weight(const LinearBackwardWeightArguments& a, const Team& 
   gemm(g, team, team.workspace);
 }
 
-std::size_t linear_workspace(const LinearArguments& a, int threads) { return gemm_workspace(a.n, a.o, a.i, threads); }
-
-std::size_t linear_backward_input_workspace(const LinearBackwardInputArguments& a, int threads) {
-  return gemm_workspace(a.n, a.i, a.o, threads);
+template <class T>
+static std::size_t linear_workspace_of(const LinearArguments<T>& a, int threads) {
+  return gemm_workspace_of<T>(a.n, a.o, a.i, threads);
 }
 
-std::size_t linear_backward_weight_workspace(const LinearBackwardWeightArguments& a, int threads) {
-  return a.transposed ? gemm_workspace(a.i, a.o, a.n, threads) : gemm_workspace(a.o, a.i, a.n, threads);
+template <class T>
+static std::size_t linear_backward_input_workspace_of(const LinearBackwardInputArguments<T>& a, int threads) {
+  return gemm_workspace_of<T>(a.n, a.i, a.o, threads);
 }
+
+template <class T>
+static std::size_t linear_backward_weight_workspace_of(const LinearBackwardWeightArguments<T>& a, int threads) {
+  return a.transposed ? gemm_workspace_of<float>(a.i, a.o, a.n, threads) : gemm_workspace_of<float>(a.o, a.i, a.n, threads);
+}
+
+RL_DEFINE(linear, LinearArguments)
+RL_DEFINE(linear_backward_input, LinearBackwardInputArguments)
+RL_DEFINE(linear_backward_weight, LinearBackwardWeightArguments)
+RL_DEFINE_WORKSPACE(linear, LinearArguments)
+RL_DEFINE_WORKSPACE(linear_backward_input, LinearBackwardInputArguments)
+RL_DEFINE_WORKSPACE(linear_backward_weight, LinearBackwardWeightArguments)
 
 }  // namespace raylite::RL_ISA

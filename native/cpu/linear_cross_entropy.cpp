@@ -1,6 +1,6 @@
 // linear_cross_entropy with and without gradients. Only rows with a label are computed (fine-tuning labels completions
-// alone). One chunk of them at a time: logits by a product, softmax in place (which turns them into their gradient), then
-// the two products of the gradient while the chunk is warm.
+// alone). One chunk of them at a time: logits by a product, softmax in place (which turns them into their gradient, in the
+// type of x), then the two products of the gradient while the chunk is warm.
 #include "cpu/exp_sum.h"
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
@@ -35,8 +35,9 @@ float spread_of(const float* logits, std::int64_t count, float top) {
   return sum_lanes(sums) + rest;
 }
 
-/// The loss of row `row`, whose logits become its gradient times scale and weight when `gradient`.
-float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t row, bool gradient) {
+/// The loss of row `row`. When `gradient`, its gradient times scale and weight takes the place of the logits, from the front on.
+template <class T>
+float row_loss(const LinearCrossEntropyArguments<T>& a, float* logits, std::int64_t row, bool gradient) {
   const std::int64_t v = a.v, label = a.labels[row];
   if (a.bias != nullptr) {
     each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) + load_n(a.bias + j, n), n); });
@@ -51,8 +52,10 @@ float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t
     const float scale = a.weights == nullptr ? a.scale[0] : a.scale[0] * a.weights[row];
     const Floats factor = broadcast(scale * (1 + 2 * a.z_loss * z) / sum);
     const Floats shared = broadcast(scale * smooth / static_cast<float>(v));
-    each_vector(v, [&](std::int64_t j, int n) { store_n(logits + j, load_n(logits + j, n) * factor - shared, n); });
-    logits[label] -= scale * (1 - smooth);
+    const float own = logits[label] * factor[0] - shared[0] - scale * (1 - smooth);
+    T* to = reinterpret_cast<T*>(logits);
+    each_vector(v, [&](std::int64_t j, int n) { store_n(to + j, load_n(logits + j, n) * factor - shared, n); });
+    store_one(to + label, own);
   }
   if (a.entropies != nullptr) a.entropies[row] = log_sum + spread_of(logits, v, top) / sum;
   // Differences of logits before products with them: large logits cancel.
@@ -62,34 +65,39 @@ float row_loss(const LinearCrossEntropyArguments& a, float* logits, std::int64_t
 /// The team's memory of one call: what the products need, a chunk of rows, and the numbers of the rows that count.
 struct Workspace {
   std::uint8_t* products;
-  float* packed;            // [chunk, D]
+  float* packed;            // [chunk, D]: rows of x brought together, then gradients by rows of x
   std::int32_t* rows;       // [N]
   std::int32_t* row_count;  // [1]
 };
 
 std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-std::size_t products_bytes(const LinearCrossEntropyArguments& a, int threads) {
+template <class T>
+std::size_t products_bytes(const LinearCrossEntropyArguments<T>& a, int threads) {
   const std::int64_t rows = min_of(a.chunk, a.n);
-  const std::size_t forward = gemm_workspace(rows, a.v, a.d, threads);
-  const std::size_t input = gemm_workspace(rows, a.d, a.v, threads);
-  const std::size_t weight = a.transposed ? gemm_workspace(a.d, a.v, rows, threads) : gemm_workspace(a.v, a.d, rows, threads);
+  const std::size_t forward = gemm_workspace_of<float>(rows, a.v, a.d, threads);
+  const std::size_t input = gemm_workspace_of<float>(rows, a.d, a.v, threads);
+  const std::size_t weight = a.transposed ? gemm_workspace_of<float>(a.d, a.v, rows, threads)
+                                          : gemm_workspace_of<float>(a.v, a.d, rows, threads);
   const std::size_t most = forward > input ? forward : input;
   return whole_lines(most > weight ? most : weight);
 }
 
-std::size_t packed_bytes(const LinearCrossEntropyArguments& a) {
+template <class T>
+std::size_t packed_bytes(const LinearCrossEntropyArguments<T>& a) {
   return whole_lines(static_cast<std::size_t>(min_of(a.chunk, a.n) * a.d) * 4);
 }
 
-Workspace workspace_of(const LinearCrossEntropyArguments& a, const Team& team) {
+template <class T>
+Workspace workspace_of(const LinearCrossEntropyArguments<T>& a, const Team& team) {
   std::uint8_t* packed = team.workspace + products_bytes(a, team.count);
   auto* rows = reinterpret_cast<std::int32_t*>(packed + packed_bytes(a));
   return {team.workspace, reinterpret_cast<float*>(packed), rows, rows + a.n};
 }
 
 /// Lists the rows with a label; the others cost nothing but their zeros. Thread 0 alone.
-void list_rows(const LinearCrossEntropyArguments& a, const Workspace& to, const Team& team) {
+template <class T>
+void list_rows(const LinearCrossEntropyArguments<T>& a, const Workspace& to, const Team& team) {
   std::int32_t count = 0;
   for (std::int64_t row = 0; row < a.n; row++) {
     const std::int64_t label = a.labels[row];
@@ -99,19 +107,30 @@ void list_rows(const LinearCrossEntropyArguments& a, const Workspace& to, const 
       if (label != -100) team.fail_value("labels", row, label, 0, a.v);
       a.token_losses[row] = 0;
       if (a.entropies != nullptr) a.entropies[row] = 0;
-      if (a.dx != nullptr) __builtin_memset(a.dx + row * a.d, 0, static_cast<std::size_t>(a.d) * 4);
+      if (a.dx != nullptr) __builtin_memset(a.dx + row * a.d, 0, static_cast<std::size_t>(a.d) * sizeof(T));
     }
   }
   to.row_count[0] = count;
 }
 
+/// The gradients of the chunk's logits: rows in the places of the logits, which may be longer.
+template <class T>
+struct LogitGradients {
+  const T* values;
+  std::int64_t stride;
+  explicit LogitGradients(const LinearCrossEntropyArguments<T>& a)
+      : values(reinterpret_cast<const T*>(a.logits)), stride(a.v * static_cast<std::int64_t>(sizeof(float) / sizeof(T))) {}
+};
+
 /// dbias[V] (+)= the columns of the chunk's gradients summed.
-void add_bias_gradient(const LinearCrossEntropyArguments& a, std::int64_t chunk, bool adds, const Team& team) {
+template <class T>
+void add_bias_gradient(const LinearCrossEntropyArguments<T>& a, std::int64_t chunk, bool adds, const Team& team) {
+  const LogitGradients<T> gradients(a);
   const Range columns = share(team, a.v, kLanes);
   float* to = a.dbias + columns.begin;
   each_vector(columns.end - columns.begin, [&](std::int64_t j, int n) {
     Floats sum = adds ? load_n(to + j, n) : broadcast(0);
-    for (std::int64_t i = 0; i < chunk; i++) sum += load_n(a.logits + i * a.v + columns.begin + j, n);
+    for (std::int64_t i = 0; i < chunk; i++) sum += load_n(gradients.values + i * gradients.stride + columns.begin + j, n);
     store_n(to + j, sum, n);
   });
 }
@@ -125,11 +144,12 @@ void clear(float* values, std::int64_t count, const Team& team) {
 
 }  // namespace
 
-void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team) {
+template <class T>
+static void linear_cross_entropy_of(const LinearCrossEntropyArguments<T>& a, const Team& team) {
   const bool gradient = a.dx != nullptr;
   const float scale = a.scale[0];
   const Workspace workspace = workspace_of(a, team);
-  const std::size_t row_bytes = static_cast<std::size_t>(a.d) * 4;
+  const std::size_t row_bytes = static_cast<std::size_t>(a.d) * sizeof(T);
   if (team.index == 0) list_rows(a, workspace, team);
   team.barrier();
   const std::int64_t count = workspace.row_count[0];
@@ -144,16 +164,17 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
     const std::int64_t chunk = min_of(a.chunk, count - done);
     // Rows that follow each other are used where they are, others are brought together.
     const bool is_run = rows[chunk - 1] - rows[0] + 1 == chunk;
-    const float* x = is_run ? a.x + rows[0] * a.d : workspace.packed;
+    T* packed = reinterpret_cast<T*>(workspace.packed);
+    const T* x = is_run ? a.x + rows[0] * a.d : packed;
     if (!is_run) {
       const Range mine = share(team, chunk, 1);
       for (std::int64_t i = mine.begin; i < mine.end; i++) {
-        __builtin_memcpy(workspace.packed + i * a.d, a.x + rows[i] * a.d, row_bytes);
+        __builtin_memcpy(packed + i * a.d, a.x + rows[i] * a.d, row_bytes);
       }
       team.barrier();
     }
 
-    Gemm forward{};
+    Gemm<T, float> forward{};
     forward.m = chunk, forward.n = a.v, forward.k = a.d;
     forward.a = x, forward.a_row = a.d, forward.a_col = 1;
     forward.b = a.w, forward.b_row = a.transposed ? a.v : 1, forward.b_col = a.transposed ? 1 : a.d;
@@ -167,28 +188,38 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
     if (!gradient) continue;
 
     if (a.dbias != nullptr) add_bias_gradient(a, chunk, adds, team);
+    const LogitGradients<T> gradients(a);
     if (a.dw != nullptr) {
-      Gemm weight{};
+      Gemm<T, float> weight{};
       weight.m = a.transposed ? a.d : a.v, weight.n = a.transposed ? a.v : a.d, weight.k = chunk;
-      weight.a = a.transposed ? x : a.logits, weight.a_row = 1, weight.a_col = weight.m;
-      weight.b = a.transposed ? a.logits : x, weight.b_row = weight.n, weight.b_col = 1;
+      weight.a = a.transposed ? x : gradients.values, weight.a_row = 1;
+      weight.a_col = a.transposed ? a.d : gradients.stride;
+      weight.b = a.transposed ? gradients.values : x, weight.b_col = 1;
+      weight.b_row = a.transposed ? gradients.stride : a.d;
       weight.c = a.dw, weight.ldc = weight.n;
       weight.accumulate = adds;
       gemm(weight, team, workspace.products);
     }
     adds = true;
 
-    // The packed rows of x have served: their gradients take their place.
-    Gemm input{};
+    // The packed rows of x have served: their gradients take their place, unless they can be written where they belong.
+    float* sums = workspace.packed;
+    bool is_written = false;
+    if constexpr (std::is_same_v<T, float>) {
+      is_written = is_run;
+      if (is_run) sums = a.dx + rows[0] * a.d;
+    }
+    Gemm<T, float> input{};
     input.m = chunk, input.n = a.d, input.k = a.v;
-    input.a = a.logits, input.a_row = a.v, input.a_col = 1;
+    input.a = gradients.values, input.a_row = gradients.stride, input.a_col = 1;
     input.b = a.w, input.b_row = a.transposed ? 1 : a.d, input.b_col = a.transposed ? a.v : 1;
-    input.c = is_run ? a.dx + rows[0] * a.d : workspace.packed, input.ldc = a.d;
+    input.c = sums, input.ldc = a.d;
     gemm(input, team, workspace.products);
-    if (!is_run) {
+    if (!is_written) {
       const Range mine = share(team, chunk, 1);
       for (std::int64_t i = mine.begin; i < mine.end; i++) {
-        __builtin_memcpy(a.dx + rows[i] * a.d, workspace.packed + i * a.d, row_bytes);
+        T* dx = a.dx + rows[i] * a.d;
+        each_vector(a.d, [&](std::int64_t j, int n) { store_n(dx + j, load_n(sums + i * a.d + j, n), n); });
       }
       team.barrier();
     }
@@ -202,8 +233,12 @@ void linear_cross_entropy(const LinearCrossEntropyArguments& a, const Team& team
   a.loss[0] = static_cast<float>(total * static_cast<double>(scale));
 }
 
-std::size_t linear_cross_entropy_workspace(const LinearCrossEntropyArguments& a, int threads) {
+template <class T>
+static std::size_t linear_cross_entropy_workspace_of(const LinearCrossEntropyArguments<T>& a, int threads) {
   return products_bytes(a, threads) + packed_bytes(a) + static_cast<std::size_t>(a.n + 1) * 4;
 }
+
+RL_DEFINE(linear_cross_entropy, LinearCrossEntropyArguments)
+RL_DEFINE_WORKSPACE(linear_cross_entropy, LinearCrossEntropyArguments)
 
 }  // namespace raylite::RL_ISA

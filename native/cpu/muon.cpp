@@ -15,8 +15,8 @@ constexpr std::int64_t kBlock = 4096;  // elements summed in float lanes before 
 
 RL_INLINE std::int64_t lines(std::int64_t floats) { return (floats + 15) / 16 * 16; }
 
-RL_INLINE Gemm product(std::int64_t m, std::int64_t n, std::int64_t k) {
-  Gemm g{};
+RL_INLINE Gemm<float, float> product(std::int64_t m, std::int64_t n, std::int64_t k) {
+  Gemm<float, float> g{};
   g.m = m, g.n = n, g.k = k;
   g.ldc = n;
   return g;
@@ -25,8 +25,8 @@ RL_INLINE Gemm product(std::int64_t m, std::int64_t n, std::int64_t k) {
 std::size_t largest_workspace(const MuonArguments& a, int threads) {
   const std::int64_t least = min_of(a.rows, a.columns);
   const std::int64_t most = max_of(a.rows, a.columns);
-  const std::size_t gram = gemm_workspace(least, least, most, threads);
-  const std::size_t apply = gemm_workspace(a.rows, a.columns, least, threads);
+  const std::size_t gram = gemm_workspace_of<float>(least, least, most, threads);
+  const std::size_t apply = gemm_workspace_of<float>(a.rows, a.columns, least, threads);
   return gram > apply ? gram : apply;  // A^2 is no larger than A
 }
 
@@ -80,7 +80,7 @@ void muon(const MuonArguments& a, const Team& team) {
   team.barrier();
 
   for (std::int64_t iteration = 0; iteration < a.iterations; iteration++) {
-    Gemm g = product(least, least, is_tall ? a.rows : a.columns);
+    Gemm<float, float> g = product(least, least, is_tall ? a.rows : a.columns);
     g.a = x, g.a_row = is_tall ? 1 : a.columns, g.a_col = is_tall ? a.columns : 1;
     g.b = x, g.b_row = g.a_col, g.b_col = g.a_row;
     g.c = gram;

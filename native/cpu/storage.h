@@ -163,9 +163,19 @@ RL_STORAGE(Float16)
 #undef RL_STORAGE
 
 // A number by itself, where a vector does not pay.
-template <class T>
-RL_INLINE float load_one(const T* p) {
-  return load_first(p, 1)[0];
+RL_INLINE float load_one(const float* p) { return *p; }
+RL_INLINE float load_one(const BFloat16* p) {
+  const std::uint32_t wide = static_cast<std::uint32_t>(p->bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &wide, 4);
+  return value;
+}
+RL_INLINE float load_one(const Float16* p) {
+#if defined(__AVX2__)
+  return _cvtsh_ss(p->bits);
+#else
+  return widen_lane(p->bits);
+#endif
 }
 template <class T>
 RL_INLINE void store_one(T* p, float x) {

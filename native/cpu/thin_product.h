@@ -6,12 +6,18 @@
 namespace raylite::RL_ISA {
 
 constexpr std::int64_t kThinRows = 16;
-constexpr std::int64_t kThinColumns = 256;
 
 /// Thin products read rows of A front to back.
-RL_INLINE bool is_thin(const Gemm& g) { return g.m <= kThinRows && g.a_col == 1; }
+template <class T, class C>
+RL_INLINE bool is_thin(const Gemm<T, C>& g) {
+  return g.m <= kThinRows && g.a_col == 1;
+}
 
-/// Columns [begin, begin + count) of C, without bias, activation and addend. count <= kThinColumns.
-void thin_product(const Gemm& g, std::int64_t begin, std::int64_t count);
+/// As gemm(), for thin products.
+void thin_product(const Gemm<float, float>& g, const Team& team);
+void thin_product(const Gemm<BFloat16, BFloat16>& g, const Team& team);
+void thin_product(const Gemm<BFloat16, float>& g, const Team& team);
+void thin_product(const Gemm<Float16, Float16>& g, const Team& team);
+void thin_product(const Gemm<Float16, float>& g, const Team& team);
 
 }  // namespace raylite::RL_ISA

@@ -26,11 +26,11 @@ void take_attributes(Binder& in, Arguments& a) {
   }
 }
 
-template <class Arguments>
+template <class T, class Arguments>
 void take_qkv(Binder& in, Arguments& a, Dim& n, Dim& q, Dim& k, Dim& v) {
-  a.q = in.input("q", {&n, &q});
-  a.k = in.input("k", {&n, &k});
-  a.v = in.input("v", {&n, &v});
+  a.q = in.input<T>("q", {&n, &q});
+  a.k = in.input<T>("k", {&n, &k});
+  a.v = in.input<T>("v", {&n, &v});
   a.mask.starts = in.ints("starts", {&n});
   a.mask.ends = in.ints("ends", {&n});
   a.n = n.value;
@@ -41,7 +41,8 @@ void take_qkv(Binder& in, Arguments& a, Dim& n, Dim& q, Dim& k, Dim& v) {
 }
 
 /// Gradients that share a tensor must not share columns: no two heads of them may meet.
-void check_apart(const Binder& in, const float* a, const HeadLayout& al, std::int64_t a_heads, const float* b,
+template <class T>
+void check_apart(const Binder& in, const T* a, const HeadLayout& al, std::int64_t a_heads, const T* b,
                  const HeadLayout& bl, std::int64_t b_heads, std::int64_t head_dim, std::int64_t rows) {
   if (a == b) {
     for (std::int64_t i = 0; i < a_heads; i++) {
@@ -57,30 +58,32 @@ void check_apart(const Binder& in, const float* a, const HeadLayout& al, std::in
 
 }  // namespace
 
-Bound bind_attention(Binder& in, const Kernels& kernels) {
-  AttentionArguments a{};
+template <class T>
+static Bound bind_attention(Binder& in, const KernelsOf<T>& kernels) {
+  AttentionArguments<T> a{};
   Dim n("N"), q("Q"), k("K"), v("V");
   take_attributes(in, a);
-  take_qkv(in, a, n, q, k, v);
+  take_qkv<T>(in, a, n, q, k, v);
   Dim h("H", a.heads), hc("H*C", a.heads * a.head_dim);
-  a.o = in.output("o", {&n, &hc});
+  a.o = in.output<T>("o", {&n, &hc});
   a.lse = in.output("lse", {&n, &h});
   in.finish();
   return bound(in, a, kernels.attention);
 }
 
-Bound bind_attention_backward(Binder& in, const Kernels& kernels) {
-  AttentionBackwardArguments a{};
+template <class T>
+static Bound bind_attention_backward(Binder& in, const KernelsOf<T>& kernels) {
+  AttentionBackwardArguments<T> a{};
   Dim n("N"), q("Q"), k("K"), v("V");
   take_attributes(in, a);
   Dim h("H", a.heads), hc("H*C", a.heads * a.head_dim);
-  a.grad_o = in.input("do", {&n, &hc});
-  a.o = in.input("o", {&n, &hc});
+  a.grad_o = in.input<T>("do", {&n, &hc});
+  a.o = in.input<T>("o", {&n, &hc});
   a.lse = in.input("lse", {&n, &h});
-  take_qkv(in, a, n, q, k, v);
-  a.dq = in.output("dq", {&n, &q});
-  a.dk = in.output("dk", {&n, &k});
-  a.dv = in.output("dv", {&n, &v});
+  take_qkv<T>(in, a, n, q, k, v);
+  a.dq = in.output<T>("dq", {&n, &q});
+  a.dk = in.output<T>("dk", {&n, &k});
+  a.dv = in.output<T>("dv", {&n, &v});
   in.may_overlap("dq", "dk");
   in.may_overlap("dq", "dv");
   in.may_overlap("dk", "dv");
@@ -90,5 +93,8 @@ Bound bind_attention_backward(Binder& in, const Kernels& kernels) {
   check_apart(in, a.dk, a.k_layout, a.kv_heads, a.dv, a.v_layout, a.kv_heads, a.head_dim, a.n);
   return bound(in, a, kernels.attention_backward);
 }
+
+RAYLITE_BIND_STORED(attention)
+RAYLITE_BIND_STORED(attention_backward)
 
 }  // namespace raylite

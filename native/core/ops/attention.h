@@ -20,12 +20,13 @@ struct AttentionMask {
 
 /// o[N,H*C] = softmax(scale q k^T) v, lse[N,H] = log sum exp of the scaled scores.
 /// starts and ends must be the same for all rows of a segment and the segments must tile the rows, or the run fails.
+template <class T>
 struct AttentionArguments {
-  const float* q;
-  const float* k;
-  const float* v;
+  const T* q;
+  const T* k;
+  const T* v;
   AttentionMask mask;
-  float* o;
+  T* o;
   float* lse;
   std::int64_t n, heads, kv_heads, head_dim;
   HeadLayout q_layout, k_layout, v_layout;
@@ -33,17 +34,18 @@ struct AttentionArguments {
 };
 
 /// dq, dk, dv in the layouts of q, k, v; they may be one tensor. Columns that belong to no head are left as they are.
+template <class T>
 struct AttentionBackwardArguments {
-  const float* grad_o;
-  const float* o;
+  const T* grad_o;
+  const T* o;
   const float* lse;
-  const float* q;
-  const float* k;
-  const float* v;
+  const T* q;
+  const T* k;
+  const T* v;
   AttentionMask mask;
-  float* dq;
-  float* dk;
-  float* dv;
+  T* dq;
+  T* dk;
+  T* dv;
   std::int64_t n, heads, kv_heads, head_dim;
   HeadLayout q_layout, k_layout, v_layout;
   float scale;

@@ -20,24 +20,26 @@ struct CachePlaces {
 
 /// Row i of k and v goes to its place: cacheK[block][G*C][T], so that the keys of a block lie side by side, and
 /// cacheV[block][T][G*C].
+template <class T>
 struct KvAppendArguments {
-  const float* k;
-  const float* v;
+  const T* k;
+  const T* v;
   CachePlaces places;
-  float* cache_k;
-  float* cache_v;
+  T* cache_k;
+  T* cache_v;
   std::int64_t n, kv_heads, head_dim;
   HeadLayout k_layout, v_layout;
 };
 
 /// o[N,H*C]: row i attends to positions max(0, positions[i] - window + 1) .. positions[i] of its slot (window 0: from 0).
 /// Without a window the sums are those of `attention` over the same sequence alone, to the bit.
+template <class T>
 struct AttentionCachedArguments {
-  const float* q;
-  const float* cache_k;
-  const float* cache_v;
+  const T* q;
+  const T* cache_k;
+  const T* cache_v;
   CachePlaces places;
-  float* o;
+  T* o;
   std::int64_t n, heads, kv_heads, head_dim, window;
   HeadLayout q_layout;
   float scale;

@@ -10,18 +10,19 @@ namespace raylite {
 /// scale, 0 where the label is -100. weights[N] (or null: all 1) multiply the losses in the sum, and so the gradient, of their
 /// rows. entropies[N] (or null) are those of softmax(logits), in nats, 0 where the label is -100; without gradients only. With gradients (dx not null) of that loss: dx[N,D]; dw and dbias (+)= theirs, each
 /// unless null (frozen, or no bias). workspace is [chunk,V]. A label that is neither -100 nor in 0..V-1 fails the run.
+template <class T>
 struct LinearCrossEntropyArguments {
-  const float* x;
-  const float* w;
+  const T* x;
+  const T* w;
   const std::int32_t* labels;
   const float* scale;
-  const float* bias;
+  const T* bias;
   const float* weights;
   const float* beta;
   float* loss;
   float* token_losses;
   float* entropies;
-  float* dx;
+  T* dx;
   float* dw;
   float* dbias;
   float* logits;
