@@ -15,6 +15,8 @@ const CALL_BYTES = 256;
 const ATTEMPTS_MAX = 20;
 const ATTEMPT_MS = 250;
 
+const TIDY_MIN = 1024;
+
 /** The call that made a stored object. */
 export interface Maker {
   readonly name: string;
@@ -41,6 +43,7 @@ export class Lineage {
   });
   #makers: WeakRef<Maker>[] = []; // oldest first
   #bytes = 0;
+  #tidyAt = TIDY_MIN;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -67,8 +70,9 @@ export class Lineage {
     state.maker = maker;
     if (!call) return;
     this.#makers.push(new WeakRef(maker));
-    this.#gone.register(maker, maker.bytes);
+    this.#gone.register(maker, maker.bytes, maker);
     this.#bytes += maker.bytes;
+    if (this.#makers.length > this.#tidyAt) this.#tidy();
     if (this.#bytes > BYTES_MAX) this.#drop();
   }
 
@@ -76,6 +80,12 @@ export class Lineage {
   keepPart(state: ObjectState, { name, retries, method }: CallShape): void {
     const isTask = method === undefined;
     state.maker = { name, call: null, isTask, isPart: true, bytes: 0, retries, retriesLeft: retries, args: new Map() };
+  }
+
+  /** Takes what was collected out of the list, each time that it has grown to twice its length. */
+  #tidy(): void {
+    this.#makers = this.#makers.filter((weak) => weak.deref()?.call);
+    this.#tidyAt = Math.max(TIDY_MIN, 2 * this.#makers.length);
   }
 
   /** The older half is forgotten: what it made cannot be made again. */
@@ -87,6 +97,7 @@ export class Lineage {
       if (bytes <= BYTES_MAX / 2) return true;
       bytes -= maker.bytes;
       maker.call = null;
+      this.#gone.unregister(maker);
       return false;
     });
     this.#makers = kept;
