@@ -25,10 +25,14 @@ export class TrainingView {
   show(event: TrainingEvent): void {
     if (event.kind === 'step') {
       if (event.step === 1) this.#lossCount = 0;
-      this.#lossCount += 1;
-      this.#loss += Math.max(LOSS_WEIGHT_MIN, 1 / this.#lossCount) * (event.loss - this.#loss);
+      if (Number.isFinite(event.loss)) this.#count(event.loss);
       this.#step(event);
     } else this.line(this.#text(event));
+  }
+
+  #count(loss: number): void {
+    this.#lossCount += 1;
+    this.#loss += Math.max(LOSS_WEIGHT_MIN, 1 / this.#lossCount) * (loss - this.#loss);
   }
 
   /** A line of its own, above the bar. */
@@ -96,6 +100,8 @@ const figures = (event: StepEvent, smoothedLoss: number): readonly string[] => [
   `loss ${smoothedLoss.toFixed(3)}`,
   `${event.tokensPerSecond > 0 ? Math.round(event.tokensPerSecond) : '–'} tokens/s`,
   `ETA ${event.tokensPerSecond > 0 ? duration(event.etaSeconds * 1000) : '–'}`,
+  ...(event.lossScale === null ? [] : [`loss scale ${event.lossScale}`]),
+  ...(event.skippedSteps === 0 ? [] : [`${event.skippedSteps} skipped`]),
   `memory ${formatBytes(event.memoryBytes)}, estimated ${formatBytes(event.estimateBytes)}`,
 ];
 

@@ -3,7 +3,7 @@ import { ConfigError } from '../common/index.js';
 import type { GraphBuilder, Head, LossOptions } from './builder.js';
 import type { Tensor } from './graph.js';
 import type { AnyModel, ModelOutputs } from './model.js';
-import type { TargetLoss } from './ops/index.js';
+import { ACTIVATIONS, type TargetLoss } from './ops/index.js';
 
 /**
  * `cross_entropy`: one class per row, from `labels`. The others take `targets` [N, labelCount]: numbers (`squared_error`, the
@@ -76,12 +76,14 @@ function primaryLoss(
   return { loss, tokenLosses: rowLosses, logits, entropies: null };
 }
 
-/** hidden w (+ bias), [N, columns of the head]. */
+/** hidden w (+ bias), [N, columns of the head]; in f32 whatever the storage type where `isWide`, for what is handed out. */
 export function applyHead(
   graph: GraphBuilder,
   path: string,
   hidden: Tensor,
   { weight, bias, isTransposed }: Head,
+  isWide = false,
 ): Tensor {
-  return graph.linear(path, hidden, weight, bias, isTransposed);
+  const attributes = { transposed: isTransposed ? 1 : 0, activation: ACTIVATIONS.none, wide: isWide ? 1 : 0 };
+  return graph.op('linear', path, bias ? [hidden, weight, bias] : [hidden, weight], attributes)[0]!;
 }

@@ -16,8 +16,20 @@ const indexSchema = z.object({
   files: z.array(z.string().regex(/^[\w.-]+\.safetensors$/)).min(1),
   /** Model, data, seed and sizes that the run must share to go on from here. */
   fingerprint: z.string(),
-  /** Loss of every step so far. */
-  losses: z.array(z.number()),
+  /** Loss of every step so far; null where it was not finite, in a step that was skipped. */
+  losses: z.array(
+    z
+      .number()
+      .nullable()
+      .transform((loss) => loss ?? Number.NaN),
+  ),
+  /** Of 16-bit runs: where the loss scale stands. */
+  scaler: z
+    .object({
+      lossScale: z.object({ scale: z.number(), hysteresisLeft: z.int(), goodSteps: z.int() }).nullable(),
+      skippedSteps: z.int().min(0),
+    })
+    .default({ lossScale: null, skippedSteps: 0 }),
 });
 export type CheckpointIndex = z.infer<typeof indexSchema>;
 

@@ -144,7 +144,27 @@ const zero = z.strictObject({
   use_multi_rank_bucket_allreduce: any,
 });
 
-const precision = z.looseObject({ enabled: z.union([flag, auto]).default(false) });
+const fp16 = z.strictObject({
+  enabled: z.union([flag, auto]).default(false),
+  /** 0: dynamic. */
+  loss_scale: z.number().min(0).default(0),
+  initial_scale_power: z.int().min(0).max(100).default(16),
+  loss_scale_window: count.default(1000),
+  hysteresis: count.default(2),
+  consecutive_hysteresis: flag.default(false),
+  min_loss_scale: z.number().positive().default(1),
+  fp16_master_weights_and_grads: z.literal(false).default(false),
+  auto_cast: any, // inputs are token ids: there is nothing to cast
+});
+
+const bf16 = z.strictObject({
+  enabled: z.union([flag, auto]).default(false),
+  /** Steps whose gradients are not finite change nothing; this cannot be switched off. */
+  check_grad_overflow: z.literal(true).default(true),
+  bf16_master_weights_and_grads: z.literal(false).default(false),
+  bf16_optimizer_states: z.literal(false).default(false),
+  immediate_grad_update: any, // when gradients are copied; results do not depend on it
+});
 
 /** How DeepSpeed stores what activation checkpointing keeps; the recipe says whether anything is made again. */
 const activationCheckpointing = z.strictObject({
@@ -168,8 +188,8 @@ export const dsConfigSchema = z.strictObject({
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
-  fp16: precision.optional(),
-  bf16: precision.optional(),
+  fp16: fp16.optional(),
+  bf16: bf16.optional(),
   // Logging and profiling.
   steps_per_print: any,
   wall_clock_breakdown: any,
@@ -186,6 +206,8 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(zero.shape),
   ...[adamParams, lionParams, adagradParams, sgdParams, muonParams].flatMap(({ shape }) => Object.keys(shape)),
   ...Object.keys(offload.shape),
+  ...Object.keys(fp16.shape),
+  ...Object.keys(bf16.shape),
   ...Object.keys(activationCheckpointing.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',

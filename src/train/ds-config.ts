@@ -10,6 +10,7 @@ import {
   optimizerTypeOf,
 } from './ds-config-schema.js';
 import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
+import { type Precision, resolvePrecision } from './ds-precision.js';
 import { parse } from './parse.js';
 import type { Schedule } from './schedule.js';
 
@@ -27,6 +28,7 @@ export interface ResolvedDsConfig {
   readonly batch: BatchSizes;
   readonly zeroStage: ZeroStage;
   readonly optimizer: OptimizerSettings;
+  readonly precision: Precision;
   readonly schedule: Schedule;
   /** Whether the backward makes the activations inside blocks again. */
   readonly isRecomputed: boolean;
@@ -67,6 +69,7 @@ export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsC
     batch: resolveBatch(config, auto),
     zeroStage: zeroStageOf(config),
     optimizer,
+    precision: resolvePrecision(config, auto),
     schedule: resolveSchedule(config, rate, auto.totalSteps),
     isRecomputed: config.checkpoint_activations,
   };
@@ -122,14 +125,6 @@ function zeroStageOf(config: DsConfig): ZeroStage {
 }
 
 function refuseUnsupported(config: DsConfig): void {
-  for (const name of ['fp16', 'bf16'] as const)
-    if (config[name]?.enabled === true)
-      throw new ConfigError(
-        `deepspeed.${name}.enabled`,
-        'false or "auto"',
-        true,
-        'Training runs in float32 for now; set it to false',
-      );
   if (config.activation_checkpointing?.partition_activations)
     throw new ConfigError(
       'deepspeed.activation_checkpointing.partition_activations',

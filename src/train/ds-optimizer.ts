@@ -2,9 +2,10 @@
 import { ConfigError } from '../common/index.js';
 import type { OptimizerSettings } from '../engine/index.js';
 import type { DsConfig } from './ds-config-schema.js';
+import type { ChosenPrecision } from './ds-precision.js';
 
 /** What "auto" stands for. */
-export interface AutoValues {
+export interface AutoValues extends ChosenPrecision {
   readonly worldSize: number;
   readonly totalSteps: number;
   readonly learningRate: number;

@@ -47,6 +47,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     rows: microBatch * recipe.sequenceLength,
     strategy: { zeroStage: ds.zeroStage, rank: 0, worldSize: workers },
     optimizer: ds.optimizer,
+    dtype: ds.precision.dtype,
     dropout: recipe.dropout ?? 'model',
     recompute: ds.isRecomputed ? 'full' : recomputeOf(recipe),
   };

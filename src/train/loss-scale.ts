@@ -19,6 +19,11 @@ export interface LossScaleSettings {
   readonly isHysteresisConsecutive: boolean;
 }
 
+/** How a run scales its losses: as DeepSpeed moves the scale, or by a number that stays. */
+export type LossScaling =
+  | ({ readonly kind: 'dynamic' } & LossScaleSettings)
+  | { readonly kind: 'static'; readonly scale: number };
+
 export interface LossScale {
   readonly scale: number;
   readonly hysteresisLeft: number;
@@ -37,7 +42,9 @@ export function nextLossScale(state: LossScale, hasOverflow: boolean, settings: 
   if (hasOverflow) {
     if (hysteresisLeft > 1) return { scale, hysteresisLeft: hysteresisLeft - 1, goodSteps: 0 };
     if (scale === minScale) {
-      throw new TrainingError({ detail: `gradients overflow at the smallest loss scale, ${minScale}` });
+      throw new TrainingError({
+        detail: `gradients overflow at the smallest loss scale, ${minScale}. Lower the learning rate, or train in bf16, which has the range of float32`,
+      });
     }
     return { scale: Math.max(scale / 2, minScale), hysteresisLeft, goodSteps: 0 };
   }

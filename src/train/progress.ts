@@ -28,6 +28,10 @@ export interface StepEvent {
   /** Mean over the trained tokens of the step, nats. */
   readonly loss: number;
   readonly gradientNorm: number;
+  /** Of the coming step, in a float16 run. */
+  readonly lossScale: number | null;
+  /** So far: steps whose gradients were not finite and changed nothing. */
+  readonly skippedSteps: number;
   readonly learningRate: number;
   /** Rows × sequence length per second, over the last steps. */
   readonly tokensPerSecond: number;
@@ -61,9 +65,12 @@ export function stepReport(
     state: 'RUNNING',
     step: event.step,
     totalSteps: event.totalSteps,
-    loss: event.loss,
+    // A step that was skipped may have neither.
+    ...(Number.isFinite(event.loss) ? { loss: event.loss } : {}),
+    ...(Number.isFinite(event.gradientNorm) ? { gradientNorm: event.gradientNorm } : {}),
+    ...(event.lossScale === null ? {} : { lossScale: event.lossScale }),
+    ...(event.skippedSteps === 0 ? {} : { skippedSteps: event.skippedSteps }),
     learningRate: event.learningRate,
-    gradientNorm: event.gradientNorm,
     tokensPerSecond: event.tokensPerSecond,
     etaSeconds: event.etaSeconds,
     epoch: event.epoch,

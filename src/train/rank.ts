@@ -13,6 +13,9 @@ import {
 import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
+import type { Precision } from './ds-precision.js';
+import { nextScaler, type ScalerState, startScaler } from './scaler.js';
+import { learningRate, type Schedule } from './schedule.js';
 
 /** How the ranks of one attempt find each other. */
 export type GroupPlan =
@@ -30,6 +33,8 @@ export interface RankPlan {
   readonly rows: number;
   readonly zeroStage: ZeroStage;
   readonly optimizer: TrainingSettings['optimizer'];
+  readonly schedule: Schedule;
+  readonly precision: Precision;
   /** What is dropped, and the seed of the masks. */
   readonly dropout: Dropout;
   readonly recompute: Recompute;
@@ -48,7 +53,6 @@ export interface RankReady {
 export interface StepOrder {
   /** Counts from 0. */
   readonly step: number;
-  readonly learningRate: number;
   /** Trained tokens of the whole step, over all ranks and micro-batches. */
   readonly labelCount: number;
 }
@@ -59,6 +63,11 @@ export interface StepReport {
   readonly gradientNorm: number;
   /** The first token of this rank whose loss is not a finite number: its micro-batch and row there, and what made it. */
   readonly fault: { readonly micro: number; readonly token: number; readonly cause: string | null } | null;
+  readonly learningRate: number;
+  /** The gradients were not finite, so that nothing was changed. */
+  readonly isSkipped: boolean;
+  /** After this step. */
+  readonly scaler: ScalerState;
   readonly seconds: number;
   /** What the device holds. */
   readonly deviceBytes: number;
@@ -74,6 +83,7 @@ export class TrainRank {
   #communicator: NativeCommunicator | null = null;
   #train: TrainStep | null = null;
   #plan: RankPlan | null = null;
+  #scaler: ScalerState = startScaler(null);
 
   /** Where this rank is, and how others reach it. */
   describe(): { readonly nodeId: string; readonly host: string } {
@@ -114,7 +124,7 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, worldSize, rows, optimizer, zeroStage, dropout, recompute, seed } = plan;
+    const { rank, worldSize, rows, optimizer, zeroStage, dropout, recompute, seed, precision } = plan;
     const model = modelFromConfig(plan.config);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -122,6 +132,7 @@ export class TrainRank {
       rows,
       strategy: { zeroStage, rank, worldSize },
       optimizer,
+      dtype: precision.dtype,
       dropout,
       recompute,
       seed,
@@ -129,6 +140,7 @@ export class TrainRank {
       communicator: this.#communicator,
     });
     this.#plan = plan;
+    this.#scaler = startScaler(precision.lossScaling);
     if (plan.start.kind === 'seed') initialise(model, plan.start.seed, this.#train.parameters);
     else {
       await using checkpoint = await Checkpoint.open(plan.start.path);
@@ -140,23 +152,31 @@ export class TrainRank {
 
   /** One optimizer step over this rank's micro-batches. Every rank must be given the same order. */
   async step(order: StepOrder, micros: readonly Minibatch[]): Promise<StepReport> {
-    const { train, device } = this.#built();
+    const { train, device, plan } = this.#built();
     const start = performance.now();
     const scale = 1 / order.labelCount;
+    const lossScale = this.#scaler.lossScale?.scale ?? 1;
     let loss = 0;
     let fault: StepReport['fault'] = null;
     for (const [index, micro] of micros.entries()) {
-      const result = await train.micro(micro, { scale, isFirst: index === 0, step: order.step });
+      const result = await train.micro(micro, { scale, isFirst: index === 0, step: order.step, lossScale });
       loss += result.loss;
       if (fault || Number.isFinite(result.loss)) continue;
       const token = result.tokenLosses.findIndex((value) => !Number.isFinite(value));
       fault = { micro: index, token, cause: await train.diagnose() };
     }
-    const { gradientNorm } = await train.update({ lr: order.learningRate, step: order.step + 1 });
+    // A skipped step counts neither for the schedule nor for the optimizer's corrections, as in DeepSpeed.
+    const updates = order.step - this.#scaler.skippedSteps;
+    const rate = learningRate(plan.schedule, updates);
+    const { gradientNorm, isSkipped } = await train.update({ lr: rate, step: updates + 1, lossScale });
+    this.#scaler = nextScaler(this.#scaler, isSkipped, plan.precision.lossScaling);
     return {
       loss,
       gradientNorm,
       fault,
+      learningRate: rate,
+      isSkipped,
+      scaler: this.#scaler,
       seconds: (performance.now() - start) / 1000,
       deviceBytes: device.allocatedBytes,
     };
@@ -170,13 +190,17 @@ export class TrainRank {
 
   /** Goes on from a checkpoint, written by any number of ranks. */
   async load(path: string): Promise<CheckpointIndex> {
-    return readSlices(path, this.#built().train);
+    const index = await readSlices(path, this.#built().train);
+    this.#scaler = index.scaler;
+    return index;
   }
 
   /** Writes the model as a Hugging Face folder (weights and configuration). */
   async exportModel(path: string): Promise<void> {
     const { train, plan } = this.#built();
-    await saveModel(path, modelFromConfig(plan.config), (name) => train.readParameter(name));
+    await saveModel(path, modelFromConfig(plan.config), (name) => train.readParameter(name), {
+      dtype: plan.precision.dtype,
+    });
   }
 
   /** Frees device and group. Safe to repeat. */

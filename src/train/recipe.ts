@@ -42,6 +42,9 @@ export interface SftOptions {
   readonly weightDecay?: number;
   readonly maxGradientNorm?: number;
   readonly microBatch?: number;
+  /** Parameters and activations in bfloat16 or in float16 with a loss scale, masters and optimizer in float32. Default: float32. */
+  readonly bf16?: boolean;
+  readonly fp16?: boolean;
   /** Share dropped wherever the model can drop. Default: what its config.json says, as Transformers does; 0 for none. */
   readonly dropout?: number;
   /**
@@ -78,6 +81,8 @@ const schema = z.strictObject({
   weightDecay: z.number().min(0).default(0),
   maxGradientNorm: z.number().min(0).default(1),
   microBatch: count.default(1),
+  bf16: z.boolean().optional(),
+  fp16: z.boolean().optional(),
   dropout: z.number().min(0).lt(1).optional(),
   gradientCheckpointing: z
     .union([z.boolean(), z.strictObject({ every: count }), z.strictObject({ budgetMiB: z.number().positive() })])

@@ -3,9 +3,9 @@
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { ConfigError, EngineError, newRunId, type RunId, TrainingError } from '../common/index.js';
+import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
 import { type PlacedRecord, type ReadResult, readRecords, type Tokenizer } from '../data/index.js';
-import { estimateTraining, type MemoryFigures } from '../engine/index.js';
+import { estimateTraining, type FloatType, type MemoryFigures } from '../engine/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
@@ -16,7 +16,7 @@ import type { RankPlan, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
 import { recomputeOf } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
-import { learningRate } from './schedule.js';
+import { type ScalerState, startScaler } from './scaler.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
 
 export interface FitOptions {
@@ -39,6 +39,10 @@ export interface TrainingResult {
     readonly seconds: number;
     readonly tokensPerSecond: number;
     readonly failures: number;
+    /** Steps of a 16-bit run that changed nothing, because their gradients were not finite. */
+    readonly skippedSteps: number;
+    /** Of a run in float16, at its end. */
+    readonly lossScale: number | null;
     readonly parameterCount: number;
     /** From the plan, and what devices really held. */
     readonly memory: MemoryFigures & { readonly measuredBytes: number };
@@ -69,6 +73,7 @@ interface Progress {
   failures: number;
   measuredBytes: number;
   parameterCount: number;
+  scaler: ScalerState;
   readonly startedMs: number;
 }
 
@@ -95,6 +100,7 @@ export class Trainer {
       failures: 0,
       measuredBytes: 0,
       parameterCount: 0,
+      scaler: startScaler(prepared.ds.precision.lossScaling),
       startedMs: performance.now(),
     };
     try {
@@ -149,7 +155,8 @@ export class Trainer {
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
     const dropout = recipe.dropout ?? ('model' as const);
     const recompute = ds.isRecomputed ? 'full' : recomputeOf(recipe);
-    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dropout, recompute });
+    const { dtype } = ds.precision;
+    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dtype, dropout, recompute });
     const identity = [
       config,
       recipe.model,
@@ -158,6 +165,7 @@ export class Trainer {
       recipe.dropout ?? null,
       trainBatch,
       ds.optimizer,
+      ds.precision,
       feed.digest(),
     ];
     const fingerprint = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
@@ -167,6 +175,8 @@ export class Trainer {
       rows,
       zeroStage: ds.zeroStage,
       optimizer: ds.optimizer,
+      schedule: ds.schedule,
+      precision: ds.precision,
       dropout,
       recompute,
       seed: recipe.seed,
@@ -226,6 +236,7 @@ export class Trainer {
     const found = await newest(prepared.runPath);
     if (found === null) {
       progress.losses = [];
+      progress.scaler = startScaler(prepared.ds.precision.lossScaling);
       return 0;
     }
     if (found.index.fingerprint !== prepared.fingerprint)
@@ -237,6 +248,7 @@ export class Trainer {
       );
     await group.all((rank) => rank.load(found.path));
     progress.losses = [...found.index.losses];
+    progress.scaler = found.index.scaler;
     progress.checkpoint = found.path;
     return found.index.step;
   }
@@ -272,7 +284,6 @@ export class Trainer {
   #order({ feed, ds }: Prepared, group: RankGroup, step: number): Promise<StepReport[]> {
     const order = {
       step,
-      learningRate: learningRate(ds.schedule, step),
       labelCount: feed.labelCount(step, ds.batch),
     };
     return group.all((rank, index) => rank.step(order, feed.microBatches(step, index, group.ranks.length, ds.batch)));
@@ -287,9 +298,10 @@ export class Trainer {
     emit: (event: TrainingEvent) => void,
   ): void {
     const loss = reports.reduce((sum, report) => sum + report.loss, 0);
-    const { gradientNorm } = reports[0]!;
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw this.#notFinite(prepared, step, loss, reports);
+    const { gradientNorm, learningRate: rate, isSkipped, scaler } = reports[0]!;
+    if (!isSound(prepared.ds.precision.dtype, loss, isSkipped)) throw this.#notFinite(prepared, step, loss, reports);
     progress.losses[step] = loss;
+    progress.scaler = scaler;
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
     const secondsPerStep = pace.tick(performance.now());
     const { trainBatch } = prepared.ds.batch;
@@ -300,7 +312,9 @@ export class Trainer {
       epoch: ((step + 1) * trainBatch) / prepared.feed.facts.rowsPerEpoch,
       loss,
       gradientNorm,
-      learningRate: learningRate(prepared.ds.schedule, step),
+      lossScale: scaler.lossScale?.scale ?? null,
+      skippedSteps: scaler.skippedSteps,
+      learningRate: rate,
       tokensPerSecond: secondsPerStep === 0 ? 0 : (trainBatch * this.#settings.recipe.sequenceLength) / secondsPerStep,
       etaSeconds: secondsPerStep * (prepared.totalSteps - step - 1),
       memoryBytes: progress.measuredBytes,
@@ -341,7 +355,14 @@ export class Trainer {
   ): Promise<void> {
     const path = checkpointPath(prepared.runPath, step);
     const files = (await group.all((rank) => rank.save(path))).filter((file) => file !== null);
-    const index = { format: 1, step, files, fingerprint: prepared.fingerprint, losses: progress.losses } as const;
+    const index = {
+      format: 1,
+      step,
+      files,
+      fingerprint: prepared.fingerprint,
+      losses: progress.losses,
+      scaler: progress.scaler,
+    } as const;
     progress.checkpoint = await commit(prepared.runPath, index, this.#settings.run.checkpoint.numToKeep);
     emit({ kind: 'checkpoint', step, path });
   }
@@ -354,6 +375,8 @@ export class Trainer {
     emit: (event: TrainingEvent) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
+    // What the rank gave up for is the user's to see as it is.
+    if (error instanceof TaskError && error.cause instanceof TrainingError) throw error.cause;
     if (signal?.aborted || !isWorthRetrying(error)) throw error;
     progress.failures += 1;
     const { maxFailures } = this.#settings.run.failure;
@@ -388,7 +411,7 @@ export class Trainer {
       state,
       step: length,
       totalSteps: prepared.totalSteps,
-      ...(loss === undefined ? {} : { loss }),
+      ...(loss === undefined || !Number.isFinite(loss) ? {} : { loss }),
       ...(message === undefined ? {} : { message: message.slice(0, 4000) }),
     });
   }
@@ -408,6 +431,8 @@ export class Trainer {
         seconds,
         tokensPerSecond: (steps * trainBatch * this.#settings.recipe.sequenceLength) / seconds,
         failures: progress.failures,
+        skippedSteps: progress.scaler.skippedSteps,
+        lossScale: progress.scaler.lossScale?.scale ?? null,
         parameterCount: progress.parameterCount,
         memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
       },
@@ -423,4 +448,10 @@ async function recordsOf({ data }: TrainerSettings['recipe']): Promise<ReadResul
   );
   if (records.length === 0) throw new ConfigError('sft.data', 'at least one record', 'none');
   return { records, skipped: 0, skippedPlaces: [] };
+}
+
+/** Whether a step may stand: one in 16 bits may have been skipped; in bf16, which has the range of f32, not for its loss. */
+function isSound(dtype: FloatType, loss: number, isSkipped: boolean): boolean {
+  if (dtype === 'f16' && isSkipped) return true;
+  return Number.isFinite(loss) && (dtype === 'bf16' || !isSkipped);
 }

@@ -20,6 +20,8 @@ const step = (at: number, loss: number, tokensPerSecond = 12_345): StepEvent => 
   epoch: 0,
   loss,
   gradientNorm: 1,
+  lossScale: null,
+  skippedSteps: 0,
   learningRate: 1e-3,
   tokensPerSecond,
   etaSeconds: 98,

@@ -3,14 +3,21 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Cluster, init } from '#src/client/index.js';
 import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
 import { Checkpoint } from '#src/models/index.js';
-import { type SftOptions, sft, Trainer, type TrainerOptions, type TrainingEvent } from '#src/train/index.js';
+import {
+  type DsConfigInput,
+  type SftOptions,
+  sft,
+  Trainer,
+  type TrainerOptions,
+  type TrainingEvent,
+} from '#src/train/index.js';
 
 let cluster: Cluster;
 let storage: string;
@@ -39,6 +46,7 @@ function trainer(
     learningRate?: number;
     optimizer?: 'AdamW' | 'Muon';
     recipe?: Partial<SftOptions>;
+    deepspeed?: DsConfigInput;
   } = {},
 ): Trainer {
   return new Trainer({
@@ -58,6 +66,7 @@ function trainer(
       train_micro_batch_size_per_gpu: 1,
       optimizer: { type: more.optimizer ?? 'AdamW', params: { weight_decay: 0.1 } },
       zero_optimization: { stage: more.zero ?? 1 },
+      ...more.deepspeed,
     },
     run: { storage, name, ...more.run },
   });
@@ -146,6 +155,55 @@ test('a worker killed in the middle is replaced; the losses are those of an undi
   assert.equal(events.filter(({ kind }) => kind === 'failed').length, 1);
   assert.equal(result.metrics.failures, 1);
   assert.deepEqual(result.losses, undisturbed.losses);
+});
+
+test('a float16 run goes on from a checkpoint behind an overflow with its loss scale, to the bits of an undisturbed run', async () => {
+  const run = { checkpoint: { everySteps: 4, numToKeep: 1 } };
+  const fp16 = { enabled: true, initial_scale_power: 32, hysteresis: 1, loss_scale_window: 2 };
+  const more = { run, deepspeed: { fp16 } };
+  const steps: { readonly lossScale: number | null; readonly skippedSteps: number }[] = [];
+  const whole = await trainer('f16-whole', 2, more).fit({
+    onProgress: (event) => event.kind === 'step' && steps.push(event),
+  });
+  assert.ok(steps[0]!.skippedSteps === 1, 'the first step overflows');
+  assert.equal(steps[0]!.lossScale, 2 ** 31);
+  assert.equal(whole.metrics.skippedSteps, steps.at(-1)!.skippedSteps);
+  assert.equal(whole.metrics.lossScale, steps.at(-1)!.lossScale);
+  const stopped = new AbortController();
+  const first = trainer('f16-resumed', 2, more).fit({
+    onProgress: (event) => event.kind === 'checkpoint' && stopped.abort(new Error('stopped by the test')),
+    signal: stopped.signal,
+  });
+  await assert.rejects(first, /stopped by the test/);
+  const resumed = await trainer('f16-resumed', 2, { ...more, run: { ...run, resume: true } }).fit();
+  assert.deepEqual(resumed.losses, whole.losses);
+  assert.equal(resumed.metrics.skippedSteps, whole.metrics.skippedSteps);
+});
+
+test('a bfloat16 run follows one in float32, resumes to its own bits, and leaves a bfloat16 model', async () => {
+  const run = { checkpoint: { everySteps: 4, numToKeep: 1 } };
+  const exact = await trainer('f32', 1).fit();
+  const whole = await trainer('bf16-whole', 2, { run, recipe: { bf16: true } }).fit();
+  for (const [step, loss] of whole.losses.entries()) assert.ok(Math.abs(loss - exact.losses[step]!) < 0.05);
+  assert.ok(whole.metrics.memory.parameterBytes * 2 <= exact.metrics.memory.parameterBytes * 1.1);
+  const stopped = new AbortController();
+  const first = trainer('bf16-resumed', 2, { run, recipe: { bf16: true } }).fit({
+    onProgress: (event) => event.kind === 'checkpoint' && stopped.abort(new Error('stopped by the test')),
+    signal: stopped.signal,
+  });
+  await assert.rejects(first, /stopped by the test/);
+  const resumed = trainer('bf16-resumed', 2, { run: { ...run, resume: true }, deepspeed: { bf16: { enabled: true } } });
+  assert.deepEqual((await resumed.fit()).losses, whole.losses);
+  const config = JSON.parse(await readFile(join(whole.model, 'config.json'), 'utf8')) as {
+    readonly torch_dtype: string;
+  };
+  assert.equal(config.torch_dtype, 'bfloat16');
+});
+
+test('gradients that overflow at the smallest loss scale end the run with a way out', async () => {
+  const fp16 = { enabled: true, initial_scale_power: 32, hysteresis: 1, min_loss_scale: 2 ** 32 };
+  const failing = trainer('f16-floor', 1, { deepspeed: { fp16 }, run: { failure: { maxFailures: 3 } } });
+  await assert.rejects(failing.fit(), { code: 'RAYLITE_TRAINING', message: /smallest loss scale.*bf16/ });
 });
 
 test('a loss that is not finite ends the run, naming the step, without another try', async () => {

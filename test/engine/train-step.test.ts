@@ -68,37 +68,41 @@ for (const [name, make] of [
   });
 }
 
-test('a training job ends where it is resumed: state read from one job and written to another goes on the same', async () => {
-  using opened = openDevice();
-  const model = tinyLlama();
-  const batch = randomBatch([9, 7], 20, VOCABULARY, 'resume');
-  const settings = {
-    model,
-    rows: 20,
-    strategy: ALONE,
-    optimizer: OPTIMIZER,
-    device: opened.device,
-    communicator: null,
-  };
-  const advance = async (step: TrainStep, from: number, to: number) => {
-    for (let n = from; n <= to; n++) {
-      await step.micro(batch, { scale: 1 / labelled(batch), isFirst: true });
-      await step.update({ lr: 1e-2, step: n });
+for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+  test(`a job in ${dtype} ends where it is resumed: state read from one job and written to another goes on the same`, async () => {
+    using opened = openDevice();
+    const model = tinyLlama();
+    const batch = randomBatch([9, 7], 20, VOCABULARY, 'resume');
+    const settings = {
+      model,
+      rows: 20,
+      strategy: ALONE,
+      dtype,
+      optimizer: OPTIMIZER,
+      device: opened.device,
+      communicator: null,
+    };
+    const advance = async (step: TrainStep, from: number, to: number) => {
+      for (let n = from; n <= to; n++) {
+        const lossScale = dtype === 'f16' ? 1024 : 1;
+        await step.micro(batch, { scale: 1 / labelled(batch), isFirst: true, lossScale });
+        await step.update({ lr: 1e-2, step: n, lossScale });
+      }
+    };
+    await using whole = TrainStep.create(settings);
+    initialise(model, 1, whole.parameters);
+    await advance(whole, 1, 3);
+    await using resumed = TrainStep.create(settings);
+    for (const slice of whole.slices) {
+      for (const kind of whole.stateOf(slice)) resumed.writeState(kind, slice, whole.readState(kind, slice));
     }
-  };
-  await using whole = TrainStep.create(settings);
-  initialise(model, 1, whole.parameters);
-  await advance(whole, 1, 3);
-  await using resumed = TrainStep.create(settings);
-  for (const slice of whole.slices) {
-    for (const kind of whole.stateOf(slice)) resumed.writeState(kind, slice, whole.readState(kind, slice));
-  }
-  await advance(whole, 4, 6);
-  await advance(resumed, 4, 6);
-  for (const { name } of whole.parameters.parameters) {
-    assert.deepEqual(resumed.readParameter(name), whole.readParameter(name));
-  }
-});
+    await advance(whole, 4, 6);
+    await advance(resumed, 4, 6);
+    for (const { name } of whole.parameters.parameters) {
+      assert.deepEqual(resumed.readParameter(name), whole.readParameter(name));
+    }
+  });
+}
 
 test('training brings the loss of a batch down, and evaluation over the same parameters agrees with the step', async () => {
   using opened = openDevice();

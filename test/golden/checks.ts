@@ -65,6 +65,9 @@ export const LIMITS = {
   equal: 0,
 } as const;
 
+/** Those for bfloat16: twice what PyTorch in bfloat16 is off its own float32. */
+export const BF16_LIMITS = { curve: 0.054, curveMean: 0.01, gradientNorm: 0.024, finalNorms: 2 ** -8 } as const;
+
 /** Root mean square of the elements that `isCounted` lets in. */
 export function rootMeanSquare(values: ArrayLike<number>, isCounted: (index: number) => boolean = () => true): number {
   let sum = 0;

@@ -57,6 +57,8 @@ export interface RunView {
     readonly totalSteps: number;
     readonly loss?: number;
     readonly evalLoss?: number;
+    readonly lossScale?: number;
+    readonly skippedSteps?: number;
     readonly learningRate?: number;
     readonly tokensPerSecond?: number;
     readonly etaSeconds?: number;

@@ -44,6 +44,8 @@ export function RunPanel({ runs }: { readonly runs: readonly RunView[] }) {
         />
         <Figure name="time left" value={latest.etaSeconds === undefined ? undefined : seconds(latest.etaSeconds)} />
         <Figure name="learning rate" value={latest.learningRate?.toExponential(2)} />
+        <Figure name="loss scale" value={latest.lossScale?.toString()} />
+        <Figure name="skipped steps" value={latest.skippedSteps?.toString()} />
         <Figure name="memory" value={memoryOf(latest)} />
         <Figure name="workers" value={latest.workers?.toString()} />
         <Figure name="restarts" value={latest.restarts?.toString()} />

@@ -59,12 +59,12 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
   const { values, ...outputs } = writeForward(graph, model, rows);
   const { hidden, head, hiddenStates = [] } = outputs;
   const { logits, entropies } = writeLosses(graph, model, outputs);
-  if (hasLogits) graph.output('logits', logits ?? applyHead(graph, 'logits', hidden, head));
+  if (hasLogits) graph.output('logits', logits ?? applyHead(graph, 'logits', hidden, head, true));
   if (hasEntropies) {
     if (!entropies) throw new ConfigError('hasEntropies', 'a model of cross_entropy', model.objective);
     graph.output('entropies', entropies);
   }
-  if (values) graph.output('values', applyHead(graph, 'values', hidden, values));
+  if (values) graph.output('values', applyHead(graph, 'values', hidden, values, true));
   if (hasHiddenStates) {
     for (const [index, state] of hiddenStates.entries()) graph.output(`hiddenStates.${index}`, state);
   }
@@ -87,7 +87,7 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const attend = attendCached(graph, { slots: slot!, positions: at!, blocks }, blockCount);
   const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
   const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
-  const logits = applyHead(graph, 'logits', chosen, head);
+  const logits = applyHead(graph, 'logits', chosen, head, true);
   const [likeliest, top, logSum] = graph.op('log_sum_exp', 'logits', [logits]);
   for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) graph.output(name, tensor!);
   return inferencePlan(adapted(model, graph.build()), layout);

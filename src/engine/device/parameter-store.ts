@@ -70,19 +70,20 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. */
   load(name: string, values: Float32Array): void {
-    const { offset, length } = this.#place(name);
+    const { length } = this.#place(name);
     if (values.length !== length) throw new ConfigError(name, `${length} values`, values.length);
-    const { dtype } = this.layout;
-    if (dtype === 'f32') this.view(name).set(values);
-    else {
-      const memory = this.device.view(this.#buffer);
-      new Uint16Array(memory, offset * DTYPE_BYTES[dtype], length).set(narrow(values, dtype));
-    }
+    this.#write(name, 0, values);
     const slice = this.#master?.slices.get(name);
     if (!slice) return;
-    const { parameterOffset, sliceOffset, length: owned } = slice;
-    const master = new Float32Array(this.device.view(this.#master!.buffer), sliceOffset * DTYPE_BYTES.f32, owned);
-    master.set(values.subarray(parameterOffset, parameterOffset + owned));
+    const { parameterOffset } = slice;
+    this.#masterOf(slice).set(values.subarray(parameterOffset, parameterOffset + slice.length));
+  }
+
+  /** Sets the part of a parameter that a rank owns, as load() the whole. */
+  loadSlice(slice: ParameterSlice, values: Float32Array): void {
+    if (values.length !== slice.length) throw new ConfigError(slice.name, `${slice.length} values`, values.length);
+    this.#write(slice.name, slice.parameterOffset, values);
+    if (this.#master) this.#masterOf(slice).set(values);
   }
 
   /** Reads parameters of a file straight into place, on all threads. Throws EngineError when the file is shorter than it was. */
@@ -126,6 +127,21 @@ export class ParameterStore implements Disposable, WeightTarget {
     this.#isDisposed = true;
     this.device.free(this.#buffer);
     if (this.#master) this.device.free(this.#master.buffer);
+  }
+
+  /** Rounds values to the storage type, from element `start` of a parameter on. */
+  #write(name: string, start: number, values: Float32Array): void {
+    const { dtype } = this.layout;
+    if (dtype === 'f32') {
+      this.view(name).set(values, start);
+      return;
+    }
+    const offset = (this.#place(name).offset + start) * DTYPE_BYTES[dtype];
+    new Uint16Array(this.device.view(this.#buffer), offset, values.length).set(narrow(values, dtype));
+  }
+
+  #masterOf({ sliceOffset, length }: ParameterSlice): Float32Array {
+    return new Float32Array(this.device.view(this.#master!.buffer), sliceOffset * DTYPE_BYTES.f32, length);
   }
 
   #place(name: string): ParameterPlace {

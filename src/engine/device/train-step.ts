@@ -145,7 +145,8 @@ export class TrainStep implements AsyncDisposable {
   writeState(kind: StateKind, slice: ParameterSlice, values: Float32Array): void {
     if (values.length !== slice.length)
       throw new ConfigError(`${kind} of ${slice.name}`, `${slice.length} values`, values.length);
-    this.#state(kind, slice).set(values);
+    if (kind === 'parameter') this.parameters.loadSlice(slice, values);
+    else this.#state(kind, slice).set(values);
   }
 
   /**

@@ -25,7 +25,7 @@ function productCost(op: PlacedOp, x: Tensor, dy: Tensor) {
   return { flops: 2 * x.dims[0]! * x.dims[1]! * dy.dims[1]!, bytes: totalBytes(op) };
 }
 
-/** x[N,I], w, (bias[O]) → y[N,O], (pre[N,O]: the sum before the activation). */
+/** x[N,I], w, (bias[O]) → y[N,O], (pre[N,O]: the sum before the activation). With `wide`, which only the compiler reads, y is f32. */
 export const linear: OpRule = {
   kind: 'linear',
   attributes: ['transposed', 'activation'],
@@ -38,8 +38,8 @@ export const linear: OpRule = {
     expectType(call, 'x', operand(call, 0, 'x'), [rows, inputs], type);
     const bias = call.inputs[2];
     if (bias) expectType(call, 'bias', bias, [outputs], type);
-    const y = stored(type, rows, outputs);
-    return attribute(call, 'activation') === 0 ? [y] : [y, y];
+    const y = stored(call.attributes.wide ? 'f32' : type, rows, outputs);
+    return attribute(call, 'activation') === 0 ? [y] : [y, stored(type, rows, outputs)];
   },
   shortcut({ outputs, attributes }) {
     const kind = attributes.activation!;

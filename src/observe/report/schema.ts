@@ -15,6 +15,8 @@ export const runReportSchema = z.object({
   evalLoss: z.number().optional(),
   learningRate: amount.optional(),
   gradientNorm: amount.optional(),
+  lossScale: amount.optional(), // of a float16 run
+  skippedSteps: amount.int().optional(), // whose gradients were not finite
   tokensPerSecond: amount.optional(),
   etaSeconds: amount.optional(),
   epoch: amount.optional(),
