@@ -8,7 +8,7 @@ import {
 } from '../engine/index.js';
 import { chosenModel } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
-import { recomputeOf } from './recipe.js';
+import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 
 export interface Estimate {
@@ -48,6 +48,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     strategy: { zeroStage: ds.zeroStage, rank: 0, worldSize: workers },
     optimizer: ds.optimizer,
     dtype: ds.precision.dtype,
+    loss: lossOf(recipe),
     dropout: recipe.dropout ?? 'model',
     recompute: ds.isRecomputed ? 'full' : recomputeOf(recipe),
   };

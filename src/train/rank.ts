@@ -4,6 +4,7 @@ import { ConfigError, EngineError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
 import {
   type Dropout,
+  type LossOptions,
   type MemoryFigures,
   type Recompute,
   type TrainingSettings,
@@ -35,6 +36,7 @@ export interface RankPlan {
   readonly optimizer: TrainingSettings['optimizer'];
   readonly schedule: Schedule;
   readonly precision: Precision;
+  readonly loss: LossOptions;
   /** What is dropped, and the seed of the masks. */
   readonly dropout: Dropout;
   readonly recompute: Recompute;
@@ -124,7 +126,7 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, worldSize, rows, optimizer, zeroStage, dropout, recompute, seed, precision } = plan;
+    const { rank, worldSize, rows, optimizer, zeroStage, loss, dropout, recompute, seed, precision } = plan;
     const model = modelFromConfig(plan.config);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -133,6 +135,7 @@ export class TrainRank {
       strategy: { zeroStage, rank, worldSize },
       optimizer,
       dtype: precision.dtype,
+      loss,
       dropout,
       recompute,
       seed,

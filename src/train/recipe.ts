@@ -1,7 +1,7 @@
 // What is trained on what: `sft` checks the user's choices once and gives the Trainer a plain description of them.
 import { z } from 'zod';
 import type { InstructionRecord, PlacedRecord, Tokenizer } from '../data/index.js';
-import type { Recompute } from '../engine/index.js';
+import type { LossOptions, Recompute } from '../engine/index.js';
 import { parse } from './parse.js';
 
 /** A model trained from scratch; `vocabSize` is the tokenizer's unless given. */
@@ -52,6 +52,10 @@ export interface SftOptions {
    * `budgetMiB`: as little is computed again as makes activations, their gradients and workspaces of a worker fit. Default false.
    */
   readonly gradientCheckpointing?: boolean | { readonly every: number } | { readonly budgetMiB: number };
+  /** Of each trained token, the share of the loss that is the mean over the whole vocabulary (arXiv:1512.00567). Default 0. */
+  readonly labelSmoothing?: number;
+  /** Weight of the square of the log of the softmax's denominator, added to each token's loss (arXiv:2204.02311). Default 0. */
+  readonly zLoss?: number;
   /** Of everything random: first values, order of the data, masks of dropout. Default 42. */
   readonly seed?: number;
 }
@@ -87,6 +91,8 @@ const schema = z.strictObject({
   gradientCheckpointing: z
     .union([z.boolean(), z.strictObject({ every: count }), z.strictObject({ budgetMiB: z.number().positive() })])
     .default(false),
+  labelSmoothing: z.number().min(0).lt(1).default(0),
+  zLoss: z.number().min(0).default(0),
   seed: z.int().default(42),
 });
 
@@ -108,6 +114,11 @@ export function sft(options: SftOptions): SftRecipe {
 export function recomputeOf({ gradientCheckpointing: choice }: SftRecipe): Recompute {
   if (typeof choice === 'boolean') return choice ? 'full' : 'none';
   return 'every' in choice ? choice : { budgetBytes: Math.floor(choice.budgetMiB * 2 ** 20) };
+}
+
+/** What the engine adds to the cross-entropy. */
+export function lossOf({ labelSmoothing, zLoss }: SftRecipe): LossOptions {
+  return { labelSmoothing, zLoss };
 }
 
 /** config.json of a fresh model. */

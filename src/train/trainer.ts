@@ -14,7 +14,7 @@ import { Feed } from './feed.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { recomputeOf } from './recipe.js';
+import { lossOf, recomputeOf } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { type ScalerState, startScaler } from './scaler.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -156,13 +156,24 @@ export class Trainer {
     const dropout = recipe.dropout ?? ('model' as const);
     const recompute = ds.isRecomputed ? 'full' : recomputeOf(recipe);
     const { dtype } = ds.precision;
-    const estimate = estimateTraining({ model, rows, strategy, optimizer: ds.optimizer, dtype, dropout, recompute });
+    const loss = lossOf(recipe);
+    const estimate = estimateTraining({
+      model,
+      rows,
+      strategy,
+      optimizer: ds.optimizer,
+      loss,
+      dtype,
+      dropout,
+      recompute,
+    });
     const identity = [
       config,
       recipe.model,
       recipe.sequenceLength,
       recipe.seed,
       recipe.dropout ?? null,
+      loss,
       trainBatch,
       ds.optimizer,
       ds.precision,
@@ -177,6 +188,7 @@ export class Trainer {
       optimizer: ds.optimizer,
       schedule: ds.schedule,
       precision: ds.precision,
+      loss,
       dropout,
       recompute,
       seed: recipe.seed,

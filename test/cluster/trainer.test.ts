@@ -240,6 +240,24 @@ test('dropout and activation checkpointing: the same losses with any number of w
   assert.notDeepEqual(plain.losses, kept.losses);
 });
 
+test('label smoothing and z-loss add to the loss in proportion, the same with any number of workers', async () => {
+  const first = async (name: string, recipe: Partial<SftOptions>) =>
+    (await trainer(name, 1, { recipe: { ...recipe, maxSteps: 1 } }).fit()).losses[0]!;
+  const plain = await first('plain-loss', {});
+  for (const [key, low] of [
+    ['labelSmoothing', 0.2],
+    ['zLoss', 0.01],
+  ] as const) {
+    const added = (await first(`${key}-low`, { [key]: low })) - plain;
+    const doubled = (await first(`${key}-high`, { [key]: 2 * low })) - plain;
+    assert.ok(Math.abs(doubled - 2 * added) < 1e-4 && Math.abs(added) > 1e-4, `${key}: ${added}, ${doubled}`);
+  }
+  const recipe = { labelSmoothing: 0.1, zLoss: 1e-3 };
+  const alone = await trainer('smoothed', 1, { recipe }).fit();
+  close((await trainer('smoothed-2', 2, { recipe }).fit()).losses, alone.losses);
+  assert.throws(() => trainer('too-smooth', 1, { recipe: { labelSmoothing: 1 } }), /sft\.labelSmoothing: expected/);
+});
+
 test('a record without an answer is refused by name before workers start', async () => {
   const broken = new Trainer({
     recipe: sft({
