@@ -64,6 +64,7 @@ class Binder {
   DType last_output_dtype() const { return outputs_.empty() ? DType::kF32 : outputs_.back().row->dtype; }
   std::size_t inputs_left() const { return inputs_.size() - next_input_; }
   std::size_t outputs_left() const { return outputs_.size() - next_output_; }
+  std::size_t attributes_left() const { return instruction_.attributes.size() - next_attribute_; }
 
   // Attributes, in order.
   double number(const char* name);

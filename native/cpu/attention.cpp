@@ -51,13 +51,25 @@ struct Forward {
       copy_rows(v + key * a.v_layout.width, a.v_layout.width, count, a.head_dim, padded, 1.0f, values);
       block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, keys, kKeys, scores, kKeys);
       for (std::int64_t i = 0; i < rows; i++) soften(i, first + i, key, count);
+      if (a.dropout.random != nullptr) drop(head, first, rows, key);
       block_product<true>(rows, padded, count, scores, kKeys, 1, values, padded, sums, padded);
     }
+    const float kept = a.dropout.random == nullptr ? 1.0f : mask_scale(masks_of(a.dropout.random, a.dropout.probability));
     for (std::int64_t i = 0; i < rows; i++) {
-      const Floats factor = broadcast(1.0f / totals[i]);
+      const Floats factor = broadcast(kept / totals[i]);
       T* o = a.o + (first + i) * a.heads * a.head_dim + head * a.head_dim;
       each_vector(a.head_dim, [&](std::int64_t j, int n) { store_n(o + j, load(sums + i * padded + j) * factor, n); });
       a.lse[(first + i) * a.heads + head] = tops[i] + __builtin_logf(totals[i]);
+    }
+  }
+
+  /// Exponentials of dropped keys become 0; the totals have counted them.
+  void drop(std::int64_t head, std::int64_t first, std::int64_t rows, std::int64_t key) const {
+    const KeptKeys kept = kept_keys(a.dropout, head);
+    for (std::int64_t i = 0; i < rows; i++) {
+      const std::uint64_t bits = kept_bits(kept, first + i, key);
+      float* row = scores + i * kKeys;
+      for (std::int64_t j = 0; j < kKeys; j += kLanes) store(row + j, keep_lanes(load(row + j), bits >> j));
     }
   }
 

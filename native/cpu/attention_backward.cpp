@@ -104,7 +104,11 @@ struct Backward {
     }
     block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, keys_transposed, kKeys, scores, kKeys);
     block_product<false>(rows, kKeys, a.head_dim, grads, padded, 1, values_transposed, kKeys, slopes, kKeys);
+    const bool drops = a.dropout.random != nullptr;
+    const KeptKeys kept = drops ? kept_keys(a.dropout, head) : KeptKeys{};
+    const Floats kept_scale = broadcast(drops ? mask_scale(kept.masks) : 1.0f);
     for (std::int64_t i = 0; i < rows; i++) {
+      const std::uint64_t bits = drops ? kept_bits(kept, query + i, key) : 0;
       float* score = scores + i * kKeys;
       float* slope = slopes + i * kKeys;
       const Range seen = visible(a.mask, query + i);
@@ -113,8 +117,14 @@ struct Backward {
       const Floats delta = broadcast(deltas[i]);
       for (std::int64_t j = 0; j < kKeys; j += kLanes) {
         const Floats p = exp_of(load(score + j) - lse);
-        store(score + j, p);
-        store(slope + j, p * (load(slope + j) - delta));
+        Floats through = p;  // what values are weighed by
+        Floats change = load(slope + j);
+        if (drops) {
+          through = keep_lanes(p, bits >> j) * kept_scale;
+          change = keep_lanes(change, bits >> j) * kept_scale;
+        }
+        store(score + j, through);
+        store(slope + j, p * (change - delta));
       }
     }
     block_product<true>(count, padded, rows, scores, 1, kKeys, grads, padded, value_sums, padded);

@@ -3,6 +3,7 @@
 #include "core/ops/attention.h"
 #include "cpu/block_product.h"
 #include "cpu/online_softmax.h"
+#include "cpu/philox.h"
 #include "cpu/split.h"
 
 namespace raylite::RL_ISA {
@@ -65,6 +66,28 @@ RL_INLINE void copy_rows(const T* from, std::int64_t stride, std::int64_t rows, 
 template <class T>
 RL_INLINE void copy_transposed(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, float* to) {
   pack_panel<kKeys>(from, stride, 1, rows, dim, to);
+}
+
+/// The masks of one head's dropout.
+struct KeptKeys {
+  Masks masks;
+  std::uint32_t stream;
+};
+
+RL_INLINE KeptKeys kept_keys(const AttentionDropout& dropout, std::int64_t head) {
+  return {masks_of(dropout.random, dropout.probability), dropout.stream + static_cast<std::uint32_t>(head)};
+}
+
+/// Bit j: whether row `query` keeps the key `key` + j, for kKeys keys. Keys are counted over the step, as rows are.
+RL_INLINE std::uint64_t kept_bits(const KeptKeys& kept, std::int64_t query, std::int64_t key) {
+  const std::int64_t column = kept.masks.first_row + key;
+  const auto block = static_cast<std::uint32_t>(column / kMaskColumns);
+  const int first = static_cast<int>(column % kMaskColumns);
+  std::uint64_t words[4];
+  mask_bits(kept.masks, static_cast<std::uint32_t>(query), kept.stream, block, words);
+  if (first > kMaskColumns - kKeys) mask_bits(kept.masks, static_cast<std::uint32_t>(query), kept.stream, block + 1, words + 2);
+  const std::uint64_t low = words[first / 64] >> (first % 64);
+  return first % 64 == 0 ? low : low | words[first / 64 + 1] << (64 - first % 64);
 }
 
 RL_INLINE std::int64_t rounded(std::int64_t floats) { return (floats + 15) / 16 * 16; }

@@ -59,6 +59,8 @@ export interface AttentionShape {
   readonly window: number;
   /** Whether rows see later rows of their sequence too. */
   readonly isBothWays?: boolean;
+  /** Share of the keys of each row that training drops. Default 0. */
+  readonly dropout?: number;
 }
 
 /**
@@ -101,7 +103,7 @@ export class GraphBuilder {
     this.#constants = new Map(graph?.constants);
     this.#borders = [...(graph?.borders ?? [])];
     for (const op of this.#ops) {
-      if (ruleOf(op.kind).isRandom) this.#streams = Math.max(this.#streams, op.attributes.stream! + 1);
+      if (ruleOf(op.kind).isRandom) this.#streams = Math.max(this.#streams, (op.attributes.stream ?? -1) + 1);
     }
   }
 

@@ -79,15 +79,18 @@ export function adapted(model: AnyModel, forward: Graph): Graph {
 /** Attention over the packed segments of a micro-batch. */
 export function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor): Attend {
   return (path, q, k, v, shape) => {
-    const { isBothWays = false, ...sizes } = shape;
+    const { isBothWays = false, dropout = 0, ...sizes } = shape;
+    const draw = graph.draw(dropout);
     const attributes = {
       ...sizes,
       causal: isBothWays ? 0 : 1,
       ...headAttributes('q', q),
       ...headAttributes('k', k),
       ...headAttributes('v', v),
+      ...(draw ? { p: draw.p, stream: draw.stream } : {}),
     };
-    return graph.op('attention', path, [q.tensor, k.tensor, v.tensor, starts, ends], attributes)[0]!;
+    const inputs = [q.tensor, k.tensor, v.tensor, starts, ends, ...(draw ? [draw.random] : [])];
+    return graph.op('attention', path, inputs, attributes)[0]!;
   };
 }
 

@@ -54,7 +54,9 @@ export function bert(json: Readonly<Record<string, unknown>>, place: string): Mo
       const sum = graph.add(half, graph.dropout(half, dense, config.hidden_dropout_prob), input);
       return part.layerNorm(`${half}.LayerNorm`, sum, eps);
     };
-    const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0, isBothWays: true };
+    const scale = 1 / Math.sqrt(headDim);
+    const dropout = config.attention_probs_dropout_prob;
+    const shape = { heads, kvHeads: heads, headDim, scale, window: 0, isBothWays: true, dropout };
     const mixed = attend(`${path}.attention.self`, head('query'), head('key'), head('value'), shape);
     const afterAttention = close(`${path}.attention.output`, mixed, x);
     const inner = part.linear(`${path}.intermediate.dense`, afterAttention, config.intermediate_size, true);

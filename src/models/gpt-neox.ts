@@ -56,7 +56,8 @@ export function gptNeox(json: Readonly<Record<string, unknown>>, place: string):
     const turn = (tensor: Tensor, nth: 0 | 1) =>
       graph.rotary(`${path}.attention`, head(tensor, nth), rotation.table, rotation.positions, { heads, headDim });
     const turned = turn(turn(qkv, 0), 1);
-    const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0 };
+    const dropout = config.attention_dropout;
+    const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0, dropout };
     const mixed = attend(`${path}.attention`, head(turned, 0), head(turned, 1), head(turned, 2), shape);
     const close = (half: string, input: Tensor, hasBias: boolean) =>
       graph.dropout(half, part.linear(half, input, width, hasBias), config.hidden_dropout);

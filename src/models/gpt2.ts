@@ -45,7 +45,7 @@ export function gpt2(json: Readonly<Record<string, unknown>>, place: string): Mo
     const head = (offset: number) => ({ tensor: qkv, offset, headStride: headDim });
     const byDepth = config.scale_attn_by_inverse_layer_idx ? index + 1 : 1;
     const scale = (config.scale_attn_weights ? 1 / Math.sqrt(headDim) : 1) / byDepth;
-    const shape = { heads, kvHeads: heads, headDim, scale, window: 0 };
+    const shape = { heads, kvHeads: heads, headDim, scale, window: 0, dropout: config.attn_pdrop };
     const mixed = attend(`${path}.attn`, head(0), head(width), head(2 * width), shape);
     const close = (half: string, input: Tensor) =>
       graph.dropout(half, part.conv1d(`${half}.c_proj`, input, width, projectionStd), config.resid_pdrop);

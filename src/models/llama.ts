@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { Attend, GraphBuilder, Tensor } from '../engine/index.js';
 import { activationNamed, Block, stack } from './blocks.js';
-import { commonFields, count, readConfig, tokenIds } from './config.js';
+import { commonFields, count, readConfig, share, tokenIds } from './config.js';
 import { type CausalFamily, causalModel } from './heads.js';
 import type { Model } from './model.js';
 import { type Rotation, ropeConstants, ropeFields, ropeOf } from './rope.js';
@@ -24,6 +24,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(false),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
+  attention_dropout: share.default(0),
   sliding_window: count.nullish(),
   use_sliding_window: z.boolean().default(false),
   max_window_layers: z.number().int().nonnegative().default(28),
@@ -91,7 +92,9 @@ export function llama(json: Readonly<Record<string, unknown>>, place: string, fa
       const heads = { heads: count, headDim };
       return { ...view, tensor: graph.rotary(`${place}_proj`, view, rotation.table, rotation.positions, heads) };
     };
-    const shape = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim), window: windows[index]! };
+    const scale = 1 / Math.sqrt(headDim);
+    const dropout = config.attention_dropout;
+    const shape = { heads, kvHeads, headDim, scale, window: windows[index]!, dropout };
     const q = turn('q', heads);
     const k = turn('k', kvHeads);
     const v = { tensor: project('v_proj', kvHeads), offset: 0, headStride: headDim };

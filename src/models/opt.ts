@@ -59,7 +59,8 @@ export function opt(json: Readonly<Record<string, unknown>>, place: string): Mod
         offset: 0,
         headStride: headDim,
       });
-      const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0 };
+      const dropout = config.attention_dropout;
+      const shape = { heads, kvHeads: heads, headDim, scale: 1 / Math.sqrt(headDim), window: 0, dropout };
       const mixed = attend(`${path}.self_attn`, head('q'), head('k'), head('v'), shape);
       return part.linear(`${path}.self_attn.out_proj`, mixed, width, hasBias);
     });

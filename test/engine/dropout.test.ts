@@ -84,14 +84,35 @@ test('a share outside of 0 to 1 is refused', () => {
 });
 
 /** Where each family drops in a model of one layer: path and share. */
+const LLAMA = {
+  hidden_size: 8,
+  intermediate_size: 16,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 16,
+  attention_dropout: 0.1,
+};
 const PLACES: Readonly<Record<string, readonly [config: object, places: readonly string[]]>> = {
   gpt2: [
-    { n_layer: 1, n_head: 2, n_embd: 8, n_positions: 16, embd_pdrop: 0.2, resid_pdrop: 0.3 },
-    ['transformer.drop 0.2', 'transformer.h.0.attn 0.3', 'transformer.h.0.mlp 0.3'],
+    { n_layer: 1, n_head: 2, n_embd: 8, n_positions: 16, embd_pdrop: 0.2, resid_pdrop: 0.3, attn_pdrop: 0.15 },
+    [
+      'transformer.drop 0.2',
+      'transformer.h.0.attn attention 0.15',
+      'transformer.h.0.attn 0.3',
+      'transformer.h.0.mlp 0.3',
+    ],
   ],
   opt: [
-    { hidden_size: 8, ffn_dim: 16, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 16 },
-    ['model.decoder.layers.0 0.1', 'model.decoder.layers.0 0.1'],
+    {
+      hidden_size: 8,
+      ffn_dim: 16,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      max_position_embeddings: 16,
+      attention_dropout: 0.2,
+    },
+    ['model.decoder.layers.0.self_attn attention 0.2', 'model.decoder.layers.0 0.1', 'model.decoder.layers.0 0.1'],
   ],
   gpt_neox: [
     {
@@ -101,9 +122,12 @@ const PLACES: Readonly<Record<string, readonly [config: object, places: readonly
       num_attention_heads: 1,
       max_position_embeddings: 16,
       hidden_dropout: 0.25,
+      attention_dropout: 0.35,
     },
     ['gpt_neox.emb_dropout 0.25', 'gpt_neox.layers.0.attention.dense 0.25', 'gpt_neox.layers.0.mlp.dense_4h_to_h 0.25'],
   ],
+  llama: [LLAMA, ['model.layers.0.self_attn attention 0.1']],
+  qwen2: [LLAMA, ['model.layers.0.self_attn attention 0.1']],
   bert: [
     {
       hidden_size: 8,
@@ -115,6 +139,7 @@ const PLACES: Readonly<Record<string, readonly [config: object, places: readonly
     },
     [
       'bert.embeddings 0.1',
+      'bert.encoder.layer.0.attention.self attention 0.1',
       'bert.encoder.layer.0.attention.output 0.1',
       'bert.encoder.layer.0.output 0.1',
       'dropout 0.4',
@@ -125,12 +150,12 @@ const PLACES: Readonly<Record<string, readonly [config: object, places: readonly
 for (const [family, [config, places]] of Object.entries(PLACES)) {
   test(`${family} drops where and as much as its configuration says`, () => {
     const model = modelFromConfig({ model_type: family, vocab_size: 16, ...config });
-    const drops = lossGraph(model, 4, {}, 'model').ops.filter(({ kind }) => kind === 'dropout');
+    const drops = lossGraph(model, 4, {}, 'model').ops.filter(({ attributes }) => attributes.p !== undefined);
     assert.deepEqual(
-      drops.map(({ path, attributes }) => `${path} ${attributes.p}`),
+      drops.map(({ kind, path, attributes }) => `${path} ${kind === 'attention' ? 'attention ' : ''}${attributes.p}`),
       places,
     );
     assert.equal(new Set(drops.map(({ attributes }) => attributes.stream)).size, drops.length, 'streams of their own');
-    assert.ok(lossGraph(model, 4).ops.every(({ kind }) => kind !== 'dropout'));
+    assert.ok(lossGraph(model, 4).ops.every(({ attributes }) => attributes.p === undefined));
   });
 }

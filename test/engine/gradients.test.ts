@@ -202,6 +202,8 @@ Object.assign(CASES, {
   'attention, grouped': (b: Bench) => grouped(b, 0),
   'attention both ways': (b: Bench) => grouped(b, 0, 0),
   'attention, grouped, window of 3': (b: Bench) => grouped(b, 3),
+  'attention that drops keys': (b: Bench) => grouped(b, 0, 1, 0.3),
+  'attention both ways that drops keys': (b: Bench) => grouped(b, 0, 0, 0.3),
 });
 
 function rotary(b: Bench, rotaryDim: number, isInterleaved = false): Tensor {
@@ -217,9 +219,9 @@ function rotary(b: Bench, rotaryDim: number, isInterleaved = false): Tensor {
   });
 }
 
-function grouped(b: Bench, window: number, causal = 1): Tensor {
+function grouped(b: Bench, window: number, causal = 1, p = 0): Tensor {
   const [q, k, v] = [rows(b, 'q', W), rows(b, 'k', W / 2), rows(b, 'v', W / 2)];
-  return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window, causal);
+  return attend(b, { tensor: q, offset: 0 }, { tensor: k, offset: 0 }, { tensor: v, offset: 0 }, 2, window, causal, p);
 }
 
 interface View {
@@ -227,7 +229,7 @@ interface View {
   readonly offset: number;
 }
 
-function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: number, causal = 1): Tensor {
+function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: number, causal = 1, p = 0): Tensor {
   const attributes = {
     ...HEADS,
     kvHeads,
@@ -240,8 +242,10 @@ function attend(b: Bench, q: View, k: View, v: View, kvHeads: number, window: nu
     kHeadStride: 4,
     vOffset: v.offset,
     vHeadStride: 4,
+    ...(p > 0 ? { p, stream: 2 } : {}),
   };
   const inputs = [q.tensor, k.tensor, v.tensor, b.integers('starts'), b.integers('ends')];
+  if (p > 0) inputs.push(b.graph.input('random', 'i32', [4]));
   return b.graph.op('attention', 'attention', inputs, attributes)[0]!;
 }
 

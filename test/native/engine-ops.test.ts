@@ -604,3 +604,43 @@ for (const [n, d, p] of [
     ];
   });
 }
+
+for (const [rows, first, causal] of [
+  [150, 0, 1],
+  [70, 1000, 1],
+  [90, 77, 0],
+] as const) {
+  const [heads, C, p] = [2, 5, 0.25];
+  const next = random(rows + first);
+  const [q, k, v] = [next(rows * heads * C), next(rows * heads * C), next(rows * heads * C)];
+  const bound = 3; // two segments: three rows, and the rest
+  const threshold = Math.round(p * 65536);
+  const kept = range(heads).map((head) =>
+    range(rows).map((row) =>
+      keptColumns([9, 8], 4, first + row, (6 << 16) + head, threshold, first + rows).slice(first),
+    ),
+  );
+  const o = range(rows * heads * C).map((e) => {
+    const [row, head, c] = [Math.floor(e / (heads * C)), Math.floor(e / C) % heads, e % C];
+    const [from, to] = row < bound ? [0, bound] : [bound, rows];
+    const keys = range(rows).filter((key) => key >= from && key < to && (causal === 0 || key <= row));
+    const at = (key: number, i: number) => (key * heads + head) * C + i;
+    const weights = keys.map((key) =>
+      Math.exp(0.4 * range(C).reduce((sum, i) => sum + q[at(row, i)]! * k[at(key, i)]!, 0)),
+    );
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    const scale = 1 / (1 - threshold / 65536) / total;
+    return keys.reduce((sum, key, i) => sum + (kept[head]![row]![key] ? weights[i]! * scale * v[at(key, c)]! : 0), 0);
+  });
+
+  opTest(`attention that drops keys, ${rows} rows from ${first}, causal ${causal}`, (plan) => {
+    const width = heads * C;
+    const [qs, ks, vs] = [q, k, v].map((values) => plan.tensor([rows, width], values)) as [never, never, never];
+    const starts = plan.ints(range(rows).map((row) => (row < bound ? 0 : bound)));
+    const ends = plan.ints(range(rows).map((row) => (row < bound ? bound : rows)));
+    const [os, lse] = [plan.tensor([rows, width]), plan.tensor([rows, heads])];
+    const attributes = [heads, heads, C, 0.4, causal, 0, 0, C, 0, C, 0, C, p, 6];
+    plan.op('attention', [qs, ks, vs, starts, ends, plan.ints([9, 8, 4, first])], [os, lse], attributes);
+    return [[os, o]];
+  });
+}

@@ -21,6 +21,12 @@ void take_attributes(Binder& in, Arguments& a) {
   a.q_layout = take_layout(in, "qOffset", "qHeadStride");
   a.k_layout = take_layout(in, "kOffset", "kHeadStride");
   a.v_layout = take_layout(in, "vOffset", "vHeadStride");
+  if (in.attributes_left() > 0) {
+    a.dropout.probability = in.number("p");
+    a.dropout.stream = static_cast<std::uint32_t>(in.integer("stream", 0, UINT16_MAX)) << 16;
+    if (!(a.dropout.probability > 0 && a.dropout.probability < 1)) in.fail_shape("attribute \"p\" must be above 0 and below 1");
+    if (a.heads > UINT16_MAX) in.fail_shape("dropout takes at most 65535 heads");
+  }
   if (a.heads % a.kv_heads != 0) {
     in.fail_shape("heads " + std::to_string(a.heads) + " is not a multiple of kvHeads " + std::to_string(a.kv_heads));
   }
@@ -33,6 +39,8 @@ void take_qkv(Binder& in, Arguments& a, Dim& n, Dim& q, Dim& k, Dim& v) {
   a.v = in.input<T>("v", {&n, &v});
   a.mask.starts = in.ints("starts", {&n});
   a.mask.ends = in.ints("ends", {&n});
+  Dim four("4", 4);
+  a.dropout.random = a.dropout.probability > 0 ? in.ints("random", {&four}) : nullptr;
   a.n = n.value;
   a.q_layout.width = q.value, a.k_layout.width = k.value, a.v_layout.width = v.value;
   check_layout(in, "q", a.q_layout, a.heads, a.head_dim);

@@ -18,7 +18,15 @@ struct AttentionMask {
   std::int64_t window;
 };
 
-/// o[N,H*C] = softmax(scale q k^T) v, lse[N,H] = log sum exp of the scaled scores.
+/// Drops keys: row i loses each key with probability p, and what it keeps counts 1 / (1 - p). `random` (seed, step, first row)
+/// null: nothing is dropped. A mask is a function of seed, step, stream, head, and of row and key counted over the step.
+struct AttentionDropout {
+  const std::int32_t* random;
+  double probability;
+  std::uint32_t stream;
+};
+
+/// o[N,H*C] = dropout(softmax(scale q k^T)) v, lse[N,H] = log sum exp of the scaled scores.
 /// starts and ends must be the same for all rows of a segment and the segments must tile the rows, or the run fails.
 template <class T>
 struct AttentionArguments {
@@ -26,6 +34,7 @@ struct AttentionArguments {
   const T* k;
   const T* v;
   AttentionMask mask;
+  AttentionDropout dropout;
   T* o;
   float* lse;
   std::int64_t n, heads, kv_heads, head_dim;
@@ -43,6 +52,7 @@ struct AttentionBackwardArguments {
   const T* k;
   const T* v;
   AttentionMask mask;
+  AttentionDropout dropout;
   T* dq;
   T* dk;
   T* dv;

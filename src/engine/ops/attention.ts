@@ -2,6 +2,7 @@
 // offset + h * headStride, so that fused and separate projections are the same op.
 import { ConfigError } from '../../common/index.js';
 import type { FloatType } from '../graph.js';
+import { expectDropout } from './dropout.js';
 import {
   attribute,
   expectInputs,
@@ -30,6 +31,8 @@ const ATTRIBUTES = [
   'vOffset',
   'vHeadStride',
 ] as const;
+/** Of what drops keys; the counters i32[4] are then the last input. */
+const DROPOUT = ['p', 'stream'] as const;
 
 /** Checks that all heads of q, k or v lie inside a row. */
 export function expectHeads(
@@ -69,15 +72,25 @@ function inferAttention(call: OpCall, first: number) {
   expectHeads(call, 'v', first + 2, kvHeads, type);
   expectType(call, 'starts', operand(call, first + 3, 'starts'), [rows], 'i32');
   expectType(call, 'ends', operand(call, first + 4, 'ends'), [rows], 'i32');
+  if (drops(call)) {
+    expectDropout(call, 'p');
+    expectType(call, 'random', operand(call, first + 5, 'random'), [4], 'i32');
+  }
   return { rows, heads, headDim: attribute(call, 'headDim'), type };
 }
 
-/** q, k, v, starts, ends → o[N, H*C], lse[N, H]. */
+function drops(call: OpCall): boolean {
+  return call.attributes.p !== undefined;
+}
+
+/** q, k, v, starts, ends, (random: then a share p of the keys of each row is dropped) → o[N, H*C], lse[N, H]. */
 export const attention: OpRule = {
   kind: 'attention',
   attributes: ATTRIBUTES,
+  optionalAttributes: DROPOUT,
+  isRandom: true,
   infer(call) {
-    expectInputs(call, [5]);
+    expectInputs(call, [drops(call) ? 6 : 5]);
     const { rows, heads, headDim, type } = inferAttention(call, 0);
     return [stored(type, rows, heads * headDim), f32(rows, heads)];
   },
@@ -87,7 +100,8 @@ export const attention: OpRule = {
     const [dq, dk, dv] = emit('attention_backward', [dout, outputs[0]!, outputs[1]!, ...inputs], attributes);
     // One fused tensor gets its whole gradient once.
     const isFused = inputs[0]!.id === inputs[1]!.id;
-    return isFused ? [dq!, null, null, null, null] : [dq!, dk!, dv!, null, null];
+    const byInputs = isFused ? [dq!, null, null] : [dq!, dk!, dv!];
+    return inputs.map((_, index) => byInputs[index] ?? null);
   },
   cost(op) {
     const rows = op.inputs[0]!.dims[0]!;
@@ -96,12 +110,14 @@ export const attention: OpRule = {
   },
 };
 
-/** do, o, lse, q, k, v, starts, ends → dq, dk, dv; one tensor when q, k and v are one. */
+/** do, o, lse, q, k, v, starts, ends, (random) → dq, dk, dv; one tensor when q, k and v are one. */
 export const attentionBackward: OpRule = {
   kind: 'attention_backward',
   attributes: ATTRIBUTES,
+  optionalAttributes: DROPOUT,
+  isRandom: true,
   infer(call) {
-    expectInputs(call, [8]);
+    expectInputs(call, [drops(call) ? 9 : 8]);
     const { rows, heads, headDim, type } = inferAttention(call, 3);
     expectType(call, 'do', operand(call, 0, 'do'), [rows, heads * headDim], type);
     expectType(call, 'o', operand(call, 1, 'o'), [rows, heads * headDim], type);

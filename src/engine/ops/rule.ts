@@ -60,6 +60,8 @@ export interface OpRule {
   readonly kind: string;
   /** Names of the attributes in the order of the plan format. */
   readonly attributes: readonly string[];
+  /** Attributes behind those, which a use has all or none of. */
+  readonly optionalAttributes?: readonly string[];
   /** Types of all outputs. Throws ConfigError that names the model path and both dims. */
   infer(call: OpCall): readonly TensorType[];
   /** Outputs that are one tensor: equal numbers, as [0, 0, 0] for the fused gradient of attention. Default: all differ. */

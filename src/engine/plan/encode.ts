@@ -47,7 +47,8 @@ export function encodePlan(
     const inputs = list(op.inputs);
     const outputs = list(op.outputs);
     const attributeStart = attributes.length;
-    const names = ruleOf(op.kind).attributes;
+    const rule = ruleOf(op.kind);
+    const names = [...rule.attributes, ...(rule.optionalAttributes ?? []).filter((name) => name in op.attributes)];
     for (const name of names) {
       const value = op.attributes[name];
       if (value === undefined) throw new ConfigError(`${op.path} (${op.kind})`, `an attribute ${name}`, undefined);
