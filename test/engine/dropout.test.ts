@@ -124,7 +124,12 @@ const PLACES: Readonly<Record<string, readonly [config: object, places: readonly
       hidden_dropout: 0.25,
       attention_dropout: 0.35,
     },
-    ['gpt_neox.emb_dropout 0.25', 'gpt_neox.layers.0.attention.dense 0.25', 'gpt_neox.layers.0.mlp.dense_4h_to_h 0.25'],
+    [
+      'gpt_neox.emb_dropout 0.25',
+      'gpt_neox.layers.0.attention attention 0.35',
+      'gpt_neox.layers.0.attention.dense 0.25',
+      'gpt_neox.layers.0.mlp.dense_4h_to_h 0.25',
+    ],
   ],
   llama: [LLAMA, ['model.layers.0.self_attn attention 0.1']],
   qwen2: [LLAMA, ['model.layers.0.self_attn attention 0.1']],

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Forward, layoutOf, ParameterStore, type TokenBatch, TrainStep } from '#src/engine/index.js';
-import { initialise, type Model } from '#src/models/index.js';
+import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { openDevice } from './device-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
 
@@ -175,4 +175,30 @@ test('a number that is not finite is traced to the op that made it; a scale of n
     /^instruction \d+ \(linear, transformer\.h\.1\.mlp\.c_fc\): y\[5\] is not finite$/,
   );
   await assert.rejects(step.micro(batch, { scale: 1 / 0, isFirst: true }), /scale: expected a finite number .* masked/);
+});
+
+test('the number of threads changes nothing but the order of sums in the gradients of norms', async () => {
+  const config = { model_type: 'gpt2', n_layer: 2, n_head: 8, n_embd: 64, n_positions: 256, vocab_size: VOCABULARY };
+  const model = modelFromConfig(config);
+  const batch = randomBatch([120, 70], 200, VOCABULARY, 'threads');
+  const run = async (threads: number) => {
+    using opened = openDevice(threads);
+    const settings = { model, rows: 200, strategy: ALONE, optimizer: OPTIMIZER, dropout: 'model' } as const;
+    await using step = TrainStep.create({ ...settings, device: opened.device, communicator: null });
+    initialise(model, 4, step.parameters);
+    const { tokenLosses } = await step.micro(batch, { scale: 1 / labelled(batch), isFirst: true });
+    const gradients = step.parameters.parameters.map(({ name }) => [name, step.readGradient(name)] as const);
+    return { tokenLosses, gradients };
+  };
+  const alone = await run(1);
+  assert.deepEqual(await run(1), alone);
+  for (const threads of [2, 3, 4]) {
+    const { tokenLosses, gradients } = await run(threads);
+    assert.deepEqual(tokenLosses, alone.tokenLosses);
+    assert.deepEqual(
+      gradients.filter(([name]) => !name.includes('ln_')),
+      alone.gradients.filter(([name]) => !name.includes('ln_')),
+    );
+    assertClose(new Map(gradients), new Map(alone.gradients));
+  }
 });
