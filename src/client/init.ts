@@ -20,6 +20,7 @@ import { HeadLink } from './head-link.js';
 import { Peers } from './peers.js';
 import { Runtime } from './runtime.js';
 import { ObjectStore } from './store.js';
+import { WorkerOutput } from './worker-output.js';
 
 export interface RuntimeEnvOptions {
   /** A folder that workers get a copy of and run in. */
@@ -36,7 +37,7 @@ export interface InitOptions extends NodeOffer {
   /** Names of actors are unique in it. Default: one of this driver alone. */
   readonly namespace?: string;
   readonly runtimeEnv?: RuntimeEnvOptions;
-  /** Prints what workers write. Default true. */
+  /** Prints what workers write; what several write alike is counted ($RAYLITE_DEDUP_LOGS=0: shown each time). Default true. */
   readonly logToDriver?: boolean;
 }
 
@@ -154,15 +155,14 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       .join(' '),
   });
   let runtime: Runtime | null = null;
+  const output = options.logToDriver === false ? null : new WorkerOutput(() => runtime?.nodeId ?? '');
   const head = new HeadLink(
     door.headAddress,
     door.token,
     hello,
     {
       actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
-      logLines: (lines) => {
-        if (options.logToDriver !== false) print(lines);
-      },
+      logLines: (lines) => output?.show(lines),
     },
     awake,
   );
@@ -203,6 +203,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       setRuntime(null);
       process.off('beforeExit', leave);
       await awake.during(flushLogs(joined).then(() => joined.close()));
+      output?.close();
       await embedded?.[Symbol.asyncDispose]();
     };
     const leave = (): void => {
@@ -263,9 +264,4 @@ async function findAgent(head: HeadLink, address: string): Promise<string> {
       detail: `no node of that cluster runs on this machine (${hostname()}). Join it first: "raylite start --address ${address}"`,
     });
   return here.uds;
-}
-
-function print({ name, pid, lines, isError }: wire.LogLines): void {
-  const out = isError ? process.stderr : process.stdout;
-  for (const line of lines) out.write(`(${name || 'worker'} pid=${pid}) ${line}\n`);
 }

@@ -126,7 +126,8 @@ export class Agent implements AsyncDisposable {
           this.#gpus.giveBack((workerExited.workerId ?? '') as WorkerId);
           this.#head.send({ workerExited });
         },
-        lines: (lines) => this.#head.send({ driverLog: { lines: { ...lines, nodeId: this.nodeId } } }),
+        lines: (lines) =>
+          this.#head.send({ driverLog: { lines: { ...lines, nodeId: this.nodeId, host: boot.host ?? '' } } }),
       },
     });
     const tokenFile = join(socketDir, 'token');

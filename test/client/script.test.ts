@@ -11,24 +11,29 @@ const WORK = `
   export const speak = (text) => { console.log(text); };
   export const later = (ms, value) => new Promise((resolve) => setTimeout(resolve, ms, value));
   export const exits = (code) => { console.log('last words'); process.exit(code); };
+  export class Speaker { speak(text) { console.log(text); } pid() { return process.pid; } }
   export class Counter { count = 0; add(x) { return (this.count += x); } }
 `;
 
 /** Runs `main` beside the module above; gives what it printed, once it has ended. */
-function run(t: TestContext, main: string): { readonly stdout: string; readonly stderr: string } {
+function run(
+  t: TestContext,
+  main: string,
+  env: NodeJS.ProcessEnv = {},
+): { readonly stdout: string; readonly stderr: string } {
   const folder = mkdtempSync(join(tmpdir(), 'raylite-script-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   writeFileSync(join(folder, 'work.mjs'), WORK);
   writeFileSync(
     join(folder, 'main.mjs'),
     `import { actor, get, init, put, task, wait, WorkerCrashedError } from ${JSON.stringify(import.meta.resolve('raylite'))};
-     import { Counter, exits, later, speak, square } from './work.mjs';
+     import { Counter, exits, later, Speaker, speak, square } from './work.mjs';
      ${main}`,
   );
   const { status, stdout, stderr } = spawnSync(process.execPath, [join(folder, 'main.mjs')], {
     encoding: 'utf8',
     timeout: 60_000,
-    env: { ...process.env, RAYLITE_TMPDIR: folder },
+    env: { ...process.env, RAYLITE_TMPDIR: folder, ...env },
   });
   assert.equal(status, 0, stderr);
   return { stdout, stderr };
@@ -63,6 +68,20 @@ test('the output of the last moments of a worker reaches the driver', (t) => {
      await cluster.close();`,
   );
   assert.match(stdout, /round 19\n$/);
+});
+
+test('what several workers write alike is shown once and counted, unless the user wants each', (t) => {
+  const main = `await init({ numCpus: 3 });
+     const actors = await Promise.all([1, 2, 3].map(() => actor(Speaker, { cpus: 0 }).create()));
+     for (const one of actors) await one.speak('hello from ' + (await one.pid()));`;
+  const counted = run(t, main).stdout;
+  assert.match(
+    counted,
+    /^\(Speaker pid=\d+\) hello from \d+\n\(Speaker pid=\d+\) hello from \d+ \[repeated 2x across cluster\] .*\n$/,
+  );
+  const each = run(t, main, { RAYLITE_DEDUP_LOGS: '0' }).stdout;
+  assert.equal(each.match(/hello from/g)?.length, 3);
+  assert.ok(!each.includes('repeated'));
 });
 
 test('a task whose process ended says how: its exit code and its last output', (t) => {
