@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import { ConfigError } from '../common/index.js';
 import { loadTokenizer, promptOf, type Tokenizer } from '../data/index.js';
-import { createDevice, layoutOf, ParameterStore } from '../engine/index.js';
+import { createDevice, type FloatType, layoutOf, ParameterStore } from '../engine/index.js';
 import { Generator, type TextGeneration, TextGenerator, type TextOptions } from '../infer/index.js';
-import { Checkpoint } from '../models/index.js';
+import { Checkpoint, storedType } from '../models/index.js';
 import { interruptible } from './interrupt.js';
 import { amountOption, bytesOption } from './options.js';
 import { print, printJson } from './output.js';
@@ -29,11 +29,13 @@ interface Options {
   readonly seed?: number;
   readonly slots: number;
   readonly cache?: number;
+  readonly dtype: FloatType | 'auto';
   readonly stream?: true;
   readonly json?: true;
 }
 
 const TEMPLATES = ['none', 'alpaca', 'short', 'chat'];
+const DTYPES = ['auto', 'f32', 'bf16', 'f16'];
 const PROGRESS_MS = 200;
 
 const EXAMPLES = `
@@ -72,6 +74,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'of the draws', ...amount('--seed'))
     .option('--slots <n>', 'sequences decoded at once', amountOption('--slots'), 16)
     .option('--cache <size>', 'memory for keys and values, as 2GiB; prompts wait for room', bytesOption('--cache'))
+    .option('--dtype <type>', 'how weights and cache are stored: f32, bf16, f16, or auto: as config.json says', 'auto')
     .option('--stream', 'print the text as it comes (one prompt)')
     .option('--json', 'print prompts and continuations as JSON')
     .addHelpText('after', EXAMPLES)
@@ -88,6 +91,7 @@ async function generate(
 ): Promise<void> {
   if (!TEMPLATES.includes(options.template))
     throw new ConfigError('--template', `one of ${TEMPLATES.join(', ')}`, options.template);
+  if (!DTYPES.includes(options.dtype)) throw new ConfigError('--dtype', `one of ${DTYPES.join(', ')}`, options.dtype);
   if (given.length > 0 === (options.file !== undefined))
     throw new ConfigError('--file', 'prompts as arguments or --file, one of them', options.file);
   const prompts = options.file === undefined ? given : await readPrompts(options.file);
@@ -96,6 +100,7 @@ async function generate(
   await using checkpoint = await Checkpoint.open(folder);
   const tokenizer = await loadTokenizer(folder);
   const { model } = checkpoint;
+  const dtype = options.dtype === 'auto' ? storedType(model) : options.dtype;
   const texts = prompts.map((prompt) => put(prompt, options, tokenizer));
   const addSpecialTokens = options.template === 'none' && texts.every((_, i) => typeof prompts[i] === 'string');
   const lengths = (await tokenizer.encodeBatch(texts, { addSpecialTokens })).map((ids) => ids.length);
@@ -103,7 +108,7 @@ async function generate(
   const sequences = prompts.length * Math.max(options.numReturnSequences ?? 1, options.numBeams ?? 1);
   const device = createDevice();
   try {
-    using store = new ParameterStore(device, layoutOf(model));
+    using store = new ParameterStore(device, layoutOf(model, dtype));
     await checkpoint.loadInto(store);
     using generator = new Generator({
       model,
@@ -185,7 +190,7 @@ class Progress {
 
 /** The options of the verb that are options of a generation. */
 function textOptions(options: Options): TextOptions {
-  const { file, template, input, stop, slots, cache, stream, json, ...rest } = options;
+  const { file, template, input, stop, slots, cache, dtype, stream, json, ...rest } = options;
   return { ...rest, stopStrings: stop ?? [] };
 }
 

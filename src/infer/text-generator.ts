@@ -1,8 +1,8 @@
 // Prompts and continuations as text: a generator behind a tokenizer, with stop strings.
 import { ConfigError } from '../common/index.js';
 import { loadTokenizer, type Tokenizer } from '../data/index.js';
-import { createDevice, layoutOf, ParameterStore } from '../engine/index.js';
-import { Checkpoint } from '../models/index.js';
+import { createDevice, type FloatType, layoutOf, ParameterStore } from '../engine/index.js';
+import { Checkpoint, storedType } from '../models/index.js';
 import type { GenerateOptions } from './generation-options.js';
 import { type GenerationEvent, Generator, type GeneratorSettings } from './generator.js';
 import type { Generation, TokenChoice } from './jobs.js';
@@ -31,6 +31,8 @@ export type TextEvent =
 export interface OpenOptions extends Partial<Omit<GeneratorSettings, 'model' | 'store'>> {
   /** Default: as many as the process may use. */
   readonly threads?: number;
+  /** How weights, activations and the cache are stored. Default `auto`: as config.json says, f32 if it does not. */
+  readonly dtype?: FloatType | 'auto';
 }
 
 export class TextGenerator implements Disposable {
@@ -46,11 +48,11 @@ export class TextGenerator implements Disposable {
     await using checkpoint = await Checkpoint.open(folder);
     const tokenizer = await loadTokenizer(folder);
     const { model } = checkpoint;
-    const { threads, ...settings } = options;
+    const { threads, dtype = 'auto', ...settings } = options;
     const device = createDevice(threads === undefined ? {} : { threads });
     const owned: Disposable[] = [{ [Symbol.dispose]: () => device.dispose() }];
     try {
-      const store = new ParameterStore(device, layoutOf(model));
+      const store = new ParameterStore(device, layoutOf(model, dtype === 'auto' ? storedType(model) : dtype));
       owned.unshift(store);
       await checkpoint.loadInto(store);
       const generator = new Generator({ slots: 16, positions: model.maxPositions, ...settings, model, store });

@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { ConfigError } from '../common/index.js';
 import { DTYPE_BYTES, elementCount, type FloatType, parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
+import { DTYPE_NAMES } from './stored-type.js';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.js';
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
-
-const DTYPE_NAMES: Readonly<Record<FloatType, string>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
 
 export interface SaveOptions {
   /** What weights are rounded to. Default f32. */

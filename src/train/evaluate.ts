@@ -14,7 +14,7 @@ import {
 } from '../data/index.js';
 import { Forward, layoutOf, ParameterStore } from '../engine/index.js';
 import { Generator } from '../infer/index.js';
-import { Checkpoint, type Model } from '../models/index.js';
+import { Checkpoint, type Model, storedType } from '../models/index.js';
 import { native } from '../native/index.js';
 
 export interface Answer {
@@ -43,7 +43,7 @@ export interface EvaluationOptions {
 const SLOTS = 32; // answers decoded at a time
 const ROWS_PER_RUN = 4;
 
-/** Evaluates the Hugging Face folder `path`. A task: everything it needs is in its arguments and the folder. */
+/** Evaluates the Hugging Face folder `path` in the type that it was trained and saved in. A task: everything it needs is in its arguments and the folder. */
 export async function evaluateFolder(
   path: string,
   tokenizerFiles: TokenizerFiles,
@@ -54,9 +54,10 @@ export async function evaluateFolder(
   const device = native().createDevice({ threads: options.threads, isa: null, pin: false });
   try {
     await using checkpoint = await Checkpoint.open(path);
-    using store = new ParameterStore(device, layoutOf(checkpoint.model));
+    const { model } = checkpoint;
+    using store = new ParameterStore(device, layoutOf(model, storedType(model)));
     await checkpoint.loadInto(store);
-    return await evaluate(checkpoint.model, store, tokenizer, records, options);
+    return await evaluate(model, store, tokenizer, records, options);
   } finally {
     device.dispose();
   }

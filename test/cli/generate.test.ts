@@ -1,12 +1,13 @@
 // `raylite generate` on a small model in a Hugging Face folder: prompts as arguments, from a file and from standard input.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { PLAIN_CHAT_TEMPLATE, Tokenizer, trainBpe } from '#src/data/index.js';
 import { layoutOf, ParameterStore } from '#src/engine/index.js';
+import { TextGenerator } from '#src/infer/index.js';
 import { initialise, modelFromConfig, saveModel } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 import { temporaryFolder } from '../head/head-process.js';
@@ -91,6 +92,33 @@ test('a stop string cuts, beams have scores, draws follow the seed, a stream pri
   assert.equal(run(['the cat', '--max-new-tokens', '12', '--stream']).out, `${text}\n`);
 });
 
+test('--dtype auto computes in the type that config.json names, as TextGenerator.open does', async () => {
+  using other = temporaryFolder();
+  const { path } = other;
+  cpSync(folder.path, path, { recursive: true });
+  const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const { dtype: _, ...older } = config;
+  writeFileSync(join(path, 'config.json'), JSON.stringify({ ...older, torch_dtype: 'bfloat16' }));
+  const score = (model: string, args: readonly string[]) => {
+    const flags = ['the cat', '--num-beams', '2', '--max-new-tokens', '8', '--json', ...args];
+    const { stdout, stderr } = spawnSync(process.execPath, [MAIN, 'generate', model, ...flags], { encoding: 'utf8' });
+    assert.equal(stderr, '');
+    return (JSON.parse(stdout) as readonly Answer[])[0]!.score!;
+  };
+  const exact = score(folder.path, []);
+  const halved = score(path, []);
+  assert.notEqual(halved, exact);
+  assert.ok(Math.abs(halved - exact) < 0.05);
+  assert.equal(score(path, ['--dtype', 'f32']), exact);
+  assert.equal(score(folder.path, ['--dtype', 'bf16']), halved);
+  using texts = await TextGenerator.open(path, { threads: 1, positions: 64 });
+  const [beam] = await texts.generate(['the cat'], { maxNewTokens: 8, numBeams: 2 });
+  assert.equal(beam!.score, halved);
+  writeFileSync(join(path, 'config.json'), JSON.stringify({ ...config, dtype: 'float64' }));
+  const known = /config\.json\.dtype: expected one of float32, bfloat16, float16, got "float64"/;
+  await assert.rejects(TextGenerator.open(path), known);
+});
+
 test('the example streams, searches and samples', () => {
   const { stdout, stderr, status } = spawnSync(process.execPath, [EXAMPLE, folder.path, 'the cat'], {
     encoding: 'utf8',
@@ -113,5 +141,6 @@ test('mistakes are told before the model is loaded', () => {
   fails(['a', 'b', '--stream'], /--stream: expected one prompt/);
   fails(['a', '--temperature', 'hot'], /--temperature/);
   fails(['a', '--top-p', '1.5'], /topP: expected a number above 0 and at most 1, got 1\.5/);
+  fails(['a', '--dtype', 'int8'], /--dtype: expected one of auto, f32, bf16, f16/);
   fails(['a', '--cache', '1K'], /cacheBytes: expected at least \d+/);
 });

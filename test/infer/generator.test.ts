@@ -45,23 +45,29 @@ test('greedy decoding chooses what evaluation of the whole sequence says, whatev
   }));
 
 for (const family of ['gpt2', 'llama'] as const) {
-  test(`${family}: logits and log-probabilities of decoding are those of training's forward, to the bit`, () => {
-    const made = longModel(family);
-    return withStore(made, async (store) => {
-      using generator = new Generator({ model: made, store, slots: 3, positions: 200, prefillRows: 50 });
-      const prompts = [1, 70, 129].map((length) => Array.from({ length }, (_, t) => (t * 7 + length) % VOCABULARY));
-      const options = { maxNewTokens: 9, eosTokenIds: [], hasStepLogits: true };
-      for (const { prompt, ids, stepLogits, logProbs } of await generator.generate(prompts, options)) {
-        const { length } = prompts[prompt]!;
-        const { row, tokenLosses } = await evaluated(made, store, [...prompts[prompt]!, ...ids]);
-        for (const [t, found] of stepLogits.entries()) assert.deepEqual(found, row(length + t - 1));
-        assert.deepEqual(
-          logProbs,
-          Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss),
-        );
-      }
+  for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+    test(`${family} in ${dtype}: logits and log-probabilities of decoding are those of training's forward, to the bit`, () => {
+      const made = longModel(family);
+      return withStore(
+        made,
+        async (store) => {
+          using generator = new Generator({ model: made, store, slots: 3, positions: 200, prefillRows: 50 });
+          const prompts = [1, 70, 129].map((length) => Array.from({ length }, (_, t) => (t * 7 + length) % VOCABULARY));
+          const options = { maxNewTokens: 9, eosTokenIds: [], hasStepLogits: true };
+          for (const { prompt, ids, stepLogits, logProbs } of await generator.generate(prompts, options)) {
+            const { length } = prompts[prompt]!;
+            const { row, tokenLosses } = await evaluated(made, store, [...prompts[prompt]!, ...ids]);
+            for (const [t, found] of stepLogits.entries()) assert.deepEqual(found, row(length + t - 1));
+            assert.deepEqual(
+              logProbs,
+              Array.from(tokenLosses.subarray(length - 1, -1), (loss) => -loss),
+            );
+          }
+        },
+        dtype,
+      );
     });
-  });
+  }
 }
 
 test('draws depend on seed and prompt, not on what else is decoded', () =>

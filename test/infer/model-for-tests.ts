@@ -1,5 +1,5 @@
 // A model of two layers with random weights, and what evaluation without a cache says of its sequences.
-import { Forward, layoutOf, ParameterStore, type TokenBatch } from '#src/engine/index.js';
+import { type FloatType, Forward, layoutOf, ParameterStore, type TokenBatch } from '#src/engine/index.js';
 import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 
@@ -31,10 +31,14 @@ export function longModel(family: 'gpt2' | 'llama'): Model {
   });
 }
 
-export async function withStore(model: Model, use: (store: ParameterStore) => Promise<void>): Promise<void> {
+export async function withStore(
+  model: Model,
+  use: (store: ParameterStore) => Promise<void>,
+  dtype: FloatType = 'f32',
+): Promise<void> {
   const device = native().createDevice({ threads: 2, isa: null, pin: false });
   try {
-    using store = new ParameterStore(device, layoutOf(model));
+    using store = new ParameterStore(device, layoutOf(model, dtype));
     initialise(model, 11, store);
     await use(store);
   } finally {

@@ -48,6 +48,22 @@ test('with less memory prompts wait, and the results are the same', () =>
     assert.deepEqual(await tight.generate(PROMPTS, options), await roomy.generate(PROMPTS, options));
   }));
 
+test('in 16 bits the same memory holds twice the blocks', () =>
+  withStore(
+    model,
+    async (store) => {
+      const options = { maxNewTokens: 20, eosTokenIds: [] };
+      using roomy = new Generator({ model, store, slots: 6, positions: 200 });
+      using tight = new Generator({ model, store, slots: 6, positions: 200, cacheBytes: 5 * (BLOCK_BYTES / 2) });
+      assert.deepEqual(await tight.generate(PROMPTS, options), await roomy.generate(PROMPTS, options));
+      assert.throws(
+        () => new Generator({ model, store, slots: 2, positions: 200, cacheBytes: 4 * (BLOCK_BYTES / 2) }),
+        new RegExp(`cacheBytes: expected at least ${5 * (BLOCK_BYTES / 2)}`),
+      );
+    },
+    'bf16',
+  ));
+
 test('a cache too small for one sequence, or for the beams of a prompt, is refused with the figure', () =>
   withStore(model, async (store) => {
     assert.throws(
