@@ -8,6 +8,7 @@ import { register as registerGenerate } from './generate.js';
 import { register as registerJob } from './job.js';
 import { register as registerList } from './list.js';
 import { register as registerLogs } from './logs.js';
+import { register as registerMemory } from './memory.js';
 import { reportError } from './output.js';
 import { register as registerQuickstart } from './quickstart.js';
 import { register as registerStart } from './start.js';
@@ -28,6 +29,7 @@ for (const register of [
   registerJob,
   registerList,
   registerLogs,
+  registerMemory,
   registerDoctor,
   registerTrain,
   registerEstimate,

@@ -13,6 +13,8 @@ export interface AgentPushes {
   readonly vacated: (vacated: wire.Vacated) => void;
   /** The store is full: slabs that are empty go back. */
   readonly collect: () => void;
+  /** What this process holds, for `raylite memory`. */
+  readonly holdings: () => wire.Holdings.$Properties;
   /** The agent is gone, and with it this machine's part in the cluster. */
   readonly lost: (detail: string) => void;
 }
@@ -134,6 +136,9 @@ export class AgentLink {
           this.#channel.send({ collected: {}, kind: 'collected' });
         });
       });
+    } else if (message.tellHeld) {
+      const { id } = message.tellHeld;
+      this.#channel.send({ held: { id, holdings: pushes.holdings() }, kind: 'held' });
     } else if (message.vacated) pushes.vacated(message.vacated as wire.Vacated);
   }
 }

@@ -1,4 +1,5 @@
 // Where user code asked for something: errors that were made elsewhere get the stack of the asking line.
+import { fileURLToPath } from 'node:url';
 
 export interface CallSite {
   readonly stack?: string;
@@ -16,4 +17,14 @@ export function withSite<E extends Error>(error: E, site: CallSite | null): E {
   const frames = site?.stack?.split('\n').slice(1).join('\n') ?? '    at one of many calls that were made in a row';
   error.stack = `${error.name}: ${error.message}\n${frames}`;
   return error;
+}
+
+/** The asking line: "file:line (function)"; empty when it is not known. */
+export function placeOf(site: CallSite | null): string {
+  const frame = site?.stack?.split('\n')[1]?.trim() ?? '';
+  const match = /^at (?:(.*) \()?(.+?):(\d+)(?::\d+)?\)?$/.exec(frame);
+  if (!match) return '';
+  const [, name, where = '', line] = match;
+  const file = where.startsWith('file:') ? fileURLToPath(where) : where;
+  return `${file}:${line}${name ? ` (${name})` : ''}`;
 }

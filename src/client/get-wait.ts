@@ -7,7 +7,7 @@ import type { CancelOptions, Content } from './object-state.js';
 import { checkKeys, checkTimeout } from './options.js';
 
 /** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
-export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value);
+export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value, put);
 
 export interface GetOptions {
   /** Milliseconds until GetTimeoutError. Without it, waits as long as it takes. */

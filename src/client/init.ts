@@ -173,6 +173,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
       exit: () => {},
       vacated: (vacated) => runtime?.store.vacated(vacated),
       collect: () => runtime?.store.collect(),
+      holdings: () => runtime?.holdings() ?? {},
       lost: (detail) => {
         // A submitted job ends with the node that runs it; nobody would stop it otherwise.
         if (findRuntime() !== runtime || runtime === null || !process.env.RAYLITE_JOB_ID) return;

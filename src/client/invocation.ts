@@ -2,6 +2,7 @@
 import { CancelledError, ConfigError } from '../common/index.js';
 import { type CloseReason, failureOf, type wire } from '../protocol/index.js';
 import type { CallContext } from './call-context.js';
+import { ObjectRef } from './object-ref.js';
 import type { Cancellable, CancelOptions, ObjectState } from './object-state.js';
 import type { PeerLink, PendingCall } from './peer-link.js';
 import type { Runtime } from './runtime.js';
@@ -98,6 +99,7 @@ export class Invocation implements PendingCall, Cancellable {
     this.#parent = parent;
     state.invocation = this;
     parent?.children.add(this);
+    this.#countArguments(1);
   }
 
   get name(): string {
@@ -125,7 +127,7 @@ export class Invocation implements PendingCall, Cancellable {
     if (result.location && !this.outcome) this.#runtime.lineage.keep(this);
     if (this.outcome) this.outcome.settle(result, taken);
     else this.#runtime.settleResult(this.state, result, taken);
-    this.#parent?.children.delete(this);
+    this.#ended();
     this.carrier.answered(this);
   }
   item(item: wire.Item): void {
@@ -136,9 +138,16 @@ export class Invocation implements PendingCall, Cancellable {
     this.carrier.broken(this, reason);
   }
   fail(error: Error): void {
-    this.#parent?.children.delete(this);
+    this.#ended();
     if (this.outcome) this.outcome.fail(error);
     else this.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
+  }
+  #ended(): void {
+    this.#parent?.children.delete(this);
+    this.#countArguments(-1);
+  }
+  #countArguments(delta: 1 | -1): void {
+    for (const kept of this.keeps) if (ObjectRef.isRef(kept)) ObjectRef.stateOf(kept).argumentCount += delta;
   }
   /** Whether a carrier that was lost may send it again; counts that. */
   mayGoAgain(): boolean {

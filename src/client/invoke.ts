@@ -16,6 +16,7 @@ export function encodeArguments(
   runtime: Runtime,
   args: readonly unknown[],
   name: string,
+  calledFrom: (...args: never[]) => unknown,
 ): { readonly args: readonly wire.Argument.$Properties[]; readonly keeps: readonly unknown[]; readonly bytes: number } {
   if (args.length === 0) return { args: NO_ARGS, keeps: NO_ARGS, bytes: 0 };
   const keeps: unknown[] = [];
@@ -25,12 +26,13 @@ export function encodeArguments(
       const state = ObjectRef.stateOf(arg);
       if (state.content?.kind === 'inline' && !state.nested) return { inline: state.content.value };
       keeps.push(arg);
+      state.face ??= new WeakRef(arg);
       return { ref: runtime.wireRef(state) };
     }
     const sendable = runtime.encode(arg, `args[${index}]`, name);
     if (sendable.refs.length > 0) keeps.push(...sendable.refs);
     if (sendable.bytes > INLINE_BYTES_MAX) {
-      const ref = runtime.put(arg);
+      const ref = runtime.put(arg, calledFrom);
       keeps.push(ref);
       return { ref: runtime.wireRef(ObjectRef.stateOf(ref)) };
     }
@@ -58,7 +60,7 @@ export function startCall(
   args: readonly unknown[],
   calledFrom: (...args: never[]) => unknown,
 ): { readonly invocation: Invocation; readonly given: Given } {
-  const encoded = encodeArguments(runtime, args, shape.name);
+  const encoded = encodeArguments(runtime, args, shape.name, calledFrom);
   const { returns } = shape;
   const { sequence, state } = runtime.newObject(typeof returns === 'number' ? returns : 1);
   state.site = runtime.callSite(calledFrom);
@@ -96,6 +98,6 @@ export function encodeSpecArguments(
   args: readonly unknown[],
   name: string,
 ): { readonly args: wire.SpecArgument.$Properties[]; readonly keeps: readonly unknown[] } {
-  const encoded = encodeArguments(runtime, args, name);
+  const encoded = encodeArguments(runtime, args, name, encodeSpecArguments);
   return { args: encoded.args as wire.SpecArgument.$Properties[], keeps: encoded.keeps };
 }

@@ -5,6 +5,7 @@ import { type ObjectId, objectIdOf, type WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import type { CallSite } from './call-site.js';
 import type { Maker } from './lineage.js';
+import type { ObjectRef } from './object-ref.js';
 
 export type Content =
   | { readonly kind: 'inline'; readonly value: wire.Value.$Properties }
@@ -39,6 +40,12 @@ export class ObjectState {
   isAsked = false;
   /** How a stored one was made; null when it was put. */
   maker: Maker | null = null;
+  /** The ref to it that code may hold, where it was noted. */
+  face: WeakRef<ObjectRef<unknown>> | null = null;
+  /** Calls on their way that it is an argument of. */
+  argumentCount = 0;
+  /** Code of this process has released it; others may still borrow it. */
+  isLetGo = false;
   /** The call that makes it, until it is answered. */
   invocation: Cancellable | null = null;
   #waiters: ((content: Content) => void)[] | null = null;

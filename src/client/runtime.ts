@@ -27,6 +27,7 @@ import type { CallContext } from './call-context.js';
 import { type CallSite, siteOf, withSite } from './call-site.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
+import { holdingsOf, StateRecord } from './holdings.js';
 import { Lineage } from './lineage.js';
 import { ObjectRef, type RefKeeper } from './object-ref.js';
 import { type Content, ObjectState } from './object-state.js';
@@ -34,7 +35,7 @@ import type { PeerHost, PeerLink } from './peer-link.js';
 import type { Peers } from './peers.js';
 import { readSpilled } from './spilled-object.js';
 import type { ObjectStore } from './store.js';
-import { layoutValue, parseStored } from './stored-value.js';
+import { layoutValue, parseStored, sizeOf } from './stored-value.js';
 import type { TaskPool } from './task-pool.js';
 
 /** Values up to here travel inside replies; larger ones through the arena. As in Ray. */
@@ -114,7 +115,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   workingDir: PackageFolder | null = null;
   readonly #known = new Map<ObjectId, WeakRef<ObjectState>>(); // exported, stored and borrowed ones
   readonly #pins = new Map<ObjectId, { readonly state: ObjectState; count: number }>(); // borrowed by peers
-  readonly #refs = new WeakMap<ObjectState, WeakRef<ObjectRef<unknown>>>();
+  /** All own objects, where call sites are recorded. */
+  readonly #record = process.env.RAYLITE_RECORD_CALL_SITES === '1' ? new StateRecord() : null;
   readonly #leftovers = new FinalizationRegistry<Leftover>((leftover) => this.#free(leftover));
   #nextSequence = 1;
   #sitesLeft = SITES_PER_TURN;
@@ -147,9 +149,10 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 
   /**
    * Where a call was made, for the stack of its error. Taking a stack costs as much as the rest of a call: of many calls
-   * made in one turn of the event loop only the first keep their place.
+   * made in one turn of the event loop only the first keep their place, unless RAYLITE_RECORD_CALL_SITES asks for all.
    */
   callSite(calledFrom: (...args: never[]) => unknown): CallSite | null {
+    if (this.#record) return siteOf(calledFrom);
     if (this.#sitesLeft === 0) return null;
     if (this.#sitesLeft === SITES_PER_TURN) {
       setImmediate(() => {
@@ -161,11 +164,17 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   }
 
   refTo<T>(state: ObjectState): ObjectRef<T> {
-    return new ObjectRef<T>(state, this);
+    const ref = new ObjectRef<T>(state, this);
+    if (this.#record) {
+      state.face = new WeakRef(ref);
+      this.#record.note(state);
+    }
+    return ref;
   }
 
-  put<T>(value: T): ObjectRef<T> {
+  put<T>(value: T, calledFrom: (...args: never[]) => unknown): ObjectRef<T> {
     const { state } = this.newObject();
+    if (this.#record) state.site = siteOf(calledFrom);
     const sendable = this.encode(value, 'value', 'put');
     if (sendable.refs.length > 0) state.nested = sendable.refs;
     if (sendable.bytes <= INLINE_BYTES_MAX) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
@@ -182,7 +191,9 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
         );
       }
     }
-    return this.refTo(state);
+    const ref = this.refTo<T>(state);
+    if (sendable.bytes > INLINE_BYTES_MAX) state.face ??= new WeakRef(ref);
+    return ref;
   }
 
   /** An object that was lost is pending again. */
@@ -308,6 +319,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     // While others borrow it, only this process's hold ends: the pin's state keeps the content.
     if (pin && !state.owner) {
       this.#leftovers.register(state, { id: state.id, owner: null, location }, state);
+      state.isLetGo = true;
       return;
     }
     state.release();
@@ -391,7 +403,9 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   exportRef(ref: object): wire.Ref.$Properties {
     const known = ref as ObjectRef<unknown>;
     this.#exporting.push(known);
-    return this.wireRef(ObjectRef.stateOf(known));
+    const state = ObjectRef.stateOf(known);
+    state.face ??= new WeakRef(known);
+    return this.wireRef(state);
   }
   wireRef(state: ObjectState): wire.Ref.$Properties {
     this.#remember(state);
@@ -422,8 +436,10 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     return this.#faceOf(state);
   }
   #faceOf(state: ObjectState): ObjectRef<unknown> {
-    const face = this.#refs.get(state)?.deref() ?? this.refTo(state);
-    this.#refs.set(state, new WeakRef(face));
+    const known = state.face?.deref();
+    if (known) return known;
+    const face = this.refTo<unknown>(state);
+    state.face = new WeakRef(face);
     return face;
   }
 
@@ -495,6 +511,13 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     if (state) this.#pins.set(id, { state, count: delta });
   }
 
+  /** What this process holds, for `raylite memory`. */
+  holdings(): wire.Holdings.$Properties {
+    const known = [...this.#known.values()].flatMap((state) => state.deref() ?? []);
+    const lent = (id: ObjectId): number => this.#pins.get(id)?.count ?? 0;
+    return holdingsOf(new Set([...known, ...(this.#record?.states() ?? [])]), lent);
+  }
+
   /** Whether another process holds refs of this one's objects. */
   get isBorrowed(): boolean {
     return this.#pins.size > 0;
@@ -517,9 +540,6 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
 }
 
 const NIL = new Uint8Array([0xc0]);
-
-const sizeOf = (value: wire.Value.$Properties): number =>
-  (value.body?.byteLength ?? 0) + (value.buffers ?? []).reduce((sum, buffer) => sum + buffer.byteLength, 0);
 
 /** A value whose bytes are its own: what is put may be changed by its maker afterwards. */
 export const copied = ({ body, buffers, refs }: EncodedValue): wire.Value.$Properties => ({

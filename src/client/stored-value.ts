@@ -55,3 +55,7 @@ export function parseStored(memory: ArrayBuffer): {
   }
   return { body: head.body, refs: head.refs, buffers };
 }
+
+/** Bytes of a value that travels inside messages. */
+export const sizeOf = (value: wire.Value.$Properties): number =>
+  (value.body?.byteLength ?? 0) + (value.buffers ?? []).reduce((sum, buffer) => sum + buffer.byteLength, 0);

@@ -6,6 +6,7 @@ import type { wire } from '../protocol/index.js';
 import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
 import type { JobLogs } from './job-logs.js';
 import { LogFlushes } from './log-flushes.js';
+import { ObjectSurveys, type SurveyResult } from './object-survey.js';
 import { Outbox } from './outbox.js';
 import { restore } from './records.js';
 import { type RunRecord, Runs } from './runs.js';
@@ -53,6 +54,7 @@ export class Cluster {
   readonly #clientDeadlines = new Map<WorkerId, number>();
   readonly #changeListeners = new Set<() => void>();
   readonly #logs = new LogFlushes();
+  readonly #surveys = new ObjectSurveys();
   #isClosed = false;
   #lastRequest = 0;
   #runsSavedAtMs = 0;
@@ -168,6 +170,15 @@ export class Cluster {
       link?.send({ flushLogs: { id } });
       return link !== undefined;
     });
+  }
+  /** What objects there are and who holds them, as all nodes that are connected say. */
+  surveyObjects(): Promise<SurveyResult> {
+    return this.#surveys.ask(this.#nodes.keys(), (nodeId, id) =>
+      this.#nodes.get(nodeId)?.send({ surveyObjects: { id } }),
+    );
+  }
+  objectsSurveyed(nodeId: NodeId, surveyed: wire.ObjectsSurveyed.$Properties): void {
+    this.#surveys.answered(nodeId, surveyed);
   }
   logsFlushed(nodeId: NodeId, id: number): void {
     this.#logs.flushed(nodeId, id);

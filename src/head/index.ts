@@ -2,6 +2,7 @@
 export * from './cluster-state.js';
 export { httpCensus } from './http/app.js';
 export type { JobSubmission } from './http/job-request.js';
+export type * from './http/objects-view.js';
 export type * from './http/views.js';
 export { LevelStore } from './level-store.js';
 export * from './scheduler/place.js';

@@ -119,6 +119,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       if (lines?.jobId) cluster.driverOf(lines.jobId as JobId)?.send({ requestId: 0, logLines: lines });
       return;
     }
+    case 'objectsSurveyed':
+      cluster.objectsSurveyed(nodeId, message.objectsSurveyed!);
+      return;
     case 'logsFlushed':
       cluster.logsFlushed(nodeId, message.logsFlushed!.id ?? 0);
       return;

@@ -28,6 +28,8 @@ import { WorkerPool } from './worker-pool.js';
 
 const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
+/** Objects of this node that one survey names. */
+const SURVEYED_OBJECTS_MAX = 10_000;
 const PREFAULT_BYTES_MAX = 256 * 1024 * 1024;
 
 /** A boot file whose head is known by now. */
@@ -222,6 +224,11 @@ export class Agent implements AsyncDisposable {
           this.#head.send({ logsFlushed: { id } });
         });
       });
+    } else if (message.surveyObjects) {
+      const { id } = message.surveyObjects;
+      this.#survey()
+        .then((node) => this.#head.send({ objectsSurveyed: { id, node } }))
+        .catch((error: unknown) => this.#log.error('a survey of objects failed', { error }));
     } else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
     else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }
@@ -246,6 +253,19 @@ export class Agent implements AsyncDisposable {
         this.#head.send({ workerFailed: { workerId, failure: failureOf(asError(error)), isFinal: true } });
       },
     );
+  }
+
+  async #survey(): Promise<wire.NodeObjects.$Properties> {
+    const processes = [...(await this.#local.survey())];
+    const placed = this.#index.placed();
+    return {
+      arenaUsedBytes: this.#index.usedBytes,
+      arenaTotalBytes: this.#arena.bytes,
+      spilledBytes: this.#index.spilledBytes,
+      objects: placed.slice(0, SURVEYED_OBJECTS_MAX),
+      omittedCount: Math.max(0, placed.length - SURVEYED_OBJECTS_MAX),
+      processes,
+    };
   }
 
   #sendBeat(): void {

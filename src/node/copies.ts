@@ -14,6 +14,7 @@ interface Copy {
   /** Whether it is worth keeping when nobody reads it. */
   isKept: boolean;
   isWhole: boolean;
+  size: number; // bytes; 0 until it is whole
   isDropped: boolean;
   place: Promise<Place>;
 }
@@ -69,6 +70,7 @@ export class Copies {
           throw new Error('the copy was given up while it waited for room');
         });
         copy.isWhole = true;
+        copy.size = size;
         this.#dropUnused(objectId, copy);
         return { offset: copy.slab?.offset ?? 0, size };
       } catch (error) {
@@ -81,6 +83,7 @@ export class Copies {
       slab,
       isKept,
       isWhole: false,
+      size: 0,
       isDropped: false,
       place: Promise.resolve({ offset: 0, size: 0 }),
     };
@@ -99,6 +102,11 @@ export class Copies {
 
   processGone(holder: Holder): void {
     for (const [objectId, copy] of [...this.#copies]) if (copy.pins.delete(holder)) this.#dropUnused(objectId, copy);
+  }
+
+  /** The copies that are here in full. */
+  *whole(): Iterable<{ readonly objectId: ObjectId; readonly size: number }> {
+    for (const [objectId, { isWhole, size }] of this.#copies) if (isWhole) yield { objectId, size };
   }
 
   /** Drops the copy that was read longest ago; false when all are being read or made. */

@@ -5,6 +5,7 @@ import { ConnectionError, type ObjectId, PROTOCOL_VERSION, type WorkerId } from 
 import type { Log } from '../observe/index.js';
 import { failureOf, isSameToken, MessageChannel, SocketChannel, wire } from '../protocol/index.js';
 import type { ObjectIndex } from './object-index.js';
+import { ProcessSurvey } from './process-survey.js';
 import type { WorkerPool, WorkerSocket } from './worker-pool.js';
 
 /** Bits in the arena's table of pins (native/store/pins.h). */
@@ -20,14 +21,19 @@ class Process implements WorkerSocket {
   readonly spawnId: WorkerId;
   /** Its bit in the arena's table of pins; null when none was left. */
   readonly reader: number | null;
+  readonly pid: number;
+  readonly isDriver: boolean;
   /** Called when it has collected, or is gone. */
   collecting: (() => void)[] = [];
 
   constructor(
     channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>,
-    spawnId: WorkerId,
+    attach: wire.Attach.$Properties,
     reader: number | null,
   ) {
+    const spawnId = (attach.workerId ?? '') as WorkerId;
+    this.pid = attach.pid ?? 0;
+    this.isDriver = attach.isDriver ?? false;
     this.reader = reader;
     this.channel = channel;
     this.spawnId = spawnId;
@@ -54,6 +60,7 @@ export class LocalServer implements AsyncDisposable {
   readonly #pool: () => WorkerPool;
   readonly #log: Log;
   readonly #processes = new Set<Process>();
+  readonly #survey = new ProcessSurvey<Process>((process, id) => process.channel.send({ tellHeld: { id } }));
   readonly #freeReaders = Array.from({ length: READERS_MAX }, (_, index) => READERS_MAX - 1 - index);
 
   constructor(options: {
@@ -114,6 +121,9 @@ export class LocalServer implements AsyncDisposable {
     });
   };
 
+  /** What each process says that it holds; null of one that does not say so in time. */
+  readonly survey = (): Promise<readonly wire.ProcessHoldings.$Properties[]> => this.#survey.ask(this.#processes);
+
   #accept(channel: MessageChannel<wire.AgentToProcess.$Properties, wire.ProcessToAgent>): void {
     let process: Process | null = null;
     channel.receive((message) => {
@@ -125,6 +135,7 @@ export class LocalServer implements AsyncDisposable {
       if (!process) return;
       this.#processes.delete(process);
       process.collected();
+      this.#survey.gone(process);
       this.#index.processGone(process, process.workerId, process.reader);
       if (process.reader !== null) this.#freeReaders.push(process.reader);
     });
@@ -149,7 +160,7 @@ export class LocalServer implements AsyncDisposable {
       return refuse(
         `the agent speaks protocol ${PROTOCOL_VERSION}, not ${attach.protocol}: install the same raylite version`,
       );
-    const process = new Process(channel, (attach.workerId ?? '') as WorkerId, this.#freeReaders.at(-1) ?? null);
+    const process = new Process(channel, attach, this.#freeReaders.at(-1) ?? null);
     if (!attach.isDriver && !this.#pool().attached(process.spawnId, process))
       return refuse('this agent did not start that worker');
     this.#freeReaders.pop();
@@ -188,6 +199,7 @@ export class LocalServer implements AsyncDisposable {
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
     else if (message.collected) process.collected();
+    else if (message.held) this.#survey.answered(process, message.held);
     else if (message.lingering) this.#pool().lingering(process.spawnId);
   }
 

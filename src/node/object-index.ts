@@ -14,6 +14,13 @@ interface Spilled {
   readonly place: DiskPlace;
 }
 
+/** Where the bytes of an object, or of a copy of it, lie on this node. */
+export interface PlacedObject {
+  readonly objectId: ObjectId;
+  readonly place: 'arena' | 'spilled' | 'copy';
+  readonly size: number; // bytes
+}
+
 /** What the index has others told. */
 export interface IndexNews {
   /** The process whose slab an object lay in may use the region again. */
@@ -74,6 +81,15 @@ export class ObjectIndex {
   }
   get spilledBytes(): number {
     return this.#files.usedBytes;
+  }
+
+  /** Objects and copies of this node, the largest first. */
+  placed(): readonly PlacedObject[] {
+    const placed: PlacedObject[] = [];
+    for (const { objectId, size } of this.#table.objects()) placed.push({ objectId, place: 'arena', size });
+    for (const [objectId, { place }] of this.#spilled) placed.push({ objectId, place: 'spilled', size: place.size });
+    for (const { objectId, size } of this.#copies.whole()) placed.push({ objectId, place: 'copy', size });
+    return placed.sort((a, b) => b.size - a.size);
   }
 
   /** Waits until there is room. Rejects with StoreFullError or OutOfDiskError. */

@@ -50,6 +50,7 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
     },
     vacated: (vacated) => runtime?.store.vacated(vacated),
     collect: () => runtime?.store.collect(),
+    holdings: () => runtime?.holdings() ?? {},
     lost: () => process.exit(1),
   });
   const attached = await agent.attach({

@@ -15,6 +15,7 @@ const CENSUS = [
   'GET /api/jobs/:id',
   'GET /api/jobs/:id/logs',
   'GET /api/nodes',
+  'GET /api/objects',
   'GET /api/packages/:sha256',
   'GET /api/runs',
   'GET /api/runs/:id',

@@ -13,6 +13,7 @@ import type { PackageStore } from '../packages.js';
 import { check, checkPlace, cookieName, cookieValue, type GuardOptions, type RequestFacts } from './guard.js';
 import { jobIn } from './job-request.js';
 import { metricsText } from './metrics.js';
+import { objectsView } from './objects-view.js';
 import { SOCKET_ROUTES } from './sockets.js';
 import { actorsView, clusterView, jobsView, jobView, nodesView, runView } from './views.js';
 
@@ -91,6 +92,7 @@ export function createApp(options: AppOptions): Hono {
   app.get('/api/cluster', (context) => context.json(clusterView(cluster, options.headAddress())));
   app.get('/api/nodes', (context) => context.json(nodesView(cluster)));
   app.get('/api/actors', (context) => context.json(actorsView(cluster)));
+  app.get('/api/objects', async (context) => context.json(objectsView(cluster.state, await cluster.surveyObjects())));
   app.get('/api/runs', (context) => context.json(cluster.runs.list().map(runView)));
   app.get('/api/runs/:id', (context) => {
     const run = cluster.runs.get(context.req.param('id'));

@@ -1,7 +1,7 @@
 // What a user of the cluster might write: loaded by workers, exported by name.
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type ActorHandle, kvGet, kvPut, type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
 
 export class Counter {
@@ -119,6 +119,12 @@ export class Meeting {
 
 export const joins = async (meeting: ActorHandle<Meeting>, count: number): Promise<number> => await meeting.meet(count);
 
+/** Has `bytes` until another comes to the meeting. */
+export const meetsWith = async (meeting: ActorHandle<Meeting>, bytes: Uint8Array): Promise<number> => {
+  await meeting.meet(2);
+  return bytes.length;
+};
+
 export function fails(message: string): never {
   throw Object.assign(new RangeError(message, { cause: new Error('root') }), { extra: 1 });
 }
@@ -130,5 +136,22 @@ export function crash(): never {
 export class Maker {
   make(length: number): Uint8Array {
     return noise(length, 1);
+  }
+}
+
+/** Keeps what it is given: a ref, or the value of one. */
+export class Shelf {
+  readonly #kept: unknown[] = [];
+  /** Keeps the ref inside. */
+  keepRef(box: { readonly ref: ObjectRef<unknown> }): void {
+    this.#kept.push(box);
+  }
+  keepValue(value: unknown): void {
+    this.#kept.push(value);
+  }
+  /** Lets nothing else in its process run until `path` exists. */
+  sleepUntil(path: string): void {
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    while (!existsSync(path)) Atomics.wait(cell, 0, 0, 20);
   }
 }
