@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .argument('<file>', 'JSON file, as for "raylite train"')
     .option('--lives', 'also list every tensor of the arena: bytes, and the first and last instruction that touch it')
     .option('--json', 'print everything as JSON')
-    .addHelpText('after', '\nExample:\n  $ raylite estimate examples/sft.json')
+    .addHelpText('after', '\nExample:\n  $ raylite estimate examples/sft/sft.json')
     .action(async (file: string, options: Options) => {
       const found = await estimate(await readTrainingFile(file));
       if (options.json) printJson(found);

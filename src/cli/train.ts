@@ -22,7 +22,7 @@ export function register(program: Command): void {
     .argument('<file>', 'JSON file')
     .option('--address <host:port>', 'cluster to run on (default: $RAYLITE_ADDRESS, else one of its own)')
     .option('--json', 'print losses and metrics as JSON')
-    .addHelpText('after', '\nExample:\n  $ raylite train examples/sft.json')
+    .addHelpText('after', '\nExample:\n  $ raylite train examples/sft/sft.json')
     .action((file: string, options: Options) => interruptible((signal) => train(file, options, signal)));
 }
 

@@ -13,6 +13,8 @@ export async function readTrainingFile(file: string): Promise<TrainerOptions> {
       throw new DataError({ place: file, detail: `is not JSON (${cause.message})` }, { cause });
     throw new ConfigError('file', 'a readable JSON file', file, undefined, { cause });
   }
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new ConfigError(file, 'an object with "recipe" and what else a trainer takes', json);
   const { recipe, ...rest } = json as { readonly recipe?: SftOptions & { readonly kind?: unknown } };
   const { kind, ...options } = recipe ?? ({} as SftOptions & { readonly kind?: unknown });
   if (kind !== 'sft') throw new ConfigError(`${file}.recipe.kind`, '"sft"', kind);

@@ -111,7 +111,7 @@ function nothingToTrain({ place, record }: PlacedRecord, length: number, maxToke
   const reason =
     length > maxTokens
       ? `the prompt alone fills the ${maxTokens} tokens of a sequence (the record has ${length}). Raise the sequence length`
-      : 'the answer is empty';
+      : 'the answer is empty. Give it one';
   return new DataError({
     place,
     detail: `has no token to train on: ${reason}, or leave such records out with --skip-bad (skipBad). It begins ${JSON.stringify((beginning ?? '').slice(0, 60))}`,

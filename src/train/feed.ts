@@ -68,11 +68,15 @@ export class Feed {
     };
   }
 
-  /** Tokenises `records` in tasks. Throws what the tokeniser refused, e.g. a record without an answer. */
+  /**
+   * Tokenises `records` in tasks. Throws what the tokeniser refused, e.g. a record without an answer, and {@link DataError}
+   * naming the first record with a token that is not one of the model's `vocabularySize`.
+   */
   static async prepare(
     records: readonly PlacedRecord[],
     tokenizer: Tokenizer,
     options: TokeniseOptions,
+    vocabularySize: number,
     seed: number,
   ): Promise<Feed> {
     const parts = {
@@ -85,7 +89,9 @@ export class Feed {
     };
     const shards = parts.records.map((part) => tokeniseTask(part, parts.tokenizer, options));
     try {
-      return new Feed(parts, shards, await Promise.all(shards), seed);
+      const contents = await Promise.all(shards);
+      for (const [part, shard] of contents.entries()) expectKnown(shard, parts.records[part]!, vocabularySize);
+      return new Feed(parts, shards, contents, seed);
     } catch (error) {
       // A refused record is the user's to see as it is, wherever it was found.
       throw error instanceof TaskError && error.cause instanceof DataError ? error.cause : error;
@@ -130,6 +136,21 @@ export class Feed {
     const { lengths, labelCounts } = this.rows.sizes;
     return createHash('sha256').update(lengths).update(labelCounts).digest('hex');
   }
+}
+
+/** A tokenizer may have fewer entries than its highest id: only what it made shows whether the model knows it. */
+function expectKnown(
+  { tokens, offsets, records }: TokenShard,
+  placed: readonly PlacedRecord[],
+  vocabularySize: number,
+): void {
+  const at = tokens.findIndex((id) => id >= vocabularySize);
+  if (at < 0) return;
+  const sequence = offsets.findIndex((offset) => offset > at) - 1;
+  throw new DataError({
+    place: placed[records[sequence]!]!.place,
+    detail: `token ${at - offsets[sequence]!} has the id ${tokens[at]}, the model knows 0 to ${vocabularySize - 1}. Is the tokenizer the model's own?`,
+  });
 }
 
 const tokeniseTask = task(tokeniseRecords);

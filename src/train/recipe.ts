@@ -1,5 +1,6 @@
 // What is trained on what: `sft` checks the user's choices once and gives the Trainer a plain description of them.
 import { z } from 'zod';
+import { ConfigError } from '../common/index.js';
 import type { InstructionRecord, PlacedRecord, Tokenizer } from '../data/index.js';
 import type { LossOptions, Recompute } from '../engine/index.js';
 import { parse } from './parse.js';
@@ -107,7 +108,14 @@ export interface SftRecipe extends Omit<z.output<typeof schema>, 'data' | 'token
 /** Supervised fine-tuning: the loss is on the answers alone, each token counting the same over the whole step. */
 export function sft(options: SftOptions): SftRecipe {
   const checked = parse(schema, options, 'sft', Object.keys(schema.shape));
+  expectData(options.data);
   return { ...checked, kind: 'sft', model: options.model, data: options.data, tokenizer: options.tokenizer ?? null };
+}
+
+function expectData(data: unknown): void {
+  if (typeof data === 'string') return;
+  if (typeof data === 'object' && data !== null && ('path' in data || 'records' in data)) return;
+  throw new ConfigError('sft.data', 'a file, an http(s) URL, hf:ID, { path } or { records }', data);
 }
 
 /** What the engine calls the recipe's choice. */

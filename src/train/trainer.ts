@@ -144,7 +144,7 @@ export class Trainer {
     const read = await recordsOf(recipe);
     const skipBad = typeof recipe.data === 'object' && recipe.data.skipBad === true;
     const tokenise = { template: recipe.template, maxTokens: recipe.sequenceLength, skipBad };
-    const feed = await Feed.prepare(read.records, tokenizer, tokenise, recipe.seed);
+    const feed = await Feed.prepare(read.records, tokenizer, tokenise, model.vocabularySize, recipe.seed);
     emit({ kind: 'data', records: read.records.length, skippedRecords: read.skipped, facts: feed.facts });
 
     const { trainBatch } = resolveDsConfig(dsConfig, auto).batch;

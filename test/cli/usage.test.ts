@@ -61,6 +61,7 @@ test('every verb explains itself with an example', () => {
     ['memory'],
     ['doctor'],
     ['estimate'],
+    ['train'],
   ]) {
     const result = raylite([...verb, '--help'], dir.path);
     assert.equal(result.code, 0, verb.join(' '));

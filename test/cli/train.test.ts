@@ -1,0 +1,127 @@
+// `raylite train` as a user runs it: the example trains, and every mistake in file, data or numbers is told by place and step.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { TrainingResult } from '#src/train/index.js';
+import { temporaryFolder } from '../head/head-process.js';
+
+const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
+const EXAMPLE = 'examples/sft/sft.json';
+const TOKENIZER = 'examples/sft/tokenizer';
+
+type Recipe = Readonly<Record<string, unknown>>;
+interface TrainingFile {
+  readonly recipe: Recipe;
+  readonly [key: string]: unknown;
+}
+const example = JSON.parse(readFileSync(EXAMPLE, 'utf8')) as TrainingFile;
+
+/** `raylite train FLAGS`, with a home and a temporary folder of its own. */
+function train(home: string, ...args: readonly string[]) {
+  return new Promise<{ readonly code: number | null; readonly out: string; readonly err: string }>(
+    (resolve, reject) => {
+      const { RAYLITE_ADDRESS: _address, RAYLITE_TOKEN: _token, ...environment } = process.env;
+      const env = { ...environment, HOME: home, RAYLITE_TMPDIR: home };
+      const child = spawn(process.execPath, [MAIN, 'train', ...args], { env });
+      let [out, err] = ['', ''];
+      child.stdout.on('data', (chunk: Buffer) => {
+        out += chunk;
+      });
+      child.stderr.on('data', (chunk: Buffer) => {
+        err += chunk;
+      });
+      child.on('error', reject);
+      child.on('close', (code) => resolve({ code, out, err }));
+    },
+  );
+}
+
+test('the example of the help trains and leaves a model', async () => {
+  using home = temporaryFolder();
+  const { code, out, err } = await train(home.path, EXAMPLE, '--json');
+  assert.equal(code, 0, err);
+  assert.match(err, /^120 sequences, \d+ tokens, packed into \d+ rows$/m);
+  const { losses, model } = JSON.parse(out) as TrainingResult;
+  assert.equal(losses.length, 20);
+  assert.ok(losses.at(-1)! < losses[0]!);
+  assert.ok(existsSync(join(model, 'model.safetensors')));
+});
+
+const answer = (output: string, instruction = 'Say it.') => ({ instruction, input: '', output });
+const long = 'word '.repeat(300);
+
+/** The example with this recipe and these records, on one worker. */
+function changed(folder: string, recipe: Recipe, records: readonly object[] | null): string {
+  const data = join(folder, 'records.jsonl');
+  if (records) writeFileSync(data, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  const file = join(folder, 'job.json');
+  const own = { ...example.recipe, maxSteps: 3, ...(records ? { data } : {}), ...recipe };
+  writeFileSync(file, JSON.stringify({ ...example, recipe: own, scaling: { workers: 1 } }));
+  return file;
+}
+
+for (const { name, recipe = {}, records = null, words } of [
+  {
+    name: 'a sequence length above the positions',
+    recipe: { model: { ...(example.recipe.model as object), maxPositions: 64 } },
+    words: /sft\.sequenceLength: expected at most the model's 64 positions, got 128/,
+  },
+  {
+    name: 'an answer of nothing',
+    records: [answer('yes'), answer('')],
+    words: /records\.jsonl:2: has no token to train on: the answer is empty\. Give it one, or leave/,
+  },
+  {
+    name: 'a prompt that fills the sequence',
+    records: [answer('yes', long)],
+    words: /records\.jsonl:1: has no token to train on: the prompt alone fills the 128 tokens/,
+  },
+  {
+    name: 'a loss that is not finite',
+    recipe: { learningRate: 1e30 },
+    words: /step 2: the loss is NaN and .* at examples\/sft\/records\.jsonl:\d+ \(row \d+\), first in instruction \d+/,
+  },
+  { name: 'data left out', recipe: { data: null }, words: /sft\.data: expected a file, an http/ },
+]) {
+  test(`${name} ends with one clear line and exit code 1`, async () => {
+    using home = temporaryFolder();
+    const { code, err } = await train(home.path, changed(home.path, recipe, records));
+    assert.match(err, words);
+    assert.equal(code, 1);
+    assert.ok(!/\n\s+at |unexpected/.test(err), err);
+  });
+}
+
+test('a token that the model does not know is told with its record, before workers start', async () => {
+  using home = temporaryFolder();
+  const tokenizer = join(home.path, 'tokenizer');
+  mkdirSync(tokenizer);
+  for (const name of ['tokenizer.json', 'tokenizer_config.json'])
+    writeFileSync(join(tokenizer, name), readFileSync(join(TOKENIZER, name)));
+  const file = join(tokenizer, 'tokenizer.json');
+  const json = JSON.parse(readFileSync(file, 'utf8')) as { readonly model: { readonly vocab: Record<string, number> } };
+  json.model.vocab['!'] = 5000;
+  writeFileSync(file, JSON.stringify(json));
+  const { code, err } = await train(home.path, changed(home.path, { tokenizer }, [answer('yes'), answer('yes!')]));
+  assert.match(err, /records\.jsonl:2: token \d+ has the id 5000, the model knows 0 to 511\. Is the tokenizer/);
+  assert.equal(code, 1);
+});
+
+test('records longer than a sequence are cut, and how many is told once', async () => {
+  using home = temporaryFolder();
+  const { code, err } = await train(home.path, changed(home.path, {}, [answer(long), answer('yes')]));
+  assert.equal(code, 0, err);
+  assert.equal(err.match(/1 cut to the sequence length/g)?.length, 1);
+});
+
+test('a file that is no training file is refused by name', async () => {
+  using home = temporaryFolder();
+  const file = join(home.path, 'job.json');
+  writeFileSync(file, 'null');
+  const { code, err } = await train(home.path, file);
+  assert.match(err, /job\.json: expected an object with "recipe"/);
+  assert.equal(code, 1);
+});
