@@ -1,7 +1,7 @@
-// `raylite list nodes|actors|jobs|objects`: one row a thing.
+// `raylite list nodes|actors|jobs|objects|pgs`: one row a thing.
 import type { Command } from 'commander';
 import { formatResources } from '../common/index.js';
-import type { ActorView, JobView, NodeView, ObjectsView, ObjectView } from '../head/index.js';
+import type { ActorView, JobView, NodeView, ObjectsView, ObjectView, PlacementGroupView } from '../head/index.js';
 import { ClusterApi, type ClusterOptions, withCluster } from './api.js';
 import { objectList } from './memory.js';
 import { print, printJson, table } from './output.js';
@@ -12,8 +12,8 @@ type ListOptions = ClusterOptions & { readonly json?: true };
 export function register(program: Command): void {
   const list = program
     .command('list')
-    .summary('list nodes, actors, jobs or objects')
-    .description('Lists what the cluster has: nodes, actors, jobs or objects.')
+    .summary('list nodes, actors, jobs, objects or placement groups')
+    .description('Lists what the cluster has: nodes, actors, jobs, objects or placement groups.')
     .addHelpText('after', '\nExample:\n  $ raylite list actors --json');
   verb<NodeView[], NodeView>(
     list,
@@ -58,19 +58,41 @@ export function register(program: Command): void {
   );
   verb<JobView[], JobView>(list, 'jobs', '/api/jobs/', (jobs) => jobs, jobTable);
   verb<ObjectsView, ObjectView>(list, 'objects', '/api/objects', ({ objects }) => objects, objectList);
+  verb<PlacementGroupView[], PlacementGroupView>(
+    list,
+    'pgs',
+    '/api/placement-groups',
+    (groups) => groups,
+    (groups) =>
+      table(
+        ['GROUP', 'NAME', 'STATE', 'STRATEGY', 'BUNDLES', 'WHY'],
+        groups.map((group) => [
+          group.groupId,
+          group.name || '-',
+          group.state,
+          group.strategy,
+          group.bundles
+            .map(({ resources, used, nodeId }) => `${useOf(used, resources)} on ${nodeId ?? 'no node'}`)
+            .join('; '),
+          group.reason ?? '',
+        ]),
+      ),
+    'placement groups',
+  );
 }
 
 function verb<Answer, Row>(
   list: Command,
-  what: string,
+  name: string,
   path: string,
   rowsOf: (answer: Answer) => readonly Row[],
   show: (rows: readonly Row[]) => string,
+  what = name,
 ): void {
-  withCluster(list.command(what))
+  withCluster(list.command(name))
     .description(`Lists the ${what} of the cluster.`)
     .option('--json', 'print them as JSON')
-    .addHelpText('after', `\nExample:\n  $ raylite list ${what}`)
+    .addHelpText('after', `\nExample:\n  $ raylite list ${name}`)
     .action(async (options: ListOptions) => {
       const rows = rowsOf(await ClusterApi.find(options).get<Answer>(path));
       if (options.json) printJson(rows);

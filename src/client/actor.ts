@@ -6,7 +6,7 @@ import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
 import { decodeFacts, encodeFacts, factsOf, methodsOf } from './handle-facts.js';
 import { encodeSpecArguments } from './invoke.js';
-import { type ActorOptions, checkActorOptions, checkKeys, resourcesOf } from './options.js';
+import { type ActorOptions, bundleOf, checkActorOptions, checkKeys, resourcesOf } from './options.js';
 import { packageFolders } from './package-folders.js';
 import type { Arguments } from './returns.js';
 import type { Runtime } from './runtime.js';
@@ -38,6 +38,7 @@ export function actor<Args extends readonly unknown[], Actor>(
       const spec = encodeSpecArguments(runtime, args, `new ${className}`);
       const facts = await factsOf(ActorClass, options, packages);
       const handle = makeHandle(runtime, { ...facts, actorId });
+      const bundle = bundleOf(options, runtime.bundle);
       const reply = await runtime.head.request({
         createActor: {
           actorId,
@@ -57,6 +58,7 @@ export function actor<Args extends readonly unknown[], Actor>(
           schedulingStrategy: options.schedulingStrategy ?? 'DEFAULT',
           waitsIfInfeasible: options.infeasible === 'wait',
           handle: encodeFacts(facts),
+          ...(bundle ? { bundle } : {}),
         },
       });
       const info = reply.actor ?? {};

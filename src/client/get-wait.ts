@@ -1,19 +1,16 @@
 // `put`, `get`, `wait`, `cancel`: what one does with refs.
-import { ConfigError, GetTimeoutError } from '../common/index.js';
+import { ConfigError } from '../common/index.js';
 import { currentRuntime } from './current.js';
+import { type GetOptions, limited } from './limited.js';
 import { ObjectRef } from './object-ref.js';
 import { ObjectRefGenerator } from './object-ref-generator.js';
 import type { CancelOptions, Content } from './object-state.js';
 import { checkKeys, checkTimeout } from './options.js';
 
+export type { GetOptions } from './limited.js';
+
 /** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
 export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value, put);
-
-export interface GetOptions {
-  /** Milliseconds until GetTimeoutError. Without it, waits as long as it takes. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
 
 type Values<Refs extends readonly ObjectRef<unknown>[]> = {
   -readonly [Index in keyof Refs]: Refs[Index] extends ObjectRef<infer Value> ? Value : never;
@@ -38,27 +35,6 @@ export function get(
   const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
   const isAtHand = wanted.every((ref) => ObjectRef.stateOf(ref).isAtHand);
   return isAtHand ? value : runtime.waiting(value);
-}
-
-function limited<T>(value: Promise<T>, { timeoutMs, signal }: GetOptions): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer =
-      timeoutMs === undefined
-        ? null
-        : setTimeout(() => settle(() => reject(new GetTimeoutError({ timeoutMs }))), timeoutMs);
-    const onAbort = (): void => settle(() => reject(signal?.reason));
-    const settle = (how: () => void): void => {
-      if (timer) clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-      how();
-    };
-    if (signal?.aborted) onAbort();
-    else signal?.addEventListener('abort', onAbort, { once: true });
-    value.then(
-      (got) => settle(() => resolve(got)),
-      (error) => settle(() => reject(error)),
-    );
-  });
 }
 
 export interface WaitOptions {

@@ -20,6 +20,7 @@ export {
   OutOfDiskError,
   OwnerDiedError,
   PendingCallsLimitError,
+  PlacementGroupRemovedError,
   QueueEmptyError,
   QueueFullError,
   RayliteError,
@@ -39,7 +40,25 @@ export { type Cluster, type InitOptions, init, type RuntimeEnvOptions } from './
 export { ObjectRef } from './object-ref.js';
 export { ObjectRefGenerator } from './object-ref-generator.js';
 export type { CancelOptions } from './object-state.js';
-export type { ActorOptions, CallOptions, PlacementOptions, SchedulingStrategy, TaskOptions } from './options.js';
+export type {
+  ActorOptions,
+  BundleChoice,
+  CallOptions,
+  PlacementOptions,
+  ResourceOptions,
+  SchedulingStrategy,
+  TaskOptions,
+} from './options.js';
+export {
+  type Bundle,
+  currentPlacementGroup,
+  getPlacementGroup,
+  PlacementGroup,
+  type PlacementGroupInfo,
+  type PlacementGroupOptions,
+  type PlacementGroupStrategy,
+  placementGroup,
+} from './placement-group.js';
 export { Queue, type QueueWait } from './queue.js';
 export type { RetryOn, RetryRule } from './retry-rules.js';
 export type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';

@@ -1,11 +1,12 @@
 // Options of actors and tasks: what users write, checked, and what goes on the wire.
 import { ConfigError } from '../common/index.js';
+import type { wire } from '../protocol/index.js';
 import { checkRetryOn, type RetryOn } from './retry-rules.js';
 
 /** Where a worker may be placed. */
 export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}`;
 
-export interface PlacementOptions {
+export interface ResourceOptions {
   /** CPU cores to reserve. Actors: 0 unless given; tasks: 1. Fractions are allowed. */
   readonly cpus?: number;
   /** GPUs to reserve; the worker sees them in CUDA_VISIBLE_DEVICES. */
@@ -14,9 +15,23 @@ export interface PlacementOptions {
   readonly memory?: number;
   /** Custom resources by name. */
   readonly resources?: Readonly<Record<string, number>>;
+}
+
+/** Which bundle of a placement group to run in. */
+export interface BundleChoice {
+  readonly group: { readonly id: string; readonly bundleCount: number };
+  /** Default: any bundle that has room. */
+  readonly bundleIndex?: number;
+  /** Tasks and actors that it starts run in the group too, unless they say where. Default false. */
+  readonly captureChildTasks?: boolean;
+}
+
+export interface PlacementOptions extends ResourceOptions {
   /** Labels that the node must have. */
   readonly labels?: Readonly<Record<string, string>>;
   readonly schedulingStrategy?: SchedulingStrategy;
+  /** Runs in a placement group. `null`: in none, also where what starts it captures its children. */
+  readonly placementGroup?: BundleChoice | null;
   /** What to do when no node of the cluster could ever hold it: InfeasibleError at once (default), or wait for a node that can. */
   readonly infeasible?: 'refuse' | 'wait';
 }
@@ -74,7 +89,8 @@ export interface TaskOptions extends PlacementOptions {
   readonly priority?: number;
 }
 
-const PLACEMENT = ['cpus', 'gpus', 'memory', 'resources', 'labels', 'schedulingStrategy', 'infeasible'];
+const RESOURCES = ['cpus', 'gpus', 'memory', 'resources'];
+const PLACEMENT = [...RESOURCES, 'labels', 'schedulingStrategy', 'placementGroup', 'infeasible'];
 const ACTOR = [
   ...PLACEMENT,
   'name',
@@ -168,23 +184,57 @@ export function checkTimeout(timeoutMs: number | undefined): void {
 
 function checkPlacement(options: PlacementOptions, known: readonly string[]): void {
   checkKeys(options, known);
-  const { cpus, gpus, memory, resources = {}, labels = {} } = options;
-  for (const [name, value] of Object.entries({ resources, labels }))
-    if (typeof value !== 'object' || value === null) throw new ConfigError(name, 'an object', value);
-  for (const name of RESERVED)
-    if (name in resources)
-      throw new ConfigError(`resources.${name}`, 'the name of a custom resource', name, 'Use cpus, gpus and memory');
-  const custom = Object.entries(resources).map(([name, amount]) => [`resources.${name}`, amount] as const);
-  for (const [name, amount] of [...Object.entries({ cpus, gpus, memory }), ...custom])
-    if (amount !== undefined && !(Number.isFinite(amount) && amount >= 0))
-      throw new ConfigError(name, 'a number of at least 0', amount);
-  for (const [name, value] of Object.entries(labels))
-    if (typeof value !== 'string') throw new ConfigError(`labels.${name}`, 'a text', value);
+  checkNeeds('', options);
+  checkBundleChoice(options);
   const { schedulingStrategy: strategy, infeasible } = options;
   if (infeasible !== undefined && infeasible !== 'refuse' && infeasible !== 'wait')
     throw new ConfigError('infeasible', '"refuse" or "wait"', infeasible);
   if (strategy !== undefined && !/^(DEFAULT|SPREAD|node:.+)$/.test(strategy))
     throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
+}
+
+/** @param path of the bundle, for messages */
+export function checkBundle(path: string, bundle: ResourceOptions): void {
+  checkKeys(bundle, [...RESOURCES, 'labels']);
+  checkNeeds(`${path}.`, bundle);
+}
+
+function checkBundleChoice({ placementGroup: choice, labels, schedulingStrategy }: PlacementOptions): void {
+  if (choice === undefined || choice === null) return;
+  checkKeys(choice, ['group', 'bundleIndex', 'captureChildTasks']);
+  const { group, bundleIndex, captureChildTasks } = choice;
+  if (typeof group?.id !== 'string') throw new ConfigError('placementGroup.group', 'a placement group', group);
+  const isIndex = Number.isInteger(bundleIndex) && bundleIndex! >= 0 && bundleIndex! < group.bundleCount;
+  if (bundleIndex !== undefined && !isIndex)
+    throw new ConfigError('placementGroup.bundleIndex', `an index of 0 to ${group.bundleCount - 1}`, bundleIndex);
+  if (captureChildTasks !== undefined && typeof captureChildTasks !== 'boolean')
+    throw new ConfigError('placementGroup.captureChildTasks', 'true or false', captureChildTasks);
+  for (const [name, value] of Object.entries({ labels, schedulingStrategy }))
+    if (value !== undefined)
+      throw new ConfigError(name, 'nothing beside placementGroup', value, 'The group says where its bundles lie');
+}
+
+function checkNeeds(
+  path: string,
+  options: ResourceOptions & { readonly labels?: Readonly<Record<string, string>> },
+): void {
+  const { cpus, gpus, memory, resources = {}, labels = {} } = options;
+  for (const [name, value] of Object.entries({ resources, labels }))
+    if (typeof value !== 'object' || value === null) throw new ConfigError(`${path}${name}`, 'an object', value);
+  for (const name of RESERVED)
+    if (name in resources)
+      throw new ConfigError(
+        `${path}resources.${name}`,
+        'the name of a custom resource',
+        name,
+        'Use cpus, gpus and memory',
+      );
+  const custom = Object.entries(resources).map(([name, amount]) => [`resources.${name}`, amount] as const);
+  for (const [name, amount] of [...Object.entries({ cpus, gpus, memory }), ...custom])
+    if (amount !== undefined && !(Number.isFinite(amount) && amount >= 0))
+      throw new ConfigError(`${path}${name}`, 'a number of at least 0', amount);
+  for (const [name, value] of Object.entries(labels))
+    if (typeof value !== 'string') throw new ConfigError(`${path}labels.${name}`, 'a text', value);
 }
 
 const retries = (name: string, value: number | undefined): void => {
@@ -193,11 +243,27 @@ const retries = (name: string, value: number | undefined): void => {
 };
 
 /** The resources that the options ask for. */
-export function resourcesOf(options: PlacementOptions, defaultCpus: number): Record<string, number> {
+export function resourcesOf(options: ResourceOptions, defaultCpus: number): Record<string, number> {
   const resources: Record<string, number> = { ...options.resources };
   const cpus = options.cpus ?? defaultCpus;
   if (cpus !== 0) resources.CPU = cpus;
   if (options.gpus) resources.GPU = options.gpus;
   if (options.memory) resources.memory = options.memory;
   return resources;
+}
+
+/** The bundle that the options ask for, or the group of the code that asks, if that captures what it starts. */
+export function bundleOf(
+  options: PlacementOptions,
+  current: wire.BundleWish.$Properties | null,
+): wire.BundleWish.$Properties | null {
+  const { placementGroup: choice, labels, schedulingStrategy } = options;
+  if (choice) {
+    const { group, bundleIndex = -1, captureChildTasks = false } = choice;
+    return { groupId: group.id, index: bundleIndex, capturesChildren: captureChildTasks };
+  }
+  const isFree = choice === undefined && labels === undefined && schedulingStrategy === undefined;
+  return isFree && current?.capturesChildren
+    ? { groupId: current.groupId ?? '', index: -1, capturesChildren: true }
+    : null;
 }

@@ -99,6 +99,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   isBlocked = false;
   /** The actor that runs in this process. */
   actor: { readonly actorId: string; readonly incarnation: number } | null = null;
+  /** Of a placement group, that this worker runs in. */
+  bundle: wire.BundleWish.$Properties | null = null;
   jobId = '' as JobId;
   namespace = '';
   runtimeEnv: wire.RuntimeEnv.$Properties = {};

@@ -37,6 +37,7 @@ export interface TaskDemand {
   readonly strategy: string;
   readonly runtimeEnv: wire.RuntimeEnv.$Properties;
   readonly waitsIfInfeasible: boolean;
+  readonly bundle: wire.BundleWish.$Properties | null;
 }
 
 export class TaskPool implements Sender {
@@ -106,7 +107,7 @@ export class TaskPool implements Sender {
     this.#asked.add(id);
     if (this.#leases.size === 0 && !this.#hasTold)
       this.#late ??= setTimeout(() => this.#tellWhy(), WAIT_MS_UNTOLD).unref();
-    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible } = this.#demand;
+    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible, bundle } = this.#demand;
     const { head, jobId, peers } = this.#runtime;
     head
       .ask({
@@ -119,6 +120,7 @@ export class TaskPool implements Sender {
           schedulingStrategy: strategy,
           waitsIfInfeasible,
           priority: this.#askedPriority,
+          ...(bundle ? { bundle } : {}),
         },
       })
       .then(async (reply) => {

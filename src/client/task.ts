@@ -5,7 +5,7 @@ import { currentRuntime } from './current.js';
 import type { CallShape } from './invocation.js';
 import { startCall } from './invoke.js';
 import type { ObjectRefGenerator } from './object-ref-generator.js';
-import { checkTaskOptions, resourcesOf, type TaskOptions } from './options.js';
+import { bundleOf, checkTaskOptions, resourcesOf, type TaskOptions } from './options.js';
 import { packageFolders } from './package-folders.js';
 import { namesOf } from './retry-rules.js';
 import { type Arguments, type ItemOf, type RefsOf, type Returned, returnsOf } from './returns.js';
@@ -86,12 +86,14 @@ function poolOf(runtime: Runtime, options: TaskOptions): TaskPool {
     strategy: options.schedulingStrategy ?? 'DEFAULT',
     runtimeEnv: runtime.runtimeEnv,
     waitsIfInfeasible: options.infeasible === 'wait',
+    bundle: bundleOf(options, runtime.bundle),
   };
   const key = JSON.stringify([
     Object.entries(demand.resources).sort(),
     Object.entries(demand.labels).sort(),
     demand.strategy,
     demand.waitsIfInfeasible,
+    demand.bundle,
   ]);
   const pool = runtime.taskPools.get(key) ?? new TaskPool(runtime, demand);
   runtime.taskPools.set(key, pool);

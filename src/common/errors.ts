@@ -1,6 +1,6 @@
 // Every error that raylite itself raises: class, stable code, what happened, whether to try again, what the user can do.
 // Facts are fields; the message is built from them. Never match on text: match on `code` or the class.
-import type { ActorId, NodeId, ObjectId, TaskId, WorkerId } from './ids.js';
+import type { ActorId, GroupId, NodeId, ObjectId, TaskId, WorkerId } from './ids.js';
 
 /** Base of all errors of raylite. `isRetryable` says whether the same call may succeed if made again unchanged. */
 export abstract class RayliteError extends Error {
@@ -258,6 +258,16 @@ export class InfeasibleError extends RayliteError {
   constructor(facts: { detail: string }, options?: ErrorOptions) {
     super(facts.detail, options);
     this.detail = facts.detail;
+  }
+}
+
+/** The placement group is gone: it was removed, or its creator or job ended. Work that was to run in it never will. */
+export class PlacementGroupRemovedError extends RayliteError {
+  readonly code = 'RAYLITE_PLACEMENT_GROUP_REMOVED';
+  readonly groupId: GroupId;
+  constructor(facts: { groupId: GroupId }, options?: ErrorOptions) {
+    super(`placement group ${facts.groupId} was removed, or never was`, options);
+    this.groupId = facts.groupId;
   }
 }
 

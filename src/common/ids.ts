@@ -12,6 +12,7 @@ export type TaskId = Id<'task'>;
 export type ObjectId = Id<'object'>;
 export type JobId = Id<'job'>;
 export type LeaseId = Id<'lease'>;
+export type GroupId = Id<'group'>; // of a placement group
 export type RunId = Id<'run'>;
 
 const random = (bytes: number): string => randomBytes(bytes).toString('hex');
@@ -22,6 +23,7 @@ export const newWorkerId = (): WorkerId => random(6) as WorkerId;
 export const newActorId = (): ActorId => random(8) as ActorId;
 export const newJobId = (): JobId => `job-${random(6)}` as JobId;
 export const newLeaseId = (): LeaseId => random(8) as LeaseId;
+export const newGroupId = (): GroupId => `pg-${random(8)}` as GroupId;
 export const newRunId = (): RunId => random(4) as RunId;
 
 /** The `sequence`-th object that `owner` made: unique without asking anyone, and its owner can be read from it. */

@@ -51,7 +51,7 @@ export function createActor(
       ),
     );
   }
-  const refusal = wanted.waitsIfInfeasible ? null : infeasible(state, `actor ${wanted.className}`, wanted.demand);
+  const refusal = infeasible(state, `actor ${wanted.className}`, wanted.demand, wanted.waitsIfInfeasible);
   if (refusal) return refuse(refusal);
   state.actors.set(wanted.actorId, {
     ...wanted,

@@ -2,6 +2,7 @@
 import type { WorkerId } from '../common/index.js';
 import { endActorsOf } from './actor-state.js';
 import type { ClientRecord, ClusterState, Effect } from './cluster-state.js';
+import { dropGroupsOf } from './group-state.js';
 import { endJob, startTimes } from './job-state.js';
 import { endLeasesOf } from './lease-state.js';
 import { schedule } from './schedule.js';
@@ -52,7 +53,11 @@ export function clientLeft(state: ClusterState, workerId: WorkerId, isClean: boo
   state.clients.delete(workerId);
   if (state.workers.has(workerId)) return [];
   const detail = client?.isDriver ? `its driver ended (job ${client.jobId})` : `its owner, worker ${workerId}, ended`;
-  const effects: Effect[] = [...endActorsOf(state, workerId, detail, atMs), ...endLeasesOf(state, workerId)];
+  const effects: Effect[] = [
+    ...endActorsOf(state, workerId, detail, atMs),
+    ...endLeasesOf(state, workerId),
+    ...dropGroupsOf(state, workerId, atMs),
+  ];
   if (client?.isDriver) effects.push({ kind: 'ownerGone', workerId });
   const job = client?.isDriver ? state.jobs.get(client.jobId) : undefined;
   if (job?.type === 'DRIVER') {

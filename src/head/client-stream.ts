@@ -3,17 +3,20 @@ import {
   type ActorId,
   ConfigError,
   ConnectionError,
+  type GroupId,
   type JobId,
   type LeaseId,
   newJobId,
+  PlacementGroupRemovedError,
   PROTOCOL_VERSION,
   type WorkerId,
 } from '../common/index.js';
 import { type Channel, failureOf, MessageChannel, wire } from '../protocol/index.js';
 import type { Cluster } from './cluster.js';
 import type { Answer, ClientRecord } from './cluster-state.js';
-import { actorIn, leaseIn } from './wire-in.js';
-import { actorOut, nodeOut, noSuchActor } from './wire-out.js';
+import { groupNamed } from './group-state.js';
+import { actorIn, groupIn, leaseIn } from './wire-in.js';
+import { actorOut, groupOut, nodeOut, noSuchActor } from './wire-out.js';
 
 /** Bytes of one key-value entry, and of all together. */
 const KV_VALUE_BYTES_MAX = 16 * 1024 * 1024;
@@ -133,6 +136,27 @@ async function answer(
         })),
       );
     }
+    case 'createGroup': {
+      const group = groupIn(message.createGroup!, client);
+      return replyOf(cluster, await cluster.ask((request) => ({ kind: 'createGroup', group, request })));
+    }
+    case 'awaitGroup': {
+      const groupId = message.awaitGroup!.groupId as GroupId;
+      return replyOf(cluster, await cluster.ask((request) => ({ kind: 'awaitGroup', groupId, request })));
+    }
+    case 'getGroup': {
+      const { groupId, name, namespace } = message.getGroup!;
+      const inNamespace = namespace || client.namespace;
+      const group = name ? groupNamed(cluster.state, inNamespace, name) : cluster.state.groups.get(groupId as GroupId);
+      if (group) return { group: groupOut(group) };
+      if (!name) throw new PlacementGroupRemovedError({ groupId: groupId as GroupId });
+      const known = `the name of a placement group in namespace ${JSON.stringify(inNamespace)}`;
+      throw new ConfigError('name', known, name);
+    }
+    case 'removeGroup': {
+      const groupId = message.removeGroup!.groupId as GroupId;
+      return replyOf(cluster, await cluster.ask((request) => ({ kind: 'removeGroup', groupId, request })));
+    }
     case 'explainLease': {
       const phase = cluster.state.leases.get(message.explainLease!.leaseId as LeaseId)?.phase;
       return { waiting: { reason: phase?.kind === 'pending' ? phase.reason : '' } };
@@ -198,6 +222,13 @@ function replyOf(cluster: Cluster, answered: Answer): Reply {
     }
     case 'lease':
       return { lease: { leaseId: answered.leaseId, address: answered.address } };
+    case 'group': {
+      const group = cluster.state.groups.get(answered.groupId);
+      // It may have been removed between the decision and this answer.
+      return group
+        ? { group: groupOut(group) }
+        : { failure: failureOf(new PlacementGroupRemovedError({ groupId: answered.groupId })) };
+    }
     case 'actor':
       return { actor: actorOut(cluster.state.actors.get(answered.actorId)!) };
   }

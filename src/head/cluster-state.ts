@@ -1,7 +1,8 @@
 // What the head knows, as plain data: nodes, workers, actors, leases, jobs. The rules that change it are in the other
 // *-state.ts files; nothing here reads a clock or opens a socket.
-import type { ActorId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
+import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
 import type { Demand } from './scheduler/place.js';
+import type { GroupStrategy } from './scheduler/place-bundles.js';
 
 /** Where a process can be called (proto WorkerAddress). */
 export interface Address {
@@ -52,10 +53,24 @@ export interface NodeRecord extends NodeFacts {
   endReason: string | null;
 }
 
+/** One bundle of a placement group. */
+export interface BundlePlace {
+  readonly groupId: GroupId;
+  readonly index: number;
+}
+
+/** Where resources are held: on a node, or in a bundle that was set aside there. */
+export interface Place {
+  readonly nodeId: NodeId;
+  readonly bundle?: BundlePlace;
+}
+
 /** A process that the head asked a node to run. Holds its resources until the node says that it is gone. */
 export interface WorkerRecord {
   readonly workerId: WorkerId;
   readonly nodeId: NodeId;
+  /** Where in a placement group it runs: what it holds is the bundle's. */
+  bundle?: BundlePlace;
   holds: Resources;
   /** Its CPUs, while it waits for objects and others may use them; not in `holds` then. */
   lent?: Resources;
@@ -126,6 +141,8 @@ export type ActorPhase =
 
 export interface ActorRecord extends ActorRequest {
   phase: ActorPhase;
+  /** Where in its placement group it runs. */
+  bundle?: BundlePlace;
   incarnation: number; // from 1: how many times it was started or is about to be
   restartCount: number;
   failedStarts: number; // in a row, without a constructor having run
@@ -140,6 +157,8 @@ export interface LeaseRequest {
   readonly jobId: JobId;
   readonly demand: Demand;
   readonly runtimeEnv: RuntimeEnv;
+  /** Its tasks start what they start in the same placement group. */
+  readonly capturesChildren: boolean;
 }
 
 export type LeasePhase =
@@ -149,7 +168,39 @@ export type LeasePhase =
 
 export interface LeaseRecord extends LeaseRequest {
   phase: LeasePhase;
+  bundle?: BundlePlace;
   failedStarts: number;
+}
+
+/** What a client asks for when it makes a placement group. */
+export interface GroupRequest {
+  readonly groupId: GroupId;
+  readonly name: string;
+  readonly namespace: string;
+  readonly jobId: JobId;
+  readonly ownerId: WorkerId;
+  readonly isDetached: boolean;
+  readonly waitsIfInfeasible: boolean;
+  readonly strategy: GroupStrategy;
+  readonly domain: string; // label whose value all its nodes share, or ''
+  readonly bundles: readonly { readonly needs: Resources; readonly selector: Readonly<Record<string, string>> }[];
+}
+
+/** Where a bundle is set aside, and what of it the workers there hold. Null: nowhere (yet, or since its node was lost). */
+export interface BundleRecord {
+  nodeId: NodeId | null;
+  used: Resources;
+}
+
+export interface GroupRecord extends GroupRequest {
+  phase:
+    | { readonly kind: 'pending'; reason: string }
+    | { readonly kind: 'created' }
+    | { readonly kind: 'rescheduling'; reason: string };
+  places: BundleRecord[]; // of the bundles, in their order
+  readonly createdAtMs: number;
+  /** Requests that wait for it to be created; the memory of one head. */
+  waiters: number[];
 }
 
 export type JobStatus = 'PENDING' | 'RUNNING' | 'STOPPED' | 'SUCCEEDED' | 'FAILED';
@@ -185,7 +236,7 @@ export interface ClientRecord {
 }
 
 /** One placement that waits for room, in order of arrival. */
-export type PendingKey = `actor:${string}` | `lease:${string}` | `job:${string}`;
+export type PendingKey = `group:${string}` | `actor:${string}` | `lease:${string}` | `job:${string}`;
 
 export interface ClusterState {
   readonly nodes: Map<NodeId, NodeRecord>;
@@ -195,6 +246,7 @@ export interface ClusterState {
   readonly names: Map<string, ActorId>;
   readonly leases: Map<LeaseId, LeaseRecord>;
   readonly jobs: Map<JobId, JobRecord>;
+  readonly groups: Map<GroupId, GroupRecord>;
   readonly clients: Map<WorkerId, ClientRecord>;
   readonly pending: Set<PendingKey>;
   /** How workers of leases that nobody has given back yet ended; their holders will ask. */
@@ -220,6 +272,7 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   names: new Map(),
   leases: new Map(),
   jobs: new Map(),
+  groups: new Map(),
   clients: new Map(),
   pending: new Set(),
   leaseEnds: new Map(),
@@ -227,12 +280,13 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   newWorkerId,
 });
 
-export type Table = 'node' | 'actor' | 'lease' | 'job';
+export type Table = 'node' | 'actor' | 'lease' | 'job' | 'group';
 
 export type Answer =
   | { readonly kind: 'done' }
   | { readonly kind: 'actor'; readonly actorId: ActorId }
   | { readonly kind: 'lease'; readonly leaseId: LeaseId; readonly address: Address }
+  | { readonly kind: 'group'; readonly groupId: GroupId }
   | { readonly kind: 'workerEnd'; readonly end: WorkerEnd }
   | { readonly kind: 'failure'; readonly error: RayliteError };
 

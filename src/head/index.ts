@@ -6,6 +6,7 @@ export type * from './http/objects-view.js';
 export type * from './http/views.js';
 export { LevelStore } from './level-store.js';
 export * from './scheduler/place.js';
+export * from './scheduler/place-bundles.js';
 export { type Head, startHead } from './server.js';
 export { type ClusterEvent, step } from './step.js';
 export type { Store } from './store.js';

@@ -12,6 +12,7 @@ import {
   type JobRequest,
   type JobStatus,
 } from './cluster-state.js';
+import { dropGroup } from './group-state.js';
 import { infeasible, release, schedule } from './schedule.js';
 
 export const isEnded = (job: { readonly status: JobStatus }): boolean =>
@@ -31,7 +32,7 @@ export function submitJob(
       new ConfigError('submission_id', 'an id that no other job has', wanted.jobId, 'Leave it out to get a new one'),
     );
   }
-  const refusal = infeasible(state, `the entrypoint of ${wanted.jobId}`, wanted.demand);
+  const refusal = infeasible(state, `the entrypoint of ${wanted.jobId}`, wanted.demand, false);
   if (refusal) return refuse(refusal);
   state.jobs.set(wanted.jobId, {
     ...wanted,
@@ -99,7 +100,7 @@ export function endJob(
   atMs: number,
 ): readonly Effect[] {
   if (isEnded(job)) return [];
-  if (job.type === 'SUBMISSION' && job.nodeId !== null) release(state, job.nodeId, job.demand.needs);
+  if (job.type === 'SUBMISSION' && job.nodeId !== null) release(state, { nodeId: job.nodeId }, job.demand.needs);
   state.pending.delete(`job:${job.jobId}`);
   job.status = status;
   job.message = message;
@@ -112,6 +113,9 @@ export function endJob(
   ];
   for (const actor of state.actors.values()) {
     if (actor.jobId === job.jobId && !actor.isDetached) effects.push(...endActor(state, actor, death, atMs));
+  }
+  for (const group of [...state.groups.values()]) {
+    if (group.jobId === job.jobId && !group.isDetached) effects.push(...dropGroup(state, group.groupId, atMs));
   }
   const ended = [...state.jobs.values()].filter(isEnded);
   for (const old of ended.slice(0, Math.max(0, ended.length - ENDED_JOBS_MAX))) {

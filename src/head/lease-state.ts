@@ -19,7 +19,7 @@ import { infeasible, release, schedule } from './schedule.js';
 export function requestLease(state: ClusterState, wanted: LeaseRequest, request: number | null): readonly Effect[] {
   const known = state.leases.get(wanted.leaseId);
   if (known) return askAgain(known, request);
-  const refusal = wanted.waitsIfInfeasible ? null : infeasible(state, 'the task', wanted.demand);
+  const refusal = infeasible(state, 'the task', wanted.demand, wanted.waitsIfInfeasible);
   if (refusal) return [{ kind: 'answer', request, answer: { kind: 'failure', error: refusal } }];
   state.leases.set(wanted.leaseId, { ...wanted, phase: { kind: 'pending', reason: '', request }, failedStarts: 0 });
   state.pending.add(`lease:${wanted.leaseId}`);
@@ -112,7 +112,7 @@ function endLease(state: ClusterState, lease: LeaseRecord, force: boolean): read
   if (worker) {
     // Room comes back at once: a returned worker is idle, and the next task should not wait for its exit.
     state.workers.delete(worker.workerId);
-    release(state, worker.nodeId, worker.holds);
+    release(state, worker, worker.holds);
     effects.push({
       kind: 'stopWorker',
       nodeId: worker.nodeId,

@@ -12,6 +12,7 @@ import {
   type NodeBeat,
   type NodeFacts,
 } from './cluster-state.js';
+import { loseBundles } from './group-state.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
 import { hold, schedule } from './schedule.js';
 import { loseWorker, workerStarted } from './worker-state.js';
@@ -90,6 +91,8 @@ function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker)
   const actor = worker.actorId === null ? undefined : state.actors.get(worker.actorId);
   if (actor?.phase.kind !== 'pending' || !worker.address) return [stop];
   // The head lost the record of the start, not the actor: what runs is better than a second copy.
+  // Which bundle of a placement group it ran in went with that record.
+  if (actor.demand.bundle) return [stop];
   take(state, nodeId, worker.workerId, actor.holds, actor.actorId);
   state.pending.delete(`actor:${actor.actorId}`);
   actor.phase = { kind: 'starting', nodeId, workerId: worker.workerId };
@@ -98,7 +101,7 @@ function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker)
 
 function take(state: ClusterState, nodeId: NodeId, workerId: WorkerId, holds: Resources, actorId: ActorId): void {
   state.workers.set(workerId, { workerId, nodeId, holds, purpose: { kind: 'actor', actorId } });
-  hold(state, nodeId, holds);
+  hold(state, { nodeId }, holds);
 }
 
 export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat): readonly Effect[] {
@@ -137,6 +140,7 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
       ),
     );
   }
+  effects.push(...loseBundles(state, nodeId));
   for (const job of [...state.jobs.values()]) {
     if (job.nodeId !== nodeId || job.type !== 'SUBMISSION') continue;
     effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure: detail }, atMs));

@@ -1,6 +1,16 @@
 // The cluster's state as records of the store, and back: what a new head finds, and how it takes it up.
-import type { JobId, WorkerId } from '../common/index.js';
-import type { ActorRecord, ClusterState, JobRecord, LeaseRecord, NodeRecord, Table } from './cluster-state.js';
+import type { JobId, NodeId, WorkerId } from '../common/index.js';
+import type {
+  ActorRecord,
+  BundlePlace,
+  ClusterState,
+  GroupRecord,
+  JobRecord,
+  LeaseRecord,
+  NodeRecord,
+  Place,
+  Table,
+} from './cluster-state.js';
 import { isEnded } from './job-state.js';
 import { hold } from './schedule.js';
 import type { Change, Entry } from './store.js';
@@ -22,6 +32,11 @@ function recordOf(state: ClusterState, table: Table, id: string): unknown {
       return state.leases.get(id as never);
     case 'job':
       return state.jobs.get(id as never);
+    case 'group': {
+      const group = state.groups.get(id as never);
+      const places = group?.places.map(({ nodeId }) => ({ nodeId, used: {} }));
+      return group && { ...group, places, waiters: [] };
+    }
   }
 }
 
@@ -36,6 +51,13 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
   for (const node of [...of<NodeRecord>('node')].sort((a, b) => a.joinedAtMs - b.joinedAtMs)) {
     state.nodes.set(node.nodeId, { ...node, status: node.status === 'dead' ? 'dead' : 'away' });
   }
+  for (const group of [...of<GroupRecord>('group')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
+    state.groups.set(group.groupId, group);
+    if (!group.isDetached) owners.add(group.ownerId);
+    if (group.phase.kind !== 'created') state.pending.add(`group:${group.groupId}`);
+    for (const [index, { nodeId }] of group.places.entries())
+      if (nodeId !== null) hold(state, { nodeId }, group.bundles[index]!.needs);
+  }
   for (const actor of [...of<ActorRecord>('actor')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
     state.actors.set(actor.actorId, actor);
     if (actor.phase.kind === 'dead') continue;
@@ -46,8 +68,9 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
     } else {
       const { nodeId, workerId } = actor.phase;
       const purpose = { kind: 'actor', actorId: actor.actorId } as const;
-      state.workers.set(workerId, { workerId, nodeId, holds: actor.holds, purpose });
-      hold(state, nodeId, actor.holds);
+      const worker = { ...placeOf(nodeId, actor), workerId, holds: actor.holds, purpose };
+      state.workers.set(workerId, worker);
+      hold(state, worker, actor.holds);
     }
   }
   for (const lease of of<LeaseRecord>('lease')) {
@@ -55,8 +78,9 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
     const { nodeId, workerId } = lease.phase;
     const purpose = { kind: 'lease', leaseId: lease.leaseId } as const;
     state.leases.set(lease.leaseId, lease);
-    state.workers.set(workerId, { workerId, nodeId, holds: lease.demand.needs, purpose });
-    hold(state, nodeId, lease.demand.needs);
+    const worker = { ...placeOf(nodeId, lease), workerId, holds: lease.demand.needs, purpose };
+    state.workers.set(workerId, worker);
+    hold(state, worker, lease.demand.needs);
     owners.add(lease.ownerId);
   }
   for (const job of [...of<JobRecord>('job')].sort((a, b) => a.submittedAtMs - b.submittedAtMs)) {
@@ -68,7 +92,10 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
       state.clients.set(driverId, { workerId: driverId, isDriver: true, jobId: jobId as JobId, namespace: 'default' });
     }
     if (job.status === 'PENDING') state.pending.add(`job:${job.jobId}`);
-    else if (job.nodeId !== null) hold(state, job.nodeId, job.demand.needs);
+    else if (job.nodeId !== null) hold(state, { nodeId: job.nodeId }, job.demand.needs);
   }
   return { owners };
 }
+
+const placeOf = (nodeId: NodeId, { bundle }: { readonly bundle?: BundlePlace }): Place =>
+  bundle ? { nodeId, bundle } : { nodeId };

@@ -2,18 +2,30 @@
 import {
   type ActorId,
   addResources,
+  type GroupId,
   InfeasibleError,
   type JobId,
   type LeaseId,
   type NodeId,
+  PlacementGroupRemovedError,
   type Resources,
   subtractResources,
 } from '../common/index.js';
-import type { ClusterState, Effect, PendingKey, WorkerRecord } from './cluster-state.js';
+import type {
+  BundlePlace,
+  ClusterState,
+  Effect,
+  GroupRecord,
+  PendingKey,
+  Place,
+  WorkerRecord,
+} from './cluster-state.js';
 import { type Candidate, type Demand, type Placement, place } from './scheduler/place.js';
+import { type GroupDemand, placeBundles } from './scheduler/place-bundles.js';
+import { type BundleChoice, placeInBundle } from './scheduler/place-in-bundle.js';
 
 /** The nodes that may hold work now (connected) or soon (away), in order of joining. `isAlike`: which workers SPREAD counts. */
-function candidatesOf(
+export function candidatesOf(
   state: ClusterState,
   isAlike: (purpose: WorkerRecord['purpose']) => boolean = () => false,
 ): readonly Candidate[] {
@@ -33,11 +45,49 @@ function candidatesOf(
     }));
 }
 
-/** An error if no node of the cluster could ever hold `demand`; with no node at all, work waits. */
-export function infeasible(state: ClusterState, what: string, demand: Demand): InfeasibleError | null {
-  const placement = place(demand, candidatesOf(state));
+/**
+ * An error if no node of the cluster could ever hold `demand`, unless it is to wait for one; with no node at all, work
+ * waits. What asks for more than its placement group has is refused in any case: a group never grows.
+ */
+export function infeasible(
+  state: ClusterState,
+  what: string,
+  demand: Demand,
+  waits: boolean,
+): InfeasibleError | PlacementGroupRemovedError | null {
+  const groupId = demand.bundle?.groupId as GroupId | undefined;
+  if (groupId !== undefined && !state.groups.has(groupId)) return new PlacementGroupRemovedError({ groupId });
+  if (waits && groupId === undefined) return null;
+  const placement = choose(state, demand, () => candidatesOf(state));
   return placement.kind === 'infeasible' ? new InfeasibleError({ detail: `${what} ${placement.reason}` }) : null;
 }
+
+/** A node, or the bundle that the demand names or one of its group. */
+function choose(state: ClusterState, demand: Demand, candidates: () => readonly Candidate[]): Placement | BundleChoice {
+  if (demand.bundle === undefined) return place(demand, candidates());
+  const group = state.groups.get(demand.bundle.groupId as GroupId);
+  if (!group) return { kind: 'wait', reason: `its placement group ${demand.bundle.groupId} was removed` };
+  const rooms = group.places.map(({ nodeId, used }, index) => ({
+    needs: group.bundles[index]!.needs,
+    used,
+    nodeId,
+    isConnected: nodeId !== null && state.nodes.get(nodeId)?.status === 'connected',
+  }));
+  return placeInBundle(demand.needs, demand.bundle, rooms);
+}
+
+/** What is still to be found for a group. */
+export const groupDemand = ({ strategy, domain, bundles, places }: GroupRecord): GroupDemand => ({
+  strategy,
+  domain,
+  bundles: bundles.map((bundle, index) => ({ ...bundle, nodeId: places[index]!.nodeId })),
+});
+
+const placeOf = (demand: Demand, choice: Placement | BundleChoice): Place | null => {
+  if (choice.kind === 'node') return { nodeId: choice.nodeId };
+  if (choice.kind !== 'bundle') return null;
+  return { nodeId: choice.nodeId, bundle: { groupId: demand.bundle!.groupId as GroupId, index: choice.index } };
+};
 
 /** Gives free room to pending work. Equal demands that did not fit are tried once a pass. */
 export function schedule(state: ClusterState): readonly Effect[] {
@@ -46,19 +96,26 @@ export function schedule(state: ClusterState): readonly Effect[] {
   const failed = new Map<string, string>();
   let candidates = candidatesOf(state);
   for (const key of inOrder(state)) {
+    const group = groupOf(state, key);
+    if (group) {
+      effects.push(...reserve(state, group, candidates));
+      if (group.phase.kind === 'created') candidates = candidatesOf(state);
+      continue;
+    }
     const demand = demandOf(state, key);
     if (demand === null) {
       state.pending.delete(key);
       continue;
     }
-    const shape = JSON.stringify([demand.needs, demand.selector, demand.strategy]);
+    const shape = JSON.stringify([demand.needs, demand.selector, demand.strategy, demand.bundle]);
     const known = failed.get(shape);
     const choices = () => (demand.strategy === 'SPREAD' ? candidatesOf(state, alikeTo(state, key)) : candidates);
-    const placement: Placement = known === undefined ? place(demand, choices()) : { kind: 'wait', reason: known };
-    if (placement.kind === 'node') {
+    const placement: Placement | BundleChoice =
+      known === undefined ? choose(state, demand, choices) : { kind: 'wait', reason: known };
+    if (placement.kind === 'node' || placement.kind === 'bundle') {
       state.pending.delete(key);
-      effects.push(...start(state, key, placement.nodeId));
-      candidates = candidatesOf(state);
+      effects.push(...start(state, key, placeOf(demand, placement)!));
+      if (placement.kind === 'node') candidates = candidatesOf(state);
     } else {
       // What was feasible when it was accepted may not be after a node was lost: it waits for another to join.
       failed.set(shape, placement.reason);
@@ -68,7 +125,33 @@ export function schedule(state: ClusterState): readonly Effect[] {
   return effects;
 }
 
-/** What waits, by priority, then in order of arrival. */
+/** Sets all missing bundles of a group aside, or none. */
+function reserve(state: ClusterState, group: GroupRecord, candidates: readonly Candidate[]): readonly Effect[] {
+  const placement = placeBundles(groupDemand(group), candidates);
+  if (placement.kind !== 'nodes') {
+    if (group.phase.kind !== 'created') group.phase.reason = placement.reason;
+    return [];
+  }
+  for (const [index, nodeId] of placement.nodeIds.entries()) {
+    const place = group.places[index]!;
+    if (place.nodeId !== null) continue;
+    place.nodeId = nodeId;
+    hold(state, { nodeId }, group.bundles[index]!.needs);
+  }
+  const { groupId, waiters } = group;
+  group.phase = { kind: 'created' };
+  group.waiters = [];
+  state.pending.delete(`group:${groupId}`);
+  return [
+    { kind: 'save', table: 'group', id: groupId },
+    ...waiters.map((request): Effect => ({ kind: 'answer', request, answer: { kind: 'group', groupId } })),
+  ];
+}
+
+const groupOf = (state: ClusterState, key: PendingKey): GroupRecord | undefined =>
+  key.startsWith('group:') ? state.groups.get(key.slice('group:'.length) as GroupId) : undefined;
+
+/** What waits: placement groups, since others wait for them, then by priority, then in order of arrival. */
 function inOrder(state: ClusterState): readonly PendingKey[] {
   const keys = [...state.pending];
   const priorities = new Map(keys.map((key) => [key, priorityOf(state, key)]));
@@ -78,6 +161,7 @@ function inOrder(state: ClusterState): readonly PendingKey[] {
 
 function priorityOf(state: ClusterState, key: PendingKey): number {
   const { kind, id } = split(key);
+  if (kind === 'group') return Number.MAX_SAFE_INTEGER;
   return kind === 'lease' ? (state.leases.get(id as LeaseId)?.priority ?? 0) : 0;
 }
 
@@ -104,6 +188,10 @@ function alikeTo(state: ClusterState, key: PendingKey): (purpose: WorkerRecord['
   };
 }
 
+function setBundle(record: { bundle?: BundlePlace }, { bundle }: Place): void {
+  if (bundle) record.bundle = bundle;
+}
+
 function setReason(state: ClusterState, key: PendingKey, reason: string): void {
   const { kind, id } = split(key);
   if (kind === 'job') {
@@ -115,15 +203,17 @@ function setReason(state: ClusterState, key: PendingKey, reason: string): void {
   if (phase?.kind === 'pending') phase.reason = reason;
 }
 
-function start(state: ClusterState, key: PendingKey, nodeId: NodeId): readonly Effect[] {
+function start(state: ClusterState, key: PendingKey, place: Place): readonly Effect[] {
+  const { nodeId } = place;
   const { kind, id } = split(key);
   if (kind === 'actor') {
     const actor = state.actors.get(id as ActorId)!;
     const workerId = state.newWorkerId();
-    hold(state, nodeId, actor.holds);
+    hold(state, place, actor.holds);
+    setBundle(actor, place);
     state.workers.set(workerId, {
+      ...place,
       workerId,
-      nodeId,
       holds: actor.holds,
       purpose: { kind: 'actor', actorId: actor.actorId },
     });
@@ -138,10 +228,11 @@ function start(state: ClusterState, key: PendingKey, nodeId: NodeId): readonly E
     const lease = state.leases.get(id as LeaseId)!;
     const workerId = state.newWorkerId();
     const request = lease.phase.kind === 'pending' ? lease.phase.request : null;
-    hold(state, nodeId, lease.demand.needs);
+    hold(state, place, lease.demand.needs);
+    setBundle(lease, place);
     state.workers.set(workerId, {
+      ...place,
       workerId,
-      nodeId,
       holds: lease.demand.needs,
       purpose: { kind: 'lease', leaseId: lease.leaseId },
     });
@@ -149,7 +240,7 @@ function start(state: ClusterState, key: PendingKey, nodeId: NodeId): readonly E
     return [{ kind: 'startWorker', nodeId, workerId, incarnation: 0 }];
   }
   const job = state.jobs.get(id as JobId)!;
-  hold(state, nodeId, job.demand.needs);
+  hold(state, place, job.demand.needs);
   job.status = 'RUNNING';
   job.message = '';
   job.nodeId = nodeId;
@@ -160,12 +251,15 @@ function start(state: ClusterState, key: PendingKey, nodeId: NodeId): readonly E
   ];
 }
 
-export function hold(state: ClusterState, nodeId: NodeId, amounts: Resources): void {
-  const node = state.nodes.get(nodeId);
-  if (node) node.used = addResources(node.used, amounts);
+export function hold(state: ClusterState, place: Place, amounts: Resources): void {
+  const holder = holderOf(state, place);
+  if (holder) holder.used = addResources(holder.used, amounts);
 }
 
-export function release(state: ClusterState, nodeId: NodeId, amounts: Resources): void {
-  const node = state.nodes.get(nodeId);
-  if (node) node.used = subtractResources(node.used, amounts);
+export function release(state: ClusterState, place: Place, amounts: Resources): void {
+  const holder = holderOf(state, place);
+  if (holder) holder.used = subtractResources(holder.used, amounts);
 }
+
+const holderOf = (state: ClusterState, { nodeId, bundle }: Place): { used: Resources } | undefined =>
+  bundle ? state.groups.get(bundle.groupId)?.places[bundle.index] : state.nodes.get(nodeId);

@@ -1,5 +1,5 @@
 // The head's one decision function: an event in, the work it causes out. Same state and event, same effects.
-import type { ActorId, JobId, LeaseId, NodeId, RayliteError, WorkerId } from '../common/index.js';
+import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, WorkerId } from '../common/index.js';
 import { createActor, killActor } from './actor-state.js';
 import { clientJoined, clientLeft } from './client-state.js';
 import type {
@@ -8,12 +8,14 @@ import type {
   ClientRecord,
   ClusterState,
   Effect,
+  GroupRequest,
   JobRequest,
   LeaseRequest,
   NodeBeat,
   NodeFacts,
   WorkerEnd,
 } from './cluster-state.js';
+import { awaitGroup, createGroup, removeGroup } from './group-state.js';
 import { deleteJob, isEnded, jobExited, startTimes, stopJob, submitJob } from './job-state.js';
 import { requestLease, returnLease } from './lease-state.js';
 import { nodeAway, nodeBeat, nodeJoined, nodeLost, type RunningWorker } from './node-state.js';
@@ -56,6 +58,9 @@ export type ClusterEvent =
       readonly worker: { readonly isBroken: boolean; readonly force: boolean };
       readonly request: number | null;
     }
+  | { readonly kind: 'createGroup'; readonly group: GroupRequest; readonly request: number | null }
+  | { readonly kind: 'awaitGroup'; readonly groupId: GroupId; readonly request: number }
+  | { readonly kind: 'removeGroup'; readonly groupId: GroupId; readonly request: number | null }
   | { readonly kind: 'submitJob'; readonly job: JobRequest; readonly request: number | null }
   | { readonly kind: 'stopJob'; readonly jobId: JobId; readonly request: number | null }
   | { readonly kind: 'deleteJob'; readonly jobId: JobId; readonly request: number | null }
@@ -98,6 +103,12 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
       return requestLease(state, event.lease, event.request);
     case 'returnLease':
       return startTimes(state, returnLease(state, event.leaseId, event.worker, event.request), atMs);
+    case 'createGroup':
+      return startTimes(state, createGroup(state, event.group, event.request, atMs), atMs);
+    case 'awaitGroup':
+      return awaitGroup(state, event.groupId, event.request);
+    case 'removeGroup':
+      return startTimes(state, removeGroup(state, event.groupId, event.request, atMs), atMs);
     case 'submitJob':
       return submitJob(state, event.job, event.request, atMs);
     case 'stopJob':

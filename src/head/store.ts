@@ -1,6 +1,6 @@
 // Where the head keeps what must outlive it: in memory (embedded clusters, nothing outlives them) or on disk (level-store.ts).
 
-export type StoreTable = 'node' | 'actor' | 'lease' | 'job' | 'kv' | 'run' | 'meta';
+export type StoreTable = 'node' | 'actor' | 'lease' | 'job' | 'group' | 'kv' | 'run' | 'meta';
 
 /** `value` undefined: the record goes. */
 export interface Change {

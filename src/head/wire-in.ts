@@ -2,6 +2,7 @@
 import {
   type ActorId,
   ConfigError,
+  type GroupId,
   type JobId,
   type LeaseId,
   type NodeId,
@@ -9,9 +10,18 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import { wire } from '../protocol/index.js';
-import type { ActorRequest, Address, LeaseRequest, NodeBeat, NodeFacts, RuntimeEnv } from './cluster-state.js';
+import type {
+  ActorRequest,
+  Address,
+  GroupRequest,
+  LeaseRequest,
+  NodeBeat,
+  NodeFacts,
+  RuntimeEnv,
+} from './cluster-state.js';
 import type { RunningWorker } from './node-state.js';
 import { type Demand, isStrategy } from './scheduler/place.js';
+import { GROUP_STRATEGIES, type GroupStrategy } from './scheduler/place-bundles.js';
 
 /** More of one resource than any machine has; keeps sums exact. */
 const AMOUNT_MAX = 2 ** 53 / 10_000;
@@ -53,6 +63,7 @@ function demandIn(
     readonly resources?: wire.Resources.$Properties | null;
     readonly labelSelector?: Record<string, string> | null;
     readonly schedulingStrategy?: string | null;
+    readonly bundle?: wire.BundleWish.$Properties | null;
   },
   locality: readonly string[],
 ): { readonly demand: Demand; readonly declared: Resources } {
@@ -60,6 +71,11 @@ function demandIn(
   const strategy = message.schedulingStrategy || 'DEFAULT';
   if (!isStrategy(strategy)) {
     throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
+  }
+  const { bundle } = message;
+  if (bundle) {
+    const wish = { groupId: bundle.groupId ?? '', index: bundle.index ?? 0 };
+    return { demand: { needs: declared, selector: {}, strategy, locality: [], bundle: wish }, declared };
   }
   const needs = Object.keys(declared).length === 0 ? DEFAULT_NEEDS : declared;
   const selector = textMap(message.labelSelector);
@@ -107,6 +123,39 @@ export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseReq
     runtimeEnv: runtimeEnvIn(message.runtimeEnv),
     waitsIfInfeasible: message.waitsIfInfeasible,
     priority: message.priority,
+    capturesChildren: message.bundle?.capturesChildren ?? false,
+  };
+}
+
+/** Bundles of one group, at most. */
+const BUNDLES_MAX = 10_000;
+
+export function groupIn(
+  spec: wire.GroupSpec.$Properties,
+  from: { readonly workerId: WorkerId; readonly jobId: JobId; readonly namespace: string },
+): GroupRequest {
+  const { groupId } = spec;
+  const strategy = spec.strategy ?? '';
+  const bundles = spec.bundles ?? [];
+  if (!groupId) throw new ConfigError('group.groupId', 'an id', groupId);
+  if (!(GROUP_STRATEGIES as readonly string[]).includes(strategy))
+    throw new ConfigError('strategy', `one of ${GROUP_STRATEGIES.join(', ')}`, strategy);
+  if (bundles.length === 0 || bundles.length > BUNDLES_MAX)
+    throw new ConfigError('bundles', `1 to ${BUNDLES_MAX} bundles`, bundles.length);
+  return {
+    groupId: groupId as GroupId,
+    name: spec.name ?? '',
+    namespace: spec.namespace || from.namespace,
+    jobId: from.jobId,
+    ownerId: from.workerId,
+    isDetached: spec.isDetached ?? false,
+    waitsIfInfeasible: spec.waitsIfInfeasible ?? false,
+    strategy: strategy as GroupStrategy,
+    domain: spec.domain ?? '',
+    bundles: bundles.map((bundle, index) => ({
+      needs: resourcesIn(bundle.resources, `bundles[${index}]`),
+      selector: textMap(bundle.labelSelector),
+    })),
   };
 }
 

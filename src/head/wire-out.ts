@@ -2,7 +2,16 @@
 import { ActorDiedError, ConfigError, subtractResources } from '../common/index.js';
 import { failureOf, wire } from '../protocol/index.js';
 import { actorStateName } from './actor-state.js';
-import type { ActorRecord, ClusterState, JobRecord, NodeRecord, WorkerRecord } from './cluster-state.js';
+import type {
+  ActorRecord,
+  BundlePlace,
+  ClusterState,
+  GroupRecord,
+  JobRecord,
+  NodeRecord,
+  WorkerRecord,
+} from './cluster-state.js';
+import { groupStateName } from './group-state.js';
 
 /** An actor as clients see it; of a dead one, the failure that its callers get. */
 export function actorOut(actor: ActorRecord): wire.ActorInfo.$Properties {
@@ -69,6 +78,7 @@ export function startWorkerOut(
       jobId: actor.jobId,
       actor: spec,
       incarnation,
+      ...bundleOut(worker.bundle, spec.bundle?.capturesChildren ?? false),
     };
   }
   const lease = worker.purpose ? state.leases.get(worker.purpose.leaseId) : undefined;
@@ -80,8 +90,26 @@ export function startWorkerOut(
     jobId: lease.jobId,
     leaseId: lease.leaseId,
     incarnation,
+    ...bundleOut(worker.bundle, lease.capturesChildren),
   };
 }
+
+const bundleOut = (
+  bundle: BundlePlace | undefined,
+  capturesChildren: boolean,
+): { readonly bundle?: wire.BundleWish.$Properties } => (bundle ? { bundle: { ...bundle, capturesChildren } } : {});
+
+export const groupOut = (group: GroupRecord): wire.GroupInfo.$Properties => ({
+  groupId: group.groupId,
+  state: groupStateName(group),
+  name: group.name,
+  strategy: group.strategy,
+  bundles: group.bundles.map(({ needs }, index) => ({
+    resources: { amounts: needs },
+    nodeId: group.places[index]!.nodeId ?? '',
+  })),
+  reason: group.phase.kind === 'created' ? '' : group.phase.reason,
+});
 
 export const startJobOut = (job: JobRecord): wire.StartJob.$Properties => ({
   jobId: job.jobId,

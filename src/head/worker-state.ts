@@ -2,6 +2,7 @@
 import { addResources, type RayliteError, subtractResources, type WorkerId } from '../common/index.js';
 import { actorStarted, actorStartFailed, actorWorkerGone, endActor, endActorsOf } from './actor-state.js';
 import type { Address, ClusterState, Death, Effect, WorkerEnd } from './cluster-state.js';
+import { dropGroupsOf } from './group-state.js';
 import { startTimes } from './job-state.js';
 import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
 import { hold, release, schedule } from './schedule.js';
@@ -74,13 +75,13 @@ export function workerBlocked(state: ClusterState, workerId: WorkerId, isBlocked
   if (isBlocked) {
     worker.lent = { CPU: worker.holds.CPU ?? 0 };
     worker.holds = subtractResources(worker.holds, worker.lent);
-    release(state, worker.nodeId, worker.lent);
+    release(state, worker, worker.lent);
     return schedule(state);
   }
   const lent = worker.lent ?? {};
   worker.holds = addResources(worker.holds, lent);
   delete worker.lent;
-  hold(state, worker.nodeId, lent);
+  hold(state, worker, lent);
   return [];
 }
 
@@ -94,6 +95,7 @@ export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerE
   const effects: Effect[] = [
     ...endActorsOf(state, workerId, `its owner, worker ${workerId}, ended: ${end.detail}`, atMs),
     ...endLeasesOf(state, workerId),
+    ...dropGroupsOf(state, workerId, atMs),
     { kind: 'ownerGone', workerId },
   ];
   const question = state.endQuestions.get(workerId);
@@ -116,5 +118,5 @@ function drop(state: ClusterState, workerId: WorkerId): void {
   const worker = state.workers.get(workerId);
   if (!worker) return;
   state.workers.delete(workerId);
-  release(state, worker.nodeId, worker.holds);
+  release(state, worker, worker.holds);
 }

@@ -29,6 +29,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_STORE_FULL: errors.StoreFullError,
   RAYLITE_OUT_OF_DISK: errors.OutOfDiskError,
   RAYLITE_INFEASIBLE: errors.InfeasibleError,
+  RAYLITE_PLACEMENT_GROUP_REMOVED: errors.PlacementGroupRemovedError,
   RAYLITE_CANCELLED: errors.CancelledError,
   RAYLITE_GET_TIMEOUT: errors.GetTimeoutError,
   RAYLITE_SERIALIZATION: errors.SerializationError,

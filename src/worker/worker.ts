@@ -102,6 +102,7 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   const { attached, agent, peers } = runtime;
   runtime.workerId = assignment.workerId as WorkerId;
   runtime.jobId = assignment.jobId as JobId;
+  runtime.bundle = assignment.bundle ?? null;
   runtime.runtimeEnv = assignment.runtimeEnv ?? {};
   peers.rename(runtime.workerId);
   Object.assign(process.env, runtime.runtimeEnv.envVars);

@@ -17,6 +17,7 @@ const CENSUS = [
   'GET /api/nodes',
   'GET /api/objects',
   'GET /api/packages/:sha256',
+  'GET /api/placement-groups',
   'GET /api/runs',
   'GET /api/runs/:id',
   'GET /api/version',

@@ -1,6 +1,13 @@
 // Drives the head's decision function with short events and shows its effects as lines of text.
-import type { ActorId, JobId, LeaseId, NodeId, Resources, WorkerId } from '#src/common/index.js';
-import { type ClusterEvent, type ClusterState, createClusterState, type Effect, step } from '#src/head/index.js';
+import type { ActorId, GroupId, JobId, LeaseId, NodeId, Resources, WorkerId } from '#src/common/index.js';
+import {
+  type ClusterEvent,
+  type ClusterState,
+  createClusterState,
+  type Effect,
+  type GroupStrategy,
+  step,
+} from '#src/head/index.js';
 
 export interface Scenario {
   readonly state: ClusterState;
@@ -10,7 +17,10 @@ export interface Scenario {
     extra?: { labels?: Record<string, string>; workers?: string[]; jobs?: string[] },
   ): string[];
   actor(id: string, options?: ActorOptions): string[];
-  lease(id: string, needs?: Resources, options?: { strategy?: string; waits?: boolean; priority?: number }): string[];
+  lease(id: string, needs?: Resources, options?: LeaseOptions): string[];
+  group(id: string, bundles: readonly Resources[], options?: GroupOptions): string[];
+  /** Nodes of the bundles of a group, '-' where there is none. */
+  placesOf(id: string): string[];
   job(id: string, needs?: Resources): string[];
   /** The worker that serves actor or lease `id` reports that it is ready. */
   ready(id: string): string[];
@@ -20,7 +30,24 @@ export interface Scenario {
   workerOf(id: string): WorkerId;
 }
 
+export interface LeaseOptions {
+  readonly strategy?: string;
+  readonly waits?: boolean;
+  readonly priority?: number;
+  readonly bundle?: [groupId: string, index: number];
+}
+
+export interface GroupOptions {
+  readonly strategy?: GroupStrategy;
+  readonly domain?: string;
+  readonly name?: string;
+  readonly isDetached?: boolean;
+  readonly waits?: boolean;
+  readonly selectors?: readonly Record<string, string>[];
+}
+
 export interface ActorOptions {
+  readonly bundle?: [groupId: string, index: number];
   readonly needs?: Resources;
   readonly holds?: Resources;
   readonly name?: string;
@@ -56,7 +83,13 @@ export function scenario(): Scenario {
     uds: `/run/${workerId}`,
     tcp: '',
   });
-  const demand = (needs: Resources, strategy = 'DEFAULT', selector: Record<string, string> = {}) => ({
+  const demand = (
+    needs: Resources,
+    strategy = 'DEFAULT',
+    selector: Record<string, string> = {},
+    bundle?: [groupId: string, index: number],
+  ) => ({
+    ...(bundle ? { bundle: { groupId: bundle[0], index: bundle[1] } } : {}),
     needs,
     selector,
     strategy,
@@ -105,7 +138,7 @@ export function scenario(): Scenario {
           isDetached: options.isDetached ?? false,
           maxRestarts: options.maxRestarts ?? 0,
           waitsIfInfeasible: false,
-          demand: demand(options.needs ?? { CPU: 1 }, options.strategy, options.selector),
+          demand: demand(options.needs ?? { CPU: 1 }, options.strategy, options.selector, options.bundle),
           holds: options.holds ?? options.needs ?? { CPU: 1 },
           payload: new Uint8Array(),
           handle: new Uint8Array(),
@@ -120,12 +153,31 @@ export function scenario(): Scenario {
           leaseId: id as LeaseId,
           ownerId: 'driver' as WorkerId,
           jobId: 'job-1' as JobId,
-          demand: demand(needs, options.strategy),
+          demand: demand(needs, options.strategy, {}, options.bundle),
+          capturesChildren: false,
           runtimeEnv: { package: '', envVars: {} },
           waitsIfInfeasible: options.waits ?? false,
           priority: options.priority ?? 0,
         },
       }),
+    group: (id, bundles, options = {}) =>
+      send({
+        kind: 'createGroup',
+        request: 6,
+        group: {
+          groupId: id as GroupId,
+          name: options.name ?? '',
+          namespace: 'default',
+          jobId: 'job-1' as JobId,
+          ownerId: 'driver' as WorkerId,
+          isDetached: options.isDetached ?? false,
+          waitsIfInfeasible: options.waits ?? false,
+          strategy: options.strategy ?? 'PACK',
+          domain: options.domain ?? '',
+          bundles: bundles.map((needs, index) => ({ needs, selector: options.selectors?.[index] ?? {} })),
+        },
+      }),
+    placesOf: (id) => state.groups.get(id as GroupId)!.places.map(({ nodeId }) => nodeId ?? '-'),
     job: (id, needs = {}) =>
       send({
         kind: 'submitJob',
@@ -190,6 +242,7 @@ function render(state: ClusterState, effect: Effect): string {
       const { answer } = effect;
       if (answer.kind === 'failure') return `refuse: ${answer.error.message}`;
       if (answer.kind === 'lease') return `grant ${answer.leaseId} at ${answer.address.workerId}`;
+      if (answer.kind === 'group') return `group ${answer.groupId}`;
       return answer.kind === 'actor' ? `accept ${answer.actorId}` : 'done';
     }
   }

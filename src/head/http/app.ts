@@ -15,7 +15,7 @@ import { jobIn } from './job-request.js';
 import { metricsText } from './metrics.js';
 import { objectsView } from './objects-view.js';
 import { SOCKET_ROUTES } from './sockets.js';
-import { actorsView, clusterView, jobsView, jobView, nodesView, runView } from './views.js';
+import { actorsView, clusterView, groupsView, jobsView, jobView, nodesView, runView } from './views.js';
 
 export interface AppOptions {
   readonly cluster: Cluster;
@@ -93,6 +93,7 @@ export function createApp(options: AppOptions): Hono {
   app.get('/api/nodes', (context) => context.json(nodesView(cluster)));
   app.get('/api/actors', (context) => context.json(actorsView(cluster)));
   app.get('/api/objects', async (context) => context.json(objectsView(cluster.state, await cluster.surveyObjects())));
+  app.get('/api/placement-groups', (context) => context.json(groupsView(cluster)));
   app.get('/api/runs', (context) => context.json(cluster.runs.list().map(runView)));
   app.get('/api/runs/:id', (context) => {
     const run = cluster.runs.get(context.req.param('id'));

@@ -4,7 +4,8 @@ import { addResources, RAYLITE_VERSION, type Resources, subtractResources } from
 import type { RunReport } from '../../observe/index.js';
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
-import type { ActorRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
+import type { ActorRecord, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
+import { groupStateName } from '../group-state.js';
 import type { RunRecord } from '../runs.js';
 import { nodeStateName } from '../wire-out.js';
 
@@ -36,6 +37,24 @@ export interface ActorView {
   readonly resources: Resources;
   readonly restartCount: number;
   readonly reason: string | null; // why it waits, or why it died
+  readonly createdAtMs: number;
+}
+
+export interface PlacementGroupView {
+  readonly groupId: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly state: 'PENDING' | 'CREATED' | 'RESCHEDULING';
+  readonly strategy: string;
+  readonly topologyDomain: string | null;
+  readonly jobId: string;
+  readonly isDetached: boolean;
+  readonly bundles: readonly {
+    readonly resources: Resources;
+    readonly used: Resources;
+    readonly nodeId: string | null;
+  }[];
+  readonly reason: string | null; // why it waits
   readonly createdAtMs: number;
 }
 
@@ -118,6 +137,20 @@ export function actorView(actor: ActorRecord): ActorView {
   };
 }
 
+export const groupView = (group: GroupRecord): PlacementGroupView => ({
+  groupId: group.groupId,
+  name: group.name,
+  namespace: group.namespace,
+  state: groupStateName(group),
+  strategy: group.strategy,
+  topologyDomain: group.domain || null,
+  jobId: group.jobId,
+  isDetached: group.isDetached,
+  bundles: group.bundles.map(({ needs }, index) => ({ resources: needs, ...group.places[index]! })),
+  reason: group.phase.kind === 'created' ? null : group.phase.reason || null,
+  createdAtMs: group.createdAtMs,
+});
+
 export function jobView(cluster: Cluster, job: JobRecord): JobView {
   const { package: sha256, envVars } = job.runtimeEnv;
   return {
@@ -160,6 +193,11 @@ export function clusterView(cluster: Cluster, headAddress: string): ClusterView 
     used,
     nodeCount: live.length,
     pending: [
+      ...[...state.groups.values()].flatMap((group) =>
+        group.phase.kind === 'created'
+          ? []
+          : [{ kind: 'placement group', what: group.name || group.groupId, reason: group.phase.reason }],
+      ),
       ...[...state.actors.values()].flatMap((actor) =>
         actor.phase.kind === 'pending' ? [{ kind: 'actor', what: actor.className, reason: actor.phase.reason }] : [],
       ),
@@ -178,6 +216,8 @@ const newestFirst = <T>(records: Iterable<T>): T[] => [...records].reverse();
 export const nodesView = (cluster: Cluster): readonly NodeView[] => [...cluster.state.nodes.values()].map(nodeView);
 export const actorsView = (cluster: Cluster): readonly ActorView[] =>
   newestFirst(cluster.state.actors.values()).map(actorView);
+export const groupsView = (cluster: Cluster): readonly PlacementGroupView[] =>
+  newestFirst(cluster.state.groups.values()).map(groupView);
 export const jobsView = (cluster: Cluster): readonly JobView[] =>
   newestFirst(cluster.state.jobs.values()).map((job) => jobView(cluster, job));
 

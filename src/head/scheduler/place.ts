@@ -9,6 +9,7 @@ import {
   subtractResources,
 } from '../../common/index.js';
 import { matchesLabels } from './labels.js';
+import type { BundleWish } from './place-in-bundle.js';
 
 export interface Demand {
   readonly needs: Resources;
@@ -18,6 +19,8 @@ export interface Demand {
   readonly strategy: string;
   /** Nodes that already hold the arguments, best first. */
   readonly locality: readonly NodeId[];
+  /** In a placement group: what is said above about nodes does not count then. */
+  readonly bundle?: BundleWish;
 }
 
 export interface Candidate {
@@ -78,7 +81,7 @@ const leastLoaded = (free: readonly Candidate[]): Candidate =>
   minBy(free, (node) => [node.alikeCount, utilisation(node.used, node.total)]);
 
 /** Use of the scarcest resource, 0 to 1. */
-function utilisation(used: Resources, total: Resources): number {
+export function utilisation(used: Resources, total: Resources): number {
   let most = 0;
   for (const [name, amount] of Object.entries(used)) {
     const whole = total[name] ?? 0;
@@ -107,11 +110,16 @@ function describeDemand(demand: Demand): string {
 }
 
 function explainInfeasible(demand: Demand, candidates: readonly Candidate[]): string {
+  return `asks for ${describeDemand(demand)}, which no node can ever hold. The cluster has ${describeNodes(candidates)}`;
+}
+
+/** The first few nodes, each with what it has. */
+export function describeNodes(candidates: readonly Candidate[]): string {
   const shown = candidates
     .slice(0, NODES_SHOWN)
     .map((node) => `node ${node.nodeId} (${node.hostname}): ${formatResources(node.total)}`);
   const more = candidates.length > NODES_SHOWN ? `; and ${candidates.length - NODES_SHOWN} more` : '';
-  return `asks for ${describeDemand(demand)}, which no node can ever hold. The cluster has ${shown.join('; ')}${more}`;
+  return `${shown.join('; ')}${more}`;
 }
 
 function explainWait(demand: Demand, able: readonly Candidate[]): string {

@@ -2,7 +2,16 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { type ActorHandle, kvGet, kvPut, type ObjectRef, put, runtimeContext, task } from '#src/client/index.js';
+import {
+  type ActorHandle,
+  currentPlacementGroup,
+  kvGet,
+  kvPut,
+  type ObjectRef,
+  put,
+  runtimeContext,
+  task,
+} from '#src/client/index.js';
 
 export class Counter {
   #count: number;
@@ -155,3 +164,7 @@ export class Shelf {
     while (!existsSync(path)) Atomics.wait(cell, 0, 0, 20);
   }
 }
+export const nodeOf = (): string => runtimeContext().nodeId;
+export const groupOf = async (): Promise<string | null> => (await currentPlacementGroup())?.id ?? null;
+/** The placement group that a task started here runs in. */
+export const groupOfChild = async (): Promise<string | null> => await task(groupOf)();

@@ -1,0 +1,142 @@
+// The life of placement groups: resources set aside on nodes for actors and tasks that belong together.
+//
+//   (asked) ─createGroup→ pending ─schedule→ created ─loseBundles→ rescheduling ─schedule→ created
+//   any ─removeGroup→ (gone)                        (asked for, or its creator or job ended)
+//
+// All bundles are set aside or none: the head alone counts what nodes have, so that one step of its rules is enough.
+import {
+  ConfigError,
+  type GroupId,
+  InfeasibleError,
+  type NodeId,
+  PlacementGroupRemovedError,
+  type RayliteError,
+  type WorkerId,
+} from '../common/index.js';
+import { endActor } from './actor-state.js';
+import type { ClusterState, Effect, GroupRecord, GroupRequest } from './cluster-state.js';
+import { candidatesOf, groupDemand, hold, release, schedule } from './schedule.js';
+import { placeBundles } from './scheduler/place-bundles.js';
+
+/** The state as users know it from Ray. */
+export const groupStateName = (group: GroupRecord): 'PENDING' | 'CREATED' | 'RESCHEDULING' =>
+  group.phase.kind === 'created' ? 'CREATED' : group.phase.kind === 'pending' ? 'PENDING' : 'RESCHEDULING';
+
+/** The group of that name, if there is one. */
+export function groupNamed(state: ClusterState, namespace: string, name: string): GroupRecord | undefined {
+  for (const group of state.groups.values()) if (group.name === name && group.namespace === namespace) return group;
+  return undefined;
+}
+
+/** Accepts or refuses a new group; the same id twice is the same group. */
+export function createGroup(
+  state: ClusterState,
+  wanted: GroupRequest,
+  request: number | null,
+  atMs: number,
+): readonly Effect[] {
+  const { groupId } = wanted;
+  const accepted: Effect = { kind: 'answer', request, answer: { kind: 'group', groupId } };
+  const refuse = (error: RayliteError): readonly Effect[] => [
+    { kind: 'answer', request, answer: { kind: 'failure', error } },
+  ];
+  if (state.groups.has(groupId)) return [accepted];
+  if (wanted.name !== '' && groupNamed(state, wanted.namespace, wanted.name)) {
+    const what = `a name that no placement group of namespace ${JSON.stringify(wanted.namespace)} has`;
+    return refuse(new ConfigError('name', what, wanted.name, 'Use getPlacementGroup(name) to reach that group'));
+  }
+  const group: GroupRecord = {
+    ...wanted,
+    phase: { kind: 'pending', reason: '' },
+    places: wanted.bundles.map(() => ({ nodeId: null, used: {} })),
+    createdAtMs: atMs,
+    waiters: [],
+  };
+  if (!wanted.waitsIfInfeasible) {
+    const placement = placeBundles(groupDemand(group), candidatesOf(state));
+    if (placement.kind === 'infeasible')
+      return refuse(new InfeasibleError({ detail: `the placement group ${placement.reason}` }));
+  }
+  state.groups.set(groupId, group);
+  state.pending.add(`group:${groupId}`);
+  return [{ kind: 'save', table: 'group', id: groupId }, ...schedule(state), accepted];
+}
+
+/** Answered when all bundles of the group are set aside; with an error once it is gone. */
+export function awaitGroup(state: ClusterState, groupId: GroupId, request: number): readonly Effect[] {
+  const group = state.groups.get(groupId);
+  if (!group) return [gone(groupId, request)];
+  if (group.phase.kind === 'created') return [{ kind: 'answer', request, answer: { kind: 'group', groupId } }];
+  group.waiters.push(request);
+  return [];
+}
+
+const gone = (groupId: GroupId, request: number | null): Effect => ({
+  kind: 'answer',
+  request,
+  answer: { kind: 'failure', error: new PlacementGroupRemovedError({ groupId }) },
+});
+
+/** Ends a group with the actors and tasks in it. What they hold comes back as their nodes report them gone, the rest at once. */
+export function removeGroup(
+  state: ClusterState,
+  groupId: GroupId,
+  request: number | null,
+  atMs: number,
+): readonly Effect[] {
+  const done: Effect = { kind: 'answer', request, answer: { kind: 'done' } };
+  return [...dropGroup(state, groupId, atMs), done, ...schedule(state)];
+}
+
+/** Groups end with the process that made them, unless they are detached. */
+export const dropGroupsOf = (state: ClusterState, ownerId: WorkerId, atMs: number): readonly Effect[] =>
+  [...state.groups.values()]
+    .filter((group) => group.ownerId === ownerId && !group.isDetached)
+    .flatMap((group) => dropGroup(state, group.groupId, atMs));
+
+/** As {@link removeGroup}, without placing pending work yet. */
+export function dropGroup(state: ClusterState, groupId: GroupId, atMs: number): readonly Effect[] {
+  const group = state.groups.get(groupId);
+  if (!group) return [];
+  state.groups.delete(groupId);
+  state.pending.delete(`group:${groupId}`);
+  for (const [index, { nodeId }] of group.places.entries())
+    if (nodeId !== null) release(state, { nodeId }, group.bundles[index]!.needs);
+  for (const worker of state.workers.values()) {
+    if (worker.bundle?.groupId !== groupId) continue;
+    delete worker.bundle; // what it holds until it ends is the node's now
+    hold(state, worker, worker.holds);
+  }
+  const death = { detail: `its placement group ${groupId} was removed`, lastLogLines: [], cause: null };
+  const effects: Effect[] = [{ kind: 'forget', table: 'group', id: groupId }];
+  for (const actor of state.actors.values())
+    if (actor.demand.bundle?.groupId === groupId) effects.push(...endActor(state, actor, death, atMs));
+  for (const lease of [...state.leases.values()]) {
+    if (lease.demand.bundle?.groupId !== groupId) continue;
+    if (lease.phase.kind !== 'pending') {
+      // Its holder sees the broken stream and asks how the worker ended.
+      const { nodeId, workerId } = lease.phase;
+      effects.push({ kind: 'stopWorker', nodeId, workerId, force: true, reason: death.detail });
+    }
+    if (lease.phase.kind === 'granted') continue;
+    if (lease.phase.kind === 'starting') state.workers.get(lease.phase.workerId)!.purpose = null;
+    state.leases.delete(lease.leaseId);
+    state.pending.delete(`lease:${lease.leaseId}`);
+    effects.push(gone(groupId, lease.phase.request));
+  }
+  return [...effects, ...group.waiters.map((request) => gone(groupId, request))];
+}
+
+/** A node is lost, and with it the bundles there: other nodes are looked for. Its workers are gone by now. */
+export function loseBundles(state: ClusterState, nodeId: NodeId): readonly Effect[] {
+  const effects: Effect[] = [];
+  for (const group of state.groups.values()) {
+    const lost = group.places.filter((place) => place.nodeId === nodeId);
+    if (lost.length === 0) continue;
+    for (const place of lost) Object.assign(place, { nodeId: null, used: {} });
+    group.phase = { kind: 'rescheduling', reason: '' };
+    state.pending.add(`group:${group.groupId}`);
+    effects.push({ kind: 'save', table: 'group', id: group.groupId });
+  }
+  return effects;
+}

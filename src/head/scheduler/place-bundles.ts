@@ -1,0 +1,284 @@
+// Chooses nodes for the bundles of a placement group, for all of them or none. Pure: the same candidates give the same answer.
+import {
+  addResources,
+  fits,
+  formatResources,
+  type NodeId,
+  type Resources,
+  subtractResources,
+} from '../../common/index.js';
+import { matchesLabels } from './labels.js';
+import { type Candidate, describeNodes, utilisation } from './place.js';
+
+/** STRICT_PACK: one node. PACK: few. SPREAD: many. STRICT_SPREAD: a node for each. As in Ray. */
+export const GROUP_STRATEGIES = ['PACK', 'SPREAD', 'STRICT_PACK', 'STRICT_SPREAD'] as const;
+export type GroupStrategy = (typeof GROUP_STRATEGIES)[number];
+
+export interface BundleDemand {
+  readonly needs: Resources;
+  readonly selector: Readonly<Record<string, string>>;
+  /** Where it is set aside already; null: a node is to be found. */
+  readonly nodeId: NodeId | null;
+}
+
+export interface GroupDemand {
+  readonly strategy: GroupStrategy;
+  /** All nodes must have the same value of this label; '': none is asked for. */
+  readonly domain: string;
+  readonly bundles: readonly BundleDemand[];
+}
+
+export type GroupPlacement =
+  | { readonly kind: 'nodes'; readonly nodeIds: readonly NodeId[] } // of all bundles, in their order
+  | { readonly kind: 'wait'; readonly reason: string }
+  | { readonly kind: 'infeasible'; readonly reason: string };
+
+/** A node while bundles are laid out: what is left of it, and how many bundles of the group it has. */
+interface Room {
+  readonly node: Candidate;
+  readonly before: Resources;
+  free: Resources;
+  count: number;
+}
+
+/** `candidates` in order of joining: where two are equally good, the earlier wins. */
+export function placeBundles(group: GroupDemand, candidates: readonly Candidate[]): GroupPlacement {
+  if (candidates.length === 0) return { kind: 'wait', reason: 'waits for a first node to join' };
+  const connected = candidates.filter((node) => node.isConnected);
+  const nodeIds = assign(group, connected, (node) => subtractResources(node.total, node.used));
+  if (nodeIds) return { kind: 'nodes', nodeIds };
+  if (mayEverFit(group, candidates)) return { kind: 'wait', reason: explainWait(group, candidates) };
+  return {
+    kind: 'infeasible',
+    reason: `asks for ${describeGroup(group)}, which the nodes can never hold. The cluster has ${describeNodes(candidates)}`,
+  };
+}
+
+function assign(
+  group: GroupDemand,
+  nodes: readonly Candidate[],
+  roomOf: (node: Candidate) => Resources,
+): readonly NodeId[] | null {
+  for (const pool of poolsOf(group, nodes)) {
+    const found = arrange(group, pool, roomOf);
+    if (found) return found;
+  }
+  return null;
+}
+
+/** The sets of nodes that the group may lie in: each value of its domain, or all nodes. */
+function poolsOf(group: GroupDemand, nodes: readonly Candidate[]): readonly (readonly Candidate[])[] {
+  if (group.domain === '') return [nodes];
+  const pools = new Map<string, Candidate[]>();
+  for (const node of nodes) {
+    const value = node.labels[group.domain];
+    if (value === undefined) continue;
+    const pool = pools.get(value) ?? [];
+    pool.push(node);
+    pools.set(value, pool);
+  }
+  const placed = group.bundles.filter((bundle) => bundle.nodeId !== null);
+  return [...pools.values()].filter((pool) =>
+    placed.every((bundle) => pool.some((node) => node.nodeId === bundle.nodeId)),
+  );
+}
+
+function arrange(
+  group: GroupDemand,
+  pool: readonly Candidate[],
+  roomOf: (node: Candidate) => Resources,
+): readonly NodeId[] | null {
+  const counts = new Map<NodeId, number>();
+  for (const { nodeId } of group.bundles) if (nodeId !== null) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+  const rooms = (): Room[] => {
+    const all = pool.map((node): Room => {
+      const free = roomOf(node);
+      return { node, before: free, free, count: counts.get(node.nodeId) ?? 0 };
+    });
+    // Bundles without a GPU keep off GPU nodes while they can.
+    const isGpuWork = group.bundles.some((bundle) => (bundle.needs.GPU ?? 0) > 0);
+    if (isGpuWork) return all;
+    const hasGpu = (room: Room): boolean => (room.node.total.GPU ?? 0) > 0;
+    return [...all.filter((room) => !hasGpu(room)), ...all.filter(hasGpu)];
+  };
+  const missing = [...group.bundles.keys()].filter((index) => group.bundles[index]!.nodeId === null);
+  missing.sort((a, b) => larger(group.bundles[b]!.needs, group.bundles[a]!.needs));
+  const found = byStrategy(group, missing, rooms);
+  return found && group.bundles.map(({ nodeId }, index) => nodeId ?? found.get(index)!);
+}
+
+function byStrategy(group: GroupDemand, missing: readonly number[], rooms: () => Room[]): Found | null {
+  const { bundles, strategy } = group;
+  switch (strategy) {
+    case 'STRICT_PACK':
+      return onOneNode(bundles, missing, rooms());
+    case 'STRICT_SPREAD':
+      return onDistinctNodes(bundles, missing, rooms());
+    case 'PACK':
+      return onFewNodes(bundles, missing, rooms());
+    case 'SPREAD':
+      return (
+        onDistinctNodes(bundles, missing, rooms()) ??
+        onManyNodes(bundles, missing, rooms()) ??
+        onFewNodes(bundles, missing, rooms())
+      );
+  }
+}
+
+/** Bundle → its node. */
+type Found = ReadonlyMap<number, NodeId>;
+type Bundles = readonly BundleDemand[];
+
+/** The node that is fullest afterwards: larger ones stay free for larger groups. */
+function onOneNode(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
+  const needs = missing.reduce<Resources>((sum, index) => addResources(sum, bundles[index]!.needs), {});
+  const isRescheduled = missing.length < bundles.length;
+  const use = (room: Room): number =>
+    utilisation(addResources(subtractResources(room.node.total, room.before), needs), room.node.total);
+  let best: Room | null = null;
+  for (const room of rooms) {
+    if (isRescheduled && room.count === 0) continue;
+    if (!fits(needs, room.free)) continue;
+    if (!missing.every((index) => matchesLabels(bundles[index]!.selector, room.node.labels, room.node.nodeId)))
+      continue;
+    if (best === null || use(room) > use(best)) best = room;
+  }
+  return best && new Map(missing.map((index) => [index, best.node.nodeId]));
+}
+
+/** A maximum matching of bundles and nodes (augmenting paths): finds an arrangement wherever there is one. */
+function onDistinctNodes(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
+  const open = rooms.filter((room) => room.count === 0);
+  if (open.length < missing.length) return null;
+  const holder = new Map<Room, number>();
+  const settle = (index: number, tried: Set<Room>): boolean => {
+    const able = open.filter((room) => !tried.has(room) && suits(bundles[index]!, room));
+    const untaken = able.find((room) => !holder.has(room));
+    if (untaken) {
+      holder.set(untaken, index);
+      return true;
+    }
+    for (const room of able) {
+      if (tried.has(room)) continue;
+      tried.add(room);
+      if (!settle(holder.get(room)!, tried)) continue;
+      holder.set(room, index);
+      return true;
+    }
+    return false;
+  };
+  for (const index of missing) if (!settle(index, new Set())) return null;
+  return new Map([...holder].map(([room, index]) => [index, room.node.nodeId]));
+}
+
+/** Again and again the node that takes most of what is left, those that the group has already before others. */
+function onFewNodes(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
+  const found = new Map<number, NodeId>();
+  let left = missing;
+  while (left.length > 0) {
+    let best: { readonly room: Room; readonly taken: readonly number[] } | null = null;
+    for (const room of rooms) {
+      const taken = takenBy(bundles, left, room);
+      const isBetter =
+        best === null ||
+        (room.count > 0 && best.room.count === 0) ||
+        (room.count > 0 === best.room.count > 0 && taken.length > best.taken.length);
+      if (taken.length > 0 && isBetter) best = { room, taken };
+      if (best?.taken.length === left.length && (best.room.count > 0 || found.size === 0)) break;
+    }
+    if (best === null) return null;
+    for (const index of best.taken) put(bundles[index]!, best.room);
+    for (const index of best.taken) found.set(index, best.room.node.nodeId);
+    const { taken } = best;
+    left = left.filter((index) => !taken.includes(index));
+  }
+  return found;
+}
+
+/** Those of `left` that fit into the room together, taken in order. */
+function takenBy(bundles: Bundles, left: readonly number[], room: Room): readonly number[] {
+  const trial = { ...room };
+  return left.filter((index) => {
+    if (!suits(bundles[index]!, trial)) return false;
+    put(bundles[index]!, trial);
+    return true;
+  });
+}
+
+/** Each on the node with the fewest bundles of the group, then the least used. */
+function onManyNodes(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
+  const found = new Map<number, NodeId>();
+  const use = (room: Room): number => utilisation(subtractResources(room.node.total, room.free), room.node.total);
+  for (const index of missing) {
+    let best: Room | null = null;
+    for (const room of rooms) {
+      if (!suits(bundles[index]!, room)) continue;
+      if (best === null || room.count < best.count || (room.count === best.count && use(room) < use(best))) best = room;
+    }
+    if (best === null) return null;
+    put(bundles[index]!, best);
+    found.set(index, best.node.nodeId);
+  }
+  return found;
+}
+
+const suits = (bundle: BundleDemand, room: Room): boolean =>
+  fits(bundle.needs, room.free) && matchesLabels(bundle.selector, room.node.labels, room.node.nodeId);
+
+function put(bundle: BundleDemand, room: Room): void {
+  room.free = subtractResources(room.free, bundle.needs);
+  room.count += 1;
+}
+
+const larger = (a: Resources, b: Resources): number =>
+  (a.GPU ?? 0) - (b.GPU ?? 0) || (a.CPU ?? 0) - (b.CPU ?? 0) || (a.memory ?? 0) - (b.memory ?? 0);
+
+/**
+ * Whether empty nodes could hold the group. For PACK and SPREAD an arrangement that was not found may exist (bin packing):
+ * false only where a bundle fits no node, or all of them are more than there is.
+ */
+function mayEverFit(group: GroupDemand, candidates: readonly Candidate[]): boolean {
+  const fresh = { ...group, bundles: group.bundles.map((bundle) => ({ ...bundle, nodeId: null })) };
+  if (assign(fresh, candidates, (node) => node.total)) return true;
+  if (group.strategy === 'STRICT_PACK' || group.strategy === 'STRICT_SPREAD') return false;
+  const sum = group.bundles.reduce<Resources>((all, { needs }) => addResources(all, needs), {});
+  return poolsOf(fresh, candidates).some(
+    (pool) =>
+      fits(
+        sum,
+        pool.reduce<Resources>((all, node) => addResources(all, node.total), {}),
+      ) &&
+      group.bundles.every(({ needs, selector }) =>
+        pool.some((node) => fits(needs, node.total) && matchesLabels(selector, node.labels, node.nodeId)),
+      ),
+  );
+}
+
+const MEANING: Readonly<Record<GroupStrategy, string>> = {
+  PACK: 'on few nodes',
+  SPREAD: 'on many nodes',
+  STRICT_PACK: 'on one node',
+  STRICT_SPREAD: 'each on a node of its own',
+};
+
+function describeGroup(group: GroupDemand): string {
+  const counts = new Map<string, number>();
+  for (const { needs, selector, nodeId } of group.bundles) {
+    if (nodeId !== null) continue;
+    const labels = Object.entries(selector).map(([key, value]) => `${key}=${value}`);
+    const text = `${formatResources(needs)}${labels.length > 0 ? ` with ${labels.join(', ')}` : ''}`;
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  const bundles = [...counts].map(([text, count]) => `${count} × ${text}`).join(' and ');
+  const domain = group.domain === '' ? '' : ` with one value of the label ${group.domain}`;
+  return `bundles of ${bundles} ${MEANING[group.strategy]}${domain}`;
+}
+
+function explainWait(group: GroupDemand, candidates: readonly Candidate[]): string {
+  const free = candidates.map((node) =>
+    node.isConnected
+      ? { ...node, total: subtractResources(node.total, node.used) }
+      : { ...node, hostname: `${node.hostname}, away`, total: {} },
+  );
+  return `waits for ${describeGroup(group)}. Free is ${describeNodes(free)}`;
+}
