@@ -55,6 +55,7 @@ class Binder {
   T* flat_output(const char* name, Dim& count) { return reinterpret_cast<T*>(take_flat(name, count, true, kDTypeOf<T>)); }
   const float* input(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, false, DType::kF32)); }
   const std::int32_t* ints(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, false, DType::kI32)); }
+  const std::uint8_t* bytes(const char* name, Dims dims) { return take(name, dims, false, DType::kU8); }
   const float* flat_input(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, false, DType::kF32)); }
   float* output(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, true, DType::kF32)); }
   std::int32_t* int_output(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, true, DType::kI32)); }

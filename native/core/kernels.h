@@ -12,6 +12,7 @@
 #include "core/ops/layer_norm.h"
 #include "core/ops/linear.h"
 #include "core/ops/linear_cross_entropy.h"
+#include "core/ops/linear_nf4.h"
 #include "core/ops/lion.h"
 #include "core/ops/log_sum_exp.h"
 #include "core/ops/muon.h"
@@ -72,6 +73,8 @@ struct Kernels {
   KernelsOf<float> f32;
   KernelsOf<BFloat16> bf16;
   KernelsOf<Float16> f16;
+  Kernel<LinearNf4Arguments> linear_nf4;
+  Kernel<LinearNf4BackwardInputArguments> linear_nf4_backward_input;
   Kernel<LogSumExpArguments> log_sum_exp;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;

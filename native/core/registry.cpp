@@ -10,7 +10,8 @@ namespace raylite {
   OP(attention) OP(attention_backward) OP(linear_cross_entropy) OP(linear_cross_entropy_grad) OP(add) OP(scale) \
   OP(cast) OP(copy) OP(fill) OP(gather_rows) OP(kv_append) OP(attention_cached) OP(log_sum_exp) OP(sum_squares) \
   OP(clip_factor) OP(softmax) OP(softmax_backward) OP(target_loss) OP(target_loss_backward) OP(dropout)         \
-  OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(barrier)
+  OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(linear_nf4) OP(linear_nf4_backward_input)              \
+  OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(barrier)
 
 #define RAYLITE_DECLARE(name) Bound bind_##name(Binder& binder, const Kernels& kernels);
 RAYLITE_OPS(RAYLITE_DECLARE)

@@ -49,6 +49,8 @@ const Kernels& kernels() {
       stored<float>(),
       stored<BFloat16>(),
       stored<Float16>(),
+      {linear_nf4, linear_nf4_workspace},
+      {linear_nf4_backward_input, linear_nf4_backward_input_workspace},
       {log_sum_exp, nullptr},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},

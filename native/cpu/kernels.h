@@ -57,6 +57,8 @@ RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
 RL_DECLARE(adamw, AdamWArguments)
+void linear_nf4(const LinearNf4Arguments&, const Team&);
+void linear_nf4_backward_input(const LinearNf4BackwardInputArguments&, const Team&);
 void log_sum_exp(const LogSumExpArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
@@ -77,6 +79,8 @@ RL_DECLARE_WORKSPACE(attention_cached, AttentionCachedArguments)
 RL_DECLARE_WORKSPACE(linear_cross_entropy, LinearCrossEntropyArguments)
 RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
+std::size_t linear_nf4_workspace(const LinearNf4Arguments&, int threads);
+std::size_t linear_nf4_backward_input_workspace(const LinearNf4BackwardInputArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 std::size_t muon_workspace(const MuonArguments&, int threads);
 

@@ -4,7 +4,7 @@ import { ConfigError } from '../common/index.js';
 import { loadTokenizer, promptOf, type Tokenizer } from '../data/index.js';
 import { createDevice, type FloatType, layoutOf, ParameterStore } from '../engine/index.js';
 import { Generator, type TextGeneration, TextGenerator, type TextOptions } from '../infer/index.js';
-import { Checkpoint, storedType } from '../models/index.js';
+import { Checkpoint, isAdapted, loadAdapter, readAdapter, storedType, withAdapter } from '../models/index.js';
 import { interruptible } from './interrupt.js';
 import { amountOption, bytesOption } from './options.js';
 import { print, printJson } from './output.js';
@@ -12,6 +12,7 @@ import { type Prompt, readPrompts } from './read-prompts.js';
 
 interface Options {
   readonly file?: string;
+  readonly adapter?: string;
   readonly template: 'none' | 'alpaca' | 'short' | 'chat';
   readonly input: string;
   readonly maxNewTokens: number;
@@ -53,6 +54,7 @@ export function register(program: Command): void {
     .argument('<model>', 'folder with config.json, model.safetensors and a tokenizer')
     .argument('[prompt...]', 'prompts; or use --file')
     .option('--file <path>', 'a prompt a line, as text or JSON with "prompt" or "messages"; - reads standard input')
+    .option('--adapter <folder>', 'a LoRA adapter (as peft saves it) to put on the model')
     .option('--template <name>', 'how a prompt is put: none, alpaca, short or chat', 'none')
     .option('--input <text>', 'the input of an instruction (alpaca and short)', '')
     .option('--max-new-tokens <n>', 'longest continuation', amountOption('--max-new-tokens'), 64)
@@ -99,8 +101,9 @@ async function generate(
     throw new ConfigError('--stream', 'one prompt, without --json and --num-beams', prompts.length);
   await using checkpoint = await Checkpoint.open(folder);
   const tokenizer = await loadTokenizer(folder);
-  const { model } = checkpoint;
-  const dtype = options.dtype === 'auto' ? storedType(model) : options.dtype;
+  const { adapter } = options;
+  const model = adapter === undefined ? checkpoint.model : withAdapter(checkpoint.model, await readAdapter(adapter));
+  const dtype = options.dtype === 'auto' ? storedType(checkpoint.model) : options.dtype;
   const texts = prompts.map((prompt) => put(prompt, options, tokenizer));
   const addSpecialTokens = options.template === 'none' && texts.every((_, i) => typeof prompts[i] === 'string');
   const lengths = (await tokenizer.encodeBatch(texts, { addSpecialTokens })).map((ids) => ids.length);
@@ -110,6 +113,7 @@ async function generate(
   try {
     using store = new ParameterStore(device, layoutOf(model, dtype));
     await checkpoint.loadInto(store);
+    if (adapter !== undefined && isAdapted(model)) await loadAdapter(adapter, model, store);
     using generator = new Generator({
       model,
       store,
@@ -190,7 +194,7 @@ class Progress {
 
 /** The options of the verb that are options of a generation. */
 function textOptions(options: Options): TextOptions {
-  const { file, template, input, stop, slots, cache, dtype, stream, json, ...rest } = options;
+  const { file, adapter, template, input, stop, slots, cache, dtype, stream, json, ...rest } = options;
   return { ...rest, stopStrings: stop ?? [] };
 }
 

@@ -9,6 +9,7 @@ import { register as registerJob } from './job.js';
 import { register as registerList } from './list.js';
 import { register as registerLogs } from './logs.js';
 import { register as registerMemory } from './memory.js';
+import { register as registerMerge } from './merge.js';
 import { reportError } from './output.js';
 import { register as registerQuickstart } from './quickstart.js';
 import { register as registerStart } from './start.js';
@@ -35,6 +36,7 @@ for (const register of [
   registerEstimate,
   registerQuickstart,
   registerGenerate,
+  registerMerge,
 ]) {
   register(program);
 }

@@ -13,6 +13,7 @@ import type {
   TensorId,
 } from './graph.js';
 import { DTYPE_CODES, elementCount } from './graph.js';
+import { type Nf4Settings, nf4Bytes } from './nf4.js';
 import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf, TARGET_LOSSES, type TargetLoss } from './ops/index.js';
 
 export interface ParameterOptions {
@@ -20,6 +21,8 @@ export interface ParameterOptions {
   readonly bucket: string;
   readonly init: Initialiser;
   readonly isFrozen?: boolean;
+  /** Stored in 4 bits, frozen. */
+  readonly nf4?: Nf4Settings;
 }
 
 /** Where head h begins in a row of a tensor: `offset + h * headStride`. */
@@ -123,9 +126,12 @@ export class GraphBuilder {
       if (known.dims.join() !== dims.join()) throw new ConfigError(name, `dims ${known.dims.join(', ')}`, dims);
       return this.#tensors[known.tensor]!;
     }
-    const tensor = this.#tensor(name, 'f32', dims, 'parameter');
-    const { bucket, init, isFrozen = false } = options;
-    this.#parameters.set(name, { name, tensor: tensor.id, dims, bucket, init, isFrozen });
+    const { bucket, init, isFrozen = false, nf4 } = options;
+    const tensor = nf4
+      ? this.#tensor(name, 'u8', [nf4Bytes(elementCount(dims), nf4)], 'parameter')
+      : this.#tensor(name, 'f32', dims, 'parameter');
+    const parameter = { name, tensor: tensor.id, dims, bucket, init, isFrozen };
+    this.#parameters.set(name, nf4 ? { ...parameter, nf4 } : parameter);
     return tensor;
   }
 

@@ -1,4 +1,5 @@
 // What a step is made of: tensors and ops as plain data, in SSA form. Nothing here computes.
+import type { Nf4Settings } from './nf4.js';
 
 /** How a number is stored; arithmetic is f32 whatever it is. */
 export type FloatType = 'f32' | 'bf16' | 'f16';
@@ -41,6 +42,8 @@ export interface Parameter {
   readonly bucket: string;
   readonly init: Initialiser;
   readonly isFrozen: boolean;
+  /** Stored in 4 bits: its tensor is bytes, its dims are those of the values. */
+  readonly nf4?: Nf4Settings;
 }
 
 /** Ops in order of execution. `tensors[i].id === i`; tensors that no op mentions any more are harmless. */

@@ -35,6 +35,7 @@ export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch
 export { DeviceBuffers } from './device/buffers.js';
 export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
+export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
 export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
 export { Program } from './device/program.js';
@@ -52,6 +53,7 @@ export * from './graph.js';
 export * from './layout.js';
 export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { narrow } from './narrow.js';
+export { dequantiseNf4, type Nf4Settings, nf4Bytes, quantiseNf4 } from './nf4.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
 export {
   ACTIVATIONS,
@@ -65,6 +67,7 @@ export {
 } from './ops/index.js';
 export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
+export { quantiseWeights } from './passes/quantise-weights.js';
 export {
   layoutFor,
   placeParameters,

@@ -4,7 +4,8 @@
 // steps whole have buckets of their own, in which each lies inside one slice. Frozen parameters lie behind all buckets, where
 // gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
 import { ConfigError } from '../common/index.js';
-import { elementCount, type FloatType, type Parameter } from './graph.js';
+import { DTYPE_BYTES, elementCount, type FloatType, type Parameter } from './graph.js';
+import { type Nf4Settings, nf4Bytes } from './nf4.js';
 
 const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
 
@@ -14,6 +15,8 @@ export interface ParameterPlace {
   readonly dims: readonly number[];
   readonly offset: number;
   readonly length: number;
+  /** Stored in 4 bits, in fewer bytes than its length says. */
+  readonly nf4?: Nf4Settings;
 }
 
 /** A flat run of parameters that is exchanged as one. All figures are in elements. */
@@ -118,11 +121,12 @@ export function layOut(
     stateElements[kind] += shape.sliceElements;
   }
   let parameterElements = offset;
-  const frozen = untrained.map(({ name, dims }) => {
+  const frozen = untrained.map(({ name, dims, nf4 }) => {
     const length = elementCount(dims);
     const place = { name, dims, offset: parameterElements, length };
-    parameterElements = align(parameterElements + length, ALIGNED_ELEMENTS);
-    return place;
+    const elements = nf4 ? Math.ceil(nf4Bytes(length, nf4) / DTYPE_BYTES[dtype]) : length;
+    parameterElements = align(parameterElements + elements, ALIGNED_ELEMENTS);
+    return nf4 ? { ...place, nf4 } : place;
   });
   return { dtype, partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
 }

@@ -40,8 +40,8 @@ export interface LanguageModel {
   readonly labelCount?: number;
   /** What its outputs are held against. Default: cross_entropy. */
   readonly objective?: Objective;
-  /** A pass over the forward before all others: adapters. */
-  readonly adapt?: (graph: Graph) => Graph;
+  /** A pass over the forward before all others: adapters, weights in 4 bits. */
+  readonly adapt?: (graph: Graph, isTraining: boolean) => Graph;
   build(graph: GraphBuilder, tokens: TokenInputs, attend: Attend): ModelOutputs;
 }
 
@@ -51,7 +51,7 @@ export interface FeatureModel {
   /** Columns of the head: classes, or numbers to predict. */
   readonly labelCount: number;
   readonly objective?: Objective;
-  readonly adapt?: (graph: Graph) => Graph;
+  readonly adapt?: (graph: Graph, isTraining: boolean) => Graph;
   build(graph: GraphBuilder, features: Tensor): ModelOutputs;
 }
 
@@ -72,8 +72,8 @@ export function writeForward(graph: GraphBuilder, model: AnyModel, rows: number)
 }
 
 /** The forward as the programs run it. */
-export function adapted(model: AnyModel, forward: Graph): Graph {
-  return model.adapt ? model.adapt(forward) : forward;
+export function adapted(model: AnyModel, forward: Graph, isTraining = false): Graph {
+  return model.adapt ? model.adapt(forward, isTraining) : forward;
 }
 
 /** Attention over the packed segments of a micro-batch. */

@@ -1,10 +1,10 @@
 // LoRA adapters in the format of peft: adapter_config.json and adapter_model.safetensors, put on a model, trained with the model
-// frozen, or added into its weights. Dropout is never applied: its probability is kept for saving only.
+// frozen, or added into its weights.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ConfigError, DataError } from '../common/index.js';
-import { addLora, type LinearLayer, linearLayers, type Parameter, parameterGraph } from '../engine/index.js';
+import { addLora, type LowRankSum, linearLayers, type Parameter, parameterGraph } from '../engine/index.js';
 import { count, readConfig } from './config.js';
 import { initialValues } from './initialise.js';
 import type { Model } from './model.js';
@@ -18,6 +18,7 @@ const schema = z.looseObject({
   peft_type: z.literal('LORA').default('LORA'),
   r: count,
   lora_alpha: z.number().positive(),
+  lora_dropout: z.number().min(0).lt(1).default(0),
   use_rslora: z.boolean().nullish(),
   target_modules: z.union([z.string(), z.array(z.string()).min(1)]),
   bias: z.literal('none').default('none'),
@@ -38,6 +39,8 @@ export interface Adapter {
   readonly rank: number;
   /** alpha / rank, or alpha / sqrt(rank) when rank-stabilised (arXiv:2312.03732). */
   readonly factor: number;
+  /** Share of the adapter's input that is dropped in training. */
+  readonly dropout: number;
   /** Whether the linear layer at this path of the model has an adapter. */
   readonly isTarget: (path: string) => boolean;
 }
@@ -46,6 +49,10 @@ export interface Adapter {
 export interface AdaptedModel extends Model {
   readonly adapter: Adapter;
   readonly base: Model;
+}
+
+export function isAdapted(model: Model): model is AdaptedModel {
+  return 'adapter' in model;
 }
 
 const PREFIX = 'base_model.model.';
@@ -58,6 +65,7 @@ export function adapterFromConfig(json: Readonly<Record<string, unknown>>, place
   return {
     config: json,
     rank,
+    dropout: config.lora_dropout,
     factor: config.use_rslora ? alpha / Math.sqrt(rank) : alpha / rank,
     isTarget: targetOf(targets, `${place}.target_modules`),
   };
@@ -87,7 +95,8 @@ export async function readAdapter(folder: string): Promise<Adapter> {
 
 /** The model with the adapter's layers in its graphs. Programs of it need the parameters of both. */
 export function withAdapter(base: Model, adapter: Adapter): AdaptedModel {
-  return { ...base, base, adapter, adapt: (graph) => addLora(graph, { ...adapter, nameOf }) };
+  const settings = { ...adapter, nameOf };
+  return { ...base, base, adapter, adapt: (graph, isTraining) => addLora(graph, settings, isTraining) };
 }
 
 /** The adapter's parameters, by their names in adapter_model.safetensors. */
@@ -136,33 +145,23 @@ export async function saveAdapter(
   await writeFile(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`);
 }
 
-/** Reads the base model's parameters with the adapter added in: what saveModel(folder, model.base, …) writes as a plain model. */
+/**
+ * Reads the base model's parameters with the adapter added in: what saveModel(folder, model.base, …) writes as a plain model.
+ * `sum` multiplies; it must outlive the reader.
+ */
 export function mergedWeights(
   model: AdaptedModel,
-  read: (name: string) => Float32Array,
-): (name: string) => Float32Array {
+  read: (name: string) => Float32Array | Promise<Float32Array>,
+  sum: LowRankSum,
+): (name: string) => Promise<Float32Array> {
   const layers = linearLayers(parameterGraph(model.base)).filter(({ path }) => model.adapter.isTarget(path));
   const byWeight = new Map(layers.map((layer) => [layer.weight.name, layer]));
-  return (name) => {
+  return async (name) => {
     const layer = byWeight.get(name);
-    return layer ? merge(layer, read, model.adapter) : read(name);
+    if (!layer) return read(name);
+    const { path, weight, isTransposed } = layer;
+    const [w, a, b] = await Promise.all([name, nameOf(path, 'A'), nameOf(path, 'B')].map(read));
+    const dims = weight.dims as readonly [number, number];
+    return sum.add({ w: w!, dims, isTransposed, a: a!, b: b!, rank: model.adapter.rank, factor: model.adapter.factor });
   };
-}
-
-/** w + factor * B A, transposed like w. */
-function merge(layer: LinearLayer, read: (name: string) => Float32Array, { rank, factor }: Adapter): Float32Array {
-  const { path, weight, isTransposed } = layer;
-  const [first, second] = weight.dims as readonly [number, number];
-  const [outputs, inputs] = isTransposed ? [second, first] : [first, second];
-  const merged = read(weight.name).slice();
-  const [a, b] = [read(nameOf(path, 'A')), read(nameOf(path, 'B'))];
-  for (let o = 0; o < outputs; o++) {
-    for (let i = 0; i < inputs; i++) {
-      let sum = 0;
-      for (let k = 0; k < rank; k++) sum += b[o * rank + k]! * a[k * inputs + i]!;
-      const at = isTransposed ? i * outputs + o : o * inputs + i;
-      merged[at] = merged[at]! + factor * sum;
-    }
-  }
-  return merged;
 }

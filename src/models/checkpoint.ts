@@ -73,7 +73,8 @@ export class Checkpoint implements AsyncDisposable {
   async loadInto(target: WeightTarget): Promise<void> {
     const byFile = new Map<SafetensorsFile, StoredValues[]>();
     for (const name of this.parameters.keys()) {
-      const source = target.loadFile ? this.#sources.get(name) : undefined;
+      const isDirect = target.loadFile !== undefined && (target.takesFile?.(name) ?? true);
+      const source = isDirect ? this.#sources.get(name) : undefined;
       if (!source) {
         target.load(name, await this.read(name));
         continue;

@@ -5,6 +5,7 @@ export {
   adapterFromConfig,
   adapterParameters,
   initialiseAdapter,
+  isAdapted,
   loadAdapter,
   mergedWeights,
   readAdapter,
@@ -17,6 +18,7 @@ export { modelFromConfig, supportedFamilies } from './families.js';
 export { withValueHead } from './heads.js';
 export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
+export { withNf4 } from './quantised.js';
 export { type Rope, type RopeFields, ropeOf, ropeTables } from './rope.js';
 export { SafetensorsFile, type StoredTensor } from './safetensors.js';
 export { type SaveOptions, saveModel } from './save.js';

@@ -24,7 +24,7 @@ const MAX_SHARD_BYTES = 5e9;
 export async function saveModel(
   folder: string,
   model: Model,
-  read: (name: string) => Float32Array,
+  read: (name: string) => Float32Array | Promise<Float32Array>,
   { dtype = 'f32', maxShardBytes = MAX_SHARD_BYTES }: SaveOptions = {},
 ): Promise<void> {
   if (!(maxShardBytes >= 1)) throw new ConfigError('maxShardBytes', 'a positive number of bytes', maxShardBytes);

@@ -7,7 +7,7 @@ export interface TensorToWrite {
   readonly name: string;
   readonly shape: readonly number[];
   /** Called when its turn comes; float32, as many as the shape says. */
-  readonly read: () => Float32Array;
+  readonly read: () => Float32Array | Promise<Float32Array>;
 }
 
 /** Writes tensors in order of name, rounded to `dtype`. A crash leaves no file of this name, or the old one. */
@@ -17,7 +17,8 @@ export async function writeSafetensors(
   dtype: FloatType = 'f32',
 ): Promise<void> {
   const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+  const header: Record<string, unknown> = Object.create(null); // a tensor may be called __proto__
+  header.__metadata__ = { format: 'pt' };
   let end = 0;
   for (const { name, shape } of sorted) {
     const begin = end;
@@ -34,7 +35,7 @@ export async function writeSafetensors(
   try {
     await file.writeFile(Buffer.concat([length, text]));
     for (const { name, shape, read } of sorted) {
-      const values = read();
+      const values = await read();
       const count = shape.reduce((product, dim) => product * dim, 1);
       if (values.length !== count) throw new Error(`${name} has ${values.length} values, its shape says ${count}`);
       const stored = dtype === 'f32' ? values : narrow(values, dtype);

@@ -114,14 +114,14 @@ interface Piece {
   readonly length: number;
 }
 
-/** Loads parameters whole and this rank's part of the optimizer state, whatever number of ranks wrote them. */
+/** Loads trained parameters whole and this rank's part of the optimizer state, whatever number of ranks wrote them. */
 export async function readSlices(path: string, train: TrainStep): Promise<CheckpointIndex> {
   const index = await readIndex(path);
   const files: SafetensorsFile[] = [];
   try {
     for (const name of index.files) files.push(await SafetensorsFile.open(join(path, name)));
     const pieces = piecesOf(files);
-    for (const { name, length } of train.parameters.parameters)
+    for (const { name, length } of train.parameters.trained)
       train.loadParameter(name, await gather(path, pieces, name, 'parameter', 0, length));
     for (const slice of train.slices)
       for (const kind of train.stateOf(slice)) {

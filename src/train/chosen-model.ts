@@ -5,10 +5,14 @@ import { ConfigError } from '../common/index.js';
 import { loadTokenizer, Tokenizer } from '../data/index.js';
 import { Checkpoint, type Model, modelFromConfig } from '../models/index.js';
 import { configOf, type FreshModel, type SftRecipe } from './recipe.js';
+import { adapterConfigOf, trainedModel } from './trained-model.js';
 
 export interface ChosenModel {
   /** config.json. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** adapter_config.json of what is trained on it, or null. */
+  readonly adapter: Readonly<Record<string, unknown>> | null;
+  /** The model, with the adapter on it. */
   readonly model: Model;
   readonly tokenizer: Tokenizer;
 }
@@ -19,7 +23,8 @@ export async function chosenModel(recipe: SftRecipe): Promise<ChosenModel> {
   const tokenizer = await openTokenizer(recipe);
   const facts = { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer };
   const config = given ?? configOf(recipe.model as FreshModel, facts);
-  const model = modelFromConfig(config);
+  const adapter = adapterConfigOf(recipe, modelFromConfig(config).family);
+  const model = trainedModel({ config, adapter, quantization: recipe.quantization });
   if (tokenizer.vocabSize > model.vocabularySize)
     throw new ConfigError('sft.tokenizer', `at most the model's ${model.vocabularySize} entries`, tokenizer.vocabSize);
   if (recipe.sequenceLength > model.maxPositions)
@@ -28,7 +33,7 @@ export async function chosenModel(recipe: SftRecipe): Promise<ChosenModel> {
       `at most the model's ${model.maxPositions} positions`,
       recipe.sequenceLength,
     );
-  return { config, model, tokenizer };
+  return { config, adapter, model, tokenizer };
 }
 
 async function openTokenizer({ tokenizer, model }: SftRecipe): Promise<Tokenizer> {

@@ -3,7 +3,9 @@ export * from './ds-config.js';
 export { type Estimate, estimate } from './estimate.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
 export type { FeedFacts } from './feed.js';
+export type { LoraOptions } from './lora-options.js';
 export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';
+export { type MergeOptions, mergeAdapter } from './merge-adapter.js';
 export { nearest } from './parse.js';
 export type { StepEvent, TrainingEvent } from './progress.js';
 export {

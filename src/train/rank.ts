@@ -5,18 +5,28 @@ import type { Minibatch } from '../data/index.js';
 import {
   type Dropout,
   type LossOptions,
+  LowRankSum,
   type MemoryFigures,
   type Recompute,
   type TrainingSettings,
   TrainStep,
   type ZeroStage,
 } from '../engine/index.js';
-import { Checkpoint, initialise, modelFromConfig, saveModel } from '../models/index.js';
+import {
+  Checkpoint,
+  initialise,
+  initialiseAdapter,
+  isAdapted,
+  mergedWeights,
+  saveAdapter,
+  saveModel,
+} from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import type { Precision } from './ds-precision.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
 import { learningRate, type Schedule } from './schedule.js';
+import { type TrainedModelPlan, trainedModel } from './trained-model.js';
 
 /** How the ranks of one attempt find each other. */
 export type GroupPlan =
@@ -31,6 +41,9 @@ export interface RankPlan {
   readonly threads: number;
   /** config.json of the model. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** adapter_config.json of what is trained on the frozen model, or null. */
+  readonly adapter: Readonly<Record<string, unknown>> | null;
+  readonly quantization: TrainedModelPlan['quantization'];
   readonly rows: number;
   readonly zeroStage: ZeroStage;
   readonly optimizer: TrainingSettings['optimizer'];
@@ -127,7 +140,7 @@ export class TrainRank {
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
     const { rank, worldSize, rows, optimizer, zeroStage, loss, dropout, recompute, seed, precision } = plan;
-    const model = modelFromConfig(plan.config);
+    const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
       model,
@@ -149,6 +162,7 @@ export class TrainRank {
       await using checkpoint = await Checkpoint.open(plan.start.path);
       await checkpoint.loadInto(this.#train.parameters);
     }
+    if (isAdapted(model)) initialiseAdapter(model, seed, this.#train.parameters);
     const { jobHash, parameterCount, memory } = this.#train.compiled;
     return { jobHash, parameterCount, estimate: memory };
   }
@@ -198,12 +212,22 @@ export class TrainRank {
     return index;
   }
 
-  /** Writes the model as a Hugging Face folder (weights and configuration). */
+  /** Writes the model as a Hugging Face folder (weights and configuration), an adapter added in. */
   async exportModel(path: string): Promise<void> {
+    const { train, plan, device } = this.#built();
+    const model = trainedModel(plan);
+    const read = (name: string) => train.readParameter(name);
+    const { dtype } = plan.precision;
+    if (!isAdapted(model)) return saveModel(path, model, read, { dtype });
+    using sum = new LowRankSum(device);
+    await saveModel(path, model.base, mergedWeights(model, read, sum), { dtype });
+  }
+
+  /** Writes the adapter that is trained as a folder that peft opens. */
+  async exportAdapter(path: string): Promise<void> {
     const { train, plan } = this.#built();
-    await saveModel(path, modelFromConfig(plan.config), (name) => train.readParameter(name), {
-      dtype: plan.precision.dtype,
-    });
+    const model = trainedModel(plan);
+    if (isAdapted(model)) await saveAdapter(path, model, (name) => train.readParameter(name));
   }
 
   /** Frees device and group. Safe to repeat. */

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { InstructionRecord, PlacedRecord, Tokenizer } from '../data/index.js';
 import type { LossOptions, Recompute } from '../engine/index.js';
+import { checkLora, type Lora, type LoraOptions } from './lora-options.js';
 import { parse } from './parse.js';
 
 /** A model trained from scratch; `vocabSize` is the tokenizer's unless given. */
@@ -57,6 +58,13 @@ export interface SftOptions {
   readonly labelSmoothing?: number;
   /** Weight of the square of the log of the softmax's denominator, added to each token's loss (arXiv:2204.02311). Default 0. */
   readonly zLoss?: number;
+  /** Train a low-rank adapter (arXiv:2106.09685) and leave the model as it is. `{}` for the defaults. */
+  readonly lora?: LoraOptions;
+  /**
+   * The frozen weights of linear layers in 4 bits (QLoRA, arXiv:2305.14314), with `lora` alone. `doubleQuant` (default true) stores
+   * the scales in 8 bits.
+   */
+  readonly quantization?: { readonly bits: 4; readonly type?: 'nf4'; readonly doubleQuant?: boolean };
   /** Of everything random: first values, order of the data, masks of dropout. Default 42. */
   readonly seed?: number;
 }
@@ -94,22 +102,39 @@ const schema = z.strictObject({
     .default(false),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   zLoss: z.number().min(0).default(0),
+  lora: z.unknown().optional(), // checked by its own schema
+  quantization: z
+    .strictObject({ bits: z.literal(4), type: z.literal('nf4').default('nf4'), doubleQuant: z.boolean().default(true) })
+    .nullable()
+    .default(null),
   seed: z.int().default(42),
 });
 
 /** A checked recipe; made by {@link sft}. */
-export interface SftRecipe extends Omit<z.output<typeof schema>, 'data' | 'tokenizer' | 'model'> {
+export interface SftRecipe extends Omit<z.output<typeof schema>, 'data' | 'tokenizer' | 'model' | 'lora'> {
   readonly kind: 'sft';
   readonly model: string | FreshModel;
   readonly data: DataChoice;
   readonly tokenizer: string | Tokenizer | null;
+  readonly lora: Lora | null;
 }
 
 /** Supervised fine-tuning: the loss is on the answers alone, each token counting the same over the whole step. */
 export function sft(options: SftOptions): SftRecipe {
   const checked = parse(schema, options, 'sft', Object.keys(schema.shape));
   expectData(options.data);
-  return { ...checked, kind: 'sft', model: options.model, data: options.data, tokenizer: options.tokenizer ?? null };
+  const lora = options.lora === undefined ? null : checkLora(options.lora);
+  if (lora !== null && typeof options.model !== 'string')
+    throw new ConfigError(
+      'sft.lora',
+      'a Hugging Face folder as model',
+      options.model,
+      'An adapter needs a trained model',
+    );
+  if (checked.quantization !== null && lora === null)
+    throw new ConfigError('sft.quantization', 'lora beside it', 'none', 'Weights in 4 bits are not trained themselves');
+  const { model, data, tokenizer = null } = options;
+  return { ...checked, kind: 'sft', model, data, tokenizer, lora };
 }
 
 function expectData(data: unknown): void {

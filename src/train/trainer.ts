@@ -31,8 +31,10 @@ export interface TrainingResult {
   readonly losses: readonly number[];
   /** The newest checkpoint, or null if none was asked for. */
   readonly checkpoint: string | null;
-  /** A Hugging Face folder: config.json, model.safetensors, tokenizer. */
+  /** A Hugging Face folder: config.json, model.safetensors, tokenizer. Under LoRA with the adapter added in. */
   readonly model: string;
+  /** Under LoRA the adapter alone, as a folder that peft opens; else null. */
+  readonly adapter: string | null;
   readonly metrics: {
     readonly steps: number;
     readonly epochs: number;
@@ -140,7 +142,7 @@ export class Trainer {
       );
     await mkdir(runPath, { recursive: true });
 
-    const { config, model, tokenizer } = await chosenModel(recipe);
+    const { config, adapter, model, tokenizer } = await chosenModel(recipe);
     const read = await recordsOf(recipe);
     const skipBad = typeof recipe.data === 'object' && recipe.data.skipBad === true;
     const tokenise = { template: recipe.template, maxTokens: recipe.sequenceLength, skipBad };
@@ -151,6 +153,8 @@ export class Trainer {
     const totalSteps =
       recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
     const ds = resolveDsConfig(dsConfig, { ...auto, totalSteps });
+    if (recipe.quantization !== null && ds.precision.dtype !== 'f32')
+      throw new ConfigError('sft.quantization', 'training in float32', ds.precision.dtype, 'Switch bf16 and fp16 off');
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
     const dropout = recipe.dropout ?? ('model' as const);
@@ -174,6 +178,8 @@ export class Trainer {
       recipe.seed,
       recipe.dropout ?? null,
       loss,
+      adapter,
+      recipe.quantization,
       trainBatch,
       ds.optimizer,
       ds.precision,
@@ -183,6 +189,8 @@ export class Trainer {
     const plan = {
       threads: Math.max(1, Math.floor(scaling.cpusPerWorker)),
       config,
+      adapter,
+      quantization: recipe.quantization,
       rows,
       zeroStage: ds.zeroStage,
       optimizer: ds.optimizer,
@@ -237,6 +245,7 @@ export class Trainer {
       await orStopped(this.#steps(prepared, progress, group, from, emit));
       await orStopped(group.ranks[0]!.exportModel(join(runPath, 'model')));
       await prepared.tokenizer.save(join(runPath, 'model'));
+      if (plan.adapter !== null) await orStopped(group.ranks[0]!.exportAdapter(join(runPath, 'adapter')));
       await group.close();
     } finally {
       signal?.removeEventListener('abort', onAbort);
@@ -367,6 +376,7 @@ export class Trainer {
   ): Promise<void> {
     const path = checkpointPath(prepared.runPath, step);
     const files = (await group.all((rank) => rank.save(path))).filter((file) => file !== null);
+    if (prepared.plan.adapter !== null) await group.ranks[0]!.exportAdapter(join(path, 'adapter'));
     const index = {
       format: 1,
       step,
@@ -437,6 +447,7 @@ export class Trainer {
       losses: progress.losses,
       checkpoint: progress.checkpoint,
       model: join(prepared.runPath, 'model'),
+      adapter: prepared.plan.adapter === null ? null : join(prepared.runPath, 'adapter'),
       metrics: {
         steps,
         epochs: (steps * trainBatch) / prepared.feed.facts.rowsPerEpoch,

@@ -7,11 +7,13 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { type Cluster, init } from '#src/client/index.js';
 import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
-import { Checkpoint } from '#src/models/index.js';
+import { Checkpoint, SafetensorsFile } from '#src/models/index.js';
 import {
   type DsConfigInput,
+  mergeAdapter,
   type SftOptions,
   sft,
   Trainer,
@@ -19,6 +21,7 @@ import {
   type TrainingEvent,
 } from '#src/train/index.js';
 
+const CLI = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 let cluster: Cluster;
 let storage: string;
 before(async () => {
@@ -204,6 +207,65 @@ test('gradients that overflow at the smallest loss scale end the run with a way 
   const fp16 = { enabled: true, initial_scale_power: 32, hysteresis: 1, min_loss_scale: 2 ** 32 };
   const failing = trainer('f16-floor', 1, { deepspeed: { fp16 }, run: { failure: { maxFailures: 3 } } });
   await assert.rejects(failing.fit(), { code: 'RAYLITE_TRAINING', message: /smallest loss scale.*bf16/ });
+});
+
+test('an adapter is trained over a folder: only it is kept, on any number of workers, and it is a model once added in', async () => {
+  const { model: base } = await trainer('base', 1).fit();
+  const lora = { r: 4, lora_alpha: 16, lora_dropout: 0.1 };
+  const recipe = { model: base, lora, learningRate: 0.01 };
+  const run = { checkpoint: { everySteps: 4 } };
+  const one = await trainer('lora-1', 1, { recipe, run }).fit();
+  assert.ok(one.metrics.memory.optimizerBytes < one.metrics.memory.parameterBytes);
+  assert.ok(one.adapter !== null && one.checkpoint !== null);
+  const two = await trainer('lora-2', 2, { recipe, run, zero: 2 }).fit();
+  close(two.losses, one.losses);
+
+  // A checkpoint holds the adapter and its state alone, and goes on like any other.
+  const stored = await SafetensorsFile.open(join(one.checkpoint, 'rank-00000.safetensors'));
+  assert.ok([...stored.tensors.keys()].every((name) => name.includes('.lora_')));
+  await stored[Symbol.asyncDispose]();
+  assert.ok(existsSync(join(one.checkpoint, 'adapter', 'adapter_model.safetensors')));
+  await rm(one.checkpoint, { recursive: true });
+  const resumed = await trainer('lora-1', 2, { recipe, run: { ...run, resume: true } }).fit();
+  close(resumed.losses, one.losses);
+
+  const merged = await mergeAdapter(one.adapter, join(storage, 'merged'), { base });
+  await using left = await Checkpoint.open(merged);
+  await using right = await Checkpoint.open(resumed.model);
+  for (const name of left.parameters.keys()) {
+    const expected = await right.read(name);
+    const worst = (await left.read(name)).reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i]!)), 0);
+    assert.ok(worst < 1e-6, `${name} differs by ${worst}`);
+  }
+  const generate = (...more: string[]) =>
+    execFileSync(process.execPath, [CLI, 'generate', ...more, '--max-new-tokens', '8', '2 + 2 ='], {
+      encoding: 'utf8',
+    });
+  assert.equal(generate(base, '--adapter', one.adapter), generate(merged));
+  const cli = join(storage, 'merged-by-cli');
+  execFileSync(process.execPath, [CLI, 'merge', one.adapter, cli, '--dtype', 'bf16']);
+  assert.ok(existsSync(join(cli, 'tokenizer.json')));
+});
+
+test('QLoRA: the base is frozen in 4 bits, and only with an adapter', async () => {
+  const { model } = await trainer('base-4', 1).fit();
+  const plain = { model, lora: { rank: 4 } };
+  const recipe = { ...plain, quantization: { bits: 4, type: 'nf4', doubleQuant: true } } as const;
+  const exact = await trainer('lora-exact', 1, { recipe: plain }).fit();
+  const packed = await trainer('qlora', 1, { recipe }).fit();
+  close(
+    await trainer('qlora-2', 2, { recipe, zero: 2 })
+      .fit()
+      .then(({ losses }) => losses),
+    packed.losses,
+  );
+  assert.ok(packed.metrics.memory.parameterBytes < exact.metrics.memory.parameterBytes);
+  assert.equal(packed.metrics.memory.optimizerBytes, exact.metrics.memory.optimizerBytes);
+  assert.ok(packed.losses.every((loss, step) => Math.abs(loss - exact.losses[step]!) < 0.1));
+  await using checkpoint = await Checkpoint.open(packed.model); // the values of the base, with the adapter added in
+  assert.ok(checkpoint.parameters.size > 0);
+  const alone = { model, quantization: { bits: 4 } } as const;
+  assert.throws(() => trainer('alone', 1, { recipe: alone }), /sft\.quantization: expected lora beside it/);
 });
 
 test('a loss that is not finite ends the run, naming the step, without another try', async () => {

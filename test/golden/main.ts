@@ -90,7 +90,7 @@ async function runFolder(folder: GoldenFolder, device: NativeDevice, tally: Tall
       }
       const run = { folder, golden, tensors, subject, device };
       if (golden.kind === 'merged_weights')
-        tally.checks(folder.name, golden.name, await compareMerged(folder, tensors));
+        tally.checks(folder.name, golden.name, await compareMerged(folder, tensors, device));
       else if (golden.kind === 'generate') tally.checks(folder.name, golden.name, await runGenerate(run));
       else if (golden.kind === 'train_curve') tally.checks(folder.name, golden.name, await runTrain(run, caseTensors));
       else tally.checks(folder.name, golden.name, await runForward(run));

@@ -1,5 +1,6 @@
 // The model of a folder with its weights: a checkpoint, or an adapter on the checkpoint of a sibling.
 import { dirname, join } from 'node:path';
+import { LowRankSum } from '#src/engine/index.js';
 import {
   adapterParameters,
   Checkpoint,
@@ -9,6 +10,7 @@ import {
   readAdapter,
   withAdapter,
 } from '#src/models/index.js';
+import type { NativeDevice } from '#src/native/index.js';
 import { Checks } from './checks.js';
 import type { CaseTensors, GoldenFolder } from './folder.js';
 import { compareSized } from './ops.js';
@@ -48,7 +50,7 @@ async function openAdapted(folder: string, base: string): Promise<Subject> {
 }
 
 /** The base weights with the adapter added in. */
-export async function compareMerged(folder: GoldenFolder, tensors: CaseTensors): Promise<Checks> {
+export async function compareMerged(folder: GoldenFolder, tensors: CaseTensors, device: NativeDevice): Promise<Checks> {
   const checks = new Checks();
   await using checkpoint = await Checkpoint.open(join(dirname(folder.path), folder.base!));
   const model = withAdapter(checkpoint.model, await readAdapter(folder.path));
@@ -56,7 +58,8 @@ export async function compareMerged(folder: GoldenFolder, tensors: CaseTensors):
   const target = { load: (name: string, values: Float32Array) => void weights.set(name, values) };
   await checkpoint.loadInto(target);
   await loadAdapter(folder.path, model, target);
-  const merged = mergedWeights(model, (name) => weights.get(name)!);
-  for (const name of tensors.names) compareSized(checks, name, merged(name), await tensors.floats(name));
+  using sum = new LowRankSum(device);
+  const merged = mergedWeights(model, (name) => weights.get(name)!, sum);
+  for (const name of tensors.names) compareSized(checks, name, await merged(name), await tensors.floats(name));
   return checks;
 }

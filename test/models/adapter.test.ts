@@ -4,7 +4,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Forward, layoutOf, ParameterStore, TrainStep } from '#src/engine/index.js';
+import {
+  compileForward,
+  Forward,
+  LowRankSum,
+  layoutOf,
+  lossGraph,
+  ParameterStore,
+  TrainStep,
+} from '#src/engine/index.js';
 import {
   adapterFromConfig,
   adapterParameters,
@@ -21,6 +29,8 @@ import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from '..
 
 const ROWS = 16;
 const CONFIG = { r: 2, lora_alpha: 6, target_modules: ['q_proj', 'v_proj', 'down_proj'] };
+const GPT2_LORA = adapterFromConfig({ r: 2, lora_alpha: 4, lora_dropout: 0.1, target_modules: 'all-linear' });
+const SETTINGS = { rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER } as const;
 const BATCH = randomBatch([9, 6], ROWS, 37, 'adapter');
 
 /** A tiny LLaMA with an adapter, trained for three steps. */
@@ -63,18 +73,47 @@ test('an adapter starts without effect, and merged it gives the same losses', as
   using opened = openDevice();
   const { model, step } = trainable(opened.device);
   await using _ = step;
-  const lossOf = async (read: (name: string) => Float32Array) => {
+  const lossOf = async (read: (name: string) => Float32Array | Promise<Float32Array>) => {
     using store = new ParameterStore(opened.device, layoutOf(model.base));
-    for (const { name } of store.parameters) store.load(name, read(name));
+    for (const { name } of store.parameters) store.load(name, await read(name));
     using forward = new Forward({ model: model.base, rows: ROWS }, store);
     return (await forward.run(BATCH)).loss;
   };
   const plain = await lossOf((name) => step.readParameter(name));
   const [first] = await train(step);
   assert.ok(Math.abs(first! * labelled(BATCH) - plain) < 1e-4);
-  using adapted = new Forward({ model, rows: ROWS }, step.parameters);
-  const merged = await lossOf(mergedWeights(model, (name) => step.readParameter(name)));
+  using adapted = new Forward({ model, rows: ROWS, hasLogits: true }, step.parameters);
+  using sum = new LowRankSum(opened.device);
+  const merged = await lossOf(mergedWeights(model, (name) => step.readParameter(name), sum));
   assert.ok(Math.abs((await adapted.run(BATCH)).loss - merged) < 1e-4);
+});
+
+test('an adapter drops its input in training alone, with masks of its own, the same on any number of workers', async () => {
+  const lora = adapterFromConfig({ ...CONFIG, lora_dropout: 0.25 });
+  const { ops } = lossGraph(withAdapter(tinyGpt2(), GPT2_LORA), ROWS, {}, 'model');
+  const streams = ops.filter(({ kind }) => kind === 'dropout').map(({ attributes }) => attributes.stream);
+  assert.equal(new Set(streams).size, streams.length, 'no two share their masks');
+  const model = withAdapter(tinyLlama(), lora);
+  assert.ok(!compileForward({ model, rows: ROWS }, layoutOf(model)).graph.inputs.has('random'));
+  const losses = async (dropout: 'model' | null, seed: number) => {
+    using opened = openDevice();
+    const job = { ...SETTINGS, model, dropout, seed, device: opened.device, communicator: null };
+    await using step = TrainStep.create(job);
+    initialise(model.base, 1, step.parameters);
+    initialiseAdapter(model, 2, step.parameters);
+    return await train(step);
+  };
+  const dropped = await losses('model', 1);
+  assert.deepEqual(await losses('model', 1), dropped);
+  assert.notDeepEqual(await losses('model', 2), dropped);
+  assert.notDeepEqual(await losses(null, 1), dropped);
+});
+
+test('an adapter on all linear layers leaves the output matrix alone, in programs that give logits too', () => {
+  const model = withAdapter(tinyLlama(), adapterFromConfig({ ...CONFIG, target_modules: 'all-linear' }));
+  const layout = layoutOf(model);
+  assert.ok(adapterParameters(model).every(({ name }) => name.includes('.layers.')));
+  compileForward({ model, rows: ROWS, hasLogits: true }, layout);
 });
 
 test('a saved adapter opens again; one for another model is refused', async () => {

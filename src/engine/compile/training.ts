@@ -71,7 +71,7 @@ export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOpti
   const outputs = writeForward(graph, model, rows);
   for (const state of outputs.hiddenStates ?? []) graph.border(state);
   writeLosses(graph, model, outputs, options);
-  return adapted(model, graph.build());
+  return adapted(model, graph.build(), dropout !== null);
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */

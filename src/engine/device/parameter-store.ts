@@ -5,6 +5,7 @@ import type { NativeDevice, TensorRead } from '../../native/index.js';
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
 import { type Layout, type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
 import { narrow } from '../narrow.js';
+import { dequantiseNf4, nf4Bytes, quantiseNf4 } from '../nf4.js';
 import { widen } from '../widen.js';
 import type { DeviceBuffers } from './buffers.js';
 
@@ -21,6 +22,8 @@ export interface WeightTarget {
   load(name: string, values: Float32Array): void;
   /** Whole parameters from an open file at once, without a copy in between, where the target can. */
   loadFile?(fd: number, stored: readonly StoredValues[]): Promise<void>;
+  /** Whether `loadFile` takes this parameter. Default: all. */
+  takesFile?(name: string): boolean;
 }
 
 export class ParameterStore implements Disposable, WeightTarget {
@@ -54,6 +57,12 @@ export class ParameterStore implements Disposable, WeightTarget {
     return [...this.#places.values()];
   }
 
+  /** Those that are not frozen. */
+  get trained(): readonly ParameterPlace[] {
+    const frozen = new Set(this.layout.frozen.map(({ name }) => name));
+    return this.parameters.filter(({ name }) => !frozen.has(name));
+  }
+
   /** Makes the memory known to programs, as `parameters` and `master`. It stays this store's. */
   lendTo(buffers: DeviceBuffers): void {
     const { dtype, parameterElements, sliceElements } = this.layout;
@@ -63,16 +72,18 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** The memory itself of an f32 parameter: writes through it change the model. */
   view(name: string): Float32Array {
-    const { offset, length } = this.#place(name);
+    const { offset, length, nf4 } = this.#place(name);
+    if (nf4) throw new ConfigError(name, 'a parameter in 32 bits', 'one in 4 bits', 'Use load() and read()');
     if (this.layout.dtype !== 'f32') throw new ConfigError(name, 'parameters stored in f32', this.layout.dtype);
     return new Float32Array(this.device.view(this.#buffer), offset * DTYPE_BYTES.f32, length);
   }
 
   /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. */
   load(name: string, values: Float32Array): void {
-    const { length } = this.#place(name);
+    const { length, nf4 } = this.#place(name);
     if (values.length !== length) throw new ConfigError(name, `${length} values`, values.length);
-    this.#write(name, 0, values);
+    if (nf4) quantiseNf4(values, this.#bytes(name), nf4);
+    else this.#write(name, 0, values);
     const slice = this.#master?.slices.get(name);
     if (!slice) return;
     const { parameterOffset } = slice;
@@ -84,6 +95,11 @@ export class ParameterStore implements Disposable, WeightTarget {
     if (values.length !== slice.length) throw new ConfigError(slice.name, `${slice.length} values`, values.length);
     this.#write(slice.name, slice.parameterOffset, values);
     if (this.#master) this.#masterOf(slice).set(values);
+  }
+
+  /** Whether {@link loadFile} takes this parameter: one in 4 bits must be loaded, to be rounded. */
+  takesFile(name: string): boolean {
+    return this.#place(name).nf4 === undefined;
   }
 
   /** Reads parameters of a file straight into place, on all threads. Throws EngineError when the file is shorter than it was. */
@@ -115,11 +131,19 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** A copy of the parameter as programs see it. */
   read(name: string): Float32Array {
-    const { offset, length } = this.#place(name);
+    const { offset, length, nf4 } = this.#place(name);
+    if (nf4) return dequantiseNf4(this.#bytes(name), length, nf4);
     const { dtype } = this.layout;
     if (dtype === 'f32') return this.view(name).slice();
     const size = DTYPE_BYTES[dtype];
     return widen(new Uint8Array(this.device.view(this.#buffer), offset * size, length * size), dtype);
+  }
+
+  /** Of a parameter in 4 bits. */
+  #bytes(name: string): Uint8Array {
+    const { offset, length, nf4 } = this.#place(name);
+    const { dtype } = this.layout;
+    return new Uint8Array(this.device.view(this.#buffer), offset * DTYPE_BYTES[dtype], nf4Bytes(length, nf4!));
   }
 
   [Symbol.dispose](): void {

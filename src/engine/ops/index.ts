@@ -8,6 +8,7 @@ import { add, cast, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
+import { linearNf4, linearNf4BackwardInput } from './linear-nf4.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
 import { adamw, clipFactor, sumSquares } from './optimizer.js';
 import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
@@ -53,6 +54,8 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     linearBackwardWeight,
     linearCrossEntropy,
     linearCrossEntropyGrad,
+    linearNf4,
+    linearNf4BackwardInput,
     lion,
     logSumExp,
     muon,

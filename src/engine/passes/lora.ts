@@ -1,15 +1,17 @@
 // Pass: low-rank adapters (LoRA, arXiv:2106.09685 §4.1). y = x w + b  →  y + factor * (x A^T) B^T for every linear layer that is
 // chosen. All parameters there were are frozen, so that autodiff makes no gradient of them and the layout no room for one.
 import { ConfigError } from '../../common/index.js';
-import { GraphBuilder } from '../builder.js';
+import { GraphBuilder, RANDOM } from '../builder.js';
 import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
 import { HEAD_PATHS } from '../objective.js';
-import { ACTIVATIONS } from '../ops/index.js';
+import { ACTIVATIONS, ruleOf } from '../ops/index.js';
 
 export interface LoraSettings {
   readonly rank: number;
   /** What the adapter's output is multiplied by: alpha / rank, or alpha / sqrt(rank). */
   readonly factor: number;
+  /** Share of the adapter's input that is dropped in training. */
+  readonly dropout: number;
   /** Whether the layer at this model path gets an adapter. */
   readonly isTarget: (path: string) => boolean;
   /** Checkpoint name of A [rank, inputs] or B [outputs, rank] of the layer at a path. */
@@ -23,7 +25,10 @@ export interface LinearLayer {
   readonly isTransposed: boolean;
 }
 
-export function addLora(graph: Graph, { rank, factor, isTarget, nameOf }: LoraSettings): Graph {
+export function addLora(graph: Graph, settings: LoraSettings, isTraining: boolean): Graph {
+  const { rank, factor, isTarget, nameOf } = settings;
+  const dropout = isTraining ? settings.dropout : 0;
+  let stream = streamCount(graph);
   const frozen = [...graph.parameters.values()].map((parameter) => ({ ...parameter, isFrozen: true }));
   const byName = new Map(frozen.map((parameter) => [parameter.name, parameter]));
   const builder = new GraphBuilder({ ...graph, ops: [], parameters: byName });
@@ -43,10 +48,18 @@ export function addLora(graph: Graph, { rank, factor, isTarget, nameOf }: LoraSe
     // The spread of peft's uniform start; B starts at zero, so that the adapter starts without effect.
     const a = half('A', [rank, x.dims[1]!], 1 / Math.sqrt(3 * x.dims[1]!));
     const b = half('B', [y.dims[1]!, rank], 0);
-    const low = builder.op('scale', op.path, [builder.linear(op.path, x, a)], { factor })[0]!;
+    const kept =
+      dropout === 0
+        ? x
+        : builder.op('dropout', op.path, [x, builder.input(RANDOM, 'i32', [4])], { p: dropout, stream: stream++ })[0]!;
+    const low = builder.op('scale', op.path, [builder.linear(op.path, kept, a)], { factor })[0]!;
     replaced.set(y.id, builder.add(op.path, y, builder.linear(op.path, low, b)));
   }
-  if (count === 0) throw new ConfigError('adapter', 'targets that are linear layers of the model', 'none');
+  if (count === 0) {
+    const ends = [...new Set(linearLayers(graph).map(({ path }) => path.split('.').at(-1)!))];
+    const hint = `Those of the model end in ${ends.join(', ')}`;
+    throw new ConfigError('adapter', 'targets that are linear layers of the model', 'none', hint);
+  }
   for (const [name, id] of graph.outputs) builder.output(name, replaced.get(id) ?? builder.tensor(id));
   return builder.build();
 }
@@ -56,8 +69,16 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
   return graph.ops.flatMap((op) => linearLayer(graph, op) ?? []);
 }
 
-function linearLayer(graph: Graph, op: Op): LinearLayer | null {
+/** The layer that an op is, if it is one. */
+export function linearLayer(graph: Graph, op: Op): LinearLayer | null {
   if (op.kind !== 'linear' || op.attributes.activation !== ACTIVATIONS.none || HEAD_PATHS.has(op.path)) return null;
   const weight = [...graph.parameters.values()].find((parameter) => parameter.tensor === op.inputs[1]);
   return weight ? { path: op.path, weight, isTransposed: op.attributes.transposed === 1 } : null;
+}
+
+/** Streams of random numbers that the ops of a graph draw from: 0 to one less. */
+function streamCount(graph: Graph): number {
+  // Attention is a random op only where it drops keys.
+  const drawn = graph.ops.map(({ kind, attributes }) => (ruleOf(kind).isRandom ? (attributes.stream ?? -1) : -1));
+  return 1 + Math.max(-1, ...drawn);
 }

@@ -1,0 +1,45 @@
+// The model that a run trains: that of the configuration, or an adapter on it. Driver and ranks build the same.
+import {
+  type AdaptedModel,
+  adapterFromConfig,
+  type Model,
+  modelFromConfig,
+  withAdapter,
+  withNf4,
+} from '../models/index.js';
+import type { SftRecipe } from './recipe.js';
+
+export interface TrainedModelPlan {
+  /** config.json of the model. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** adapter_config.json of what is trained on the frozen model; null: the model itself is trained. */
+  readonly adapter: Readonly<Record<string, unknown>> | null;
+  /** The frozen weights of linear layers in 4 bits. */
+  readonly quantization: SftRecipe['quantization'];
+}
+
+export function trainedModel({ config, adapter, quantization }: TrainedModelPlan): Model | AdaptedModel {
+  const model = modelFromConfig(config);
+  if (adapter === null) return model;
+  const adapted = withAdapter(model, adapterFromConfig(adapter, 'sft.lora'));
+  return quantization === null ? adapted : withNf4(adapted, { isDouble: quantization.doubleQuant });
+}
+
+/** adapter_config.json, as peft writes it, of the recipe's choice. */
+export function adapterConfigOf({ lora, model }: SftRecipe, family: Model['family']): TrainedModelPlan['adapter'] {
+  if (lora === null) return null;
+  const { rank, alpha, dropout, targetModules, rslora } = lora;
+  return {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: typeof model === 'string' ? model : null,
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: dropout,
+    target_modules: targetModules,
+    use_rslora: rslora,
+    bias: 'none',
+    fan_in_fan_out: family === 'gpt2',
+    inference_mode: true,
+  };
+}
