@@ -2,7 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { ConnectionError, PROTOCOL_VERSION } from '../common/index.js';
-import { connectSocket, errorOf, MessageChannel, wire } from '../protocol/index.js';
+import { type Channel, connectSocket, errorOf, MessageChannel, wire } from '../protocol/index.js';
 import { siteOf, withSite } from './call-site.js';
 
 /** What the agent may push. */
@@ -52,7 +52,10 @@ export class AgentLink {
 
   /** Connects to the agent's socket at `path`. Rejects with {@link ConnectionError} when it is not there or refuses. */
   static async connect(path: string, pushes: AgentPushes): Promise<AgentLink> {
-    const channel = await connectSocket(path);
+    return AgentLink.over(await connectSocket(path), path, pushes);
+  }
+  /** The same on a stream that is open. */
+  static over(channel: Channel, path: string, pushes: AgentPushes): AgentLink {
     return new AgentLink(new MessageChannel(channel, wire.ProcessToAgent, wire.AgentToProcess), path, pushes);
   }
 

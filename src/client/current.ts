@@ -1,13 +1,14 @@
-// The cluster that `actor`, `task`, `put`, … mean: the one that this process joined last. One per process by the design of
-// the API; kept on globalThis so that two copies of this package in one process agree.
+// The cluster that `actor`, `task`, `put`, … mean: the one that the call that asks is part of, else the one that this process
+// joined last. One per process by the design of the API; kept on globalThis so that two copies of this package in one process agree.
 import { ConfigError } from '../common/index.js';
+import { runtimeOfCall } from './call-context.js';
 import type { Runtime } from './runtime.js';
 
 const CURRENT = Symbol.for('raylite.current');
 const globals = globalThis as Record<symbol, Runtime | null | undefined>;
 
 export function currentRuntime(): Runtime {
-  const runtime = globals[CURRENT];
+  const runtime = findRuntime();
   if (!runtime)
     throw new ConfigError(
       'cluster',
@@ -18,7 +19,7 @@ export function currentRuntime(): Runtime {
   return runtime;
 }
 
-export const findRuntime = (): Runtime | null => globals[CURRENT] ?? null;
+export const findRuntime = (): Runtime | null => runtimeOfCall() ?? globals[CURRENT] ?? null;
 
 export function setRuntime(runtime: Runtime | null): void {
   globals[CURRENT] = runtime;

@@ -24,7 +24,7 @@ interface Waiter {
 
 export class HeadLink {
   readonly #address: string;
-  readonly #token: string;
+  readonly #open: () => Promise<Channel>;
   readonly #hello: () => wire.ClientHello.$Properties;
   readonly #pushes: HeadPushes;
   readonly #awake: Awake;
@@ -36,16 +36,17 @@ export class HeadLink {
   #channel: MessageChannel<wire.ClientToHead.$Properties, wire.HeadToClient> | null = null;
   #welcomed: Promise<wire.ClientWelcome> | null = null;
 
+  /** @param open a new stream to the head at `address` */
   constructor(
     address: string,
-    token: string,
+    open: () => Promise<Channel>,
     hello: () => wire.ClientHello.$Properties,
     pushes: HeadPushes,
     awake: Awake,
   ) {
     this.#awake = awake;
     this.#address = address;
-    this.#token = token;
+    this.#open = open;
     this.#hello = hello;
     this.#pushes = pushes;
   }
@@ -116,8 +117,7 @@ export class HeadLink {
   }
 
   async #connect(): Promise<wire.ClientWelcome> {
-    const { openGrpc } = await import('../protocol/grpc/index.js');
-    return this.#greet(openGrpc('Head.Client', this.#address, this.#token));
+    return this.#greet(await this.#open());
   }
 
   #greet(raw: Channel): Promise<wire.ClientWelcome> {
@@ -153,11 +153,10 @@ export class HeadLink {
   #reconnect(): void {
     this.#channel = null;
     const retry = async (): Promise<void> => {
-      const { openGrpc } = await import('../protocol/grpc/index.js');
       for (let waitMs = BACKOFF_MS_FIRST; ; waitMs = Math.min(waitMs * 2, BACKOFF_MS_MAX)) {
         await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false });
         try {
-          await this.#greet(openGrpc('Head.Client', this.#address, this.#token));
+          await this.#greet(await this.#open());
           return;
         } catch (error) {
           if (error instanceof ConnectionError && /token|protocol/.test(error.detail)) throw error;
@@ -184,3 +183,9 @@ export class HeadLink {
     return new ConnectionError({ address: this.#address, detail });
   }
 }
+
+/** Opens streams to the head over gRPC. */
+export const headOverGrpc = (address: string, token: string) => async (): Promise<Channel> => {
+  const { openGrpc } = await import('../protocol/grpc/index.js');
+  return openGrpc('Head.Client', address, token);
+};

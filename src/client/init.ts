@@ -2,21 +2,32 @@
 import { hostname } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConfigError, ConnectionError, type JobId, newWorkerId, PROTOCOL_VERSION } from '../common/index.js';
+import {
+  ConfigError,
+  ConnectionError,
+  type JobId,
+  type NodeId,
+  newWorkerId,
+  PROTOCOL_VERSION,
+  type WorkerId,
+} from '../common/index.js';
 import {
   type EmbeddedCluster,
   type NodeOffer,
+  offeredResources,
   readCurrent,
   readToken,
   sessionRoot,
   startEmbedded,
 } from '../launch/index.js';
-import { asError, type wire } from '../protocol/index.js';
+import { asError, type Channel, type wire } from '../protocol/index.js';
 import { handleHost } from './actor-handle.js';
-import { AgentLink } from './agent-link.js';
+import { AgentLink, type AgentPushes } from './agent-link.js';
 import { Awake } from './awake.js';
 import { findRuntime, setRuntime } from './current.js';
-import { HeadLink } from './head-link.js';
+import { HeadLink, headOverGrpc } from './head-link.js';
+import { startLocal } from './local-cluster.js';
+import { type Accept, type PeerDoor, SocketDoor } from './peer-door.js';
 import { Peers } from './peers.js';
 import { Runtime } from './runtime.js';
 import { ObjectStore } from './store.js';
@@ -36,6 +47,11 @@ export interface InitOptions extends NodeOffer {
   readonly token?: string;
   /** Names of actors are unique in it. Default: one of this driver alone. */
   readonly namespace?: string;
+  /**
+   * Runs everything in this process, for debugging: the same calls, values, errors and limits, with no other process. Code
+   * shares this process's modules, environment and event loop; ending a task or actor by force leaves its code running.
+   */
+  readonly local?: boolean;
   readonly runtimeEnv?: RuntimeEnvOptions;
   /** Prints what workers write; what several write alike is counted ($RAYLITE_DEDUP_LOGS=0: shown each time). Default true. */
   readonly logToDriver?: boolean;
@@ -62,6 +78,7 @@ const OPTIONS = [
   'address',
   'token',
   'namespace',
+  'local',
   'runtimeEnv',
   'logToDriver',
   'numCpus',
@@ -71,10 +88,12 @@ const OPTIONS = [
 ];
 
 /** What is needed to join. */
-interface Door {
+interface Entrance {
   readonly headAddress: string;
   readonly token: string;
-  readonly agentUds: string | null; // null: ask the head for the node of this machine
+  readonly openHead: () => Promise<Channel>;
+  readonly openAgent: (head: HeadLink, pushes: AgentPushes) => Promise<AgentLink>;
+  readonly openDoor: (attached: wire.Attached, workerId: WorkerId, accept: Accept) => Promise<PeerDoor>;
 }
 
 /**
@@ -91,6 +110,7 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
       'a second time',
       'This process has joined a cluster: leave it first, or drop the call (workers have joined already)',
     );
+  if (options.local) return initLocal(options);
   const address = options.address ?? process.env.RAYLITE_ADDRESS ?? 'local';
   let embedded: EmbeddedCluster | null = null;
   if (address === 'local') {
@@ -104,14 +124,53 @@ export async function init(options: InitOptions = {}): Promise<Cluster> {
       'They belong to the start of a node, and the cluster at this address already runs',
     );
   try {
-    return await joinCluster(embedded ?? doorOf(address, options.token), options, embedded);
+    return await joinCluster(entranceOf(embedded ?? addressOf(address, options.token)), options, embedded);
   } catch (error) {
     await embedded?.[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-function doorOf(address: string, given: string | undefined): Door {
+/** Refuses what would need another process. */
+async function initLocal(options: InitOptions): Promise<Cluster> {
+  for (const key of ['address', 'token', 'objectStoreMemory'] as const)
+    if (options[key] !== undefined) throw new ConfigError(`init.${key}`, 'nothing beside local: true', options[key]);
+  if (options.runtimeEnv?.workingDir !== undefined)
+    throw new ConfigError('runtimeEnv.workingDir', 'nothing beside local: true', options.runtimeEnv.workingDir);
+  const { resources } = offeredResources(options);
+  const cluster = await startLocal(resources);
+  const entrance: Entrance = {
+    headAddress: 'local',
+    token: '',
+    openHead: cluster.head,
+    openAgent: async (_, pushes) => AgentLink.over(cluster.agent(), 'local', pushes),
+    openDoor: (_, __, accept) => cluster.openDoor(accept),
+  };
+  try {
+    return await joinCluster(entrance, options, cluster);
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Where a cluster's processes are. */
+interface Place {
+  readonly headAddress: string;
+  readonly token: string;
+  readonly agentUds: string | null; // null: ask the head for the node of this machine
+}
+
+const entranceOf = ({ headAddress, token, agentUds }: Place): Entrance => ({
+  headAddress,
+  token,
+  openHead: headOverGrpc(headAddress, token),
+  openAgent: async (head, pushes) => AgentLink.connect(agentUds ?? (await findAgent(head, headAddress)), pushes),
+  openDoor: ({ socketDir, host, nodeId }, workerId, accept) =>
+    SocketDoor.open({ uds: join(socketDir, `d-${workerId}`), host, token, nodeId: nodeId as NodeId }, accept),
+});
+
+function addressOf(address: string, given: string | undefined): Place {
   const here = readCurrent(sessionRoot());
   if (address === 'auto') {
     if (!here)
@@ -136,7 +195,11 @@ function doorOf(address: string, given: string | undefined): Door {
 
 const read = (file: string): string => readToken(file, 'token');
 
-async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedCluster | null): Promise<Cluster> {
+async function joinCluster(
+  entrance: Entrance,
+  options: InitOptions,
+  embedded: AsyncDisposable | null,
+): Promise<Cluster> {
   const workerId = newWorkerId();
   const jobId = process.env.RAYLITE_JOB_ID ?? '';
   const awake = new Awake();
@@ -157,8 +220,8 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
   let runtime: Runtime | null = null;
   const output = options.logToDriver === false ? null : new WorkerOutput(() => runtime?.nodeId ?? '');
   const head = new HeadLink(
-    door.headAddress,
-    door.token,
+    entrance.headAddress,
+    entrance.openHead,
     hello,
     {
       actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
@@ -167,8 +230,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     awake,
   );
   try {
-    const agentUds = door.agentUds ?? (await findAgent(head, door.headAddress));
-    const agent = await AgentLink.connect(agentUds, {
+    const agent = await entrance.openAgent(head, {
       assign: () => {},
       exit: () => {},
       vacated: (vacated) => runtime?.store.vacated(vacated),
@@ -181,18 +243,14 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
         process.exit(1);
       },
     });
-    const attached = await agent.attach({ token: door.token, workerId, pid: process.pid, isDriver: true, address });
+    const attached = await agent.attach({ token: entrance.token, workerId, pid: process.pid, isDriver: true, address });
     const store = new ObjectStore(agent, attached);
-    runtime = new Runtime({ isDriver: true, agent, attached, store, token: door.token, awake }, workerId);
+    runtime = new Runtime({ isDriver: true, agent, attached, store, token: entrance.token, awake }, workerId);
     runtime.handles = handleHost(runtime);
     runtime.head = head;
-    runtime.peers = await Peers.open(runtime, {
-      uds: join(attached.socketDir, `d-${workerId}`),
-      host: attached.host,
-      token: door.token,
-      workerId,
-      nodeId: runtime.nodeId,
-    });
+    runtime.peers = await Peers.open(runtime, { workerId, nodeId: runtime.nodeId }, (accept) =>
+      entrance.openDoor(attached, workerId, accept),
+    );
     const welcome = await head.welcome();
     runtime.jobId = welcome.jobId as JobId;
     runtime.namespace = welcome.namespace;
@@ -213,7 +271,7 @@ async function joinCluster(door: Door, options: InitOptions, embedded: EmbeddedC
     process.once('beforeExit', leave);
     for (const held of [head, agent, runtime.peers]) held.unref();
     return {
-      address: door.headAddress,
+      address: entrance.headAddress,
       httpUrl: welcome.httpUrl,
       clusterId: welcome.clusterId,
       jobId: joined.jobId,

@@ -98,7 +98,7 @@ export class Invocation implements PendingCall, Cancellable {
     this.retriesLeft = shape.retries;
     this.#parent = parent;
     state.invocation = this;
-    parent?.children.add(this);
+    parent?.children?.add(this);
     this.#countArguments(1);
   }
 
@@ -143,7 +143,7 @@ export class Invocation implements PendingCall, Cancellable {
     else this.state.settle({ kind: 'failed', failure: failureOf(error), local: null });
   }
   #ended(): void {
-    this.#parent?.children.delete(this);
+    this.#parent?.children?.delete(this);
     this.#countArguments(-1);
   }
   #countArguments(delta: 1 | -1): void {

@@ -6,7 +6,7 @@ import { ItemStream } from './item-stream.js';
 import { ObjectRef } from './object-ref.js';
 import { ObjectRefGenerator } from './object-ref-generator.js';
 import { ObjectState } from './object-state.js';
-import { INLINE_BYTES_MAX, type Runtime } from './runtime.js';
+import type { Runtime } from './runtime.js';
 import { Tuple } from './tuple.js';
 
 const NO_ARGS: readonly never[] = [];
@@ -31,7 +31,7 @@ export function encodeArguments(
     }
     const sendable = runtime.encode(arg, `args[${index}]`, name);
     if (sendable.refs.length > 0) keeps.push(...sendable.refs);
-    if (sendable.bytes > INLINE_BYTES_MAX) {
+    if (sendable.bytes > runtime.inlineBytesMax) {
       const ref = runtime.put(arg, calledFrom);
       keeps.push(ref);
       return { ref: runtime.wireRef(ObjectRef.stateOf(ref)) };

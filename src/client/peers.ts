@@ -1,67 +1,39 @@
 // All streams of this process to other processes: its own door, and one link a peer, opened when first needed.
-import { chmodSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
-import { ConnectionError, type NodeId, type WorkerId } from '../common/index.js';
-import { type Channel, connectSocket, FrameStream, SocketChannel, type wire } from '../protocol/index.js';
+import type { NodeId, WorkerId } from '../common/index.js';
+import { type Channel, FrameStream, type wire } from '../protocol/index.js';
+import type { Accept, PeerDoor } from './peer-door.js';
 import { type PeerHost, PeerLink } from './peer-link.js';
 
 export class Peers implements AsyncDisposable {
   readonly #host: PeerHost;
-  readonly #token: string;
   readonly #links = new Map<string, PeerLink>(); // by worker id
   readonly #opening = new Map<string, Promise<PeerLink>>();
   readonly #all = new Set<PeerLink>();
-  readonly #server: Server;
-  readonly #uds: string;
+  #door!: PeerDoor;
   #isLoose = false;
-  #tcp: (AsyncDisposable & { unref(): void }) | null = null;
   #self: wire.WorkerAddress.$Properties = {};
 
-  private constructor(host: PeerHost, token: string, uds: string) {
+  private constructor(host: PeerHost) {
     this.#host = host;
-    this.#token = token;
-    this.#uds = uds;
-    this.#server = createServer((socket) => this.#accept(new SocketChannel(socket, 'a caller'), token));
   }
 
-  /** Opens this process's door at `uds`, and at `host` over gRPC where the cluster spans machines (host not empty). */
+  /** @param openDoor opens this process's door */
   static async open(
     host: PeerHost,
-    at: {
-      readonly uds: string;
-      readonly host: string;
-      readonly token: string;
-      readonly workerId: WorkerId;
-      readonly nodeId: NodeId;
-    },
+    { workerId, nodeId }: { readonly workerId: WorkerId; readonly nodeId: NodeId },
+    openDoor: (accept: Accept) => Promise<PeerDoor>,
   ): Promise<Peers> {
-    const peers = new Peers(host, at.token, at.uds);
-    await new Promise<void>((resolve, reject) => {
-      peers.#server.once('error', reject);
-      peers.#server.listen(at.uds, () => {
-        chmodSync(at.uds, 0o600);
-        resolve();
-      });
-    });
-    let tcp = '';
-    if (at.host !== '') {
-      const { serveGrpc } = await import('../protocol/grpc/index.js');
-      const door = await serveGrpc(
-        { host: at.host, port: 0, token: at.token },
-        { 'CallService.Open': (channel) => peers.#accept(channel, null) },
-      );
-      peers.#tcp = door;
-      tcp = `${at.host}:${door.port}`;
-    }
-    peers.#self = { workerId: at.workerId, nodeId: at.nodeId, uds: at.uds, tcp };
+    const peers = new Peers(host);
+    const door = await openDoor((channel, token) => peers.#accept(channel, token));
+    peers.#door = door;
+    peers.#self = { workerId, nodeId, uds: door.uds, tcp: door.tcp };
     return peers;
   }
 
   /** From now on no stream of this process, nor its door, keeps it from ending. */
   unref(): void {
     this.#isLoose = true;
-    this.#server.unref();
-    this.#tcp?.unref();
+    this.#door.unref();
     for (const link of this.#all) link.stream.unref();
   }
 
@@ -91,23 +63,10 @@ export class Peers implements AsyncDisposable {
   }
 
   async #open(address: wire.WorkerAddress.$Properties): Promise<PeerLink> {
-    const isLocal = address.nodeId === this.#self.nodeId;
-    const where = isLocal ? address.uds : address.tcp;
-    if (!where) {
-      throw new ConnectionError({
-        address: address.workerId ?? '',
-        detail: `worker ${address.workerId} on node ${address.nodeId} has no address that this machine can reach`,
-      });
-    }
-    let channel: Channel;
-    if (isLocal) channel = await connectSocket(where);
-    else {
-      const { openGrpc } = await import('../protocol/grpc/index.js');
-      channel = openGrpc('CallService.Open', where, this.#token);
-    }
+    const { channel, token } = await this.#door.dial(address);
     const link = this.#add(channel, address);
     link.start(null, () => {});
-    link.stream.greet(this.#self, isLocal ? this.#token : null);
+    link.stream.greet(this.#self, token);
     this.#known(link);
     return link;
   }
@@ -138,10 +97,6 @@ export class Peers implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const link of this.#all) link.stream.close('this process ends');
-    await new Promise((closed) => {
-      this.#server.close(closed);
-    });
-    await this.#tcp?.[Symbol.asyncDispose]();
-    rmSync(this.#uds, { force: true });
+    await this.#door[Symbol.asyncDispose]();
   }
 }

@@ -39,7 +39,7 @@ import { layoutValue, parseStored, sizeOf } from './stored-value.js';
 import type { TaskPool } from './task-pool.js';
 
 /** Values up to here travel inside replies; larger ones through the arena. As in Ray. */
-export const INLINE_BYTES_MAX = 100 * 1024;
+const INLINE_BYTES_MAX = 100 * 1024;
 
 /** How many calls of one turn remember where they were made. */
 const SITES_PER_TURN = 32;
@@ -139,6 +139,14 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   get nodeId(): NodeId {
     return this.store.nodeId;
   }
+  /** Whether this is the only part of a cluster in its process; not so in local mode. */
+  get isAlone(): boolean {
+    return this.attached.arenaPath !== '';
+  }
+  /** Values up to here travel inside messages; without an arena (local mode) all do. */
+  get inlineBytesMax(): number {
+    return this.isAlone ? INLINE_BYTES_MAX : Number.POSITIVE_INFINITY;
+  }
 
   // ---- objects ----
 
@@ -179,7 +187,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     if (this.#record) state.site = siteOf(calledFrom);
     const sendable = this.encode(value, 'value', 'put');
     if (sendable.refs.length > 0) state.nested = sendable.refs;
-    if (sendable.bytes <= INLINE_BYTES_MAX) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
+    if (sendable.bytes <= this.inlineBytesMax) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
     else {
       const layout = layoutValue(sendable.encoded);
       const location = this.store.tryWrite(state.id, this.workerId, layout);

@@ -1,10 +1,14 @@
 // The door of head/: the cluster's rules, and a whole head to start.
+
+export { serveClient } from './client-stream.js';
 export * from './cluster-state.js';
 export { httpCensus } from './http/app.js';
 export type { JobSubmission } from './http/job-request.js';
 export type * from './http/objects-view.js';
 export type * from './http/views.js';
 export { LevelStore } from './level-store.js';
+export { openMemoryHead } from './memory-head.js';
+export { serveNode } from './node-stream.js';
 export * from './scheduler/place.js';
 export * from './scheduler/place-bundles.js';
 export { type Head, startHead } from './server.js';

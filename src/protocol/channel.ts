@@ -1,5 +1,6 @@
 // What travels between two processes: frames, whole and in order, until one side closes. Knows nothing of messages.
-// Two carriers: a Unix socket (socket-channel.ts) and a gRPC stream (grpc/channel.ts); test/protocol runs one suite on both.
+// Three carriers: a Unix socket (socket-channel.ts), a gRPC stream (grpc/channel.ts), and two ends in one process
+// (memory-channel.ts, without limits); test/protocol runs one suite on all.
 import type { RayliteError } from '../common/index.js';
 
 /** No frame may be larger; a peer that announces more is cut off. Large values travel through the object store. */

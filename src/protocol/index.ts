@@ -5,6 +5,7 @@ export * from './channel.js';
 export * from './failure.js';
 export { Faults } from './faults.js';
 export * from './frame-stream.js';
+export * from './memory-channel.js';
 export * from './message-channel.js';
 export * from './socket-channel.js';
 export * from './token.js';

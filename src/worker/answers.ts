@@ -1,12 +1,5 @@
 // Sends what calls come to: values inside the answer, large ones by way of the arena, errors with what the caller must know.
-import {
-  acceptsRetry,
-  copied,
-  INLINE_BYTES_MAX,
-  layoutValue,
-  type ObjectRef,
-  type Runtime,
-} from '../client/process/index.js';
+import { acceptsRetry, copied, layoutValue, type ObjectRef, type Runtime } from '../client/process/index.js';
 import {
   CancelledError,
   itemIdOf,
@@ -144,7 +137,7 @@ export class Answers {
   #place(item: Item, value: unknown, id: ObjectId, path: string): Placed | Promise<Placed> {
     const runtime = this.#runtime;
     const sendable = runtime.encode(value, path, item.name);
-    if (sendable.bytes <= INLINE_BYTES_MAX)
+    if (sendable.bytes <= runtime.inlineBytesMax)
       return { sent: { inline: copied(sendable.encoded) }, bytes: sendable.bytes, refs: sendable.refs };
     const owner = (item.from.peer.workerId ?? '') as WorkerId;
     const layout = layoutValue(sendable.encoded);

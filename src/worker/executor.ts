@@ -76,7 +76,7 @@ export class Executor implements CallRunner {
   }
 
   call(call: wire.Call, from: PeerLink): void {
-    const item = new Item(call, from);
+    const item = new Item(call, from, this.#runtime);
     const group = call.concurrencyGroup ? this.#groups.get(call.concurrencyGroup) : this.#default;
     if (!group || this.#drained) {
       this.#refuse(item);
@@ -150,7 +150,7 @@ export class Executor implements CallRunner {
   }
   /** Whether the call that runs is known without carrying it along, which costs more than a short call. */
   #isAlone({ run }: Item): boolean {
-    return this.#isSingle || !(isAsync(run!) || promising.has(run!));
+    return this.#runtime.isAlone && (this.#isSingle || !(isAsync(run!) || promising.has(run!)));
   }
 
   /** An actor's method has the actor to itself, also while it waits; a task lets others run meanwhile. */

@@ -1,2 +1,2 @@
 // The door of worker/: how user code is loaded, ordered, cancelled and answered in its process.
-export type { WorkerBoot } from './worker.js';
+export { startWorker, type WorkerPlace } from './worker.js';

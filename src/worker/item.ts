@@ -1,11 +1,12 @@
 // One call that came, from its arrival to its answer; and the groups in which calls take turns.
-import type { CallContext, PeerLink } from '../client/process/index.js';
+import type { CallContext, PeerLink, Runtime } from '../client/process/index.js';
 import { CancelledError } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 
 export type Callable = (...args: unknown[]) => unknown;
 
 export class Item implements CallContext {
+  readonly runtime: Runtime;
   readonly call: wire.Call;
   readonly from: PeerLink;
   args: unknown[] | null = null; // null while they are fetched
@@ -20,10 +21,11 @@ export class Item implements CallContext {
   /** Of a generator: how many items its caller's code has taken. */
   consumed: number;
   #abort: AbortController | null = null; // made when its code asks for it
-  #children: CallContext['children'] | null = null;
+  #children: CallContext['children'] = null;
   #changed: (() => void) | null = null;
 
-  constructor(call: wire.Call, from: PeerLink) {
+  constructor(call: wire.Call, from: PeerLink, runtime: Runtime) {
+    this.runtime = runtime;
     this.call = call;
     this.from = from;
     this.consumed = call.stream?.consumed ?? 0;
@@ -34,7 +36,7 @@ export class Item implements CallContext {
     if (this.isCancelled) this.#abort.abort(new CancelledError({ taskId: null }));
     return this.#abort.signal;
   }
-  get children(): CallContext['children'] {
+  get children(): NonNullable<CallContext['children']> {
     this.#children ??= new Set();
     return this.#children;
   }

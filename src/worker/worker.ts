@@ -1,41 +1,49 @@
-// One worker process: attaches to its node's agent, waits warm until it is assigned an actor or a lease, then serves calls.
-import { join } from 'node:path';
+// One worker: attaches to its node's agent, waits warm until it is assigned an actor or a lease, then serves calls.
 import {
-  AgentLink,
+  type Accept,
+  type AgentLink,
+  type AgentPushes,
   Awake,
   HeadLink,
   handleHost,
   loadCode,
   ObjectRef,
   ObjectStore,
+  type PeerDoor,
   Peers,
   Runtime,
-  setRuntime,
+  runAs,
 } from '../client/process/index.js';
 import { CodeNotFoundError, type JobId, PROTOCOL_VERSION, TaskError, type WorkerId } from '../common/index.js';
-import { asError, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { asError, type Channel, decodeValue, failureOf, type wire } from '../protocol/index.js';
 import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
 import { runExitHooks } from './exit-hooks.js';
 
-/** What the agent writes for its workers to read (0600). */
-export interface WorkerBoot {
-  readonly agentUds: string;
-  readonly token: string;
-}
-
 type Callable = (...args: unknown[]) => unknown;
 
-/** Starts serving; the process then lives until its agent ends it or is gone. */
-export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<void> {
+/** The process that a worker is in, or its likeness in local mode. */
+export interface WorkerPlace {
+  agent(pushes: AgentPushes): Promise<AgentLink>;
+  /** Opens streams to the head. */
+  head(attached: wire.Attached): () => Promise<Channel>;
+  openDoor(attached: wire.Attached, accept: Accept): Promise<PeerDoor>;
+  /** The worker is to serve `assignment` from now on. */
+  become(runtime: Runtime, assignment: wire.StartWorker): void;
+  /** Ends the worker at once. */
+  exit(code: number): void;
+}
+
+/** Starts serving; the worker then lives until its agent ends it or is gone. */
+export async function startWorker(place: WorkerPlace, token: string, spawnId: WorkerId): Promise<void> {
   let runtime: Runtime | null = null;
   const assigned = deferred<wire.StartWorker>();
-  const agent = await AgentLink.connect(boot.agentUds, {
+  const agent = await place.agent({
     assign: assigned.resolve,
     exit: ({ graceful }) => {
       const end = (): void => {
         agent.exiting('asked by the agent');
-        const exit = (): void => process.exit(0);
+        const exit = (): void => place.exit(0);
         if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(exit, exit);
         else exit();
       };
@@ -51,35 +59,31 @@ export async function startWorker(boot: WorkerBoot, spawnId: WorkerId): Promise<
     vacated: (vacated) => runtime?.store.vacated(vacated),
     collect: () => runtime?.store.collect(),
     holdings: () => runtime?.holdings() ?? {},
-    lost: () => process.exit(1),
+    lost: () => place.exit(1),
   });
   const attached = await agent.attach({
-    token: boot.token,
+    token,
     workerId: spawnId,
     pid: process.pid,
     isDriver: false,
     address: {},
   });
   const store = new ObjectStore(agent, attached);
-  runtime = new Runtime({ isDriver: false, agent, attached, store, token: boot.token, awake: new Awake() }, spawnId);
-  const { peers } = await openDoor(runtime, spawnId);
-  agent.ready({ address: peers.address });
-  await serve(runtime, await assigned.promise);
+  runtime = new Runtime({ isDriver: false, agent, attached, store, token, awake: new Awake() }, spawnId);
+  await openDoor(runtime, place, spawnId);
+  agent.ready({ address: runtime.peers.address });
+  await serve(runtime, place, await assigned.promise);
 }
 
-async function openDoor(runtime: Runtime, spawnId: WorkerId): Promise<Runtime> {
-  const { attached, token } = runtime;
+async function openDoor(runtime: Runtime, place: WorkerPlace, spawnId: WorkerId): Promise<void> {
+  const { attached, nodeId } = runtime;
   runtime.handles = handleHost(runtime);
-  runtime.peers = await Peers.open(runtime, {
-    uds: join(attached.socketDir, `w-${spawnId}`),
-    host: attached.host,
-    token,
-    workerId: spawnId,
-    nodeId: runtime.nodeId,
-  });
+  runtime.peers = await Peers.open(runtime, { workerId: spawnId, nodeId }, (accept) =>
+    place.openDoor(attached, accept),
+  );
   runtime.head = new HeadLink(
     attached.headAddress,
-    token,
+    place.head(attached),
     () => ({
       protocol: PROTOCOL_VERSION,
       workerId: runtime.workerId,
@@ -94,22 +98,17 @@ async function openDoor(runtime: Runtime, spawnId: WorkerId): Promise<Runtime> {
     { actor: (info) => runtime.actors.get(info.actorId)?.inform(info), logLines: () => {} },
     runtime.awake,
   );
-  return runtime;
 }
 
 /** Becomes what it was assigned: an actor, or a worker for the tasks of a lease. */
-async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<void> {
+async function serve(runtime: Runtime, place: WorkerPlace, assignment: wire.StartWorker): Promise<void> {
   const { attached, agent, peers } = runtime;
   runtime.workerId = assignment.workerId as WorkerId;
   runtime.jobId = assignment.jobId as JobId;
   runtime.bundle = assignment.bundle ?? null;
   runtime.runtimeEnv = assignment.runtimeEnv ?? {};
   peers.rename(runtime.workerId);
-  Object.assign(process.env, runtime.runtimeEnv.envVars);
-  const sha = runtime.runtimeEnv.package;
-  if (sha) process.chdir(join(attached.packageRoot, sha));
-  process.argv[1] = ''; // user code in a worker has no entry script
-  setRuntime(runtime);
+  place.become(runtime, assignment);
   const hasCpus = (assignment.resources?.amounts?.CPU ?? 0) > 0;
   const loan = new CpuLoan((isBlocked) => {
     if (!hasCpus) return;
@@ -126,9 +125,9 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
   runtime.namespace = actor.namespace ?? '';
   runtime.actor = { actorId: actor.actorId ?? '', incarnation: assignment.incarnation };
   const className = actor.className ?? '';
-  process.title = `raylite: ${className}`;
   try {
     const instance = await construct(runtime, loan, actor, className);
+    const runHooks = (): Promise<void> => runAs(runtime, () => runExitHooks(instance, className));
     executor.becomeActor({
       value: instance,
       className,
@@ -137,14 +136,14 @@ async function serve(runtime: Runtime, assignment: wire.StartWorker): Promise<vo
       exit: () => {
         const end = (): void => {
           agent.exiting('it ended itself');
-          setImmediate(() => process.exit(0)); // the note leaves first
+          setImmediate(() => place.exit(0)); // the note leaves first
         };
-        runExitHooks(instance, className).then(end, end);
+        runHooks().then(end, end);
       },
     });
     runtime.endGracefully = async () => {
       await executor.drain();
-      await runExitHooks(instance, className);
+      await runHooks();
     };
     agent.ready({ address: peers.address });
   } catch (error) {
@@ -174,7 +173,7 @@ async function construct(
     }),
   ).finally(() => loan.update(false));
   try {
-    return Reflect.construct(ActorClass, args) as object;
+    return runAs(runtime, () => Reflect.construct(ActorClass, args) as object);
   } catch (error) {
     const { workerId, nodeId } = runtime;
     throw new TaskError({ functionName: `new ${className}`, workerId, nodeId }, { cause: asError(error) });

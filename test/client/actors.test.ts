@@ -23,13 +23,13 @@ import {
 } from '#src/client/index.js';
 import { leavesBehind, noted, notes, Station } from './support/call-code.js';
 
-describe('actors', () => {
+const actors = (local: boolean) => () => {
   let cluster: Cluster;
   const folder = mkdtempSync(join(tmpdir(), 'raylite-actors-'));
   let files = 0;
   const file = (): string => join(folder, `notes-${files++}`);
   before(async () => {
-    cluster = await init({ numCpus: 2, namespace: 'tests', logToDriver: false });
+    cluster = await init({ local, numCpus: 2, namespace: 'tests', logToDriver: false });
   });
   after(async () => {
     await cluster.close();
@@ -152,4 +152,7 @@ describe('actors', () => {
     assert.equal(await station.present(), 0);
     await kill(station);
   });
-});
+};
+
+describe('actors', actors(false));
+describe('actors, in local mode', actors(true));

@@ -19,10 +19,10 @@ import {
 } from '#src/client/index.js';
 import { Echo, sumsInto } from './support/call-code.js';
 
-describe('pools and queues', () => {
+const poolsAndQueues = (local: boolean) => () => {
   let cluster: Cluster;
   before(async () => {
-    cluster = await init({ numCpus: 2, logToDriver: false });
+    cluster = await init({ local, numCpus: 2, logToDriver: false });
   });
   after(async () => {
     await cluster.close();
@@ -98,4 +98,7 @@ describe('pools and queues', () => {
     await numbers.shutdown({ graceMs: 1_000 });
     await sums.shutdown();
   });
-});
+};
+
+describe('pools and queues', poolsAndQueues(false));
+describe('pools and queues, in local mode', poolsAndQueues(true));
