@@ -9,7 +9,7 @@ import { Checkpoint, initialise, type Model, modelFromConfig } from '#src/models
 import { native } from '#src/native/index.js';
 
 const [threads, rows, tokens] = process.argv.slice(2, 5).map(Number) as [number, number, number];
-const folder = process.argv[6]!;
+const [precision, folder] = process.argv.slice(5, 7) as [string, string];
 
 const LEARNING_RATE = 1e-4;
 const OPTIMIZER = {
@@ -21,17 +21,18 @@ const OPTIMIZER = {
   maxGradientNorm: 1,
 } as const;
 
-/** The same token ids as the peer's, packed: each sequence is a segment, its last token predicts nothing. */
-function makeBatch(vocabulary: number): TokenBatch {
+/** The same token ids as the peer's, packed: each sequence is a segment, its last token predicts nothing; BERT predicts every seventh. */
+function makeBatch(vocabulary: number, isMasked: boolean): TokenBatch {
   const each = (value: (at: number) => number) => Int32Array.from({ length: rows * tokens }, (_, at) => value(at));
   const id = (k: number) => (k * 7919 + k * k * 31 + 13) % vocabulary;
   const start = (at: number) => at - (at % tokens);
+  const maskedLabel = (at: number) => ((at % tokens) % 7 === 3 ? id(at) : -100);
   return {
     ids: each(id),
     positions: each((at) => at % tokens),
     starts: each(start),
     ends: each((at) => start(at) + tokens),
-    labels: each((at) => (at % tokens === tokens - 1 ? -100 : id(at + 1))),
+    labels: each((at) => (isMasked ? maskedLabel(at) : at % tokens === tokens - 1 ? -100 : id(at + 1))),
   };
 }
 
@@ -41,6 +42,7 @@ function create(model: Model): TrainStep {
     rows: rows * tokens,
     strategy: { zeroStage: 0, rank: 0, worldSize: 1 },
     optimizer: OPTIMIZER,
+    dtype: precision === 'bf16' ? 'bf16' : 'f32',
     device: native().createDevice({ threads, isa: null, pin: false }),
     communicator: null,
   });
@@ -61,8 +63,8 @@ async function open(): Promise<{ readonly trainer: TrainStep; readonly model: Mo
 
 const { trainer, model } = await open();
 await using _ = trainer;
-const batch = makeBatch(model.vocabularySize);
-const scale = 1 / (rows * (tokens - 1));
+const batch = makeBatch(model.vocabularySize, model.architecture === 'BertForMaskedLM');
+const scale = 1 / batch.labels.filter((label) => label >= 0).length;
 console.log(JSON.stringify({ ready: 'raylite' }));
 let step = 0;
 for await (const _line of createInterface(process.stdin)) {

@@ -81,6 +81,28 @@ const LLAMA: Model = {
   multiplied: 125.2e6,
 };
 
+const BERT: Model = {
+  name: 'BERT base',
+  config: {
+    model_type: 'bert',
+    architectures: ['BertForMaskedLM'],
+    hidden_size: 768,
+    num_hidden_layers: 12,
+    num_attention_heads: 12,
+    intermediate_size: 3072,
+    vocab_size: 30522,
+    max_position_embeddings: 512,
+    type_vocab_size: 2,
+    layer_norm_eps: 1e-12,
+    hidden_act: 'gelu',
+    initializer_range: 0.02,
+    pad_token_id: 0,
+    hidden_dropout_prob: 0,
+    attention_probs_dropout_prob: 0,
+  },
+  multiplied: 109.1e6,
+};
+
 function on(model: Model, rows: number, tokens: number, precision: Workload['precision']): Workload {
   return { model: model.name, config: model.config, multiplied: model.multiplied, rows, tokens, precision };
 }
@@ -90,12 +112,23 @@ export const WORKLOADS: readonly Workload[] = [
   on(GPT2, 1, 1024, 'fp32'),
   on(PYTHIA, 4, 256, 'fp32'),
   on(LLAMA, 2, 512, 'fp32'),
+  on(BERT, 4, 256, 'fp32'),
+  on(GPT2, 4, 256, 'bf16'),
+  on(GPT2, 1, 1024, 'bf16'),
+  on(PYTHIA, 4, 256, 'bf16'),
+  on(LLAMA, 2, 512, 'bf16'),
+  on(BERT, 4, 256, 'bf16'),
 ];
 
-/** FLOPs of forward and backward: six per parameter and token, and the products of causal attention. */
+/**
+ * FLOPs of forward and backward: six per parameter and token, and the products of attention, half of them where it is causal.
+ * BERT's output layer is counted for the labelled tokens alone, one in seven.
+ */
 export function stepFlops({ config, multiplied, rows, tokens }: Workload): number {
   const layers = Number(config.n_layer ?? config.num_hidden_layers);
   const width = Number(config.n_embd ?? config.hidden_size);
-  const attention = (3 * 4 * layers * width * (tokens + 1)) / 2;
-  return (6 * multiplied + attention) * rows * tokens;
+  const isMasked = config.model_type === 'bert';
+  const attention = 3 * 4 * layers * width * (isMasked ? tokens : (tokens + 1) / 2);
+  const head = isMasked ? width * Number(config.vocab_size) : 0;
+  return (6 * (multiplied - (6 / 7) * head) + attention) * rows * tokens;
 }
