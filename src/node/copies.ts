@@ -1,6 +1,6 @@
 // Copies of objects in the arena: of other nodes' objects, of what lies on this node's disk. Each is made once for all who
 // read it; one that can be had again is kept while nobody needs its room, the one that was read last goes last.
-import type { ObjectId } from '../common/index.js';
+import { type ObjectId, ObjectLostError } from '../common/index.js';
 import type { Room } from './room.js';
 import type { Holder, SlabLease, SlabTable } from './slab-table.js';
 
@@ -14,9 +14,19 @@ interface Copy {
   /** Whether it is worth keeping when nobody reads it. */
   isKept: boolean;
   isWhole: boolean;
-  size: number; // bytes; 0 until it is whole
+  size: number; // bytes; 0 until it is known
+  goodBytes: number; // that have come, from the start
+  heard: (() => void)[]; // when more has come, or it is given up
   isDropped: boolean;
   place: Promise<Place>;
+}
+
+/** A copy that is read while it may still be coming. Rejects with ObjectLostError when it is given up. */
+export interface OpenCopy {
+  readonly size: Promise<number>;
+  /** Where the copy begins, once so many of its bytes have come. */
+  offsetOnce(bytes: number): Promise<number>;
+  close(): void;
 }
 
 export class Copies {
@@ -41,6 +51,25 @@ export class Copies {
     return copy.place;
   }
 
+  /** Opens a copy, also one that is on its way, for giving it on; pinned for `reader` until `close`. Null: there is none. */
+  open(objectId: ObjectId, reader: Holder): OpenCopy | null {
+    const copy = this.#copies.get(objectId);
+    if (!copy) return null;
+    copy.pins.set(reader, 1);
+    const until = async (isReady: () => boolean): Promise<void> => {
+      while (!isReady()) {
+        if (copy.isDropped) throw new ObjectLostError({ objectId, detail: 'this node has given up its copy' });
+        await new Promise<void>((heard) => copy.heard.push(heard));
+      }
+    };
+    const offsetOnce = async (bytes: number): Promise<number> => {
+      await until(() => copy.goodBytes >= bytes && copy.slab !== null);
+      return copy.slab?.offset ?? 0;
+    };
+    const size = until(() => copy.size > 0).then(() => copy.size);
+    return { size, offsetOnce, close: () => this.unpin(objectId, reader) };
+  }
+
   unpin(objectId: ObjectId, holder: Holder): void {
     const copy = this.#copies.get(objectId);
     const count = copy?.pins.get(holder) ?? 0;
@@ -52,25 +81,31 @@ export class Copies {
 
   /**
    * Makes a copy, pinned for `holder`. `fill` asks for room once it knows the size, writes the bytes there and returns the
-   * size; when it fails the copy never was.
+   * size; when it fails the copy never was. It says how far it is, for those who read the copy meanwhile.
    */
   make(
     objectId: ObjectId,
     holder: Holder,
     isKept: boolean,
-    fill: (lease: (size: number) => Promise<SlabLease>) => Promise<number>,
+    fill: (lease: (size: number) => Promise<SlabLease>, arrived: (goodBytes: number) => void) => Promise<number>,
     slab: SlabLease | null = null,
   ): Promise<Place> {
     const run = async (): Promise<Place> => {
       try {
-        const size = await fill(async (bytes) => {
-          copy.slab ??= await this.#room.lease(bytes, this.holder, () => copy.isDropped);
-          if (!copy.isDropped) return copy.slab;
-          this.#table.giveBack(copy.slab.slab, this.holder);
-          throw new Error('the copy was given up while it waited for room');
-        });
+        const size = await fill(
+          async (bytes) => {
+            copy.slab ??= await this.#room.lease(bytes, this.holder, () => copy.isDropped);
+            copy.size = bytes;
+            grown(copy, 0);
+            if (!copy.isDropped) return copy.slab;
+            this.#table.giveBack(copy.slab.slab, this.holder);
+            throw new Error('the copy was given up while it waited for room');
+          },
+          (goodBytes) => grown(copy, goodBytes),
+        );
         copy.isWhole = true;
         copy.size = size;
+        grown(copy, size);
         this.#dropUnused(objectId, copy);
         return { offset: copy.slab?.offset ?? 0, size };
       } catch (error) {
@@ -84,6 +119,8 @@ export class Copies {
       isKept,
       isWhole: false,
       size: 0,
+      goodBytes: 0,
+      heard: [],
       isDropped: false,
       place: Promise.resolve({ offset: 0, size: 0 }),
     };
@@ -126,9 +163,15 @@ export class Copies {
     if (this.#copies.get(objectId) === copy) this.#copies.delete(objectId);
     if (copy.isDropped) return;
     copy.isDropped = true;
+    grown(copy, copy.goodBytes);
     const { slab } = copy;
     if (!slab) return;
     this.#table.giveBack(slab.slab, this.holder);
     this.#room.wake();
   }
+}
+
+function grown(copy: Copy, goodBytes: number): void {
+  copy.goodBytes = goodBytes;
+  for (const heard of copy.heard.splice(0)) heard();
 }

@@ -134,7 +134,7 @@ export class ObjectIndex {
       };
     }
     const spilled = this.#spilled.get(objectId);
-    if (!spilled) return null;
+    if (!spilled) return this.#openCopy(objectId, reader);
     return {
       size: spilled.place.size,
       read: async (from, length) => {
@@ -143,6 +143,22 @@ export class ObjectIndex {
         return bytes;
       },
       close: () => {},
+    };
+  }
+
+  /** A copy, also one that is on its way. */
+  #openCopy(objectId: ObjectId, reader: Holder): TransferRead | null {
+    const copy = this.#copies.open(objectId, reader);
+    if (!copy) return null;
+    let memory: Uint8Array | null = null;
+    return {
+      size: copy.size,
+      read: async (from, length) => {
+        const offset = await copy.offsetOnce(from + length);
+        memory ??= new Uint8Array(this.#arena.readable(offset, await copy.size, () => {}));
+        return memory.subarray(from, from + length);
+      },
+      close: copy.close,
     };
   }
 
@@ -179,8 +195,9 @@ export class ObjectIndex {
     }
     if (!from.transfer)
       throw new ObjectLostError({ objectId, detail: `node ${from.nodeId} has no door that this node can reach` });
-    const fetched = this.#copies.make(objectId, holder, false, async (lease) => {
-      const { size } = await pullObject(from, objectId, this.#token, this.#arena, lease);
+    const fetched = this.#copies.make(objectId, holder, false, async (allocate, arrived) => {
+      const options = { token: this.#token, door: this.transfer, arena: this.#arena, allocate, arrived };
+      const { size } = await pullObject(from, objectId, options);
       return size;
     });
     return this.#pulled(await fetched);

@@ -9,34 +9,58 @@ import { framed, IDLE_MS_MAX, openDoor, readHeader } from './transfer-frames.js'
 const FRUITLESS_MAX = 3;
 const PAUSE_MS = 100;
 
-/** What is wanted, and how much of it is here. */
-interface Pull {
-  readonly objectId: ObjectId;
+/** How often in a row a puller lets itself be sent on. */
+const HOPS_MAX = 16;
+
+export interface PullOptions {
   readonly token: string;
+  /** host:port where this node gives the object on as it comes; empty: nowhere. */
+  readonly door: string;
   readonly arena: NativeArena;
   readonly allocate: (size: number) => Promise<{ readonly offset: number }>;
+  /** Hears how many bytes are here and right, from the start. */
+  readonly arrived: (goodBytes: number) => void;
+}
+
+/** What is wanted, and how much of it is here. */
+interface Pull extends PullOptions {
+  readonly objectId: ObjectId;
   place: { readonly offset: number; readonly size: number } | null;
   /** Bytes whose checksums were right, from the start. */
   goodBytes: number;
 }
 
 /**
- * Fetches an object from the node that holds it into the region that `allocate` gives for its size. Rejects with
- * ObjectLostError when it is not there, and ConnectionError when it cannot be reached or the bytes keep coming damaged.
+ * Fetches an object from the node that holds it, or one that this node names, into the region that `allocate` gives for its
+ * size. Rejects with ObjectLostError when it is not there, and ConnectionError when it cannot be reached or the bytes keep
+ * coming damaged.
  */
 export async function pullObject(
   from: wire.Location.$Properties,
   objectId: ObjectId,
-  token: string,
-  arena: NativeArena,
-  allocate: (size: number) => Promise<{ readonly offset: number }>,
+  options: PullOptions,
 ): Promise<{ readonly offset: number; readonly size: number }> {
-  const pull: Pull = { objectId, token, arena, allocate, place: null, goodBytes: 0 };
+  const pull: Pull = { ...options, objectId, place: null, goodBytes: 0 };
+  const origin = from.transfer ?? '';
+  let address = origin;
+  let isDirect = false;
+  let hops = 0;
   for (let fruitless = 0; ; ) {
     const before = pull.goodBytes;
     try {
-      return await attempt(pull, from);
+      const answer = await attempt(pull, address, isDirect);
+      if ('size' in answer) return answer;
+      hops += 1;
+      isDirect = hops > HOPS_MAX;
+      address = isDirect ? origin : answer.ask;
+      continue;
     } catch (error) {
+      const mayComeElsewhere = error instanceof ConnectionError || error instanceof ObjectLostError;
+      const isAway = address !== origin;
+      // Asked directly, so that no two nodes ever wait for each other.
+      address = origin;
+      isDirect = true;
+      if (mayComeElsewhere && isAway) continue;
       fruitless = pull.goodBytes > before ? 0 : fruitless + 1;
       if (!(error instanceof ConnectionError) || pull.goodBytes === 0 || fruitless > FRUITLESS_MAX) throw error;
     }
@@ -46,10 +70,10 @@ export async function pullObject(
 
 function attempt(
   pull: Pull,
-  from: wire.Location.$Properties,
-): Promise<{ readonly offset: number; readonly size: number }> {
-  const address = from.transfer ?? '';
-  const { objectId, token } = pull;
+  address: string,
+  isDirect: boolean,
+): Promise<{ readonly offset: number; readonly size: number } | { readonly ask: string }> {
+  const { objectId, token, door } = pull;
   return new Promise((resolve, reject) => {
     const socket = openDoor(address);
     const fail = (detail: string, cause?: unknown): void => {
@@ -62,13 +86,18 @@ function attempt(
     );
     socket.on('end', () => fail('the other node ended the transfer before its end'));
     socket.write(
-      framed(wire.TransferRequest.encode({ token, objectId, location: from, start: pull.goodBytes }).finish()),
+      framed(wire.TransferRequest.encode({ token, objectId, start: pull.goodBytes, door, isDirect }).finish()),
     );
     readHeader(socket, (bytes, rest) => {
       const reply = wire.TransferReply.decode(bytes);
       if (reply.failure) {
         const error = errorOf(reply.failure);
         fail(error.message, error);
+        return;
+      }
+      if (reply.ask !== '') {
+        socket.destroy();
+        resolve({ ask: reply.ask });
         return;
       }
       const { size } = reply;
@@ -147,6 +176,7 @@ function receiver(
       if (arena.crc32(offset + chunkStart, chunkEnd - chunkStart) !== expected)
         throw new RangeError(`the checksum of bytes ${chunkStart} to ${chunkEnd} is wrong`);
       pull.goodBytes = at;
+      pull.arrived(at);
       if (at === size) done();
     }
   };

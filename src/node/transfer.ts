@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { type ObjectId, ObjectLostError } from '../common/index.js';
 import { failureOf, isSameToken, wire } from '../protocol/index.js';
+import { Readers } from './readers.js';
 import { framed, IDLE_MS_MAX, readHeader } from './transfer-frames.js';
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
@@ -13,7 +14,8 @@ const UNSEALED_MS = 25;
 
 /** An object that is being given away. */
 export interface TransferRead {
-  readonly size: number;
+  /** Comes late where the object itself is on its way here. */
+  readonly size: number | Promise<number>;
   /** Bytes [from, from + length) of it. */
   read(from: number, length: number): Promise<Uint8Array>;
   close(): void;
@@ -35,13 +37,14 @@ export class TransferServer implements AsyncDisposable {
 
   static async listen(host: string, token: string, source: TransferSource): Promise<TransferServer> {
     const server = createServer();
+    const readers = new Readers();
     const transfer = new TransferServer(server);
     server.on('connection', (socket) => {
       transfer.#sockets.add(socket);
       socket.on('close', () => transfer.#sockets.delete(socket));
       socket.on('error', () => {}); // the puller is gone, or asks again
       socket.setTimeout(IDLE_MS_MAX, () => socket.destroy());
-      readHeader(socket, (bytes) => serve(socket, bytes, token, source));
+      readHeader(socket, (bytes) => serve(socket, bytes, token, source, readers));
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -62,7 +65,7 @@ export class TransferServer implements AsyncDisposable {
   }
 }
 
-function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSource): void {
+function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSource, readers: Readers): void {
   const request = wire.TransferRequest.decode(bytes);
   if (!isSameToken(request.token, token)) {
     socket.destroy();
@@ -74,20 +77,32 @@ function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSou
     socket.end();
     return;
   }
+  const { door, isDirect } = request;
+  const elsewhere = isDirect ? null : readers.elsewhere(objectId, door);
+  if (elsewhere !== null) {
+    socket.end(framed(wire.TransferReply.encode({ ask: elsewhere }).finish()));
+    return;
+  }
+  readers.begin(objectId, door);
   answer(socket, objectId, request.start, source).then(
-    () => socket.end(),
-    () => socket.destroy(), // the puller hears of it by the end of the connection
+    (isWhole) => {
+      readers.end(objectId, door, isWhole);
+      socket.end();
+    },
+    () => {
+      readers.end(objectId, door, false);
+      socket.destroy(); // the puller hears of it by the end of the connection
+    },
   );
 }
 
-async function answer(socket: Socket, objectId: ObjectId, start: number, source: TransferSource): Promise<void> {
+/** Resolves to whether the object was there and all of it was sent. */
+async function answer(socket: Socket, objectId: ObjectId, start: number, source: TransferSource): Promise<boolean> {
   const object = await whenSealed(() => source.open(objectId));
-  if (object) {
-    await send(socket, object, start);
-    return;
-  }
+  if (object) return send(socket, object, start);
   const error = new ObjectLostError({ objectId, detail: 'the node that held it has no copy any more' });
   socket.write(framed(wire.TransferReply.encode({ failure: failureOf(error) }).finish()));
+  return false;
 }
 
 /**
@@ -104,13 +119,14 @@ export async function whenSealed<T>(find: () => T | null): Promise<T | null> {
 }
 
 /** Sends an object from `start` on in chunks, as fast as the socket takes them. */
-async function send(socket: Socket, object: TransferRead, start: number): Promise<void> {
+async function send(socket: Socket, object: TransferRead, start: number): Promise<boolean> {
   const over = new AbortController();
   socket.once('close', () => over.abort());
   try {
-    socket.write(framed(wire.TransferReply.encode({ size: object.size, start }).finish()));
-    for (let at = start; at < object.size && !socket.destroyed; ) {
-      const chunk = await object.read(at, Math.min(CHUNK_BYTES, object.size - at));
+    const size = await object.size;
+    socket.write(framed(wire.TransferReply.encode({ size, start }).finish()));
+    for (let at = start; at < size && !socket.destroyed; ) {
+      const chunk = await object.read(at, Math.min(CHUNK_BYTES, size - at));
       const header = Buffer.alloc(8);
       header.writeUInt32LE(chunk.length, 0);
       header.writeUInt32LE(crc32(chunk), 4);
@@ -118,6 +134,7 @@ async function send(socket: Socket, object: TransferRead, start: number): Promis
       socket.write(header);
       if (!socket.write(chunk)) await once(socket, 'drain', { signal: over.signal });
     }
+    return !socket.destroyed;
   } finally {
     object.close();
   }

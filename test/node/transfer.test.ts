@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { ConnectionError, type ObjectId, ObjectLostError } from '#src/common/index.js';
-import { native } from '#src/native/index.js';
-import { pullObject } from '#src/node/pull-object.js';
+import { type NativeArena, native } from '#src/native/index.js';
+import { type PullOptions, pullObject } from '#src/node/pull-object.js';
 import { TransferServer } from '#src/node/transfer.js';
 
 const BYTES = 16 * 1024 * 1024;
@@ -16,6 +16,14 @@ const arena = () =>
     bytes: BYTES,
     prefaultBytes: 0,
   });
+
+const into = (to: NativeArena, offset = 0): PullOptions => ({
+  token: 'secret',
+  door: '',
+  arena: to,
+  allocate: async () => ({ offset }),
+  arrived: () => {},
+});
 
 test('an object arrives as it was, from arena to arena; a wrong id or token does not', async () => {
   const from = arena();
@@ -35,18 +43,12 @@ test('an object arrives as it was, from arena to arena; a wrong id or token does
   const server = await TransferServer.listen('127.0.0.1', 'secret', source);
   try {
     const location = { transfer: `127.0.0.1:${server.port}` };
-    const got = await pullObject(location, 'd-1' as ObjectId, 'secret', to, async () => ({ offset: 8192 }));
+    const got = await pullObject(location, 'd-1' as ObjectId, into(to, 8192));
     assert.deepEqual(got, { offset: 8192, size: content.length });
     assert.ok(Buffer.from(to.readable(8192, content.length, () => {})).equals(content));
     assert.equal(closed, 1);
-    await assert.rejects(
-      pullObject(location, 'd-2' as ObjectId, 'secret', to, async () => ({ offset: 0 })),
-      ObjectLostError,
-    );
-    await assert.rejects(
-      pullObject(location, 'd-1' as ObjectId, 'wrong', to, async () => ({ offset: 0 })),
-      ConnectionError,
-    );
+    await assert.rejects(pullObject(location, 'd-2' as ObjectId, into(to)), ObjectLostError);
+    await assert.rejects(pullObject(location, 'd-1' as ObjectId, { ...into(to), token: 'wrong' }), ConnectionError);
     const raw = connect(server.port, '127.0.0.1');
     raw.on('error', () => {});
     raw.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
@@ -103,22 +105,19 @@ test('a transfer that breaks, or brings a damaged chunk, goes on behind the last
   try {
     {
       await using way = await brokenWay(server.port, 6 * MIB);
-      const got = await pullObject(way, 'd-1' as ObjectId, 'secret', to, async () => ({ offset: 0 }));
+      const got = await pullObject(way, 'd-1' as ObjectId, into(to));
       assert.equal(got.size, content.length);
       assert.ok(Buffer.from(to.readable(0, content.length, () => {})).equals(content));
       assert.equal(way.connections(), 4, 'one chunk of 4 MiB in each');
     }
     {
       await using way = await brokenWay(server.port, 64 * MIB, 9 * MIB);
-      await pullObject(way, 'd-1' as ObjectId, 'secret', to, async () => ({ offset: 0 }));
+      await pullObject(way, 'd-1' as ObjectId, into(to));
       assert.ok(Buffer.from(to.readable(0, content.length, () => {})).equals(content));
       assert.equal(way.connections(), 2);
     }
     await using way = await brokenWay(server.port, 3 * MIB);
-    await assert.rejects(
-      pullObject(way, 'd-1' as ObjectId, 'secret', to, async () => ({ offset: 0 })),
-      ConnectionError,
-    );
+    await assert.rejects(pullObject(way, 'd-1' as ObjectId, into(to)), ConnectionError);
     assert.equal(way.connections(), 1, 'what never began is not tried again here');
   } finally {
     await server[Symbol.asyncDispose]();
