@@ -282,7 +282,7 @@ async function measure(figure: Figure): Promise<number> {
   }
 }
 
-const peak = native().measurePeak(isa, 0.5) * threads;
+const peak = native().measurePeak(isa, 0.5, 'f32') * threads;
 console.log(`${isa}, ${threads} threads, multiply-add peak ${peak.toFixed(0)} GFLOP/s; best of ${REPEATS - 1}`);
 for (const figure of figures.filter(({ name }) => name.includes(filter))) {
   const speed = await measure(figure);

@@ -347,10 +347,12 @@ Napi::Value create_device(const Napi::CallbackInfo& info) {
   return device_object(env, std::make_shared<Device>(threads, pin.As<Napi::Boolean>().Value(), kernels));
 }
 
-/// GFLOP/s of one core of this machine for an instruction set; blocks for `seconds`. For benchmarks.
+/// GFLOP/s of one core of this machine for an instruction set and a type; blocks for `seconds`.
 Napi::Value measure_peak(const Napi::CallbackInfo& info) {
-  const Kernels& kernels = kernels_of(info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : best_isa());
-  return Napi::Number::New(info.Env(), kernels.measure_peak(info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : 0.2));
+  const std::string isa = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : best_isa();
+  const double seconds = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : 0.2;
+  const bool is_bf16 = info[2].IsString() && info[2].As<Napi::String>().Utf8Value() == "bf16";
+  return Napi::Number::New(info.Env(), is_bf16 ? measure_pair_peak(isa, seconds) : kernels_of(isa).measure_peak(seconds));
 }
 
 }  // namespace

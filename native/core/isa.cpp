@@ -14,6 +14,7 @@ const Kernels& kernels();
 }
 namespace avx512 {
 const Kernels& kernels();
+double measure_pair_peak(double seconds);
 }
 
 namespace {
@@ -39,6 +40,13 @@ const Kernels& kernels_of(const std::string& isa) {
 #endif
   if (isa == "scalar") return scalar::kernels();
   throw EngineError("ENGINE", "isa: this CPU cannot run \"" + isa + "\", its best is \"" + best_isa() + "\"");
+}
+
+double measure_pair_peak(const std::string& isa, double seconds) {
+#if defined(__x86_64__)
+  if (isa == "avx512" && has_avx512()) return avx512::measure_pair_peak(seconds);
+#endif
+  return kernels_of(isa).measure_peak(seconds);
 }
 
 }  // namespace raylite

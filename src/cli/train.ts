@@ -4,11 +4,13 @@ import { init } from '../client/index.js';
 import { Trainer } from '../train/index.js';
 import { interruptible } from './interrupt.js';
 import { print, printJson } from './output.js';
+import { profileText } from './profile-table.js';
 import { readTrainingFile } from './training-file.js';
 import { TrainingView } from './training-view.js';
 
 interface Options {
   readonly address?: string;
+  readonly profile?: true;
   readonly json?: true;
 }
 
@@ -21,17 +23,23 @@ export function register(program: Command): void {
     )
     .argument('<file>', 'JSON file')
     .option('--address <host:port>', 'cluster to run on (default: $RAYLITE_ADDRESS, else one of its own)')
-    .option('--json', 'print losses and metrics as JSON')
+    .option('--profile', 'also take the time of every kind of instruction, beside the limits of the machine')
+    .option('--json', 'print losses, metrics and profile as JSON')
     .addHelpText('after', '\nExample:\n  $ raylite train examples/sft/sft.json')
     .action((file: string, options: Options) => interruptible((signal) => train(file, options, signal)));
 }
 
 async function train(file: string, options: Options, signal: AbortSignal): Promise<void> {
-  const trainer = new Trainer(await readTrainingFile(file));
+  const described = await readTrainingFile(file);
+  const trainer = new Trainer(options.profile ? { ...described, run: { ...described.run, profile: true } } : described);
   await using _cluster = await init(options.address === undefined ? {} : { address: options.address });
   const view = new TrainingView();
   const result = await trainer.fit({ signal, onProgress: (event) => view.show(event) });
   view.end();
-  if (options.json) printJson(result);
-  else print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
+  if (options.json) {
+    printJson(result);
+    return;
+  }
+  if (result.profiles) print(`${profileText(result.profiles)}\n`);
+  print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
 }

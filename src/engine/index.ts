@@ -38,6 +38,7 @@ export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
 export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
+export type { KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
 export {
   type MicroOptions,

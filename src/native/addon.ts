@@ -14,8 +14,8 @@ export interface NativeEngine {
   createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
   /** Fills `values` with normal numbers times `std`. Value i depends on the key's two words and on i alone. Blocks. */
   fillNormal(values: Float32Array, key0: number, key1: number, std: number, threads: number, isa: Isa | null): void;
-  /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products. Blocks for `seconds`. */
-  measurePeak(isa: Isa, seconds: number): number;
+  /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products of `type`. Blocks for `seconds`. */
+  measurePeak(isa: Isa, seconds: number, type: 'f32' | 'bf16'): number;
 }
 
 export interface NativeDevice {

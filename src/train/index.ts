@@ -1,4 +1,6 @@
 // The door of train/: Trainer, recipes, ds_config, schedules.
+
+export type { KindProfile, Limits, StepProfile } from '../engine/index.js';
 export * from './ds-config.js';
 export { type Estimate, estimate } from './estimate.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';

@@ -8,6 +8,7 @@ import {
   LowRankSum,
   type MemoryFigures,
   type Recompute,
+  type StepProfile,
   type TrainingSettings,
   TrainStep,
   type ZeroStage,
@@ -70,6 +71,8 @@ export interface StepOrder {
   readonly step: number;
   /** Trained tokens of the whole step, over all ranks and micro-batches. */
   readonly labelCount: number;
+  /** Of the profiled steps of the run: how many there are, and whether this is the first or the last of them. */
+  readonly profile: { readonly steps: number; readonly isFirst: boolean; readonly isLast: boolean } | null;
 }
 
 export interface StepReport {
@@ -84,6 +87,8 @@ export interface StepReport {
   /** After this step. */
   readonly scaler: ScalerState;
   readonly seconds: number;
+  /** Behind the last profiled step. */
+  readonly profile: StepProfile | null;
   /** What the device holds. */
   readonly deviceBytes: number;
 }
@@ -170,6 +175,7 @@ export class TrainRank {
   /** One optimizer step over this rank's micro-batches. Every rank must be given the same order. */
   async step(order: StepOrder, micros: readonly Minibatch[]): Promise<StepReport> {
     const { train, device, plan } = this.#built();
+    if (order.profile?.isFirst) train.startProfile();
     const start = performance.now();
     const scale = 1 / order.labelCount;
     const lossScale = this.#scaler.lossScale?.scale ?? 1;
@@ -187,6 +193,9 @@ export class TrainRank {
     const rate = learningRate(plan.schedule, updates);
     const { gradientNorm, isSkipped } = await train.update({ lr: rate, step: updates + 1, lossScale });
     this.#scaler = nextScaler(this.#scaler, isSkipped, plan.precision.lossScaling);
+    const seconds = (performance.now() - start) / 1000;
+    const deviceBytes = device.allocatedBytes;
+    const profile = order.profile?.isLast ? await train.endProfile(order.profile.steps, plan.threads) : null;
     return {
       loss,
       gradientNorm,
@@ -194,8 +203,9 @@ export class TrainRank {
       learningRate: rate,
       isSkipped,
       scaler: this.#scaler,
-      seconds: (performance.now() - start) / 1000,
-      deviceBytes: device.allocatedBytes,
+      seconds,
+      profile,
+      deviceBytes,
     };
   }
 

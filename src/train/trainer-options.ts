@@ -31,6 +31,8 @@ const run = z.strictObject({
     .default(() => join(homedir(), 'raylite_results')),
   /** Go on from the newest checkpoint of a run of this name. Default false: such a run is refused. */
   resume: z.boolean().default(false),
+  /** Takes the time of every kind of instruction, in five steps after three of warm-up. Default false. */
+  profile: z.boolean().default(false),
   failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),
   checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
 });

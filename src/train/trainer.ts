@@ -5,14 +5,14 @@ import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
 import { type PlacedRecord, type ReadResult, readRecords, type Tokenizer } from '../data/index.js';
-import { estimateTraining, type FloatType, type MemoryFigures } from '../engine/index.js';
+import { estimateTraining, type FloatType, type MemoryFigures, type StepProfile } from '../engine/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
 import { Feed } from './feed.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
-import type { RankPlan, StepReport } from './rank.js';
+import type { RankPlan, StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
@@ -49,10 +49,15 @@ export interface TrainingResult {
     /** From the plan, and what devices really held. */
     readonly memory: MemoryFigures & { readonly measuredBytes: number };
   };
+  /** Of each worker, where `run.profile` asked for it. */
+  readonly profiles: readonly StepProfile[] | null;
 }
 
 /** Orders in flight: while the ranks compute one step, the next is already in their queues. */
 const STEPS_IN_FLIGHT = 2;
+/** A profile leaves the first steps of an attempt out, as far as there are more, and takes the mean of the next few. */
+const PROFILE_WARM_UP_STEPS = 3;
+const PROFILE_STEPS = 5;
 
 /** Everything that is known before the first worker starts. */
 interface Prepared {
@@ -75,6 +80,7 @@ interface Progress {
   failures: number;
   measuredBytes: number;
   parameterCount: number;
+  profiles: readonly StepProfile[] | null;
   scaler: ScalerState;
   readonly startedMs: number;
 }
@@ -102,6 +108,7 @@ export class Trainer {
       failures: 0,
       measuredBytes: 0,
       parameterCount: 0,
+      profiles: null,
       scaler: startScaler(prepared.ds.precision.lossScaling),
       startedMs: performance.now(),
     };
@@ -291,7 +298,7 @@ export class Trainer {
       this.#settle(prepared, progress, step, await reports, pace, emit);
     };
     for (let step = from; step < totalSteps; step += 1) {
-      const reports = this.#order(prepared, group, step);
+      const reports = this.#order(prepared, group, step, from);
       reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
       inFlight.push({ step, reports });
       const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
@@ -302,8 +309,9 @@ export class Trainer {
   }
 
   /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
-  #order({ feed, ds }: Prepared, group: RankGroup, step: number): Promise<StepReport[]> {
+  #order({ feed, ds, totalSteps }: Prepared, group: RankGroup, step: number, from: number): Promise<StepReport[]> {
     const order = {
+      profile: this.#settings.run.profile ? profileOrder(step, from, totalSteps) : null,
       step,
       labelCount: feed.labelCount(step, ds.batch),
     };
@@ -323,6 +331,8 @@ export class Trainer {
     if (!isSound(prepared.ds.precision.dtype, loss, isSkipped)) throw this.#notFinite(prepared, step, loss, reports);
     progress.losses[step] = loss;
     progress.scaler = scaler;
+    const profiles = reports.flatMap(({ profile }) => profile ?? []);
+    if (profiles.length > 0) progress.profiles = profiles;
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
     const secondsPerStep = pace.tick(performance.now());
     const { trainBatch } = prepared.ds.batch;
@@ -459,6 +469,7 @@ export class Trainer {
         parameterCount: progress.parameterCount,
         memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
       },
+      profiles: progress.profiles,
     };
   }
 }
@@ -471,6 +482,14 @@ async function recordsOf({ data }: TrainerSettings['recipe']): Promise<ReadResul
   );
   if (records.length === 0) throw new ConfigError('sft.data', 'at least one record', 'none');
   return { records, skipped: 0, skippedPlaces: [] };
+}
+
+/** What of a profile step `step` of the steps [from, totalSteps) is. */
+function profileOrder(step: number, from: number, totalSteps: number): StepOrder['profile'] {
+  const first = Math.min(from + PROFILE_WARM_UP_STEPS, totalSteps - 1);
+  const steps = Math.min(PROFILE_STEPS, totalSteps - first);
+  if (step < first || step >= first + steps) return null;
+  return { steps, isFirst: step === first, isLast: step === first + steps - 1 };
 }
 
 /** Whether a step may stand: one in 16 bits may have been skipped; in bf16, which has the range of f32, not for its loss. */

@@ -50,6 +50,28 @@ test('the example of the help trains and leaves a model', async () => {
   assert.ok(existsSync(join(model, 'model.safetensors')));
 });
 
+test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {
+  using home = temporaryFolder();
+  const shown = await train(home.path, EXAMPLE, '--profile');
+  assert.equal(shown.code, 0, shown.err);
+  assert.match(
+    shown.out,
+    /^5 steps of [\d.]+ ms; limits now: [\d.]+ GFLOP\/s \(bf16 [\d.]+ \w?FLOP\/s\), [\d.]+ \w?B\/s$/m,
+  );
+  assert.match(shown.out, /^instruction +count +ms +share +arithmetic +memory +of limit$/m);
+  assert.match(shown.out, /^linear +\d+ +[\d.]+ +[\d.]+ % +[\d.]+ MFLOP +[\d.]+ MB +\d+ %$/m);
+  assert.match(shown.out, /^worker 1: [\d.]+ ms a step, exchanges [\d.]+ ms, [\d.]+ ms of it exposed$/m);
+  const { out } = await train(home.path, EXAMPLE, '--profile', '--json');
+  const { profiles } = JSON.parse(out) as TrainingResult;
+  assert.equal(profiles?.length, 2);
+  const seconds = profiles[0]!.kinds.map((kind) => kind.seconds);
+  assert.deepEqual(
+    seconds,
+    seconds.toSorted((a, b) => b - a),
+  );
+  assert.ok(profiles[0]!.exposedCommunicationSeconds <= profiles[0]!.communicationSeconds);
+});
+
 const answer = (output: string, instruction = 'Say it.') => ({ instruction, input: '', output });
 const long = 'word '.repeat(300);
 

@@ -9,7 +9,9 @@ import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } 
 import type { Strategy } from '../passes/zero.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
+import { measureLimits } from './limits.js';
 import { ParameterStore } from './parameter-store.js';
+import { type StepProfile, StepProfiler } from './profile.js';
 import { Program } from './program.js';
 
 export interface TrainStepSettings extends TrainingSettings {
@@ -60,6 +62,7 @@ export class TrainStep implements AsyncDisposable {
   readonly slices: readonly ParameterSlice[];
   readonly #model: AnyModel;
   readonly #strategy: Strategy;
+  readonly #device: NativeDevice;
   readonly #rows: number;
   readonly #seed: number;
   #updates = 0;
@@ -70,6 +73,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #micro: Program;
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
+  #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
 
@@ -78,6 +82,7 @@ export class TrainStep implements AsyncDisposable {
     this.compiled = compiled;
     this.#model = settings.model;
     this.#strategy = strategy;
+    this.#device = device;
     this.#rows = settings.rows;
     this.#seed = settings.seed ?? 42;
     this.#optimizer = settings.optimizer;
@@ -170,8 +175,8 @@ export class TrainStep implements AsyncDisposable {
       this.#micro.floats('scale')[0] = options.scale * lossScale;
       // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
       this.#micro.floats('beta')[0] = options.isFirst || this.#clear ? 0 : 1;
-      if (options.isFirst) await this.#clear?.run();
-      await this.#micro.run();
+      if (options.isFirst && this.#clear) await this.#run(this.#clear);
+      await this.#run(this.#micro);
       return {
         loss: this.#micro.floats('loss')[0]! / lossScale,
         tokenLosses: this.#micro.floats('tokenLosses').slice(),
@@ -189,7 +194,7 @@ export class TrainStep implements AsyncDisposable {
       this.#update.setScalar('lr', options.lr);
       this.#update.setScalar('step', options.step);
       this.#update.setScalar('lossScale', lossScale);
-      await this.#update.run();
+      await this.#run(this.#update);
       this.#updates++;
       const gradientNorm = this.#update.floats('gradientNorm')[0]!;
       return { gradientNorm, isSkipped: !Number.isFinite(gradientNorm) };
@@ -213,6 +218,21 @@ export class TrainStep implements AsyncDisposable {
     });
   }
 
+  /** From here on every run takes the time of its instructions. Results are the same. */
+  startProfile(): void {
+    this.#profiler = new StepProfiler();
+  }
+
+  /** Ends what `startProfile` began `steps` steps ago, and measures what the machine can do with `threads` threads. */
+  endProfile(steps: number, threads: number): Promise<StepProfile> {
+    const profiler = this.#profiler;
+    if (!profiler) return Promise.reject(new ConfigError('endProfile', 'startProfile() first', 'no profile'));
+    return this.#inTurn(async () => {
+      this.#profiler = null;
+      return profiler.summary(steps, await measureLimits(this.#device, threads));
+    });
+  }
+
   /** Seconds of each instruction of the micro-batch program, on the batch last given. */
   profileMicro(): Promise<Float64Array> {
     return this.#inTurn(() => this.#micro.profile());
@@ -227,6 +247,11 @@ export class TrainStep implements AsyncDisposable {
     this.#update.dispose();
     this.#buffers.dispose();
     this.parameters[Symbol.dispose]();
+  }
+
+  async #run(program: Program): Promise<void> {
+    if (this.#profiler) this.#profiler.add(program.plan, await program.profile());
+    else await program.run();
   }
 
   #writeRandom({ isFirst, step = this.#updates }: MicroOptions): void {

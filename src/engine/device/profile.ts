@@ -1,0 +1,120 @@
+// Where the time of a step goes: seconds of every kind of instruction beside what the machine could do at best. Pure.
+import { placed } from '../autodiff.js';
+import { type FloatType, isFloatType } from '../graph.js';
+import { defaultCost, type PlacedOp, ruleOf } from '../ops/index.js';
+import type { Plan } from '../plan/plan.js';
+import { COMMUNICATION, COMPUTE } from '../plan/schedule.js';
+
+/** What a device does at best, all threads together. */
+export interface Limits {
+  /** Floating-point operations per second from registers, by the type that is multiplied. */
+  readonly flopsPerSecond: Readonly<Record<FloatType, number>>;
+  /** Bytes per second read from memory that no cache holds. */
+  readonly bytesPerSecond: number;
+}
+
+/** All instructions of one kind, per step. */
+export interface KindProfile {
+  readonly kind: string;
+  readonly count: number;
+  readonly seconds: number;
+  /** Arithmetic and memory traffic by the rules of the ops. */
+  readonly flops: number;
+  readonly bytes: number;
+  /**
+   * Least seconds by the limits (per instruction the larger of arithmetic and traffic) over `seconds`. Above 1 where operands
+   * came from a cache. Null for exchanges between workers.
+   */
+  readonly limitShare: number | null;
+}
+
+/** Means over the profiled steps of one worker. */
+export interface StepProfile {
+  readonly steps: number;
+  /** Of the instructions in their order, exchanges overlapped; what the host does between programs is not in it. */
+  readonly seconds: number;
+  readonly communicationSeconds: number;
+  /** The part of `communicationSeconds` in which no other instruction ran. Waiting for slower workers counts. */
+  readonly exposedCommunicationSeconds: number;
+  readonly limits: Limits;
+  /** By seconds, most first. */
+  readonly kinds: readonly KindProfile[];
+}
+
+/** Adds up the seconds of the instructions of runs. */
+export class StepProfiler {
+  readonly #runs = new Map<Plan, Float64Array>();
+  #seconds = 0;
+  #communicationSeconds = 0;
+  #exposedSeconds = 0;
+
+  /** One run of `plan`: `seconds[i]` are those of instruction i. */
+  add(plan: Plan, seconds: Float64Array): void {
+    const sums = this.#runs.get(plan) ?? new Float64Array(seconds.length + 1);
+    seconds.forEach((value, index) => {
+      sums[index]! += value;
+    });
+    sums[seconds.length]! += 1; // runs
+    this.#runs.set(plan, sums);
+    const { streams } = plan.schedule;
+    const busy = (stream: number) => seconds.reduce((sum, value, i) => (streams[i] === stream ? sum + value : sum), 0);
+    const makespan = replay(plan, seconds);
+    this.#seconds += makespan;
+    this.#communicationSeconds += busy(COMMUNICATION);
+    this.#exposedSeconds += Math.max(0, makespan - busy(COMPUTE));
+  }
+
+  /** Per step, of `steps` steps. */
+  summary(steps: number, limits: Limits): StepProfile {
+    const kinds = new Map<string, { count: number; seconds: number; flops: number; bytes: number; least: number }>();
+    for (const [{ graph }, sums] of this.#runs) {
+      const runs = sums.at(-1)!;
+      for (const [index, op] of graph.ops.entries()) {
+        const call = placed(graph, op);
+        const { flops, bytes } = (ruleOf(op.kind).cost ?? defaultCost)(call);
+        const kind = kinds.get(op.kind) ?? { count: 0, seconds: 0, flops: 0, bytes: 0, least: 0 };
+        kind.count += runs / steps;
+        kind.seconds += sums[index]! / steps;
+        kind.flops += (runs * flops) / steps;
+        kind.bytes += (runs * bytes) / steps;
+        kind.least += (runs * leastSeconds(call, { flops, bytes }, limits)) / steps;
+        kinds.set(op.kind, kind);
+      }
+    }
+    return {
+      steps,
+      seconds: this.#seconds / steps,
+      communicationSeconds: this.#communicationSeconds / steps,
+      exposedCommunicationSeconds: this.#exposedSeconds / steps,
+      limits,
+      kinds: [...kinds]
+        .map(([kind, { least, ...figures }]) => ({
+          kind,
+          ...figures,
+          limitShare: ruleOf(kind).isCollective || figures.seconds === 0 ? null : least / figures.seconds,
+        }))
+        .sort((a, b) => b.seconds - a.seconds),
+    };
+  }
+}
+
+function leastSeconds(
+  call: PlacedOp,
+  cost: { readonly flops: number; readonly bytes: number },
+  limits: Limits,
+): number {
+  const type = call.inputs.map(({ dtype }) => dtype).find(isFloatType) ?? 'f32';
+  return Math.max(cost.flops / limits.flopsPerSecond[type], cost.bytes / limits.bytesPerSecond);
+}
+
+/** When the last instruction ends, if each takes its seconds and starts once its stream and what it waits for are through. */
+function replay({ schedule }: Plan, seconds: Float64Array): number {
+  const ends = new Float64Array(seconds.length);
+  const free = [0, 0];
+  for (const [index, stream] of schedule.streams.entries()) {
+    const start = schedule.waits[index]!.reduce((latest, wait) => Math.max(latest, ends[wait]!), free[stream]!);
+    ends[index] = start + seconds[index]!;
+    free[stream] = ends[index]!;
+  }
+  return Math.max(...free);
+}
