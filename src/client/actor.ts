@@ -55,6 +55,7 @@ export function actor<Args extends readonly unknown[], Actor>(
           runtimeEnv: runtime.runtimeEnv,
           className,
           labelSelector: { ...options.labels },
+          fallbackSelectors: (options.fallbackLabels ?? []).map((labels) => ({ labels })),
           schedulingStrategy: options.schedulingStrategy ?? 'DEFAULT',
           waitsIfInfeasible: options.infeasible === 'wait',
           handle: encodeFacts(facts),

@@ -3,8 +3,11 @@ import { ConfigError } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import { checkRetryOn, type RetryOn } from './retry-rules.js';
 
-/** Where a worker may be placed. */
-export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}`;
+/**
+ * Where a worker may be placed. DEFAULT fills nodes one after the other up to half of each, then takes the least used. SPREAD
+ * evens out. `node:<id>`: that node and no other. `prefer:<id>`: that node while it has room, else as DEFAULT.
+ */
+export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}` | `prefer:${string}`;
 
 export interface ResourceOptions {
   /** CPU cores to reserve. Actors: 0 unless given; tasks: 1. Fractions are allowed. */
@@ -27,8 +30,10 @@ export interface BundleChoice {
 }
 
 export interface PlacementOptions extends ResourceOptions {
-  /** Labels that the node must have. */
+  /** Labels that the node must have: 'v', '!v', 'in(a,b)', '!in(a,b)', 'exists()' or '!exists()'. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** Labels to do with, in this order, where no node of `labels` has room. */
+  readonly fallbackLabels?: readonly Readonly<Record<string, string>>[];
   readonly schedulingStrategy?: SchedulingStrategy;
   /** Runs in a placement group. `null`: in none, also where what starts it captures its children. */
   readonly placementGroup?: BundleChoice | null;
@@ -90,7 +95,7 @@ export interface TaskOptions extends PlacementOptions {
 }
 
 const RESOURCES = ['cpus', 'gpus', 'memory', 'resources'];
-const PLACEMENT = [...RESOURCES, 'labels', 'schedulingStrategy', 'placementGroup', 'infeasible'];
+const PLACEMENT = [...RESOURCES, 'labels', 'fallbackLabels', 'schedulingStrategy', 'placementGroup', 'infeasible'];
 const ACTOR = [
   ...PLACEMENT,
   'name',
@@ -185,12 +190,22 @@ export function checkTimeout(timeoutMs: number | undefined): void {
 function checkPlacement(options: PlacementOptions, known: readonly string[]): void {
   checkKeys(options, known);
   checkNeeds('', options);
+  const { fallbackLabels = [] } = options;
+  if (!Array.isArray(fallbackLabels)) throw new ConfigError('fallbackLabels', 'a list of labels', fallbackLabels);
+  for (const [index, labels] of fallbackLabels.entries()) checkNeeds(`fallbackLabels[${index}].`, { labels });
+  if (fallbackLabels.length > 0 && Object.keys(options.labels ?? {}).length === 0)
+    throw new ConfigError(
+      'labels',
+      'labels',
+      options.labels,
+      'fallbackLabels are for where no node of labels has room',
+    );
   checkBundleChoice(options);
   const { schedulingStrategy: strategy, infeasible } = options;
   if (infeasible !== undefined && infeasible !== 'refuse' && infeasible !== 'wait')
     throw new ConfigError('infeasible', '"refuse" or "wait"', infeasible);
-  if (strategy !== undefined && !/^(DEFAULT|SPREAD|node:.+)$/.test(strategy))
-    throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
+  if (strategy !== undefined && !/^(DEFAULT|SPREAD|(node|prefer):.+)$/.test(strategy))
+    throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD", "node:<id>" or "prefer:<id>"', strategy);
 }
 
 /** @param path of the bundle, for messages */

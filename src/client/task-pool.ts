@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type LeaseId, type NodeId, newLeaseId, WorkerCrashedError, type WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import { type CallShape, type Carrier, cancelled, Invocation, type Sender } from './invocation.js';
+import { nodeOfMostBytes } from './locality.js';
 import type { ObjectState } from './object-state.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
@@ -37,7 +38,10 @@ export interface TaskDemand {
   readonly strategy: string;
   readonly runtimeEnv: wire.RuntimeEnv.$Properties;
   readonly waitsIfInfeasible: boolean;
+  readonly fallbackLabels: readonly Readonly<Record<string, string>>[];
   readonly bundle: wire.BundleWish.$Properties | null;
+  /** The other node that holds the arguments of its tasks; null: this one, or none. */
+  readonly locality: string | null;
 }
 
 export class TaskPool implements Sender {
@@ -107,7 +111,9 @@ export class TaskPool implements Sender {
     this.#asked.add(id);
     if (this.#leases.size === 0 && !this.#hasTold)
       this.#late ??= setTimeout(() => this.#tellWhy(), WAIT_MS_UNTOLD).unref();
-    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible, bundle } = this.#demand;
+    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible, bundle, fallbackLabels } = this.#demand;
+    // Tasks of one pool go to any of its workers: where the first one's arguments are is best for most.
+    const locality = this.#demand.locality ?? nodeOfMostBytes(this.#queue.first?.keeps ?? []);
     const { head, jobId, peers } = this.#runtime;
     head
       .ask({
@@ -117,6 +123,8 @@ export class TaskPool implements Sender {
           runtimeEnv,
           jobId,
           labelSelector: labels,
+          fallbackSelectors: fallbackLabels.map((each) => ({ labels: each })),
+          locality: locality === null ? [] : [locality],
           schedulingStrategy: strategy,
           waitsIfInfeasible,
           priority: this.#askedPriority,

@@ -4,6 +4,7 @@ import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
 import type { CallShape } from './invocation.js';
 import { startCall } from './invoke.js';
+import { nodeOfMostBytes } from './locality.js';
 import type { ObjectRefGenerator } from './object-ref-generator.js';
 import { bundleOf, checkTaskOptions, resourcesOf, type TaskOptions } from './options.js';
 import { packageFolders } from './package-folders.js';
@@ -49,6 +50,7 @@ export function task(run: Code, options: TaskOptions = {}): (...args: unknown[])
     group: undefined,
     priority: options.priority ?? 0,
   };
+  const mayFollow = (options.schedulingStrategy ?? 'DEFAULT') === 'DEFAULT' && !options.placementGroup;
   let located: { readonly by: Runtime; readonly done: Promise<void>; pool: TaskPool; isReady: boolean } | null = null;
   const locate = async (runtime: Runtime): Promise<void> => {
     const packages = packageFolders(runtime);
@@ -59,8 +61,11 @@ export function task(run: Code, options: TaskOptions = {}): (...args: unknown[])
   const start = (...args: unknown[]): unknown => {
     const runtime = currentRuntime();
     if (located?.by !== runtime)
-      located = { by: runtime, done: locate(runtime), pool: poolOf(runtime, options), isReady: false };
-    const { pool, done, isReady } = located;
+      located = { by: runtime, done: locate(runtime), pool: poolOf(runtime, options, null), isReady: false };
+    const { done, isReady } = located;
+    const holder = mayFollow ? nodeOfMostBytes(args) : null;
+    const isHere = holder === null || holder === runtime.nodeId;
+    const pool = isHere ? located.pool : poolOf(runtime, options, holder);
     const { invocation, given } = startCall(runtime, pool, shape, args, start);
     if (isReady) pool.send(invocation);
     else {
@@ -78,22 +83,26 @@ export function task(run: Code, options: TaskOptions = {}): (...args: unknown[])
   return start;
 }
 
-/** Tasks with the same demands share leased workers. */
-function poolOf(runtime: Runtime, options: TaskOptions): TaskPool {
+/** Tasks with the same demands, and arguments at the same place, share leased workers. */
+function poolOf(runtime: Runtime, options: TaskOptions, locality: string | null): TaskPool {
   const demand = {
     resources: resourcesOf(options, 1),
     labels: { ...options.labels },
     strategy: options.schedulingStrategy ?? 'DEFAULT',
     runtimeEnv: runtime.runtimeEnv,
     waitsIfInfeasible: options.infeasible === 'wait',
+    fallbackLabels: options.fallbackLabels ?? [],
     bundle: bundleOf(options, runtime.bundle),
+    locality,
   };
   const key = JSON.stringify([
     Object.entries(demand.resources).sort(),
     Object.entries(demand.labels).sort(),
     demand.strategy,
     demand.waitsIfInfeasible,
+    demand.fallbackLabels,
     demand.bundle,
+    locality,
   ]);
   const pool = runtime.taskPools.get(key) ?? new TaskPool(runtime, demand);
   runtime.taskPools.set(key, pool);

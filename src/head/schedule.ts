@@ -107,7 +107,7 @@ export function schedule(state: ClusterState): readonly Effect[] {
       state.pending.delete(key);
       continue;
     }
-    const shape = JSON.stringify([demand.needs, demand.selector, demand.strategy, demand.bundle]);
+    const shape = JSON.stringify([demand.needs, demand.selector, demand.fallbacks, demand.strategy, demand.bundle]);
     const known = failed.get(shape);
     const choices = () => (demand.strategy === 'SPREAD' ? candidatesOf(state, alikeTo(state, key)) : candidates);
     const placement: Placement | BundleChoice =

@@ -20,6 +20,7 @@ import type {
   RuntimeEnv,
 } from './cluster-state.js';
 import type { RunningWorker } from './node-state.js';
+import { isLabelRule } from './scheduler/labels.js';
 import { type Demand, isStrategy } from './scheduler/place.js';
 import { GROUP_STRATEGIES, type GroupStrategy } from './scheduler/place-bundles.js';
 
@@ -43,6 +44,14 @@ export function resourcesIn(message: wire.Resources.$Properties | null | undefin
 export const textMap = (map: Readonly<Record<string, string>> | null | undefined): Record<string, string> =>
   Object.fromEntries(Object.entries(map ?? {}).filter(([key]) => key !== '__proto__'));
 
+function selectorIn(map: Readonly<Record<string, string>> | null | undefined, path: string): Record<string, string> {
+  const selector = textMap(map);
+  for (const [key, rule] of Object.entries(selector))
+    if (!isLabelRule(rule))
+      throw new ConfigError(`${path}.${key}`, 'v, !v, in(a,b), !in(a,b), exists() or !exists()', rule);
+  return selector;
+}
+
 export const addressIn = (message: wire.WorkerAddress.$Properties | null | undefined): Address => ({
   workerId: message?.workerId ?? '',
   nodeId: message?.nodeId ?? '',
@@ -63,6 +72,7 @@ function demandIn(
     readonly resources?: wire.Resources.$Properties | null;
     readonly labelSelector?: Record<string, string> | null;
     readonly schedulingStrategy?: string | null;
+    readonly fallbackSelectors?: readonly wire.LabelSelector.$Properties[] | null;
     readonly bundle?: wire.BundleWish.$Properties | null;
   },
   locality: readonly string[],
@@ -70,7 +80,7 @@ function demandIn(
   const declared = resourcesIn(message.resources, 'resources');
   const strategy = message.schedulingStrategy || 'DEFAULT';
   if (!isStrategy(strategy)) {
-    throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD" or "node:<id>"', strategy);
+    throw new ConfigError('schedulingStrategy', '"DEFAULT", "SPREAD", "node:<id>" or "prefer:<id>"', strategy);
   }
   const { bundle } = message;
   if (bundle) {
@@ -78,8 +88,11 @@ function demandIn(
     return { demand: { needs: declared, selector: {}, strategy, locality: [], bundle: wish }, declared };
   }
   const needs = Object.keys(declared).length === 0 ? DEFAULT_NEEDS : declared;
-  const selector = textMap(message.labelSelector);
-  return { demand: { needs, selector, strategy, locality: locality as readonly NodeId[] }, declared };
+  const selector = selectorIn(message.labelSelector, 'labels');
+  const fallbacks = (message.fallbackSelectors ?? []).map((each, index) =>
+    selectorIn(each.labels, `fallbackLabels[${index}]`),
+  );
+  return { demand: { needs, selector, fallbacks, strategy, locality: locality as readonly NodeId[] }, declared };
 }
 
 /** @param from the client that asks, and owns the actor */
@@ -154,7 +167,7 @@ export function groupIn(
     domain: spec.domain ?? '',
     bundles: bundles.map((bundle, index) => ({
       needs: resourcesIn(bundle.resources, `bundles[${index}]`),
-      selector: textMap(bundle.labelSelector),
+      selector: selectorIn(bundle.labelSelector, `bundles[${index}].labels`),
     })),
   };
 }

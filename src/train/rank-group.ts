@@ -1,6 +1,6 @@
 // The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, ends them.
 import { randomBytes } from 'node:crypto';
-import { type ActorHandle, actor, kill, type ObjectRef } from '../client/index.js';
+import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup, placementGroup } from '../client/index.js';
 import { EngineError } from '../common/index.js';
 import { type GroupPlan, type RankPlan, type RankReady, TrainRank } from './rank.js';
 import type { TrainerSettings } from './trainer-options.js';
@@ -10,28 +10,30 @@ export type Rank = ActorHandle<TrainRank>;
 export class RankGroup implements AsyncDisposable {
   readonly ranks: readonly Rank[];
   readonly group: GroupPlan;
+  readonly #room: PlacementGroup | null;
 
-  private constructor(ranks: readonly Rank[], group: GroupPlan) {
+  private constructor(ranks: readonly Rank[], group: GroupPlan, room: PlacementGroup | null) {
     this.ranks = ranks;
     this.group = group;
+    this.#room = room;
   }
 
   /** Starts `scaling.workers` actors and joins them in a group. `name` must be new on every attempt. */
   static async start(scaling: TrainerSettings['scaling'], name: string): Promise<RankGroup> {
-    const options = {
-      cpus: scaling.cpusPerWorker,
-      schedulingStrategy: scaling.placement === 'spread' ? 'SPREAD' : 'DEFAULT',
-    } as const;
-    const creating = Array.from({ length: scaling.workers }, () => actor(TrainRank, options).create());
+    const room = await roomOf(scaling);
+    const cpus = scaling.cpusPerWorker;
+    const creating = Array.from({ length: scaling.workers }, (_, bundleIndex) =>
+      actor(TrainRank, room ? { cpus, placementGroup: { group: room, bundleIndex } } : { cpus }).create(),
+    );
     const created = await Promise.allSettled(creating);
     const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     try {
       for (const result of created) if (result.status === 'rejected') throw result.reason;
       const group = await planGroup(ranks, name);
       await Promise.all(ranks.map((rank, index) => rank.join(group, index, ranks.length)));
-      return new RankGroup(ranks, group);
+      return new RankGroup(ranks, group, room);
     } catch (error) {
-      await endAll(ranks);
+      await endAll(ranks, room);
       throw error;
     }
   }
@@ -58,12 +60,12 @@ export class RankGroup implements AsyncDisposable {
   /** Lets the ranks free what they hold, then ends them. */
   async close(): Promise<void> {
     await Promise.allSettled(this.ranks.map((rank) => rank.close()));
-    await endAll(this.ranks);
+    await endAll(this.ranks, this.#room);
   }
 
   /** Ends the ranks at once. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await endAll(this.ranks);
+    await endAll(this.ranks, this.#room);
   }
 }
 
@@ -76,6 +78,20 @@ async function planGroup(ranks: readonly Rank[], name: string): Promise<GroupPla
   return { kind: 'tcp', addresses, secret: randomBytes(32).toString('hex') };
 }
 
-async function endAll(ranks: readonly Rank[]): Promise<void> {
-  await Promise.allSettled(ranks.map((rank) => kill(rank)));
+/** Sets the cores of all ranks aside, or waits until that can be: half a group of ranks is of no use. Null: they need none. */
+async function roomOf({
+  workers,
+  cpusPerWorker,
+  placement,
+}: TrainerSettings['scaling']): Promise<PlacementGroup | null> {
+  if (cpusPerWorker === 0) return null;
+  const room = await placementGroup({
+    bundles: Array.from({ length: workers }, () => ({ cpus: cpusPerWorker })),
+    strategy: placement === 'spread' ? 'SPREAD' : 'PACK',
+  });
+  return await room.ready();
+}
+
+async function endAll(ranks: readonly Rank[], room: PlacementGroup | null): Promise<void> {
+  await Promise.allSettled([...ranks.map((rank) => kill(rank)), room?.remove()]);
 }

@@ -15,7 +15,10 @@ const scaling = z.strictObject({
   /** Cores that each worker reserves and computes on. Default 1. */
   cpusPerWorker: z.number().min(0).default(1),
   gpusPerWorker: z.number().min(0).default(0),
-  /** `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. */
+  /**
+   * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none
+   * yet. (Ranks that reserve no cores, `cpusPerWorker: 0`, start wherever they may.)
+   */
   placement: z.enum(['pack', 'spread']).default('pack'),
 });
 

@@ -20,9 +20,10 @@ import {
   nodes,
   put,
   task,
+  wait,
 } from '#src/client/index.js';
 import { TestNodes, TOKEN } from './support/nodes.js';
-import { Counter, joins, Meeting, nestedLarge, noise, sha256Of, square } from './support/user-code.js';
+import { Counter, joins, Meeting, nestedLarge, nodeOf, noise, sha256Of, square } from './support/user-code.js';
 
 const LARGE_BYTES = 64 * 1024 * 1024;
 const STORE_BYTES = 384 * 1024 * 1024;
@@ -113,5 +114,21 @@ describe('two nodes', () => {
     assert.equal(await meeting.meet(5), 5);
     assert.deepEqual(await get(waiting), [5, 5, 5, 5]);
     await kill(meeting);
+  });
+
+  test('a task runs where most bytes of its arguments are, or where it prefers to', async () => {
+    const there = two.node('there').nodeId;
+    const large = task(noise, onTheOther())(LARGE_BYTES, 1);
+    const small = put(noise(1024 * 1024, 2));
+    await wait([large]);
+    assert.equal(await task(nodeOf, { cpus: 0.5 })(small), two.node('here').nodeId);
+    assert.equal(await task(nodeOf, { cpus: 0.5 })(small, large), there);
+    const elsewhere = task(nodeOf, { cpus: 0.25, schedulingStrategy: `prefer:${there}` });
+    assert.equal(await elsewhere(), there);
+    const labels = { 'raylite.io/node-id': 'nowhere' };
+    const fallbackLabels = [{ 'raylite.io/node-id': `in(nowhere,${there})` }];
+    assert.equal(await task(nodeOf, { labels, fallbackLabels })(), there);
+    assert.throws(() => task(nodeOf, { fallbackLabels }), /labels: expected labels, got nothing/);
+    await assert.rejects(get(task(nodeOf, { labels: { zone: 'in(a' } })()), /labels.zone: expected v, !v, in\(a,b\)/);
   });
 });

@@ -62,7 +62,33 @@ test('label selectors: equal, not, in, not in', () => {
   assert.equal(at('!east'), 'b');
   assert.equal(at('in(north, west)'), 'b');
   assert.equal(at('!in(west,north)'), 'a');
+  assert.equal(at('exists()'), 'a');
+  assert.match(at('!exists()'), /^infeasible/);
   assert.match(at('south'), /^infeasible: asks for 1 CPU on a node with zone=south, which no node can ever hold/);
+});
+
+test('fallback selectors are tried in order where no node of the selector has room', () => {
+  const nodes = [
+    node('a', { CPU: 1 }, { CPU: 1 }, { labels: { disk: 'ssd' } }),
+    node('b', { CPU: 1 }, {}, { labels: { disk: 'hdd' } }),
+    node('c', { CPU: 1 }),
+  ];
+  const at = (...fallbacks: Record<string, string>[]) =>
+    chosen(demand({ CPU: 1 }, { selector: { disk: 'ssd' }, fallbacks }), nodes);
+  assert.equal(at(), 'wait: waits for 1 CPU on a node with disk=ssd: node a has 0 of 1 CPU free');
+  assert.equal(at({ disk: 'hdd' }, {}), 'b');
+  assert.equal(at({ disk: '!exists()' }), 'c');
+  assert.match(
+    chosen(demand({ CPU: 2 }, { selector: { disk: 'ssd' }, fallbacks: [{}] }), nodes),
+    /^infeasible: asks for 2 CPU on a node with disk=ssd or any labels, which no node can ever hold/,
+  );
+});
+
+test('prefer:<id> takes that node while it has room, else as DEFAULT', () => {
+  const wanted = demand({ CPU: 1 }, { strategy: 'prefer:b' });
+  assert.equal(chosen(wanted, [node('a', { CPU: 4 }), node('b', { CPU: 1 })]), 'b');
+  assert.equal(chosen(wanted, [node('a', { CPU: 4 }), node('b', { CPU: 1 }, { CPU: 1 })]), 'a');
+  assert.equal(chosen(wanted, [node('a', { CPU: 4 })]), 'a');
 });
 
 test('tenths add up exactly', () => {

@@ -51,7 +51,7 @@ test('a wrong request fails by itself and leaves the stream usable', async () =>
   driver.send({ requestId: 2, createActor: { ...spec, schedulingStrategy: 'BEST' } });
   assert.match(
     (await driver.next()).failure!.message!,
-    /^schedulingStrategy: expected "DEFAULT", "SPREAD" or "node:<id>", got "BEST"/,
+    /^schedulingStrategy: expected "DEFAULT", "SPREAD", "node:<id>" or "prefer:<id>", got "BEST"/,
   );
   driver.send({ requestId: 3, createActor: { ...spec, resources: { amounts: { CPU: -1 } } } });
   assert.match((await driver.next()).failure!.message!, /^resources.CPU: expected an amount of 0 or more, got -1/);

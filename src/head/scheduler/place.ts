@@ -13,9 +13,11 @@ import type { BundleWish } from './place-in-bundle.js';
 
 export interface Demand {
   readonly needs: Resources;
-  /** Label → "v", "!v", "in(a,b)" or "!in(a,b)". */
+  /** Label → "v", "!v", "in(a,b)", "!in(a,b)", "exists()" or "!exists()". */
   readonly selector: Readonly<Record<string, string>>;
-  /** "DEFAULT", "SPREAD", or "node:<id>". */
+  /** Selectors to try, in this order, where no node of `selector` has room. */
+  readonly fallbacks?: readonly Readonly<Record<string, string>>[];
+  /** "DEFAULT", "SPREAD", "node:<id>", or "prefer:<id>": as DEFAULT where that node has no room. */
   readonly strategy: string;
   /** Nodes that already hold the arguments, best first. */
   readonly locality: readonly NodeId[];
@@ -46,23 +48,38 @@ const SPREAD_THRESHOLD = 0.5;
 const NODES_SHOWN = 5;
 
 /** Whether `strategy` is one that {@link place} knows. */
-export const isStrategy = (strategy: string): boolean =>
-  strategy === 'DEFAULT' || strategy === 'SPREAD' || /^node:.+/.test(strategy);
+export const isStrategy = (strategy: string): boolean => /^(DEFAULT|SPREAD|(node|prefer):.+)$/.test(strategy);
 
 /** `candidates` in order of joining: where two are equally good, the earlier wins. */
 export function place(demand: Demand, candidates: readonly Candidate[]): Placement {
   if (candidates.length === 0) return { kind: 'wait', reason: 'waits for a first node to join' };
   const wanted = demand.strategy.startsWith('node:') ? demand.strategy.slice('node:'.length) : null;
-  const allowed = candidates.filter(
-    (node) => (wanted === null || node.nodeId === wanted) && matchesLabels(demand.selector, node.labels, node.nodeId),
+  const large = candidates.filter(
+    (node) => (wanted === null || node.nodeId === wanted) && fits(demand.needs, node.total),
   );
-  const able = allowed.filter((node) => fits(demand.needs, node.total));
-  if (able.length === 0) return { kind: 'infeasible', reason: explainInfeasible(demand, candidates) };
-  const free = able.filter((node) => node.isConnected && fits(demand.needs, subtractResources(node.total, node.used)));
-  if (free.length === 0) return { kind: 'wait', reason: explainWait(demand, able) };
-  const local = demand.locality.map((id) => free.find((node) => node.nodeId === id)).find((node) => node !== undefined);
-  const best = demand.strategy === 'SPREAD' ? leastLoaded(free) : (local ?? pack(demand, free));
-  return { kind: 'node', nodeId: best.nodeId };
+  const able = new Set<Candidate>();
+  for (const selector of [demand.selector, ...(demand.fallbacks ?? [])]) {
+    const matching = large.filter((node) => matchesLabels(selector, node.labels, node.nodeId));
+    const free = matching.filter(
+      (node) => node.isConnected && fits(demand.needs, subtractResources(node.total, node.used)),
+    );
+    if (free.length > 0) return { kind: 'node', nodeId: best(demand, free).nodeId };
+    for (const node of matching) able.add(node);
+  }
+  if (able.size === 0) return { kind: 'infeasible', reason: explainInfeasible(demand, candidates) };
+  return { kind: 'wait', reason: explainWait(demand, [...able]) };
+}
+
+/** Of nodes that have room. */
+function best(demand: Demand, free: readonly Candidate[]): Candidate {
+  const { strategy, locality } = demand;
+  if (strategy === 'SPREAD') return leastLoaded(free);
+  const liked = strategy.startsWith('prefer:') ? [strategy.slice('prefer:'.length), ...locality] : locality;
+  for (const id of liked) {
+    const node = free.find(({ nodeId }) => nodeId === id);
+    if (node) return node;
+  }
+  return pack(demand, free);
 }
 
 /** Ray's hybrid policy: the first node that stays under the threshold, else the least used; CPU work keeps off GPU nodes. */
@@ -91,22 +108,26 @@ export function utilisation(used: Resources, total: Resources): number {
 }
 
 function minBy(nodes: readonly Candidate[], rank: (node: Candidate) => readonly [number, number]): Candidate {
-  let best = nodes[0]!;
-  let bestRank = rank(best);
+  let first = nodes[0]!;
+  let firstRank = rank(first);
   for (const node of nodes.slice(1)) {
     const own = rank(node);
-    if (own[0] < bestRank[0] || (own[0] === bestRank[0] && own[1] < bestRank[1])) {
-      best = node;
-      bestRank = own;
+    if (own[0] < firstRank[0] || (own[0] === firstRank[0] && own[1] < firstRank[1])) {
+      first = node;
+      firstRank = own;
     }
   }
-  return best;
+  return first;
 }
 
 function describeDemand(demand: Demand): string {
-  const labels = Object.entries(demand.selector).map(([key, value]) => `${key}=${value}`);
+  const labels = [demand.selector, ...(demand.fallbacks ?? [])]
+    .map((selector) => Object.entries(selector).map(([key, value]) => `${key}=${value}`))
+    .map((parts) => (parts.length > 0 ? parts.join(', ') : 'any labels'))
+    .join(' or ');
+  const hasLabels = Object.keys(demand.selector).length > 0;
   const where = demand.strategy.startsWith('node:') ? ` on node ${demand.strategy.slice('node:'.length)}` : '';
-  return `${formatResources(demand.needs)}${where}${labels.length > 0 ? ` on a node with ${labels.join(', ')}` : ''}`;
+  return `${formatResources(demand.needs)}${where}${hasLabels ? ` on a node with ${labels}` : ''}`;
 }
 
 function explainInfeasible(demand: Demand, candidates: readonly Candidate[]): string {

@@ -164,7 +164,7 @@ export class Shelf {
     while (!existsSync(path)) Atomics.wait(cell, 0, 0, 20);
   }
 }
-export const nodeOf = (): string => runtimeContext().nodeId;
+export const nodeOf = (..._args: readonly unknown[]): string => runtimeContext().nodeId;
 export const groupOf = async (): Promise<string | null> => (await currentPlacementGroup())?.id ?? null;
 /** The placement group that a task started here runs in. */
 export const groupOfChild = async (): Promise<string | null> => await task(groupOf)();
