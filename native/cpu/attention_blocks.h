@@ -1,4 +1,5 @@
-// What attention and its gradient share: blocks of queries and keys as floats in the first-level cache, and the mask.
+// What attention, its gradient and attention over a cache share: blocks of queries and keys in the first-level cache, as
+// floats, or as pairs of bf16 where the CPU multiplies those; and the mask.
 #pragma once
 #include "core/ops/attention.h"
 #include "cpu/block_product.h"
@@ -8,20 +9,35 @@
 
 namespace raylite::RL_ISA {
 
-constexpr std::int64_t kQueries = 64;
+/// Rows whose products are limited to what they see of a block on the diagonal.
+constexpr std::int64_t kStrip = 8;
 
 /// Columns of a head in the block buffers: whole vectors, the last padded with zeros.
 RL_INLINE std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
-/// Consecutive pieces of this thread's workspace.
+RL_INLINE std::int64_t rounded(std::int64_t words) { return (words + 15) / 16 * 16; }
+
+/// Consecutive pieces of this thread's workspace; without memory it only counts.
 struct Scratch {
   float* at;
-  float* take(std::int64_t floats) {
-    float* piece = at;
-    at += (floats + 15) / 16 * 16;
-    return piece;
+  std::int64_t words = 0;
+  template <class Word = float>
+  Word* take(std::int64_t count) {
+    float* piece = at == nullptr ? nullptr : at + words;
+    words += rounded(count);
+    return reinterpret_cast<Word*>(piece);
   }
 };
+
+/// Words of depth for so many numbers.
+template <class Word>
+RL_INLINE std::int64_t depth_words(std::int64_t numbers) {
+  return std::is_same_v<Word, float> ? numbers : (numbers + 1) / 2;
+}
+
+/// What powers and slopes are kept as between two products.
+template <class Word>
+using PowerOf = std::conditional_t<std::is_same_v<Word, float>, float, BFloat16>;
 
 /// Keys that row i sees: [begin, end).
 RL_INLINE Range visible(const AttentionMask& mask, std::int64_t i) {
@@ -30,6 +46,12 @@ RL_INLINE Range visible(const AttentionMask& mask, std::int64_t i) {
   if (mask.causal) end = min_of(end, i + 1);
   if (mask.window > 0) begin = max_of(begin, i - mask.window + 1);
   return {begin, end};
+}
+
+/// The part of [key, key + count) that a row sees, counted from `key`; may be empty.
+RL_INLINE Range seen_of_block(const AttentionMask& mask, std::int64_t i, std::int64_t key, std::int64_t count) {
+  const Range seen = visible(mask, i);
+  return {max_of(seen.begin - key, 0), min_of(seen.end - key, count)};
 }
 
 /// The segments must tile the rows. Every thread finds the same; one reports.
@@ -50,21 +72,55 @@ static inline bool segments_valid(const AttentionMask& mask, std::int64_t n, con
   return true;
 }
 
-/// to[rows][padded] = from * scale, columns beyond `dim` 0.
+/// to[rows][padded] = from, columns beyond `dim` 0: rows that a product walks along.
 template <class T>
-RL_INLINE void copy_rows(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, std::int64_t padded,
-                         float scale, float* to) {
+RL_INLINE void copy_rows(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, std::int64_t padded, float* to) {
   for (std::int64_t i = 0; i < rows; i++) {
     for (std::int64_t j = 0; j < padded; j += kLanes) {
       const int n = static_cast<int>(min_of(kLanes, dim - j));
-      store(to + i * padded + j, load_n(from + i * stride + j, n) * scale);
+      store(to + i * padded + j, load_n(from + i * stride + j, n));
     }
   }
 }
-
-/// to[dim][kKeys] = the transpose of from[rows][dim]; columns beyond `rows` 0.
+/// to[rows][padded]: rows that a product takes one word of depth from at a time.
 template <class T>
-RL_INLINE void copy_transposed(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, float* to) {
+RL_INLINE void copy_values(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, std::int64_t padded, float* to) {
+  copy_rows(from, stride, rows, dim, padded, to);
+}
+#if defined(__AVX512F__)
+/// to[rows][padded / 2].
+RL_INLINE void copy_rows(const BFloat16* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, std::int64_t padded, Pair* to) {
+  for (std::int64_t i = 0; i < rows; i++) {
+    for (std::int64_t j = 0; j < padded; j += kLanes) {
+      const int n = static_cast<int>(min_of(kLanes, dim - j));
+      store_halves(to + (i * padded + j) / 2, load_halves_first(from + i * stride + j, n));
+    }
+  }
+}
+/// Two rows of halves side by side: lane by lane the pairs (low, high).
+RL_INLINE Floats pair_up(__m256i low, __m256i high) {
+  return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
+}
+/// to[(rows + 1) / 2][padded]: pairs of rows; a last one alone is paired with zeros.
+RL_INLINE void copy_values(const BFloat16* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, std::int64_t padded, Pair* to) {
+  for (std::int64_t i = 0; i < rows; i += 2) {
+    const BFloat16* low = from + i * stride;
+    for (std::int64_t j = 0; j < padded; j += kLanes) {
+      const int n = static_cast<int>(min_of(kLanes, dim - j));
+      const Floats words = pair_up(load_halves_first(low + j, n), load_halves_first(low + stride + j, i + 1 < rows ? n : 0));
+      _mm512_storeu_ps(to + i / 2 * padded + j, words);
+    }
+  }
+}
+#endif
+
+/// Words of a row of copy_rows.
+template <class Word>
+RL_INLINE std::int64_t row_words(std::int64_t padded) { return depth_words<Word>(padded); }
+
+/// to[words of dim][kKeys] = the transpose of from[rows][dim]; columns beyond `rows` 0.
+template <class T, class Word>
+RL_INLINE void copy_transposed(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, Word* to) {
   pack_panel<kKeys>(from, stride, 1, rows, dim, to);
 }
 
@@ -90,6 +146,26 @@ RL_INLINE std::uint64_t kept_bits(const KeptKeys& kept, std::int64_t query, std:
   return first % 64 == 0 ? low : low | words[first / 64 + 1] << (64 - first % 64);
 }
 
-RL_INLINE std::int64_t rounded(std::int64_t floats) { return (floats + 15) / 16 * 16; }
+/// Calls f with a word as an argument: Pair where T is bf16 and the CPU multiplies pairs of it, else float.
+template <class T, class F>
+RL_INLINE auto with_word(F f) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (has_pair_products()) return f(Pair{});
+  }
+#endif
+  return f(0.0f);
+}
+
+/// sums[rows][padded] += powers[rows][kKeys] * values: columns [begin, end) of the powers.
+template <class Word>
+RL_INLINE void add_values(std::int64_t rows, std::int64_t begin, std::int64_t end, const PowerOf<Word>* powers,
+                          const Word* values, std::int64_t padded, float* sums) {
+  constexpr std::int64_t kPerWord = std::is_same_v<Word, float> ? 1 : 2;
+  const std::int64_t first = begin / kPerWord;
+  const Word* words = reinterpret_cast<const Word*>(powers);
+  block_product<true>(rows, padded, depth_words<Word>(end) - first, words + first, kKeys / kPerWord, 1,
+                      values + first * padded, padded, sums, padded);
+}
 
 }  // namespace raylite::RL_ISA

@@ -1,9 +1,7 @@
 // kv_append, attention_cached. A task is one query head of a few rows; rows of one slot at positions in a row (a prompt) share
 // each block of keys while it is warm.
-#include "cpu/block_product.h"
+#include "cpu/attention_blocks.h"
 #include "cpu/kernels.h"
-#include "cpu/online_softmax.h"
-#include "cpu/split.h"
 
 namespace raylite::RL_ISA {
 
@@ -35,95 +33,79 @@ RL_INLINE std::int64_t block_of(const CachePlaces& at, std::int64_t i) {
   return at.blocks[at.slots[i] * at.m + at.positions[i] / kKeys];
 }
 
-template <class T>
+template <class T, class Word>
 struct Attend {
   const AttentionCachedArguments<T>& a;
-  std::int64_t padded;  // columns of a head in the buffers: whole vectors, the last padded with zeros
-  float *queries, *sums, *values, *scores, *keys;
-  float tops[kTaskRows], totals[kTaskRows];
+  std::int64_t padded;
+  float factor;
+  Word *queries, *keys, *values;
+  float *products, *sums;
+  PowerOf<Word>* powers;
+  RowSums* seen;
 
-  static std::int64_t padded_dim(std::int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
-  static std::int64_t floats(std::int64_t head_dim) {
-    return (2 * kTaskRows + kKeys) * padded_dim(head_dim) + kTaskRows * kKeys + head_dim * kKeys;
-  }
-
-  Attend(const AttentionCachedArguments<T>& arguments, float* scratch) : a(arguments), padded(padded_dim(a.head_dim)) {
-    queries = scratch;
-    sums = queries + kTaskRows * padded;
-    values = sums + kTaskRows * padded;
-    scores = values + kKeys * padded;
-    keys = scores + kTaskRows * kKeys;
+  Attend(const AttentionCachedArguments<T>& arguments, Scratch& scratch)
+      : a(arguments), padded(padded_dim(a.head_dim)), factor(a.scale * kLog2E) {
+    queries = scratch.take<Word>(kTaskRows * row_words<Word>(padded));
+    keys = scratch.take<Word>(depth_words<Word>(a.head_dim) * kKeys);
+    values = scratch.take<Word>(depth_words<Word>(kKeys) * padded);
+    products = scratch.take(kTaskRows * kKeys);
+    powers = scratch.take<PowerOf<Word>>(kTaskRows * kKeys);
+    sums = scratch.take(kTaskRows * padded);
+    seen = scratch.take<RowSums>(kTaskRows * static_cast<std::int64_t>(sizeof(RowSums) / 4));
   }
 
   /// Rows first .. first + rows - 1 are of one slot, at positions in a row.
-  void run(std::int64_t head, std::int64_t first, std::int64_t rows) {
+  void run(std::int64_t head, std::int64_t first, std::int64_t rows) const {
     const std::int64_t width = a.kv_heads * a.head_dim;
     const std::int64_t kv_head = head / (a.heads / a.kv_heads);
     const std::int32_t* table = a.places.blocks + a.places.slots[first] * a.places.m;
     const std::int64_t position = a.places.positions[first];
     const std::int64_t end = position + rows;
-    for (std::int64_t i = 0; i < rows; i++) {
-      const T* q = a.q + (first + i) * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride;
-      for (std::int64_t j = 0; j < padded; j += kLanes) {
-        store(queries + i * padded + j, load_n(q + j, static_cast<int>(min_of(kLanes, a.head_dim - j))) * a.scale);
-      }
-      tops[i] = kHidden;
-      totals[i] = 0;
-    }
+    copy_rows(a.q + first * a.q_layout.width + a.q_layout.offset + head * a.q_layout.head_stride, a.q_layout.width, rows,
+              a.head_dim, padded, queries);
     __builtin_memset(sums, 0, static_cast<std::size_t>(rows * padded) * 4);
+    for (std::int64_t i = 0; i < rows; i++) seen[i].clear();
     for (std::int64_t key = begin_of(position) / kKeys * kKeys; key < end; key += kKeys) {
       const std::int64_t block = table[key / kKeys];
-      const std::int64_t count = min_of(kKeys, end - key);
       const T* k = a.cache_k + (block * a.kv_heads + kv_head) * a.head_dim * kKeys;
-      block_product<false>(rows, kKeys, a.head_dim, queries, padded, 1, widened(k), kKeys, scores, kKeys);
-      for (std::int64_t i = 0; i < rows; i++) soften(i, position + i, key);
-      add_values(a.cache_v + block * kKeys * width + kv_head * a.head_dim, width, rows, count);
+      block_product<false>(rows, kKeys, depth_words<Word>(a.head_dim), queries, row_words<Word>(padded), 1, transposed(k),
+                           kKeys, products, kKeys);
+      for (std::int64_t i = 0; i < rows; i++) {
+        const std::int64_t begin = max_of(begin_of(position + i) - key, 0);
+        soften_row(products + i * kKeys, 0, kKeys, begin, min_of(position + i + 1 - key, kKeys), factor, seen[i],
+                   sums + i * padded, padded, powers + i * kKeys);
+      }
+      weigh(a.cache_v + block * kKeys * width + kv_head * a.head_dim, width, rows, min_of(kKeys, end - key));
     }
     for (std::int64_t i = 0; i < rows; i++) {
-      const Floats factor = broadcast(1.0f / totals[i]);
+      const Floats share = broadcast(1.0f / seen[i].sum());
       T* o = a.o + (first + i) * a.heads * a.head_dim + head * a.head_dim;
-      each_vector(a.head_dim, [&](std::int64_t j, int n) { store_n(o + j, load(sums + i * padded + j) * factor, n); });
+      each_vector(a.head_dim, [&](std::int64_t j, int n) { store_n(o + j, load(sums + i * padded + j) * share, n); });
     }
   }
 
   /// The first position that a row sees.
   std::int64_t begin_of(std::int64_t position) const { return a.window > 0 ? max_of(0, position - a.window + 1) : 0; }
 
-  void soften(std::int64_t i, std::int64_t position, std::int64_t key) {
-    float* row = scores + i * kKeys;
-    const std::int64_t begin = max_of(begin_of(position) - key, 0);
-    const std::int64_t end = min_of(position + 1 - key, kKeys);
-    if (begin >= end) {
-      __builtin_memset(row, 0, kKeys * sizeof(float));
-      return;
-    }
-    hide(row, begin, end);
-    soften_row(row, tops[i], totals[i], sums + i * padded, padded);
-  }
-
-  /// A block of keys as floats.
-  const float* widened(const T* k) const {
-    if constexpr (std::is_same_v<T, float>) {
+  /// A block of keys, which the cache holds transposed, in words.
+  const Word* transposed(const T* k) const {
+    if constexpr (std::is_same_v<T, Word>) {
       return k;
     } else {
-      for (std::int64_t i = 0; i < a.head_dim * kKeys; i += kLanes) store(keys + i, load(k + i));
+      pack_panel<kKeys>(k, 1, kKeys, kKeys, a.head_dim, keys);
       return keys;
     }
   }
 
-  void add_values(const T* v, std::int64_t width, std::int64_t rows, std::int64_t count) const {
-    if constexpr (std::is_same_v<T, float>) {
+  void weigh(const T* v, std::int64_t width, std::int64_t rows, std::int64_t count) const {
+    if constexpr (std::is_same_v<T, Word>) {
       if (padded == a.head_dim) {
-        block_product<true>(rows, padded, count, scores, kKeys, 1, v, width, sums, padded);
+        block_product<true>(rows, padded, count, powers, kKeys, 1, v, width, sums, padded);
         return;
       }
     }
-    for (std::int64_t i = 0; i < count; i++) {
-      for (std::int64_t j = 0; j < padded; j += kLanes) {
-        store(values + i * padded + j, load_n(v + i * width + j, static_cast<int>(min_of(kLanes, a.head_dim - j))));
-      }
-    }
-    block_product<true>(rows, padded, count, scores, kKeys, 1, values, padded, sums, padded);
+    copy_values(v, width, count, a.head_dim, padded, values);
+    add_values<Word>(rows, 0, count, powers, values, padded, sums);
   }
 };
 
@@ -150,28 +132,38 @@ static void kv_append_of(const KvAppendArguments<T>& a, const Team& team) {
 
 template <class T>
 static void attention_cached_of(const AttentionCachedArguments<T>& a, const Team& team) {
-  Attend<T> attend(a, reinterpret_cast<float*>(team.workspace) + team.index * Attend<T>::floats(a.head_dim));
   const std::int32_t* slots = a.places.slots;
   const std::int32_t* positions = a.places.positions;
   const std::int64_t groups = (a.n + kTaskRows - 1) / kTaskRows;
-  for (std::int64_t task = team.claim(); task < groups * a.heads; task = team.claim()) {
-    const std::int64_t last = min_of((task / a.heads + 1) * kTaskRows, a.n);
-    std::int64_t rows = 1;
-    for (std::int64_t first = task / a.heads * kTaskRows; first < last; first += rows) {
-      rows = 1;
-      if (!in_cache(a.places, first, team)) continue;
-      while (first + rows < last && slots[first + rows] == slots[first] &&
-             positions[first + rows] == positions[first] + rows && in_cache(a.places, first + rows, team)) {
-        rows++;
+  with_word<T>([&](auto word) {
+    using Word = decltype(word);
+    Scratch size{nullptr};
+    Attend<T, Word>(a, size);
+    Scratch scratch{reinterpret_cast<float*>(team.workspace) + team.index * size.words};
+    const Attend<T, Word> attend(a, scratch);
+    for (std::int64_t task = team.claim(); task < groups * a.heads; task = team.claim()) {
+      const std::int64_t last = min_of((task / a.heads + 1) * kTaskRows, a.n);
+      std::int64_t rows = 1;
+      for (std::int64_t first = task / a.heads * kTaskRows; first < last; first += rows) {
+        rows = 1;
+        if (!in_cache(a.places, first, team)) continue;
+        while (first + rows < last && slots[first + rows] == slots[first] &&
+               positions[first + rows] == positions[first] + rows && in_cache(a.places, first + rows, team)) {
+          rows++;
+        }
+        attend.run(task % a.heads, first, rows);
       }
-      attend.run(task % a.heads, first, rows);
     }
-  }
+  });
 }
 
 template <class T>
 static std::size_t attention_cached_workspace_of(const AttentionCachedArguments<T>& a, int threads) {
-  return static_cast<std::size_t>(threads * Attend<T>::floats(a.head_dim)) * 4;
+  return with_word<T>([&](auto word) {
+    Scratch size{nullptr};
+    Attend<T, decltype(word)>(a, size);
+    return static_cast<std::size_t>(size.words * threads) * 4;
+  });
 }
 
 RL_DEFINE(kv_append, KvAppendArguments)

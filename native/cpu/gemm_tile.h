@@ -97,8 +97,6 @@ __attribute__((noinline, target("avx512bf16"))) static void tile(std::int64_t de
   }
   end_tile<kAccumulate>(sums, c, ldc);
 }
-
-RL_INLINE bool has_pair_products() { return __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 /// A tile at the edge of C goes through a full-size copy.

@@ -25,6 +25,32 @@ RL_INLINE Floats exp_of(Floats x) {
   return select(x < -87.3f, broadcast(0), p * floats(power));
 }
 
+/// 2^x: 1 at 0, 0 below -126 (or what is left there), as exp_of in accuracy, for x <= 126. The polynomial interpolates
+/// (2^r - 1) / r on [-1/2, 1/2] at Chebyshev's nodes.
+RL_INLINE Floats exp2_of(Floats x) {
+#if defined(__AVX512F__)
+  const Floats n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  const Floats magic = broadcast(12582912.0f);  // as in exp_of
+  const Floats shifted = select(x < -126.0f, broadcast(-126.0f), x) + magic;
+  const Floats n = shifted - magic;
+#endif
+  const Floats r = x - n;
+  Floats p = broadcast(1.5453162942e-04f);
+  p = fma(p, r, broadcast(1.3390863365e-03f));
+  p = fma(p, r, broadcast(9.6180825573e-03f));
+  p = fma(p, r, broadcast(5.5503571142e-02f));
+  p = fma(p, r, broadcast(2.4022650761e-01f));
+  p = fma(p, r, broadcast(6.9314718803e-01f));
+  p = fma(p, r, broadcast(1.0f));
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
+  const Ints power = (bits(shifted) - bits(magic) + 127) << 23;
+  return select(x < -126.0f, broadcast(0), p * floats(power));
+#endif
+}
+
 /// erf: a rational function of x on [-4, 4], beyond which it is +-1 to single precision (Eigen's coefficients).
 RL_INLINE Floats erf_of(Floats value) {
   Floats x = select(value > 4.0f, broadcast(4.0f), value);

@@ -10,6 +10,8 @@ struct Pair {
 };
 
 #if defined(__AVX512F__)
+RL_INLINE bool has_pair_products() { return __builtin_cpu_supports("avx512bf16"); }
+
 /// Transposes 16 x 16 floats: 4 rounds of interleaving.
 RL_INLINE void transpose(__m512 r[16]) {
   __m512 t[16];
