@@ -8,6 +8,7 @@ import {
 } from '../engine/index.js';
 import { chosenModel } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
+import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 
@@ -42,7 +43,8 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     totalSteps: recipe.maxSteps ?? 1,
   });
   const { microBatch } = ds.batch;
-  const settings: TrainingSettings = {
+  const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
+  const asked: TrainingSettings = {
     model,
     rows: microBatch * recipe.sequenceLength,
     strategy: { zeroStage: ds.zeroStage, rank: 0, worldSize: workers },
@@ -52,8 +54,9 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     dropout: recipe.dropout ?? 'model',
     recompute: ds.isRecomputed ? 'full' : recomputeOf(recipe),
   };
+  const settings = fitMemory({ settings: asked, microBatch, threads, memoryMiB: scaling.memoryMiBPerWorker ?? null });
   const { micro, memory, parameterCount, recompute } = compileTraining(settings);
-  const workspaceBytes = workspaceBytesOf(settings, Math.max(1, Math.floor(scaling.cpusPerWorker)));
+  const workspaceBytes = workspaceBytesOf(settings, threads);
   return {
     parameterCount,
     workers,

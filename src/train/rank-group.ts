@@ -1,7 +1,7 @@
 // The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, ends them.
 import { randomBytes } from 'node:crypto';
 import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup, placementGroup } from '../client/index.js';
-import { EngineError } from '../common/index.js';
+import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
 import { type GroupPlan, type RankPlan, type RankReady, TrainRank } from './rank.js';
 import type { TrainerSettings } from './trainer-options.js';
 
@@ -43,9 +43,10 @@ export class RankGroup implements AsyncDisposable {
     return Promise.all(this.ranks.map(ask));
   }
 
-  /** Builds the engine of every rank and makes sure that all built the same. */
+  /** Builds the engine of every rank, where all have room, and makes sure that all built the same. */
   async build(plan: Omit<RankPlan, 'rank' | 'worldSize'>): Promise<RankReady> {
     const worldSize = this.ranks.length;
+    expectRoom(await this.all((rank) => rank.describe()), plan.memoryBytes);
     const ready = await this.all((rank, index) => rank.build({ ...plan, rank: index, worldSize }));
     const first = ready[0]!;
     const other = ready.findIndex(({ jobHash }) => jobHash !== first.jobHash);
@@ -90,6 +91,20 @@ async function roomOf({
     strategy: placement === 'spread' ? 'SPREAD' : 'PACK',
   });
   return await room.ready();
+}
+
+/** Throws {@link InfeasibleError} for a node with less free memory than its ranks are about to take. */
+function expectRoom(
+  places: readonly { readonly nodeId: string; readonly availableBytes: number }[],
+  bytes: number,
+): void {
+  for (const { nodeId, availableBytes } of places) {
+    const count = places.filter((place) => place.nodeId === nodeId).length;
+    if (count * bytes <= availableBytes) continue;
+    throw new InfeasibleError({
+      detail: `node ${nodeId} has ${formatBytes(availableBytes)} of free memory, and ${count} worker${count === 1 ? '' : 's'} of this run need${count === 1 ? 's' : ''} ${formatBytes(bytes)}${count === 1 ? '' : ' each'}. Set scaling.memoryMiBPerWorker to ${Math.floor(availableBytes / count / 2 ** 20)}, which computes activations again or says what would fit`,
+    });
+  }
 }
 
 async function endAll(ranks: readonly Rank[], room: PlacementGroup | null): Promise<void> {

@@ -40,6 +40,8 @@ export interface RankPlan {
   readonly rank: number;
   readonly worldSize: number;
   readonly threads: number;
+  /** By estimate. */
+  readonly memoryBytes: number;
   /** config.json of the model. */
   readonly config: Readonly<Record<string, unknown>>;
   /** adapter_config.json of what is trained on the frozen model, or null. */
@@ -105,10 +107,10 @@ export class TrainRank {
   #plan: RankPlan | null = null;
   #scaler: ScalerState = startScaler(null);
 
-  /** Where this rank is, and how others reach it. */
-  describe(): { readonly nodeId: string; readonly host: string } {
+  /** Where this rank is, how others reach it, and how much memory its machine or container still has. */
+  describe(): { readonly nodeId: string; readonly host: string; readonly availableBytes: number } {
     const { nodeId, host } = runtimeContext();
-    return { nodeId, host };
+    return { nodeId, host, availableBytes: process.availableMemory() };
   }
 
   /** Opens the socket of a coming TCP group on `host`. */

@@ -14,6 +14,11 @@ const scaling = z.strictObject({
   workers: count.default(1),
   /** Cores that each worker reserves and computes on. Default 1. */
   cpusPerWorker: z.number().min(0).default(1),
+  /**
+   * Most memory of a worker's parameters, gradients, optimizer state, activations and workspaces. What does not fit is computed
+   * again in the backward, as little as possible; what cannot fit is refused before anything is allocated. Default: no limit.
+   */
+  memoryMiBPerWorker: z.number().positive().optional(),
   gpusPerWorker: z.number().min(0).default(0),
   /**
    * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none

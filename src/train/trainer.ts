@@ -11,6 +11,7 @@ import { chosenModel } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
 import { Feed } from './feed.js';
+import { fitMemory } from './fit-memory.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
@@ -165,19 +166,18 @@ export class Trainer {
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
     const dropout = recipe.dropout ?? ('model' as const);
-    const recompute = ds.isRecomputed ? 'full' : recomputeOf(recipe);
     const { dtype } = ds.precision;
     const loss = lossOf(recipe);
-    const estimate = estimateTraining({
-      model,
-      rows,
-      strategy,
-      optimizer: ds.optimizer,
-      loss,
-      dtype,
-      dropout,
-      recompute,
+    const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
+    const asked = ds.isRecomputed ? 'full' : recomputeOf(recipe);
+    const settings = fitMemory({
+      settings: { model, rows, strategy, optimizer: ds.optimizer, loss, dtype, dropout, recompute: asked },
+      microBatch: ds.batch.microBatch,
+      threads,
+      memoryMiB: scaling.memoryMiBPerWorker ?? null,
     });
+    const { recompute = asked } = settings;
+    const estimate = estimateTraining(settings);
     const identity = [
       config,
       recipe.model,
@@ -194,7 +194,8 @@ export class Trainer {
     ];
     const fingerprint = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
     const plan = {
-      threads: Math.max(1, Math.floor(scaling.cpusPerWorker)),
+      threads,
+      memoryBytes: estimate.totalBytes,
       config,
       adapter,
       quantization: recipe.quantization,

@@ -15,13 +15,17 @@ const MODEL = { kind: 'gpt2', layers: 4, hidden: 32, heads: 2 } as const;
 
 /** The output of `raylite estimate` for a recipe, in a folder of its own. */
 async function run(recipe: object, ...flags: readonly string[]) {
+  return runScaled(recipe, {}, ...flags);
+}
+
+async function runScaled(recipe: object, scaling: object, ...flags: readonly string[]) {
   using folder = temporaryFolder();
   const place = join(folder.path, 'tokenizer');
   mkdirSync(place);
   await tokenizer.save(place);
   const file = join(folder.path, 'job.json');
   const base = { kind: 'sft', model: MODEL, data: 'none.jsonl', tokenizer: place, sequenceLength: 64 };
-  writeFileSync(file, JSON.stringify({ recipe: { ...base, ...recipe }, scaling: { workers: 2 } }));
+  writeFileSync(file, JSON.stringify({ recipe: { ...base, ...recipe }, scaling: { workers: 2, ...scaling } }));
   const { stdout, stderr, status } = spawnSync(process.execPath, [MAIN, 'estimate', file, ...flags], {
     encoding: 'utf8',
   });
@@ -60,4 +64,49 @@ test('a budget that nothing fits is told with what would', async () => {
     err,
     /recompute.budgetBytes: expected at least \d+ bytes .* got 10485. Give more, or make the micro-batch smaller/,
   );
+});
+
+test('a limit of memory computes again what does not fit, and only then', async () => {
+  const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64, microBatch: 4 };
+  const totalOf = async (more: object, memoryMiBPerWorker?: number) =>
+    estimate({
+      recipe: sft({ ...recipe, ...more }),
+      scaling: { workers: 2, ...(memoryMiBPerWorker && { memoryMiBPerWorker }) },
+    });
+  const whole = await totalOf({});
+  const least = await totalOf({ gradientCheckpointing: true });
+  const mib = (bytes: number) => bytes / 2 ** 20;
+  const between = mib((whole.memory.totalBytes + least.memory.totalBytes) / 2);
+  assert.equal((await totalOf({}, mib(whole.memory.totalBytes))).recompute, 'keeps everything');
+  const fitted = await totalOf({}, between);
+  assert.match(fitted.recompute, /^makes \d+ tensors/);
+  assert.ok(mib(fitted.memory.totalBytes) <= between);
+  const { out } = await runScaled({ microBatch: 4 }, { memoryMiBPerWorker: between });
+  assert.match(out, /^activations: the backward makes \d+ tensors/m);
+});
+
+test('a limit that nothing fits is refused with the least and the nearest change that fits', async () => {
+  const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64 };
+  const one = await estimate({ recipe: sft({ ...recipe, gradientCheckpointing: true }), scaling: { workers: 2 } });
+  const scaling = { memoryMiBPerWorker: (one.memory.totalBytes + 4096) / 2 ** 20 };
+  const { err, status } = await runScaled({ microBatch: 8 }, scaling);
+  assert.equal(status, 1);
+  assert.match(
+    err,
+    /scaling\.memoryMiBPerWorker: expected at least \d+, what a worker needs that computes each block again, got .*With gradientCheckpointing, a micro-batch of 1 would fit/,
+  );
+  const hopeless = await runScaled({}, { memoryMiBPerWorker: 0.01 });
+  assert.match(hopeless.err, /take a smaller model or shorter sequences/);
+});
+
+test('in 16 bits parameters take half, and optimizer states gain the masters', async () => {
+  const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64 };
+  const { memory: exact } = await estimate({ recipe: sft(recipe) });
+  for (const more of [{ bf16: true }, { fp16: true }]) {
+    const { memory } = await estimate({ recipe: sft({ ...recipe, ...more }) });
+    assert.ok(Math.abs(memory.parameterBytes / exact.parameterBytes - 0.5) < 0.01);
+    assert.equal(memory.gradientBytes, exact.gradientBytes);
+    assert.ok(Math.abs(memory.optimizerBytes / exact.optimizerBytes - 1.5) < 0.01);
+    assert.ok(memory.activationBytes < exact.activationBytes);
+  }
 });

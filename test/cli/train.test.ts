@@ -117,6 +117,17 @@ for (const { name, recipe = {}, records = null, words } of [
   });
 }
 
+test('a model that the machine has no room for is refused before it is allocated', async () => {
+  using home = temporaryFolder();
+  const model = { kind: 'gpt2', layers: 40, hidden: 32768, heads: 64 };
+  const { code, err } = await train(home.path, changed(home.path, { model }, null));
+  assert.match(
+    err,
+    /node \w+ has .* of free memory, and 1 worker of this run needs [\d.]+ TiB\. Set scaling\.memoryMiBPerWorker/,
+  );
+  assert.equal(code, 1);
+});
+
 test('a token that the model does not know is told with its record, before workers start', async () => {
   using home = temporaryFolder();
   const tokenizer = join(home.path, 'tokenizer');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { compileTraining, type Recompute, TrainStep } from '#src/engine/index.js';
+import { compileTraining, type FloatType, type Recompute, TrainStep } from '#src/engine/index.js';
 import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { openDevice } from './device-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch } from './models-for-tests.js';
@@ -62,9 +62,9 @@ const peakOf = (model: Model, recompute: Recompute, rows = ROWS) =>
     .peakBytes;
 
 /** Losses and norms of two steps of two micro-batches, and a parameter afterwards. */
-async function train(model: Model, recompute: Recompute, lengths: readonly number[]) {
+async function train(model: Model, recompute: Recompute, lengths: readonly number[], dtype: FloatType = 'f32') {
   using opened = openDevice();
-  const settings = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, communicator: null } as const;
+  const settings = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, communicator: null, dtype } as const;
   await using step = TrainStep.create({ ...settings, device: opened.device, dropout: 'model', recompute });
   initialise(model, 3, step.parameters);
   const batches = [0, 1].map((index) => randomBatch(lengths, ROWS, VOCABULARY, `${lengths} ${index}`));
@@ -108,9 +108,53 @@ for (const [name, make] of Object.entries(MODELS)) {
   });
 }
 
+test('the arena is close to what lives at once, whatever is made again', () => {
+  for (const [name, make] of Object.entries(MODELS)) {
+    if (!['gpt2', 'llama', 'bert'].includes(name)) continue;
+    const [most, least] = [peakOf(make(), 'none', 64), peakOf(make(), 'full', 64)];
+    for (const recompute of ['none', 'full', { every: 2 }, { budgetBytes: Math.round((most + least) / 2) }] as const) {
+      const settings = {
+        model: make(),
+        rows: 64,
+        strategy: ALONE,
+        optimizer: OPTIMIZER,
+        dropout: 'model',
+        recompute,
+      } as const;
+      const { peakBytes, lowerBoundBytes } = compileTraining(settings).micro.arena;
+      assert.ok(
+        peakBytes <= 1.02 * lowerBoundBytes,
+        `${name}, ${JSON.stringify(recompute)}: ${peakBytes} of ${lowerBoundBytes}`,
+      );
+    }
+  }
+});
+
 test('a budget that nothing fits is refused with the least that does', () => {
   assert.throws(
     () => peakOf(MODELS.gpt2!(), { budgetBytes: 1000 }),
     /recompute.budgetBytes: expected at least \d+ bytes \(.* kB\), what a micro-batch needs that .*, got 1000. Give more, or make the micro-batch smaller/,
   );
 });
+
+const DROPPING = { resid_pdrop: 0.1, embd_pdrop: 0.1, attn_pdrop: 0.2 };
+for (const dtype of ['bf16', 'f16'] as const) {
+  test(`${dtype}: dropout of attention and recomputation give the same bits`, async () => {
+    const model = () =>
+      modelFromConfig({
+        model_type: 'gpt2',
+        n_layer: 4,
+        n_head: 2,
+        n_embd: 16,
+        n_positions: 64,
+        vocab_size: VOCABULARY,
+        ...DROPPING,
+      });
+    const kept = await train(model(), 'none', [11, 9], dtype);
+    assert.ok(kept.every(Number.isFinite));
+    const peaks = ['none', 'full'] as const;
+    const [most, least] = peaks.map((recompute) => peakOf(model(), recompute));
+    for (const recompute of ['full', { every: 2 }, { budgetBytes: Math.round((most! + least!) / 2) }] as const)
+      assert.deepEqual(await train(model(), recompute, [11, 9], dtype), kept);
+  });
+}
