@@ -10,6 +10,7 @@ import { type ActorOptions, bundleOf, checkActorOptions, checkKeys, resourcesOf 
 import { packageFolders } from './package-folders.js';
 import type { Arguments } from './returns.js';
 import type { Runtime } from './runtime.js';
+import { runtimeEnvWith } from './runtime-env.js';
 
 type Class<Args extends readonly unknown[], Actor> = new (...args: Args extends unknown[] ? Args : never) => Actor;
 
@@ -52,7 +53,7 @@ export function actor<Args extends readonly unknown[], Actor>(
           maxRestarts: options.maxRestarts ?? 0,
           isDetached: options.lifetime === 'detached',
           resources: { amounts: resourcesOf(options, 0) },
-          runtimeEnv: runtime.runtimeEnv,
+          runtimeEnv: await runtimeEnvWith(runtime.runtimeEnv, options.runtimeEnv, packages),
           className,
           labelSelector: { ...options.labels },
           fallbackSelectors: (options.fallbackLabels ?? []).map((labels) => ({ labels })),

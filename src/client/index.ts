@@ -24,6 +24,7 @@ export {
   QueueEmptyError,
   QueueFullError,
   RayliteError,
+  RuntimeEnvSetupError,
   SerializationError,
   StoreFullError,
   TaskError,
@@ -36,7 +37,7 @@ export { type ActorHandle, type ActorMethod, actorIdOf, kill, stop } from './act
 export { ActorPool, type PoolCall } from './actor-pool.js';
 export * from './cluster-info.js';
 export * from './get-wait.js';
-export { type Cluster, type InitOptions, init, type RuntimeEnvOptions } from './init.js';
+export { type Cluster, type InitOptions, init } from './init.js';
 export { ObjectRef } from './object-ref.js';
 export { ObjectRefGenerator } from './object-ref-generator.js';
 export type { CancelOptions } from './object-state.js';
@@ -62,4 +63,5 @@ export {
 export { Queue, type QueueWait } from './queue.js';
 export type { RetryOn, RetryRule } from './retry-rules.js';
 export type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
+export type { RuntimeEnvOptions, WorkEnvOptions } from './runtime-env.js';
 export { task } from './task.js';

@@ -27,18 +27,13 @@ import { Awake } from './awake.js';
 import { findRuntime, setRuntime } from './current.js';
 import { HeadLink, headOverGrpc } from './head-link.js';
 import { startLocal } from './local-cluster.js';
+import { packageFolders } from './package-folders.js';
 import { type Accept, type PeerDoor, SocketDoor } from './peer-door.js';
 import { Peers } from './peers.js';
 import { Runtime } from './runtime.js';
+import { checkJobEnv, type RuntimeEnvOptions, runtimeEnvWith } from './runtime-env.js';
 import { ObjectStore } from './store.js';
 import { WorkerOutput } from './worker-output.js';
-
-export interface RuntimeEnvOptions {
-  /** A folder that workers get a copy of and run in. */
-  readonly workingDir?: string;
-  /** Environment variables of the workers. */
-  readonly envVars?: Readonly<Record<string, string>>;
-}
 
 export interface InitOptions extends NodeOffer {
   /** "host:port" of the head; "auto": the cluster that `raylite start` started here; "local": always one of our own. */
@@ -103,6 +98,7 @@ interface Entrance {
 export async function init(options: InitOptions = {}): Promise<Cluster> {
   for (const key of Object.keys(options))
     if (!OPTIONS.includes(key)) throw new ConfigError(`init.${key}`, `one of ${OPTIONS.join(', ')}`, key);
+  checkJobEnv(options.runtimeEnv);
   if (findRuntime())
     throw new ConfigError(
       'init',
@@ -302,14 +298,15 @@ async function prepareEnv(
   env: RuntimeEnvOptions | undefined,
   httpUrl: string,
 ): Promise<wire.RuntimeEnv.$Properties> {
-  const envVars = { ...env?.envVars };
-  if (env?.workingDir === undefined) return { package: process.env.RAYLITE_PACKAGE ?? '', envVars };
-  const folder = resolve(env.workingDir);
+  const { workingDir, ...given } = env ?? {};
+  if (workingDir === undefined)
+    return runtimeEnvWith({ package: process.env.RAYLITE_PACKAGE ?? '' }, given, packageFolders(runtime));
+  const folder = resolve(workingDir);
   const { packDirectory, uploadPackage } = await import('../launch/package/index.js');
   const packed = await packDirectory(folder, 'runtimeEnv.workingDir');
   await uploadPackage({ url: httpUrl, headers: { authorization: `Bearer ${runtime.token}` } }, packed);
   runtime.workingDir = { path: folder, package: packed.sha256 };
-  return { package: packed.sha256, envVars };
+  return runtimeEnvWith({ package: packed.sha256 }, given, packageFolders(runtime));
 }
 
 /** The agent's socket of the node on this machine. */

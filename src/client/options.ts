@@ -2,6 +2,7 @@
 import { ConfigError } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import { checkRetryOn, type RetryOn } from './retry-rules.js';
+import { checkRuntimeEnv, type WorkEnvOptions } from './runtime-env.js';
 
 /**
  * Where a worker may be placed. DEFAULT fills nodes one after the other up to half of each, then takes the least used. SPREAD
@@ -37,6 +38,8 @@ export interface PlacementOptions extends ResourceOptions {
   readonly schedulingStrategy?: SchedulingStrategy;
   /** Runs in a placement group. `null`: in none, also where what starts it captures its children. */
   readonly placementGroup?: BundleChoice | null;
+  /** What its worker finds when it begins. */
+  readonly runtimeEnv?: WorkEnvOptions;
   /** What to do when no node of the cluster could ever hold it: InfeasibleError at once (default), or wait for a node that can. */
   readonly infeasible?: 'refuse' | 'wait';
 }
@@ -95,7 +98,15 @@ export interface TaskOptions extends PlacementOptions {
 }
 
 const RESOURCES = ['cpus', 'gpus', 'memory', 'resources'];
-const PLACEMENT = [...RESOURCES, 'labels', 'fallbackLabels', 'schedulingStrategy', 'placementGroup', 'infeasible'];
+const PLACEMENT = [
+  ...RESOURCES,
+  'labels',
+  'fallbackLabels',
+  'schedulingStrategy',
+  'placementGroup',
+  'infeasible',
+  'runtimeEnv',
+];
 const ACTOR = [
   ...PLACEMENT,
   'name',
@@ -189,6 +200,7 @@ export function checkTimeout(timeoutMs: number | undefined): void {
 
 function checkPlacement(options: PlacementOptions, known: readonly string[]): void {
   checkKeys(options, known);
+  checkRuntimeEnv(options.runtimeEnv);
   checkNeeds('', options);
   const { fallbackLabels = [] } = options;
   if (!Array.isArray(fallbackLabels)) throw new ConfigError('fallbackLabels', 'a list of labels', fallbackLabels);

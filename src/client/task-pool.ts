@@ -36,7 +36,7 @@ export interface TaskDemand {
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly strategy: string;
-  readonly runtimeEnv: wire.RuntimeEnv.$Properties;
+  runtimeEnv: wire.RuntimeEnv.$Properties; // set before the first task is sent
   readonly waitsIfInfeasible: boolean;
   readonly fallbackLabels: readonly Readonly<Record<string, string>>[];
   readonly bundle: wire.BundleWish.$Properties | null;
@@ -47,7 +47,7 @@ export interface TaskDemand {
 export class TaskPool implements Sender {
   readonly canForce = true;
   readonly #runtime: Runtime;
-  readonly #demand: TaskDemand;
+  readonly demand: TaskDemand;
   readonly #queue = new TaskQueue();
   #askedPriority = 0;
   readonly #leases = new Set<HeldLease>();
@@ -58,7 +58,7 @@ export class TaskPool implements Sender {
 
   constructor(runtime: Runtime, demand: TaskDemand) {
     this.#runtime = runtime;
-    this.#demand = demand;
+    this.demand = demand;
   }
 
   send(invocation: Invocation): void {
@@ -111,9 +111,9 @@ export class TaskPool implements Sender {
     this.#asked.add(id);
     if (this.#leases.size === 0 && !this.#hasTold)
       this.#late ??= setTimeout(() => this.#tellWhy(), WAIT_MS_UNTOLD).unref();
-    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible, bundle, fallbackLabels } = this.#demand;
+    const { resources, labels, strategy, runtimeEnv, waitsIfInfeasible, bundle, fallbackLabels } = this.demand;
     // Tasks of one pool go to any of its workers: where the first one's arguments are is best for most.
-    const locality = this.#demand.locality ?? nodeOfMostBytes(this.#queue.first?.keeps ?? []);
+    const locality = this.demand.locality ?? nodeOfMostBytes(this.#queue.first?.keeps ?? []);
     const { head, jobId, peers } = this.#runtime;
     head
       .ask({

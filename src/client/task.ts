@@ -1,8 +1,9 @@
 // Tasks as users see them: `task(fn, options)(...args)` gives a ref at once.
 import { ConfigError, type RayliteError } from '../common/index.js';
+import type { wire } from '../protocol/index.js';
 import { type Code, codeRefOf } from './code-ref.js';
 import { currentRuntime } from './current.js';
-import type { CallShape } from './invocation.js';
+import type { CallShape, Invocation } from './invocation.js';
 import { startCall } from './invoke.js';
 import { nodeOfMostBytes } from './locality.js';
 import type { ObjectRefGenerator } from './object-ref-generator.js';
@@ -11,6 +12,7 @@ import { packageFolders } from './package-folders.js';
 import { namesOf } from './retry-rules.js';
 import { type Arguments, type ItemOf, type RefsOf, type Returned, returnsOf } from './returns.js';
 import type { Runtime } from './runtime.js';
+import { envKeyOf, runtimeEnvWith } from './runtime-env.js';
 import { TaskPool } from './task-pool.js';
 
 const MAX_RETRIES = 3; // of a task whose worker crashed, as in Ray
@@ -52,10 +54,16 @@ export function task(run: Code, options: TaskOptions = {}): (...args: unknown[])
   };
   const mayFollow = (options.schedulingStrategy ?? 'DEFAULT') === 'DEFAULT' && !options.placementGroup;
   let located: { readonly by: Runtime; readonly done: Promise<void>; pool: TaskPool; isReady: boolean } | null = null;
+  let env: wire.RuntimeEnv.$Properties | null = null;
+  const send = (pool: TaskPool, invocation: Invocation): void => {
+    if (env && options.runtimeEnv) pool.demand.runtimeEnv = env;
+    pool.send(invocation);
+  };
   const locate = async (runtime: Runtime): Promise<void> => {
     const packages = packageFolders(runtime);
     shape.code = await codeRefOf(run, packages);
     shape.retryOn = await namesOf(options.retryOn, packages);
+    env = await runtimeEnvWith(runtime.runtimeEnv, options.runtimeEnv, packages);
     if (located) located.isReady = true;
   };
   const start = (...args: unknown[]): unknown => {
@@ -67,13 +75,13 @@ export function task(run: Code, options: TaskOptions = {}): (...args: unknown[])
     const isHere = holder === null || holder === runtime.nodeId;
     const pool = isHere ? located.pool : poolOf(runtime, options, holder);
     const { invocation, given } = startCall(runtime, pool, shape, args, start);
-    if (isReady) pool.send(invocation);
+    if (isReady) send(pool, invocation);
     else {
       done.then(
         () => {
           invocation.message.code = shape.code;
           invocation.message.retryOn = shape.retryOn;
-          if (!invocation.isCancelled) pool.send(invocation);
+          if (!invocation.isCancelled) send(pool, invocation);
         },
         (error: RayliteError) => invocation.fail(error),
       );
@@ -103,6 +111,7 @@ function poolOf(runtime: Runtime, options: TaskOptions, locality: string | null)
     demand.fallbackLabels,
     demand.bundle,
     locality,
+    envKeyOf(options.runtimeEnv),
   ]);
   const pool = runtime.taskPools.get(key) ?? new TaskPool(runtime, demand);
   runtime.taskPools.set(key, pool);

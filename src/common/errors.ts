@@ -315,6 +315,16 @@ export class CodeNotFoundError extends RayliteError {
   }
 }
 
+/** The environment of a task or actor could not be made: its `setup` threw (`cause`) or cannot be found. Nothing of it ran. */
+export class RuntimeEnvSetupError extends RayliteError {
+  readonly code = 'RAYLITE_RUNTIME_ENV_SETUP';
+  readonly detail: string;
+  constructor(facts: { detail: string }, options?: ErrorOptions) {
+    super(`the runtime environment could not be set up: ${facts.detail}`, options);
+    this.detail = facts.detail;
+  }
+}
+
 /** The cluster cannot be reached, refused the token, or runs another version. `detail` says which and what to do. */
 export class ConnectionError extends RayliteError {
   readonly code = 'RAYLITE_CONNECTION';

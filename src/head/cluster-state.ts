@@ -15,6 +15,8 @@ export interface Address {
 export interface RuntimeEnv {
   readonly package: string;
   readonly envVars: Readonly<Record<string, string>>;
+  /** Which code workers run first. */
+  readonly setup?: { readonly module: string; readonly name: string; readonly package: string };
 }
 
 /** What a node says about itself when it joins. */

@@ -62,6 +62,13 @@ export const addressIn = (message: wire.WorkerAddress.$Properties | null | undef
 const runtimeEnvIn = (message: wire.RuntimeEnv.$Properties | null | undefined): RuntimeEnv => ({
   package: message?.package ?? '',
   envVars: textMap(message?.envVars),
+  ...(message?.setup && {
+    setup: {
+      module: message.setup.module ?? '',
+      name: message.setup.name ?? '',
+      package: message.setup.package ?? '',
+    },
+  }),
 });
 
 /** Ray's rule: an actor that declares nothing needs one CPU to be placed (a task that does, none). */

@@ -34,6 +34,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_GET_TIMEOUT: errors.GetTimeoutError,
   RAYLITE_SERIALIZATION: errors.SerializationError,
   RAYLITE_CODE_NOT_FOUND: errors.CodeNotFoundError,
+  RAYLITE_RUNTIME_ENV_SETUP: errors.RuntimeEnvSetupError,
   RAYLITE_CONNECTION: errors.ConnectionError,
   RAYLITE_HEAD_STATE: errors.HeadStateError,
   RAYLITE_DATA: errors.DataError,

@@ -14,7 +14,14 @@ import {
   Runtime,
   runAs,
 } from '../client/process/index.js';
-import { CodeNotFoundError, type JobId, PROTOCOL_VERSION, TaskError, type WorkerId } from '../common/index.js';
+import {
+  CodeNotFoundError,
+  type JobId,
+  PROTOCOL_VERSION,
+  RuntimeEnvSetupError,
+  TaskError,
+  type WorkerId,
+} from '../common/index.js';
 import { asError, type Channel, decodeValue, failureOf, type wire } from '../protocol/index.js';
 import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
@@ -117,6 +124,12 @@ async function serve(runtime: Runtime, place: WorkerPlace, assignment: wire.Star
   });
   const executor = new Executor(runtime, loan, taskLoader(attached.packageRoot));
   runtime.runner = executor;
+  try {
+    await setUp(runtime);
+  } catch (error) {
+    agent.ready({ address: peers.address, failure: failureOf(error, true) });
+    return;
+  }
   if (!assignment.actor) {
     agent.ready({ address: peers.address });
     return;
@@ -148,6 +161,19 @@ async function serve(runtime: Runtime, place: WorkerPlace, assignment: wire.Star
     agent.ready({ address: peers.address });
   } catch (error) {
     agent.ready({ address: peers.address, failure: failureOf(error, true) });
+  }
+}
+
+/** Runs what the user wants run first. Rejects with {@link RuntimeEnvSetupError}. */
+async function setUp(runtime: Runtime): Promise<void> {
+  const code = runtime.runtimeEnv.setup;
+  if (!code) return;
+  try {
+    const setup = await loadCode(code, runtime.attached.packageRoot);
+    await runAs(runtime, () => (setup as Callable)());
+  } catch (thrown) {
+    const cause = asError(thrown);
+    throw new RuntimeEnvSetupError({ detail: `${code.name} failed: ${cause.name}: ${cause.message}` }, { cause });
   }
 }
 
