@@ -1,7 +1,7 @@
 // A trainer as a JSON file: what `raylite train` runs and `raylite estimate` weighs.
 import { readFile } from 'node:fs/promises';
 import { ConfigError, DataError } from '../common/index.js';
-import { type SftOptions, sft, type TrainerOptions } from '../train/index.js';
+import { recipeOf, type TrainerOptions } from '../train/index.js';
 
 /** Reads the options of a Trainer; throws ConfigError or DataError that names the file. */
 export async function readTrainingFile(file: string): Promise<TrainerOptions> {
@@ -15,8 +15,6 @@ export async function readTrainingFile(file: string): Promise<TrainerOptions> {
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw new ConfigError(file, 'an object with "recipe" and what else a trainer takes', json);
-  const { recipe, ...rest } = json as { readonly recipe?: SftOptions & { readonly kind?: unknown } };
-  const { kind, ...options } = recipe ?? ({} as SftOptions & { readonly kind?: unknown });
-  if (kind !== 'sft') throw new ConfigError(`${file}.recipe.kind`, '"sft"', kind);
-  return { ...rest, recipe: sft(options) };
+  const { recipe, ...rest } = json as { readonly recipe?: { readonly kind?: unknown } };
+  return { ...rest, recipe: recipeOf(recipe ?? {}, `${file}.recipe`) };
 }

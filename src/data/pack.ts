@@ -2,7 +2,7 @@
 // Pure: the same lengths, seed and epoch give the same rows whoever asks, and row n of the run can be asked for directly.
 import { ConfigError } from '../common/index.js';
 import { randomFrom, seedOf } from './random.js';
-import type { TokenShard } from './tokenise.js';
+import type { Sequences, TokenShard } from './tokenise.js';
 
 /** Inputs of one micro-batch: `rows` rows of `tokensPerRow`, flat, N = rows × tokensPerRow. */
 export interface Minibatch {
@@ -17,8 +17,12 @@ export interface Minibatch {
   /** Half-open range of the own sequence, as indices into [0, N) [N]. Padding is a sequence of one. */
   readonly starts: Int32Array;
   readonly ends: Int32Array;
-  /** How many labels are not -100. */
+  /** How many rows have a label or targets. */
   readonly labelCount: number;
+  /** [N, columns] of models that predict several numbers of a row, NaN where nothing is learned. */
+  readonly targets?: Float32Array;
+  /** Which of two texts a token is of [N], for models that tell them apart. */
+  readonly types?: Int32Array;
 }
 
 export const IGNORED_LABEL = -100;
@@ -107,16 +111,26 @@ export interface SequenceSizes {
   readonly labelCounts: Int32Array;
 }
 
+/** Tokens of sequence `index` of a shard that some token before them is to predict. */
+export function trainedTokens({ offsets, isTrained }: TokenShard, index: number): number {
+  let count = 0;
+  for (let at = offsets[index]! + 1; at < offsets[index + 1]!; at += 1) count += isTrained[at]!;
+  return count;
+}
+
 /** Sizes of all sequences of `shards`, in their order. */
-export function sizesOf(shards: readonly TokenShard[]): SequenceSizes {
+export function sizesOf<S extends Sequences>(
+  shards: readonly S[],
+  labelCountOf: (shard: S, index: number) => number,
+): SequenceSizes {
   const count = shards.reduce((sum, shard) => sum + shard.offsets.length - 1, 0);
   const lengths = new Int32Array(count);
   const labelCounts = new Int32Array(count);
   let sequence = 0;
-  for (const { offsets, isTrained } of shards)
-    for (let index = 0; index + 1 < offsets.length; index += 1, sequence += 1) {
-      lengths[sequence] = offsets[index + 1]! - offsets[index]!;
-      for (let at = offsets[index]! + 1; at < offsets[index + 1]!; at += 1) labelCounts[sequence]! += isTrained[at]!;
+  for (const shard of shards)
+    for (let index = 0; index + 1 < shard.offsets.length; index += 1, sequence += 1) {
+      lengths[sequence] = shard.offsets[index + 1]! - shard.offsets[index]!;
+      labelCounts[sequence] = labelCountOf(shard, index);
     }
   return { lengths, labelCounts };
 }
@@ -136,9 +150,14 @@ export class RowStream {
 
   /** The sequences of row `index` of the run (0 is the first row of the first epoch). */
   row(index: number): number[] {
-    const { sequences, rowStarts } = this.#epoch(Math.floor(index / this.rowsPerEpoch));
+    const { sequences, rowStarts } = this.#epoch(this.epochOf(index));
     const row = index % this.rowsPerEpoch;
     return Array.from(sequences.subarray(rowStarts[row], rowStarts[row + 1]));
+  }
+
+  /** Which pass over the data row `index` belongs to, from 0. */
+  epochOf(index: number): number {
+    return Math.floor(index / this.rowsPerEpoch);
   }
 
   /** Trainable tokens in rows [from, to): the divisor of a step's loss. */
@@ -160,48 +179,82 @@ export class RowStream {
   }
 }
 
-/** Lays `rows` (lists of sequence numbers over all `shards`) out as the inputs of one micro-batch. */
+/** A micro-batch with its tokens in place, for labels to be written into. */
+export type Unlabelled = Omit<Minibatch, 'labelCount' | 'targets' | 'types'>;
+
+/** Where a sequence lies: tokens [`from`, `to`) of its shard, from row `at` of the micro-batch on. */
+export interface LaidOut<S> {
+  readonly shard: S;
+  /** Number in the shard, and over all shards. */
+  readonly index: number;
+  readonly sequence: number;
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
+}
+
+/** Lays `rows` (lists of sequence numbers over all `shards`) out; `label` writes the labels of each sequence and counts them. */
+export function layOutSequences<S extends Sequences>(
+  rows: readonly (readonly number[])[],
+  shards: readonly S[],
+  tokensPerRow: number,
+  padId: number,
+  label: (batch: Unlabelled, sequence: LaidOut<S>) => number,
+): Minibatch {
+  const size = rows.length * tokensPerRow;
+  const batch: Unlabelled = {
+    rows: rows.length,
+    tokensPerRow,
+    ids: new Int32Array(size).fill(padId),
+    labels: new Int32Array(size).fill(IGNORED_LABEL),
+    positions: new Int32Array(size),
+    starts: Int32Array.from({ length: size }, (_unused, at) => at),
+    ends: Int32Array.from({ length: size }, (_unused, at) => at + 1),
+  };
+  let labelCount = 0;
+  rows.forEach((row, rowIndex) => {
+    let at = rowIndex * tokensPerRow;
+    for (const sequence of row) {
+      const { shard, index } = find(shards, sequence);
+      const [from, to] = [shard.offsets[index]!, shard.offsets[index + 1]!];
+      const end = at + to - from;
+      batch.ids.set(shard.tokens.subarray(from, to), at);
+      for (let row = at; row < end; row += 1) batch.positions[row] = row - at;
+      batch.starts.fill(at, at, end);
+      batch.ends.fill(end, at, end);
+      labelCount += label(batch, { shard, index, sequence, from, to, at });
+      at = end;
+    }
+  });
+  return { ...batch, labelCount };
+}
+
+/** Lays `rows` out for a model that predicts the next token. */
 export function layOutRows(
   rows: readonly (readonly number[])[],
   shards: readonly TokenShard[],
   tokensPerRow: number,
   padId: number,
 ): Minibatch {
-  const size = rows.length * tokensPerRow;
-  const ids = new Int32Array(size).fill(padId);
-  const labels = new Int32Array(size).fill(IGNORED_LABEL);
-  const positions = new Int32Array(size);
-  const starts = Int32Array.from({ length: size }, (_unused, at) => at);
-  const ends = Int32Array.from({ length: size }, (_unused, at) => at + 1);
-  let labelCount = 0;
-  rows.forEach((row, rowIndex) => {
-    let at = rowIndex * tokensPerRow;
-    for (const sequence of row) {
-      const { tokens, isTrained } = sequenceOf(shards, sequence);
-      ids.set(tokens, at);
-      for (let position = 0; position < tokens.length; position += 1) {
-        positions[at + position] = position;
-        if (position === 0 || isTrained[position] !== 1) continue;
-        labels[at + position - 1] = tokens[position]!;
-        labelCount += 1;
-      }
-      starts.fill(at, at, at + tokens.length);
-      ends.fill(at + tokens.length, at, at + tokens.length);
-      at += tokens.length;
+  return layOutSequences(rows, shards, tokensPerRow, padId, ({ labels }, { shard, from, to, at }) => {
+    let count = 0;
+    for (let token = from + 1; token < to; token += 1) {
+      if (shard.isTrained[token] !== 1) continue;
+      labels[at + token - from - 1] = shard.tokens[token]!;
+      count += 1;
     }
+    return count;
   });
-  return { rows: rows.length, tokensPerRow, ids, labels, positions, starts, ends, labelCount };
 }
 
-function sequenceOf(shards: readonly TokenShard[], sequence: number): Pick<TokenShard, 'tokens' | 'isTrained'> {
+function find<S extends Sequences>(
+  shards: readonly S[],
+  sequence: number,
+): { readonly shard: S; readonly index: number } {
   let index = sequence;
-  for (const { tokens, isTrained, offsets } of shards) {
-    if (index < offsets.length - 1)
-      return {
-        tokens: tokens.subarray(offsets[index], offsets[index + 1]),
-        isTrained: isTrained.subarray(offsets[index], offsets[index + 1]),
-      };
-    index -= offsets.length - 1;
+  for (const shard of shards) {
+    if (index < shard.offsets.length - 1) return { shard, index };
+    index -= shard.offsets.length - 1;
   }
   throw new RangeError(`sequence ${sequence} is in none of ${shards.length} shards`);
 }

@@ -1,7 +1,8 @@
 // Reads instruction records from JSONL or a JSON array. A malformed line is an error with file and line, or counted if skipped.
 import { ConfigError, DataError } from '../common/index.js';
 import { openSource, type SourceOptions } from './open-source.js';
-import { decodeRecord, type PlacedRecord } from './records.js';
+import { csvRows } from './read-csv.js';
+import { decodeRecord, type InstructionRecord, type Placed } from './records.js';
 
 export interface ReadOptions extends SourceOptions {
   /** Leave malformed records out and count them. Default false: the first one is a {@link DataError}. */
@@ -10,8 +11,8 @@ export interface ReadOptions extends SourceOptions {
   readonly limit?: number;
 }
 
-export interface ReadResult {
-  readonly records: readonly PlacedRecord[];
+export interface ReadResult<R = InstructionRecord> {
+  readonly records: readonly Placed<R>[];
   /** Records left out because they were malformed, and where the first few were. */
   readonly skipped: number;
   readonly skippedPlaces: readonly string[];
@@ -19,16 +20,25 @@ export interface ReadResult {
 
 const LINE_LENGTH_MAX = 64 << 20; // characters; a longer line is a binary file, not data
 
-/** Reads all records of `source` (file, http(s) URL or hf:ID; JSON array or JSONL; plain or gzip). */
-export async function readRecords(source: string, options: ReadOptions = {}): Promise<ReadResult> {
+/** Reads all instructions of `source` (file, http(s) URL or hf:ID; JSON array, JSONL or CSV; plain or gzip). */
+export function readRecords(source: string, options: ReadOptions = {}): Promise<ReadResult> {
+  return readDecoded(source, decodeRecord, options);
+}
+
+/** Reads all records of `source` by `decode`, which gives a record or says in a string what is wrong with the value. */
+export async function readDecoded<R extends object>(
+  source: string,
+  decode: (value: unknown) => R | string,
+  options: ReadOptions = {},
+): Promise<ReadResult<R>> {
   const { name, chunks } = await openSource(source, options);
   const limit = options.limit ?? Number.POSITIVE_INFINITY;
-  const records: PlacedRecord[] = [];
+  const records: Placed<R>[] = [];
   const skippedPlaces: string[] = [];
   let skipped = 0;
   for await (const { place, value, detail } of values(name, chunks)) {
     if (records.length >= limit) break;
-    const record = detail ?? decodeRecord(value);
+    const record = detail ?? decode(value);
     if (typeof record !== 'string') records.push({ place, record });
     else if (!options.skipBad)
       throw new DataError({
@@ -50,15 +60,20 @@ export async function readRecords(source: string, options: ReadOptions = {}): Pr
   return { records, skipped, skippedPlaces };
 }
 
-interface PlacedValue {
+export interface PlacedValue {
   readonly place: string;
   readonly value?: unknown;
   /** Set when the text is not JSON. */
   readonly detail?: string;
 }
 
-/** A file whose first character is `[` is one array (its elements are numbered); any other is JSONL (its lines are). */
+/**
+ * By the name of the file CSV or plain text (each line is `{ text }`); else a file whose first character is `[` is one array
+ * (its elements are numbered), and any other is JSONL (its lines are).
+ */
 async function* values(name: string, chunks: AsyncIterable<string>): AsyncGenerator<PlacedValue> {
+  if (/\.csv(\.gz)?$/i.test(name)) return yield* csvRows(name, lines(name, chunks));
+  if (/\.txt(\.gz)?$/i.test(name)) return yield* plainLines(name, chunks);
   let whole: string[] | null = null;
   let line = 0;
   for await (const text of lines(name, chunks)) {
@@ -85,6 +100,15 @@ async function* values(name: string, chunks: AsyncIterable<string>): AsyncGenera
     }
   }
   if (whole !== null) yield* elements(name, whole);
+}
+
+async function* plainLines(name: string, chunks: AsyncIterable<string>): AsyncGenerator<PlacedValue> {
+  let line = 0;
+  for await (const raw of lines(name, chunks)) {
+    line += 1;
+    const text = raw.replace(/^\uFEFF/, '').trim();
+    if (text !== '') yield { place: `${name}:${line}`, value: { text } };
+  }
 }
 
 function* elements(name: string, whole: readonly string[]): Generator<PlacedValue> {

@@ -8,10 +8,12 @@ export type InstructionRecord =
   | { readonly kind: 'chat'; readonly messages: readonly ChatMessage[] };
 
 /** A record and where it came from ("file:line"), for messages. */
-export interface PlacedRecord {
+export interface Placed<R> {
   readonly place: string;
-  readonly record: InstructionRecord;
+  readonly record: R;
 }
+
+export type PlacedRecord = Placed<InstructionRecord>;
 
 /** Decodes one parsed JSON value; a string says what is wrong with it. */
 export function decodeRecord(value: unknown): InstructionRecord | string {

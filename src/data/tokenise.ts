@@ -6,11 +6,10 @@ import type { Tokenizer } from './tokenizer.js';
 
 /**
  * Many sequences in flat arrays, which travel between processes without a copy. Sequence i is
- * `tokens[offsets[i] .. offsets[i + 1])`; `isTrained` is 1 where the model learns to predict that token.
+ * `tokens[offsets[i] .. offsets[i + 1])`.
  */
-export interface TokenShard {
+export interface Sequences {
   readonly tokens: Int32Array;
-  readonly isTrained: Uint8Array;
   readonly offsets: Int32Array;
   /** Which of the records each sequence is of. */
   readonly records: Int32Array;
@@ -20,12 +19,21 @@ export interface TokenShard {
   readonly skipped: number;
 }
 
-export interface TokeniseOptions {
-  readonly template: PromptTemplate;
+/** Sequences of which tokens are to be predicted from those before them. */
+export interface TokenShard extends Sequences {
+  /** 1 where the model learns to predict that token. */
+  readonly isTrained: Uint8Array;
+}
+
+export interface SequenceOptions {
   /** Longer sequences are cut at the end. */
   readonly maxTokens: number;
-  /** Leave out records with no trainable token, counting them, in place of refusing them. */
+  /** Leave out records with nothing to train on, counting them, in place of refusing them. */
   readonly skipBad?: boolean;
+}
+
+export interface TokeniseOptions extends SequenceOptions {
+  readonly template: PromptTemplate;
 }
 
 const BATCH = 512; // texts per crossing into the tokenizer
@@ -57,17 +65,21 @@ export async function tokenise(
       kept.push(from + index);
     }
   }
+  const joined = joinSequences(sequences.map(({ ids }) => ids));
+  const isTrained = new Uint8Array(joined.tokens.length);
+  for (const [index, { mask }] of sequences.entries()) isTrained.set(mask, joined.offsets[index]!);
+  return { ...joined, isTrained, records: Int32Array.from(kept), truncated, skipped };
+}
+
+/** Lists of ids one after the other. */
+export function joinSequences(sequences: readonly (readonly number[])[]): Pick<Sequences, 'tokens' | 'offsets'> {
   const offsets = new Int32Array(sequences.length + 1);
-  sequences.forEach(({ ids }, index) => {
+  sequences.forEach((ids, index) => {
     offsets[index + 1] = offsets[index]! + ids.length;
   });
   const tokens = new Int32Array(offsets[sequences.length]!);
-  const isTrained = new Uint8Array(tokens.length);
-  sequences.forEach(({ ids, mask }, index) => {
-    tokens.set(ids, offsets[index]!);
-    isTrained.set(mask, offsets[index]!);
-  });
-  return { tokens, isTrained, offsets, records: Int32Array.from(kept), truncated, skipped };
+  for (const [index, ids] of sequences.entries()) tokens.set(ids, offsets[index]!);
+  return { tokens, offsets };
 }
 
 async function encodeAll(

@@ -105,20 +105,20 @@ export class Tokenizer {
     return all.map((encoding) => encoding.getIds());
   }
 
-  /** A sentence pair with special tokens; `maxTokens` cuts the longer side first and `padded` fills up to it. */
+  /** A sentence pair (or one sentence) with special tokens; `maxTokens` cuts the longer side first and `padded` fills up to it. */
   async encodePair(
     first: string,
-    second: string,
+    second: string | null,
     options: { readonly maxTokens?: number; readonly padded?: boolean } = {},
   ): Promise<EncodedPair> {
     // Cut here and joined after: truncation as a setting of the native tokenizer would be seen by calls beside this one.
     const one = await this.#native.encode(first, null, { addSpecialTokens: false });
-    const two = await this.#native.encode(second, null, { addSpecialTokens: false });
+    const two = second === null ? null : await this.#native.encode(second, null, { addSpecialTokens: false });
     if (options.maxTokens !== undefined) {
-      const specials = (await this.#native.encode('', '', { addSpecialTokens: true })).getLength();
-      const [keepOne, keepTwo] = cutLongestFirst(one.getLength(), two.getLength(), options.maxTokens - specials);
+      const specials = (await this.#native.encode('', two && '', { addSpecialTokens: true })).getLength();
+      const [keepOne, keepTwo] = cutLongestFirst(one.getLength(), two?.getLength() ?? 0, options.maxTokens - specials);
       one.truncate(keepOne, 0, 'right'); // the binding's default is the left side
-      two.truncate(keepTwo, 0, 'right');
+      two?.truncate(keepTwo, 0, 'right');
     }
     const encoding = this.#native.postProcess(one, two, true);
     const ids = encoding.getIds();
@@ -130,6 +130,31 @@ export class Tokenizer {
       attentionMask.push(0);
     }
     return { ids, typeIds, attentionMask };
+  }
+
+  /** Texts or pairs as {@link encodePair} gives them, with special tokens, cut to `maxTokens`. */
+  async encodeTexts(
+    texts: readonly (readonly [text: string, pair: string | null])[],
+    maxTokens: number,
+  ): Promise<{ readonly ids: readonly number[]; readonly types: readonly number[]; readonly isCut: boolean }[]> {
+    const singles = texts.flatMap(([text, pair]) => (pair === null ? [text] : []));
+    const batch = singles.length === 0 ? [] : await this.#native.encodeBatch(singles, { addSpecialTokens: true });
+    const encoded = batch.values();
+    const whole = await Promise.all(
+      // The binding takes pairs one at a time.
+      texts.map(([text, pair]) =>
+        pair === null ? encoded.next().value! : this.#native.encode(text, pair, { addSpecialTokens: true }),
+      ),
+    );
+    return Promise.all(
+      whole.map(async (encoding, index) => {
+        const [text, pair] = texts[index]!;
+        if (encoding.getLength() <= maxTokens)
+          return { ids: encoding.getIds(), types: encoding.getTypeIds(), isCut: false };
+        const { ids, typeIds } = await this.encodePair(text, pair, { maxTokens });
+        return { ids, types: typeIds, isCut: true };
+      }),
+    );
   }
 
   /** Text of `ids`; bytes that are not UTF-8 become U+FFFD. */

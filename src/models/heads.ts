@@ -91,6 +91,23 @@ export interface SequenceTask {
   readonly labelNames: readonly string[] | null;
 }
 
+/** config.json of `model` as a classifier with these labels; the body stays, the head is of `*ForSequenceClassification`. */
+export function classifierConfig(
+  model: Pick<Model, 'architecture' | 'config'>,
+  names: readonly string[],
+  problemType: string,
+): Readonly<Record<string, unknown>> {
+  const { num_labels: _replaced, ...config } = model.config;
+  const className = model.architecture.replace(/(LMHeadModel|For[A-Z]\w+)$/, '');
+  return {
+    ...config,
+    architectures: [`${className}ForSequenceClassification`],
+    id2label: Object.fromEntries(names.map((name, index) => [index, name])),
+    label2id: Object.fromEntries(names.map((name, index) => [name, index])),
+    problem_type: problemType,
+  };
+}
+
 const OBJECTIVES: Readonly<Record<string, Objective>> = {
   single_label_classification: 'cross_entropy',
   multi_label_classification: 'binary_cross_entropy',

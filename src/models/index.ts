@@ -15,7 +15,7 @@ export {
 export { Block, stack } from './blocks.js';
 export { Checkpoint, type CheckpointOptions, countParameters, readModel } from './checkpoint.js';
 export { modelFromConfig, supportedFamilies } from './families.js';
-export { withValueHead } from './heads.js';
+export { classifierConfig, withValueHead } from './heads.js';
 export { initialise, seededRandom } from './initialise.js';
 export type { Family, Model } from './model.js';
 export { withNf4 } from './quantised.js';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { ConfigError } from '../common/index.js';
 import { loadTokenizer, Tokenizer } from '../data/index.js';
 import { Checkpoint, type Model, modelFromConfig } from '../models/index.js';
-import { configOf, type FreshModel, type SftRecipe } from './recipe.js';
+import { configOf } from './fresh-model.js';
+import type { Config, Recipe } from './recipe.js';
 import { adapterConfigOf, trainedModel } from './trained-model.js';
 
 export interface ChosenModel {
@@ -17,38 +18,55 @@ export interface ChosenModel {
   readonly tokenizer: Tokenizer;
 }
 
-export async function chosenModel(recipe: SftRecipe): Promise<ChosenModel> {
-  const given = typeof recipe.model === 'string' ? await readConfigJson(recipe.model) : null;
-  if (typeof recipe.model === 'string') await (await Checkpoint.open(recipe.model))[Symbol.asyncDispose](); // it must fit
+export async function chosenModel(recipe: Recipe): Promise<ChosenModel> {
+  const { kind, sequenceLength } = recipe;
   const tokenizer = await openTokenizer(recipe);
-  const facts = { vocabSize: tokenizer.vocabSize, sequenceLength: recipe.sequenceLength, tokenizer };
-  const config = given ?? configOf(recipe.model as FreshModel, facts);
+  const facts = { vocabSize: tokenizer.vocabSize, sequenceLength, tokenizer };
+  const given =
+    typeof recipe.model === 'string' ? await readConfigJson(recipe.model, kind) : configOf(recipe.model, facts);
+  const config = await recipe.configure(given);
   const adapter = adapterConfigOf(recipe, modelFromConfig(config).family);
   const model = trainedModel({ config, adapter, quantization: recipe.quantization });
+  if (typeof recipe.model === 'string')
+    await (await openStart(recipe.model, config, freshHeadsOf(recipe)))[Symbol.asyncDispose](); // it must fit
   if (tokenizer.vocabSize > model.vocabularySize)
-    throw new ConfigError('sft.tokenizer', `at most the model's ${model.vocabularySize} entries`, tokenizer.vocabSize);
-  if (recipe.sequenceLength > model.maxPositions)
     throw new ConfigError(
-      'sft.sequenceLength',
+      `${kind}.tokenizer`,
+      `at most the model's ${model.vocabularySize} entries`,
+      tokenizer.vocabSize,
+    );
+  if (sequenceLength > model.maxPositions)
+    throw new ConfigError(
+      `${kind}.sequenceLength`,
       `at most the model's ${model.maxPositions} positions`,
-      recipe.sequenceLength,
+      sequenceLength,
     );
   return { config, adapter, model, tokenizer };
 }
 
-async function openTokenizer({ tokenizer, model }: SftRecipe): Promise<Tokenizer> {
+/** The checkpoint that training of `config` starts from. `freshHeads`: the seed of heads that it lacks, or null. */
+export function openStart(folder: string, config: Config, freshHeads: number | null): Promise<Checkpoint> {
+  return Checkpoint.open(folder, {
+    as: () => modelFromConfig(config),
+    ...(freshHeads === null ? {} : { freshHeads }),
+  });
+}
+
+export const freshHeadsOf = ({ hasFreshHead, seed }: Recipe): number | null => (hasFreshHead ? seed : null);
+
+async function openTokenizer({ kind, tokenizer, model }: Recipe): Promise<Tokenizer> {
   if (tokenizer instanceof Tokenizer) return tokenizer;
   if (tokenizer !== null) return loadTokenizer(tokenizer);
   if (typeof model === 'string') return loadTokenizer(model);
-  throw new ConfigError('sft.tokenizer', 'a tokenizer or its folder, since the model is new', tokenizer);
+  throw new ConfigError(`${kind}.tokenizer`, 'a tokenizer or its folder, since the model is new', tokenizer);
 }
 
-async function readConfigJson(folder: string): Promise<Readonly<Record<string, unknown>>> {
+async function readConfigJson(folder: string, kind: string): Promise<Readonly<Record<string, unknown>>> {
   const path = join(folder, 'config.json');
   try {
     return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
   } catch (cause) {
-    throw new ConfigError('sft.model', 'a Hugging Face folder with config.json', folder, (cause as Error).message, {
+    throw new ConfigError(`${kind}.model`, 'a Hugging Face folder with config.json', folder, (cause as Error).message, {
       cause,
     });
   }

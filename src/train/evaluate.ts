@@ -1,21 +1,20 @@
 // Measures a model on held-out instructions: how often its greedy answer is exactly right, and its perplexity on the answers.
 import {
   type ChatMessage,
-  IGNORED_LABEL,
   layOutRows,
   type PlacedRecord,
   type PromptTemplate,
-  packEpoch,
   promptAndAnswer,
   sizesOf,
   Tokenizer,
   type TokenizerFiles,
   tokenise,
+  trainedTokens,
 } from '../data/index.js';
-import { Forward, layoutOf, ParameterStore } from '../engine/index.js';
+import type { ParameterStore } from '../engine/index.js';
 import { Generator } from '../infer/index.js';
-import { Checkpoint, type Model, storedType } from '../models/index.js';
-import { native } from '../native/index.js';
+import type { Model } from '../models/index.js';
+import { forwardRows, lossOfLabels, withModel } from './evaluate-rows.js';
 
 export interface Answer {
   readonly prompt: string;
@@ -41,7 +40,6 @@ export interface EvaluationOptions {
 }
 
 const SLOTS = 32; // answers decoded at a time
-const ROWS_PER_RUN = 4;
 
 /** Evaluates the Hugging Face folder `path` in the type that it was trained and saved in. A task: everything it needs is in its arguments and the folder. */
 export async function evaluateFolder(
@@ -51,16 +49,7 @@ export async function evaluateFolder(
   options: EvaluationOptions,
 ): Promise<Evaluation> {
   const tokenizer = new Tokenizer(tokenizerFiles);
-  const device = native().createDevice({ threads: options.threads, isa: null, pin: false });
-  try {
-    await using checkpoint = await Checkpoint.open(path);
-    const { model } = checkpoint;
-    using store = new ParameterStore(device, layoutOf(model, storedType(model)));
-    await checkpoint.loadInto(store);
-    return await evaluate(model, store, tokenizer, records, options);
-  } finally {
-    device.dispose();
-  }
+  return withModel(path, options.threads, (model, store) => evaluate(model, store, tokenizer, records, options));
 }
 
 /** Evaluates weights that are in a device's memory already. */
@@ -84,24 +73,13 @@ async function answerLoss(
   { template, sequenceLength }: EvaluationOptions,
 ): Promise<{ readonly lossSum: number; readonly tokens: number }> {
   const shard = await tokenise(records, tokenizer, { template, maxTokens: sequenceLength, skipBad: true });
-  const { lengths } = sizesOf([shard]);
-  const { sequences, rowStarts } = packEpoch(lengths, sequenceLength, 0, 0);
-  const rowCount = rowStarts.length - 1;
-  using forward = new Forward({ model, rows: ROWS_PER_RUN * sequenceLength }, store);
+  const { lengths } = sizesOf([shard], trainedTokens);
+  const layOut = (rows: readonly (readonly number[])[]) =>
+    layOutRows(rows, [shard], sequenceLength, tokenizer.padId ?? 0);
   let lossSum = 0;
   let tokens = 0;
-  for (let from = 0; from < rowCount; from += ROWS_PER_RUN) {
-    const rows = Array.from({ length: ROWS_PER_RUN }, (_unused, index) =>
-      from + index < rowCount
-        ? Array.from(sequences.subarray(rowStarts[from + index], rowStarts[from + index + 1]))
-        : [],
-    );
-    const batch = layOutRows(rows, [shard], sequenceLength, tokenizer.padId ?? 0);
-    const { tokenLosses } = await forward.run(batch);
-    // Summed here in double, by token: the program's own sum is float32.
-    batch.labels.forEach((label, at) => {
-      if (label !== IGNORED_LABEL) lossSum += tokenLosses[at]!;
-    });
+  for await (const { batch, result } of forwardRows(model, store, lengths, sequenceLength, layOut)) {
+    lossSum += lossOfLabels(batch, result);
     tokens += batch.labelCount;
   }
   return { lossSum, tokens };

@@ -5,15 +5,14 @@ import { type ObjectRef, put, task } from '../client/index.js';
 import { DataError, TaskError } from '../common/index.js';
 import {
   type Minibatch,
-  type PlacedRecord,
+  type Placed,
   RowStream,
+  type SequenceOptions,
+  type Sequences,
   sizesOf,
-  type TokeniseOptions,
-  type Tokenizer,
   type TokenizerFiles,
-  type TokenShard,
 } from '../data/index.js';
-import { layOutStep, tokeniseRecords } from './data-tasks.js';
+import type { ChosenModel } from './chosen-model.js';
 import type { BatchSizes } from './ds-config.js';
 
 const RECORDS_PER_TASK = 4096;
@@ -27,42 +26,53 @@ export interface FeedFacts {
   readonly skipped: number;
 }
 
+/** Rows of one micro-batch: the sequences in each, and the pass over the data that it belongs to. */
+export interface RowPlan {
+  readonly sequences: readonly number[];
+  readonly epoch: number;
+}
+
+/**
+ * How a recipe turns records into micro-batches. `tokenise` and `layOut` run as tasks: exported functions, which know nothing but
+ * their arguments.
+ */
+export interface Preparation<R, O extends SequenceOptions, S extends Sequences> {
+  readonly options: O;
+  readonly tokenise: (records: readonly Placed<R>[], tokenizer: TokenizerFiles, options: O) => Promise<S>;
+  readonly layOut: (
+    micros: readonly (readonly RowPlan[])[],
+    padId: number,
+    options: O,
+    ...shards: readonly S[]
+  ) => Minibatch[];
+  /** How many rows are labelled of sequence `index` of a shard; the same in every pass. */
+  readonly labelCountOf: (shard: S, index: number) => number;
+}
+
+type Start<Args extends readonly unknown[], Result> = (...args: Args) => ObjectRef<Result>;
+
+/** What a feed asks of the cluster. */
+interface FeedTasks {
+  readonly layOut: (micros: readonly (readonly RowPlan[])[]) => ObjectRef<Minibatch[]>;
+  readonly restore: () => Promise<void>;
+}
+
 export class Feed {
   readonly facts: FeedFacts;
   readonly rows: RowStream;
-  readonly #records: readonly (readonly PlacedRecord[])[];
-  readonly #tokenizer: ObjectRef<TokenizerFiles>;
-  readonly #options: TokeniseOptions;
-  readonly #padId: number;
-  readonly #shards: ObjectRef<TokenShard>[];
+  readonly #tasks: FeedTasks;
   readonly #places: readonly string[]; // of each sequence's record
 
-  private constructor(
-    parts: {
-      readonly records: readonly (readonly PlacedRecord[])[];
-      readonly tokenizer: ObjectRef<TokenizerFiles>;
-      readonly options: TokeniseOptions;
-      readonly padId: number;
-    },
-    shards: ObjectRef<TokenShard>[],
-    contents: readonly TokenShard[],
-    seed: number,
-  ) {
-    this.#records = parts.records;
-    this.#tokenizer = parts.tokenizer;
-    this.#options = parts.options;
-    this.#padId = parts.padId;
-    this.#shards = shards;
-    this.#places = contents.flatMap((shard, part) =>
-      Array.from(shard.records, (record) => parts.records[part]![record]!.place),
-    );
-    this.rows = new RowStream(sizesOf(contents), parts.options.maxTokens, seed);
-    const sum = (pick: (shard: TokenShard) => number): number =>
+  private constructor(tasks: FeedTasks, contents: readonly Sequences[], places: readonly string[], rows: RowStream) {
+    this.#tasks = tasks;
+    this.#places = places;
+    this.rows = rows;
+    const sum = (pick: (shard: Sequences) => number): number =>
       contents.reduce((total, shard) => total + pick(shard), 0);
     this.facts = {
       sequences: sum((shard) => shard.offsets.length - 1),
       tokens: sum((shard) => shard.tokens.length),
-      rowsPerEpoch: this.rows.rowsPerEpoch,
+      rowsPerEpoch: rows.rowsPerEpoch,
       truncated: sum((shard) => shard.truncated),
       skipped: sum((shard) => shard.skipped),
     };
@@ -70,28 +80,42 @@ export class Feed {
 
   /**
    * Tokenises `records` in tasks. Throws what the tokeniser refused, e.g. a record without an answer, and {@link DataError}
-   * naming the first record with a token that is not one of the model's `vocabularySize`.
+   * naming the first record with a token that the model does not know.
    */
-  static async prepare(
-    records: readonly PlacedRecord[],
-    tokenizer: Tokenizer,
-    options: TokeniseOptions,
-    vocabularySize: number,
+  static async prepare<R, O extends SequenceOptions, S extends Sequences>(
+    records: readonly Placed<R>[],
+    { tokenizer, model }: Pick<ChosenModel, 'tokenizer' | 'model'>,
+    { options, tokenise, layOut, labelCountOf }: Preparation<R, O, S>,
     seed: number,
   ): Promise<Feed> {
-    const parts = {
-      records: Array.from({ length: Math.ceil(records.length / RECORDS_PER_TASK) }, (_unused, index) =>
-        records.slice(index * RECORDS_PER_TASK, (index + 1) * RECORDS_PER_TASK),
-      ),
-      tokenizer: put(tokenizer.files),
-      options,
-      padId: tokenizer.padId ?? tokenizer.eosId ?? 0,
+    const parts = Array.from({ length: Math.ceil(records.length / RECORDS_PER_TASK) }, (_unused, index) =>
+      records.slice(index * RECORDS_PER_TASK, (index + 1) * RECORDS_PER_TASK),
+    );
+    const files = put(tokenizer.files);
+    const padId = tokenizer.padId ?? tokenizer.eosId ?? 0;
+    const tokeniseTask = task(tokenise) as unknown as Start<[readonly Placed<R>[], ObjectRef<TokenizerFiles>, O], S>;
+    // Reserves no core: few run at a time, each for a millisecond, and the ranks may have reserved all cores.
+    const layOutTask = task(layOut, { cpus: 0 }) as unknown as Start<
+      [readonly (readonly RowPlan[])[], number, O, ...ObjectRef<S>[]],
+      Minibatch[]
+    >;
+    const shards = parts.map((part) => tokeniseTask(part, files, options));
+    const tasks: FeedTasks = {
+      layOut: (micros) => layOutTask(micros, padId, options, ...shards),
+      async restore() {
+        const states = await Promise.allSettled(shards);
+        for (const [index, { status }] of states.entries())
+          if (status === 'rejected') shards[index] = tokeniseTask(parts[index]!, files, options);
+      },
     };
-    const shards = parts.records.map((part) => tokeniseTask(part, parts.tokenizer, options));
     try {
       const contents = await Promise.all(shards);
-      for (const [part, shard] of contents.entries()) expectKnown(shard, parts.records[part]!, vocabularySize);
-      return new Feed(parts, shards, contents, seed);
+      for (const [part, shard] of contents.entries()) expectKnown(shard, parts[part]!, model.vocabularySize);
+      const rows = new RowStream(sizesOf(contents, labelCountOf), options.maxTokens, seed);
+      const places = contents.flatMap((shard, part) =>
+        Array.from(shard.records, (record) => parts[part]![record]!.place),
+      );
+      return new Feed(tasks, contents, places, rows);
     } catch (error) {
       // A refused record is the user's to see as it is, wherever it was found.
       throw error instanceof TaskError && error.cause instanceof DataError ? error.cause : error;
@@ -99,24 +123,22 @@ export class Feed {
   }
 
   /** Makes shards again whose bytes were lost with a node. */
-  async restore(): Promise<void> {
-    const states = await Promise.allSettled(this.#shards);
-    for (const [index, state] of states.entries())
-      if (state.status === 'rejected')
-        this.#shards[index] = tokeniseTask(this.#records[index]!, this.#tokenizer, this.#options);
+  restore(): Promise<void> {
+    return this.#tasks.restore();
   }
 
   /** The micro-batches of `rank` in optimizer step `step`, as one object. */
   microBatches(step: number, rank: number, worldSize: number, batch: BatchSizes): ObjectRef<Minibatch[]> {
-    const rows = Array.from({ length: batch.accumulation }, (_unused, micro) =>
-      Array.from({ length: batch.microBatch }, (_unusedToo, row) =>
-        this.rows.row(step * batch.trainBatch + (micro * worldSize + rank) * batch.microBatch + row),
-      ),
+    const micros = Array.from({ length: batch.accumulation }, (_unused, micro) =>
+      Array.from({ length: batch.microBatch }, (_unusedToo, row) => {
+        const index = step * batch.trainBatch + (micro * worldSize + rank) * batch.microBatch + row;
+        return { sequences: this.rows.row(index), epoch: this.rows.epochOf(index) };
+      }),
     );
-    return layOutTask(rows, this.#options.maxTokens, this.#padId, ...this.#shards);
+    return this.#tasks.layOut(micros);
   }
 
-  /** Trained tokens of a step over all ranks: what its loss is divided by. */
+  /** Labels of a step over all ranks: what its loss is divided by. */
   labelCount(step: number, batch: BatchSizes): number {
     return this.rows.labelCount(step * batch.trainBatch, (step + 1) * batch.trainBatch);
   }
@@ -140,8 +162,8 @@ export class Feed {
 
 /** A tokenizer may have fewer entries than its highest id: only what it made shows whether the model knows it. */
 function expectKnown(
-  { tokens, offsets, records }: TokenShard,
-  placed: readonly PlacedRecord[],
+  { tokens, offsets, records }: Sequences,
+  placed: readonly Placed<unknown>[],
   vocabularySize: number,
 ): void {
   const at = tokens.findIndex((id) => id >= vocabularySize);
@@ -152,7 +174,3 @@ function expectKnown(
     detail: `token ${at - offsets[sequence]!} has the id ${tokens[at]}, the model knows 0 to ${vocabularySize - 1}. Is the tokenizer the model's own?`,
   });
 }
-
-const tokeniseTask = task(tokeniseRecords);
-// Reserves no core: few run at a time, each for a millisecond, and the ranks may have reserved all cores.
-const layOutTask = task(layOutStep, { cpus: 0 });

@@ -1,12 +1,14 @@
 // The door of train/: Trainer, recipes, ds_config, schedules.
 
 export type { KindProfile, Limits, StepProfile } from '../engine/index.js';
+export { type ClassifyOptions, classify } from './classify.js';
 export * from './ds-config.js';
 export { type Estimate, estimate } from './estimate.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
 export type { FeedFacts } from './feed.js';
 export type { LoraOptions } from './lora-options.js';
 export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';
+export { type MaskedLmOptions, maskedLm } from './masked-lm.js';
 export { type MergeOptions, mergeAdapter } from './merge-adapter.js';
 export { nearest } from './parse.js';
 export type { StepEvent, TrainingEvent } from './progress.js';
@@ -17,7 +19,9 @@ export {
   type QuickstartResult,
   quickstart,
 } from './quickstart.js';
-export { type DataChoice, type FreshModel, type SftOptions, type SftRecipe, sft } from './recipe.js';
+export type { DataChoice, FreshModel, Recipe, RecipeOptions, Scores } from './recipe.js';
+export { recipeOf } from './recipes.js';
 export { learningRate, type Schedule } from './schedule.js';
+export { type SftOptions, sft } from './sft.js';
 export * from './trainer.js';
 export type { TrainerOptions } from './trainer-options.js';

@@ -22,9 +22,11 @@ import { initialise, modelFromConfig, saveModel } from '../models/index.js';
 import { native } from '../native/index.js';
 import type { DsConfigInput } from './ds-config.js';
 import { type Answer, evaluateFolder, summarise } from './evaluate.js';
+import { configOf } from './fresh-model.js';
 import { lossCurve } from './loss-curve.js';
 import type { TrainingEvent } from './progress.js';
-import { configOf, type FreshModel, sft } from './recipe.js';
+import type { FreshModel } from './recipe.js';
+import { sft } from './sft.js';
 import { Trainer, type TrainingResult } from './trainer.js';
 
 export interface QuickstartOptions {

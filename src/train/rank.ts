@@ -13,17 +13,10 @@ import {
   TrainStep,
   type ZeroStage,
 } from '../engine/index.js';
-import {
-  Checkpoint,
-  initialise,
-  initialiseAdapter,
-  isAdapted,
-  mergedWeights,
-  saveAdapter,
-  saveModel,
-} from '../models/index.js';
+import { initialise, initialiseAdapter, isAdapted, mergedWeights, saveAdapter, saveModel } from '../models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
+import { openStart } from './chosen-model.js';
 import type { Precision } from './ds-precision.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
 import { learningRate, type Schedule } from './schedule.js';
@@ -58,7 +51,9 @@ export interface RankPlan {
   readonly recompute: Recompute;
   readonly seed: number;
   /** Where first values come from: a Hugging Face folder, or the seed. */
-  readonly start: { readonly kind: 'folder'; readonly path: string } | { readonly kind: 'seed'; readonly seed: number };
+  readonly start:
+    | { readonly kind: 'folder'; readonly path: string; readonly freshHeads: number | null }
+    | { readonly kind: 'seed'; readonly seed: number };
 }
 
 export interface RankReady {
@@ -166,7 +161,7 @@ export class TrainRank {
     this.#scaler = startScaler(precision.lossScaling);
     if (plan.start.kind === 'seed') initialise(model, plan.start.seed, this.#train.parameters);
     else {
-      await using checkpoint = await Checkpoint.open(plan.start.path);
+      await using checkpoint = await openStart(plan.start.path, plan.config, plan.start.freshHeads);
       await checkpoint.loadInto(this.#train.parameters);
     }
     if (isAdapted(model)) initialiseAdapter(model, seed, this.#train.parameters);

@@ -1,14 +1,14 @@
-// What is trained on what: `sft` checks the user's choices once and gives the Trainer a plain description of them.
+// What every recipe says, and what the Trainer asks of one: the model, its data as micro-batches, figures of what came out.
 import { z } from 'zod';
-import { ConfigError } from '../common/index.js';
-import type { InstructionRecord, PlacedRecord, Tokenizer } from '../data/index.js';
+import type { Placed, Tokenizer } from '../data/index.js';
 import type { LossOptions, Recompute } from '../engine/index.js';
-import { checkLora, type Lora, type LoraOptions } from './lora-options.js';
-import { parse } from './parse.js';
+import type { ChosenModel } from './chosen-model.js';
+import type { Feed } from './feed.js';
+import type { Lora } from './lora-options.js';
 
 /** A model trained from scratch; `vocabSize` is the tokenizer's unless given. */
 export interface FreshModel {
-  readonly kind: 'gpt2' | 'llama';
+  readonly kind: 'gpt2' | 'llama' | 'bert';
   readonly layers: number;
   readonly hidden: number;
   readonly heads: number;
@@ -21,21 +21,19 @@ export interface FreshModel {
 }
 
 /** Where records come from: a source to read, or records already in memory. */
-export type DataChoice =
+export type DataChoice<R> =
   | string
-  | { readonly path: string; readonly format?: 'alpaca'; readonly skipBad?: boolean; readonly limit?: number }
-  | { readonly records: readonly PlacedRecord[] | readonly InstructionRecord[]; readonly skipBad?: boolean };
+  | { readonly path: string; readonly skipBad?: boolean; readonly limit?: number }
+  | { readonly records: readonly (R | Placed<R>)[]; readonly skipBad?: boolean };
 
-export interface SftOptions {
+/** Options of every recipe. */
+export interface RecipeOptions {
   /** A Hugging Face folder to start from, or the shape of a new model. */
   readonly model: string | FreshModel;
-  /** A file, http(s) URL or hf:ID in Alpaca, prompt/completion or messages format, or records. */
-  readonly data: DataChoice;
   /** A tokenizer or its folder. Default: the model's folder. */
   readonly tokenizer?: string | Tokenizer;
-  /** Tokens of a packed row. Default 1024, as TRL's `max_length`. */
+  /** Tokens of a packed row. Default 1024 (sft, as TRL's `max_length`), else 512. */
   readonly sequenceLength?: number;
-  readonly template?: 'alpaca' | 'short';
   /** Passes over the data, unless `maxSteps` is given. Default 3. */
   readonly epochs?: number;
   readonly maxSteps?: number;
@@ -54,28 +52,22 @@ export interface SftOptions {
    * `budgetMiB`: as little is computed again as makes activations, their gradients and workspaces of a worker fit. Default false.
    */
   readonly gradientCheckpointing?: boolean | { readonly every: number } | { readonly budgetMiB: number };
-  /** Of each trained token, the share of the loss that is the mean over the whole vocabulary (arXiv:1512.00567). Default 0. */
+  /** Of each trained token, the share of the target that is spread evenly over all classes (arXiv:1512.00567). Default 0. */
   readonly labelSmoothing?: number;
   /** Weight of the square of the log of the softmax's denominator, added to each token's loss (arXiv:2204.02311). Default 0. */
   readonly zLoss?: number;
-  /** Train a low-rank adapter (arXiv:2106.09685) and leave the model as it is. `{}` for the defaults. */
-  readonly lora?: LoraOptions;
-  /**
-   * The frozen weights of linear layers in 4 bits (QLoRA, arXiv:2305.14314), with `lora` alone. `doubleQuant` (default true) stores
-   * the scales in 8 bits.
-   */
-  readonly quantization?: { readonly bits: 4; readonly type?: 'nf4'; readonly doubleQuant?: boolean };
   /** Of everything random: first values, order of the data, masks of dropout. Default 42. */
   readonly seed?: number;
 }
 
 const count = z.int().min(1);
 
-const schema = z.strictObject({
+/** Of {@link RecipeOptions}; recipes add to it. */
+export const recipeFields = {
   model: z.union([
     z.string().min(1),
     z.strictObject({
-      kind: z.enum(['gpt2', 'llama']),
+      kind: z.enum(['gpt2', 'llama', 'bert']),
       layers: count,
       hidden: count,
       heads: count,
@@ -86,8 +78,7 @@ const schema = z.strictObject({
   ]),
   data: z.unknown().optional(),
   tokenizer: z.unknown().optional(),
-  sequenceLength: z.int().min(2).default(1024),
-  template: z.enum(['alpaca', 'short']).default('alpaca'),
+  sequenceLength: z.int().min(2).default(512),
   epochs: z.number().positive().default(3),
   maxSteps: count.optional(),
   learningRate: z.number().positive().default(2e-5),
@@ -102,101 +93,52 @@ const schema = z.strictObject({
     .default(false),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   zLoss: z.number().min(0).default(0),
-  lora: z.unknown().optional(), // checked by its own schema
-  quantization: z
-    .strictObject({ bits: z.literal(4), type: z.literal('nf4').default('nf4'), doubleQuant: z.boolean().default(true) })
-    .nullable()
-    .default(null),
   seed: z.int().default(42),
-});
+};
+const schema = z.strictObject(recipeFields);
 
-/** A checked recipe; made by {@link sft}. */
-export interface SftRecipe extends Omit<z.output<typeof schema>, 'data' | 'tokenizer' | 'model' | 'lora'> {
-  readonly kind: 'sft';
+/** What every recipe has checked. */
+export interface RecipeSettings extends Omit<z.output<typeof schema>, 'data' | 'tokenizer' | 'model'> {
   readonly model: string | FreshModel;
-  readonly data: DataChoice;
   readonly tokenizer: string | Tokenizer | null;
+  /** The adapter that is trained in place of the model; null: the model itself is. */
   readonly lora: Lora | null;
+  /** The frozen weights of linear layers in 4 bits, or null. */
+  readonly quantization: { readonly bits: 4; readonly type: 'nf4'; readonly doubleQuant: boolean } | null;
 }
 
-/** Supervised fine-tuning: the loss is on the answers alone, each token counting the same over the whole step. */
-export function sft(options: SftOptions): SftRecipe {
-  const checked = parse(schema, options, 'sft', Object.keys(schema.shape));
-  expectData(options.data);
-  const lora = options.lora === undefined ? null : checkLora(options.lora);
-  if (lora !== null && typeof options.model !== 'string')
-    throw new ConfigError(
-      'sft.lora',
-      'a Hugging Face folder as model',
-      options.model,
-      'An adapter needs a trained model',
-    );
-  if (checked.quantization !== null && lora === null)
-    throw new ConfigError('sft.quantization', 'lora beside it', 'none', 'Weights in 4 bits are not trained themselves');
-  const { model, data, tokenizer = null } = options;
-  return { ...checked, kind: 'sft', model, data, tokenizer, lora };
+export type Config = Readonly<Record<string, unknown>>;
+
+/** A checked recipe: made by `sft`, `classify` or `maskedLm`, carried out by the Trainer. */
+export interface Recipe extends RecipeSettings {
+  readonly kind: string;
+  /** Whether heads that the model's folder lacks, or has for another task, start from the seed. */
+  readonly hasFreshHead: boolean;
+  /** config.json of what is trained, from that of the model. Reads the data where it depends on them. */
+  configure(config: Config): Promise<Config>;
+  /** Reads the records and tokenises them in tasks. */
+  prepare(chosen: ChosenModel): Promise<PreparedData>;
 }
 
-function expectData(data: unknown): void {
-  if (typeof data === 'string') return;
-  if (typeof data === 'object' && data !== null && ('path' in data || 'records' in data)) return;
-  throw new ConfigError('sft.data', 'a file, an http(s) URL, hf:ID, { path } or { records }', data);
+export interface PreparedData {
+  readonly records: number;
+  /** Left out because they were malformed. */
+  readonly skippedRecords: number;
+  readonly feed: Feed;
+  /** Figures of the model in a folder on the records held out, measured in tasks; null: none are. */
+  readonly evaluate: ((folder: string, parts: number) => Promise<Scores>) | null;
 }
+
+/** Scores by name, e.g. `accuracy`. */
+export type Scores = Readonly<Record<string, number>>;
 
 /** What the engine calls the recipe's choice. */
-export function recomputeOf({ gradientCheckpointing: choice }: SftRecipe): Recompute {
+export function recomputeOf({ gradientCheckpointing: choice }: RecipeSettings): Recompute {
   if (typeof choice === 'boolean') return choice ? 'full' : 'none';
   return 'every' in choice ? choice : { budgetBytes: Math.floor(choice.budgetMiB * 2 ** 20) };
 }
 
 /** What the engine adds to the cross-entropy. */
-export function lossOf({ labelSmoothing, zLoss }: SftRecipe): LossOptions {
+export function lossOf({ labelSmoothing, zLoss }: RecipeSettings): LossOptions {
   return { labelSmoothing, zLoss };
-}
-
-/** config.json of a fresh model. */
-export function configOf(
-  model: FreshModel,
-  facts: { readonly vocabSize: number; readonly sequenceLength: number; readonly tokenizer: Tokenizer },
-): Readonly<Record<string, unknown>> {
-  const positions = model.maxPositions ?? facts.sequenceLength;
-  // GPT-2's 0.02 at its width of 768; narrower models start with larger weights, or attention hardly tells tokens apart.
-  const initializer_range = Number((0.02 * Math.sqrt(768 / model.hidden)).toPrecision(3));
-  const ids = {
-    vocab_size: facts.vocabSize,
-    bos_token_id: facts.tokenizer.bosId,
-    eos_token_id: facts.tokenizer.eosId,
-    pad_token_id: facts.tokenizer.padId,
-  };
-  return model.kind === 'gpt2'
-    ? {
-        model_type: 'gpt2',
-        ...ids,
-        n_layer: model.layers,
-        n_embd: model.hidden,
-        n_head: model.heads,
-        n_inner: model.feedForward ?? 4 * model.hidden,
-        n_positions: positions,
-        activation_function: 'gelu_new',
-        layer_norm_epsilon: 1e-5,
-        resid_pdrop: 0,
-        embd_pdrop: 0,
-        attn_pdrop: 0,
-        initializer_range,
-      }
-    : {
-        model_type: 'llama',
-        ...ids,
-        num_hidden_layers: model.layers,
-        hidden_size: model.hidden,
-        num_attention_heads: model.heads,
-        num_key_value_heads: model.kvHeads ?? model.heads,
-        intermediate_size: model.feedForward ?? Math.ceil((8 * model.hidden) / 3 / 32) * 32,
-        max_position_embeddings: positions,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10000,
-        hidden_act: 'silu',
-        tie_word_embeddings: false,
-        initializer_range,
-      };
 }

@@ -7,7 +7,7 @@ import {
   withAdapter,
   withNf4,
 } from '../models/index.js';
-import type { SftRecipe } from './recipe.js';
+import type { RecipeSettings } from './recipe.js';
 
 export interface TrainedModelPlan {
   /** config.json of the model. */
@@ -15,7 +15,7 @@ export interface TrainedModelPlan {
   /** adapter_config.json of what is trained on the frozen model; null: the model itself is trained. */
   readonly adapter: Readonly<Record<string, unknown>> | null;
   /** The frozen weights of linear layers in 4 bits. */
-  readonly quantization: SftRecipe['quantization'];
+  readonly quantization: RecipeSettings['quantization'];
 }
 
 export function trainedModel({ config, adapter, quantization }: TrainedModelPlan): Model | AdaptedModel {
@@ -26,7 +26,7 @@ export function trainedModel({ config, adapter, quantization }: TrainedModelPlan
 }
 
 /** adapter_config.json, as peft writes it, of the recipe's choice. */
-export function adapterConfigOf({ lora, model }: SftRecipe, family: Model['family']): TrainedModelPlan['adapter'] {
+export function adapterConfigOf({ lora, model }: RecipeSettings, family: Model['family']): TrainedModelPlan['adapter'] {
   if (lora === null) return null;
   const { rank, alpha, dropout, targetModules, rslora } = lora;
   return {

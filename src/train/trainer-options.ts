@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { ConfigError } from '../common/index.js';
 import type { DsConfigInput } from './ds-config.js';
 import { parse } from './parse.js';
-import type { SftRecipe } from './recipe.js';
+import type { Recipe } from './recipe.js';
 
 const count = z.int().min(1);
 
@@ -65,7 +65,7 @@ const schema = z.strictObject({
 });
 
 export interface TrainerOptions {
-  readonly recipe: SftRecipe;
+  readonly recipe: Recipe;
   readonly scaling?: z.input<typeof scaling>;
   /** A ds_config as an object or the path of one. Default: ZeRO stage 1 and "auto" for everything else. */
   readonly deepspeed?: DsConfigInput | string;
@@ -73,7 +73,7 @@ export interface TrainerOptions {
 }
 
 export interface TrainerSettings {
-  readonly recipe: SftRecipe;
+  readonly recipe: Recipe;
   readonly scaling: z.output<typeof scaling>;
   readonly deepspeed: DsConfigInput | string;
   readonly run: z.output<typeof run>;
@@ -81,7 +81,7 @@ export interface TrainerSettings {
 
 export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
   const checked = parse(schema, options, 'trainer', KEYS);
-  if (options.recipe?.kind !== 'sft')
+  if (typeof options.recipe?.prepare !== 'function')
     throw new ConfigError('trainer.recipe', 'a recipe, e.g. sft({ … })', options.recipe);
   if (/^\w+:\/\//.test(checked.run.storage))
     throw new ConfigError(

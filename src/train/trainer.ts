@@ -4,18 +4,18 @@ import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
-import { type PlacedRecord, type ReadResult, readRecords, type Tokenizer } from '../data/index.js';
+import type { Tokenizer } from '../data/index.js';
 import { estimateTraining, type FloatType, type MemoryFigures, type StepProfile } from '../engine/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
-import { chosenModel } from './chosen-model.js';
+import { chosenModel, freshHeadsOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
-import { Feed } from './feed.js';
+import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import type { RankPlan, StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { lossOf, recomputeOf } from './recipe.js';
+import { lossOf, type PreparedData, recomputeOf, type Scores } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { type ScalerState, startScaler } from './scaler.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -36,6 +36,8 @@ export interface TrainingResult {
   readonly model: string;
   /** Under LoRA the adapter alone, as a folder that peft opens; else null. */
   readonly adapter: string | null;
+  /** Of the model on the records that the recipe held out, by name; null where it holds out none. */
+  readonly evaluation: Scores | null;
   readonly metrics: {
     readonly steps: number;
     readonly epochs: number;
@@ -66,6 +68,7 @@ interface Prepared {
   readonly name: string;
   readonly runPath: string;
   readonly feed: Feed;
+  readonly evaluate: PreparedData['evaluate'];
   readonly tokenizer: Tokenizer;
   readonly ds: ResolvedDsConfig;
   readonly totalSteps: number;
@@ -130,7 +133,9 @@ export class Trainer {
     }
     this.#report(prepared, progress, 'SUCCEEDED');
     await this.#reporter.flush();
-    return this.#result(prepared, progress);
+    const evaluation =
+      (await prepared.evaluate?.(join(prepared.runPath, 'model'), this.#settings.scaling.workers)) ?? null;
+    return { ...this.#result(prepared, progress), evaluation };
   }
 
   async #prepare(emit: (event: TrainingEvent) => void): Promise<Prepared> {
@@ -150,12 +155,10 @@ export class Trainer {
       );
     await mkdir(runPath, { recursive: true });
 
-    const { config, adapter, model, tokenizer } = await chosenModel(recipe);
-    const read = await recordsOf(recipe);
-    const skipBad = typeof recipe.data === 'object' && recipe.data.skipBad === true;
-    const tokenise = { template: recipe.template, maxTokens: recipe.sequenceLength, skipBad };
-    const feed = await Feed.prepare(read.records, tokenizer, tokenise, model.vocabularySize, recipe.seed);
-    emit({ kind: 'data', records: read.records.length, skippedRecords: read.skipped, facts: feed.facts });
+    const chosen = await chosenModel(recipe);
+    const { config, adapter, model, tokenizer } = chosen;
+    const { records, skippedRecords, feed, evaluate } = await recipe.prepare(chosen);
+    emit({ kind: 'data', records, skippedRecords, facts: feed.facts });
 
     const { trainBatch } = resolveDsConfig(dsConfig, auto).batch;
     const totalSteps =
@@ -179,6 +182,7 @@ export class Trainer {
     const { recompute = asked } = settings;
     const estimate = estimateTraining(settings);
     const identity = [
+      recipe.kind,
       config,
       recipe.model,
       recipe.sequenceLength,
@@ -210,10 +214,10 @@ export class Trainer {
       seed: recipe.seed,
       start:
         typeof recipe.model === 'string'
-          ? ({ kind: 'folder', path: resolve(recipe.model) } as const)
+          ? ({ kind: 'folder', path: resolve(recipe.model), freshHeads: freshHeadsOf(recipe) } as const)
           : ({ kind: 'seed', seed: recipe.seed } as const),
     };
-    return { runId, name, runPath, feed, tokenizer, ds, totalSteps, plan, estimate, fingerprint };
+    return { runId, name, runPath, feed, evaluate, tokenizer, ds, totalSteps, plan, estimate, fingerprint };
   }
 
   /** One try with new workers, from the newest checkpoint to the end. */
@@ -449,7 +453,7 @@ export class Trainer {
     });
   }
 
-  #result(prepared: Prepared, progress: Progress): TrainingResult {
+  #result(prepared: Prepared, progress: Progress): Omit<TrainingResult, 'evaluation'> {
     const seconds = (performance.now() - progress.startedMs) / 1000;
     const steps = progress.losses.length;
     const { trainBatch } = prepared.ds.batch;
@@ -473,16 +477,6 @@ export class Trainer {
       profiles: progress.profiles,
     };
   }
-}
-
-async function recordsOf({ data }: TrainerSettings['recipe']): Promise<ReadResult> {
-  if (typeof data === 'string') return readRecords(data);
-  if ('path' in data) return readRecords(data.path, data);
-  const records = data.records.map(
-    (record, index): PlacedRecord => ('place' in record ? record : { place: `record ${index + 1}`, record }),
-  );
-  if (records.length === 0) throw new ConfigError('sft.data', 'at least one record', 'none');
-  return { records, skipped: 0, skippedPlaces: [] };
 }
 
 /** What of a profile step `step` of the steps [from, totalSteps) is. */

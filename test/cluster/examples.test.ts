@@ -38,3 +38,19 @@ test('a model of its own learns to tell spam from its words', {
   const [, share] = /^ham, spam: ([\d.]+) % of 600 right, \d+ parameters$/m.exec(stdout) ?? [];
   assert.ok(Number(share) > 95, stdout);
 });
+
+test('the classifier tells spam from other messages', {
+  skip: !existsSync(spam) && `${spam} is absent`,
+}, async () => {
+  const storage = await mkdtemp(join(tmpdir(), 'raylite-classify-'));
+  try {
+    const flags = ['--storage', storage, '--name', 'spam', '--steps', '60'];
+    const { stdout } = await run(process.execPath, [resolve('build/tests/examples/classify/main.js'), ...flags]);
+    assert.match(stdout, /^records 600$/m);
+    assert.ok(Number(/^accuracy ([\d.]+)$/m.exec(stdout)?.[1]) > 0.95, stdout);
+    assert.ok(Number(/^f1\.spam ([\d.]+)$/m.exec(stdout)?.[1]) > 0.8, stdout);
+    assert.ok(existsSync(join(storage, 'spam', 'model', 'config.json')));
+  } finally {
+    await rm(storage, { recursive: true });
+  }
+});

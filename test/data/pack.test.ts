@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { layOutRows, packEpoch, RowStream, sizesOf, type TokenShard } from '#src/data/index.js';
+import { layOutRows, packEpoch, RowStream, sizesOf, type TokenShard, trainedTokens } from '#src/data/index.js';
 
 const T = 16;
 const lengthsArbitrary = fc.array(fc.integer({ min: 1, max: T }), { minLength: 1, maxLength: 60 });
@@ -83,11 +83,11 @@ test('labels are the next token of the same sequence, where it is trained; paddi
 test('the label count planned from sizes is what the laid-out rows have, and rows can be asked for in any order', () => {
   const lengths = Array.from({ length: 40 }, (_u, index) => 2 + ((index * 5) % (T - 2)));
   const shards = [shardOf(lengths.slice(0, 11)), shardOf(lengths.slice(11), 11)];
-  const stream = new RowStream(sizesOf(shards), T, 3);
+  const stream = new RowStream(sizesOf(shards, trainedTokens), T, 3);
   const to = 2 * stream.rowsPerEpoch + 3;
   const rows = Array.from({ length: to }, (_u, index) => stream.row(index));
   assert.equal(stream.labelCount(0, to), layOutRows(rows, shards, T, 0).labelCount);
-  const resumed = new RowStream(sizesOf(shards), T, 3);
+  const resumed = new RowStream(sizesOf(shards, trainedTokens), T, 3);
   for (let index = to - 1; index >= 0; index -= 4) assert.deepEqual(resumed.row(index), rows[index]);
 });
 
