@@ -43,20 +43,4 @@ Bound for_type(DType storage, const Kernels& kernels, Bind bind) {
     return for_type(in.storage(), kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
   }
 
-/// The same for optimisers, which compute in f32 and may round their result to the storage type: that of their last output.
-#define RAYLITE_BIND_ROUNDED(name)                                                                                   \
-  Bound bind_##name(Binder& in, const Kernels& kernels) {                                                            \
-    return for_type(in.last_output_dtype(), kernels, [&](const auto& of_type) { return bind_##name(in, of_type); }); \
-  }
-
-/// The optional last output of an optimiser: its parameters rounded to T. Null for float, which needs none.
-template <class T>
-T* bind_rounded(Binder& in, Dim& n) {
-  if constexpr (std::is_same_v<T, float>) {
-    return nullptr;
-  } else {
-    return in.flat_output<T>("rounded", n);
-  }
-}
-
 }  // namespace raylite

@@ -62,6 +62,7 @@ class Binder {
   float* flat_output(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, true, DType::kF32)); }
   /// Of the output that is taken next, if there is one.
   DType output_dtype() const { return outputs_left() > 0 ? outputs_[next_output_].row->dtype : DType::kF32; }
+  DType input_dtype(std::size_t at) const { return at < inputs_.size() ? inputs_[at].row->dtype : DType::kF32; }
   DType last_output_dtype() const { return outputs_.empty() ? DType::kF32 : outputs_.back().row->dtype; }
   std::size_t inputs_left() const { return inputs_.size() - next_input_; }
   std::size_t outputs_left() const { return outputs_.size() - next_output_; }

@@ -66,7 +66,16 @@ struct KernelsOf {
   Kernel<CopyArguments<T>> copy;
   Kernel<FillArguments<T>> fill;
   Kernel<GatherRowsArguments<T>> gather_rows;
-  Kernel<AdamWArguments<T>> adamw;
+};
+
+/// The optimisers for numbers stored in the form F.
+template <class F>
+struct StepKernels {
+  Kernel<AdamWArguments<F>> adamw;
+  Kernel<LionArguments<F>> lion;
+  Kernel<AdagradArguments<F>> adagrad;
+  Kernel<SgdArguments<F>> sgd;
+  Kernel<MuonArguments<F>> muon;
 };
 
 struct Kernels {
@@ -78,10 +87,8 @@ struct Kernels {
   Kernel<LogSumExpArguments> log_sum_exp;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
-  Kernel<LionArguments> lion;
-  Kernel<AdagradArguments> adagrad;
-  Kernel<SgdArguments> sgd;
-  Kernel<MuonArguments> muon;
+#define RAYLITE_STEP_TABLE(name, ...) StepKernels<__VA_ARGS__> name;
+  RAYLITE_STEP_FORMS(RAYLITE_STEP_TABLE)
   /// y[begin] … y[end - 1] of an array of normal numbers times std that `key0` and `key1` name; begin is a multiple of 64.
   void (*fill_normal)(float* y, std::int64_t begin, std::int64_t end, std::uint32_t key0, std::uint32_t key1, float std);
   /// GFLOP/s of this core's multiply-adds, registers only, measured for about `seconds`.

@@ -4,23 +4,26 @@
 
 namespace raylite::RL_ISA {
 
-void adagrad(const AdagradArguments& a, const Team& team) {
+template <class F>
+static void adagrad_of(const AdagradArguments<F>& a, const Team& team) {
   if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const double rate = static_cast<double>(a.lr[0]) / (1.0 + (static_cast<double>(a.step[0]) - 1.0) * a.lr_decay);
   const Floats lr = broadcast(static_cast<float>(rate));
   const Floats factor = broadcast(a.factor[0]);
   const Floats eps = broadcast(static_cast<float>(a.eps));
-  step_elements(team, a.n, a.decay_end, a.weight_decay, [&](std::int64_t begin, std::int64_t end, double decay) {
+  step_elements(a, team, [&](std::int64_t begin, std::int64_t end, double decay) {
     const Floats l2 = broadcast(static_cast<float>(decay));
-    each_vector(end - begin, [&](std::int64_t j, int n) {
-      const std::int64_t i = begin + j;
+    each_step(a, begin, end, [&](std::int64_t i, int n, const Chances& chances) {
       const Floats p = load_n(a.p + i, n);
       const Floats g = fma(l2, p, load_n(a.g + i, n) * factor);
       const Floats s = fma(g, g, load_n(a.s + i, n));
-      store_n(a.s + i, s, n);
-      store_n(a.p + i, p - lr * g / (square_root(s) + eps), n);
+      store_stepped<Chance::kState>(a.s + i, s, n, chances);
+      store_parameter(a, i, p - lr * g / (square_root(s) + eps), n, chances);
     });
   });
 }
+
+#define RL_ADAGRAD(form, ...) RL_STEP_OF(adagrad, AdagradArguments, __VA_ARGS__)
+RAYLITE_STEP_FORMS(RL_ADAGRAD)
 
 }  // namespace raylite::RL_ISA

@@ -1,6 +1,6 @@
 // adamw: one pass over p, m, v, g.
 #include "cpu/kernels.h"
-#include "cpu/split.h"
+#include "cpu/step.h"
 
 namespace raylite::RL_ISA {
 
@@ -8,8 +8,8 @@ namespace {
 double power(double base, double exponent) { return __builtin_pow(base, exponent); }
 }  // namespace
 
-template <class T>
-static void adamw_of(const AdamWArguments<T>& a, const Team& team) {
+template <class F>
+static void adamw_of(const AdamWArguments<F>& a, const Team& team) {
   if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const double step = static_cast<double>(a.step[0]);
   const double lr = static_cast<double>(a.lr[0]);
@@ -24,11 +24,10 @@ static void adamw_of(const AdamWArguments<T>& a, const Team& team) {
   const Floats root_scale = broadcast(static_cast<float>(1.0 / __builtin_sqrt(correction2)));
   const Floats eps = broadcast(static_cast<float>(a.eps));
 
-  const auto update = [&](std::int64_t begin, std::int64_t end, double decay) {
+  step_elements(a, team, [&](std::int64_t begin, std::int64_t end, double decay) {
     const Floats shrink = broadcast(static_cast<float>(1.0 - lr * decay));
     const Floats l2 = broadcast(static_cast<float>(decay));
-    each_vector(end - begin, [&](std::int64_t j, int n) {
-      const std::int64_t i = begin + j;
+    each_step(a, begin, end, [&](std::int64_t i, int n, const Chances& chances) {
       Floats p = load_n(a.p + i, n);
       Floats g = load_n(a.g + i, n) * factor;
       if (a.adamw_mode) {
@@ -38,19 +37,15 @@ static void adamw_of(const AdamWArguments<T>& a, const Team& team) {
       }
       const Floats m = beta1 * load_n(a.m + i, n) + rest1 * g;
       const Floats v = beta2 * load_n(a.v + i, n) + rest2 * (g * g);
-      store_n(a.m + i, m, n);
-      store_n(a.v + i, v, n);
+      store_stepped<Chance::kState>(a.m + i, m, n, chances);
+      store_stepped<Chance::kSecondState>(a.v + i, v, n, chances);
       p -= step_size * m / (square_root(v) * root_scale + eps);
-      store_n(a.p + i, p, n);
-      if constexpr (!std::is_same_v<T, float>) store_n(a.rounded + i, p, n);
+      store_parameter(a, i, p, n, chances);
     });
-  };
-  const Range all = share_elements(team, a.n);
-  const std::int64_t split = max_of(all.begin, min_of(all.end, a.decay_end));
-  update(all.begin, split, a.weight_decay);
-  update(split, all.end, 0.0);
+  });
 }
 
-RL_DEFINE(adamw, AdamWArguments)
+#define RL_ADAMW(form, ...) RL_STEP_OF(adamw, AdamWArguments, __VA_ARGS__)
+RAYLITE_STEP_FORMS(RL_ADAMW)
 
 }  // namespace raylite::RL_ISA

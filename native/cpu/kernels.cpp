@@ -38,8 +38,12 @@ constexpr KernelsOf<T> stored() {
       {copy, nullptr},
       {fill, nullptr},
       {gather_rows, nullptr},
-      {adamw, nullptr},
   };
+}
+
+template <class F>
+constexpr StepKernels<F> steps() {
+  return {{adamw, nullptr}, {lion, nullptr}, {adagrad, nullptr}, {sgd, nullptr}, {muon, muon_workspace}};
 }
 
 }  // namespace
@@ -54,10 +58,8 @@ const Kernels& kernels() {
       {log_sum_exp, nullptr},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},
-      {lion, nullptr},
-      {adagrad, nullptr},
-      {sgd, nullptr},
-      {muon, muon_workspace},
+#define RL_STEP_TABLE(form, ...) steps<__VA_ARGS__>(),
+      RAYLITE_STEP_FORMS(RL_STEP_TABLE)
       fill_normal,
       measure_peak,
   };

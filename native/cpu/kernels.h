@@ -26,6 +26,18 @@ namespace raylite::RL_ISA {
   std::size_t name##_workspace(const Arguments<BFloat16>& a, int threads) { return name##_workspace_of(a, threads); } \
   std::size_t name##_workspace(const Arguments<Float16>& a, int threads) { return name##_workspace_of(a, threads); }
 
+// The same for optimisers, for every form in which their numbers are stored.
+#define RL_STEP_OF(name, Arguments, ...) \
+  void name(const Arguments<__VA_ARGS__>& a, const Team& team) { name##_of(a, team); }
+#define RL_DECLARE_STEPS(form, ...)                            \
+  void adamw(const AdamWArguments<__VA_ARGS__>&, const Team&);     \
+  void lion(const LionArguments<__VA_ARGS__>&, const Team&);       \
+  void adagrad(const AdagradArguments<__VA_ARGS__>&, const Team&); \
+  void sgd(const SgdArguments<__VA_ARGS__>&, const Team&);         \
+  void muon(const MuonArguments<__VA_ARGS__>&, const Team&);       \
+  std::size_t muon_workspace(const MuonArguments<__VA_ARGS__>&, int threads);
+RAYLITE_STEP_FORMS(RL_DECLARE_STEPS)
+
 RL_DECLARE(embedding, EmbeddingArguments)
 RL_DECLARE(embedding_backward, EmbeddingBackwardArguments)
 RL_DECLARE(layer_norm, LayerNormArguments)
@@ -56,16 +68,11 @@ RL_DECLARE(cast, CastArguments)
 RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
-RL_DECLARE(adamw, AdamWArguments)
 void linear_nf4(const LinearNf4Arguments&, const Team&);
 void linear_nf4_backward_input(const LinearNf4BackwardInputArguments&, const Team&);
 void log_sum_exp(const LogSumExpArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
-void lion(const LionArguments&, const Team&);
-void adagrad(const AdagradArguments&, const Team&);
-void sgd(const SgdArguments&, const Team&);
-void muon(const MuonArguments&, const Team&);
 void fill_normal(float* y, std::int64_t begin, std::int64_t end, std::uint32_t key0, std::uint32_t key1, float std);
 double measure_peak(double seconds);
 
@@ -82,7 +89,6 @@ RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
 std::size_t linear_nf4_workspace(const LinearNf4Arguments&, int threads);
 std::size_t linear_nf4_backward_input_workspace(const LinearNf4BackwardInputArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
-std::size_t muon_workspace(const MuonArguments&, int threads);
 
 const Kernels& kernels();
 

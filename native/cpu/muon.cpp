@@ -2,7 +2,7 @@
 // iteration is three products: A = X X^T, A^2, S X. The side of A is the shorter one of the matrix.
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
-#include "cpu/split.h"
+#include "cpu/step.h"
 
 namespace raylite::RL_ISA {
 
@@ -22,7 +22,8 @@ RL_INLINE Gemm<float, float> product(std::int64_t m, std::int64_t n, std::int64_
   return g;
 }
 
-std::size_t largest_workspace(const MuonArguments& a, int threads) {
+template <class F>
+std::size_t largest_workspace(const MuonArguments<F>& a, int threads) {
   const std::int64_t least = min_of(a.rows, a.columns);
   const std::int64_t most = max_of(a.rows, a.columns);
   const std::size_t gram = gemm_workspace_of<float>(least, least, most, threads);
@@ -31,20 +32,20 @@ std::size_t largest_workspace(const MuonArguments& a, int threads) {
 }
 
 /// This thread's part of the momentum step: m and x = u; returns the sum of squares of its part of u.
-double accelerate(const MuonArguments& a, const Range& mine, float* x) {
+template <class F>
+double accelerate(const MuonArguments<F>& a, const Range& mine, float* x) {
   const Floats factor = broadcast(a.factor[0]);
   const Floats momentum = broadcast(static_cast<float>(a.momentum));
   const Floats rest = broadcast(static_cast<float>(1.0 - a.momentum));
   double total = 0;
   for (std::int64_t at = mine.begin; at < mine.end; at += kBlock) {
     Floats squares{};
-    each_vector(min_of(kBlock, mine.end - at), [&](std::int64_t j, int n) {
-      const std::int64_t i = at + j;
+    each_step(a, at, min_of(at + kBlock, mine.end), [&](std::int64_t i, int n, const Chances& chances) {
       const Floats g = load_n(a.g + i, n) * factor;
       Floats m = load_n(a.m + i, n);
       m += rest * (g - m);
       const Floats u = a.nesterov ? g + momentum * (m - g) : m;
-      store_n(a.m + i, m, n);
+      store_stepped<Chance::kState>(a.m + i, m, n, chances);
       store_n(x + i, u, n);
       squares += u * u;
     });
@@ -55,7 +56,8 @@ double accelerate(const MuonArguments& a, const Range& mine, float* x) {
 
 }  // namespace
 
-void muon(const MuonArguments& a, const Team& team) {
+template <class F>
+static void muon_of(const MuonArguments<F>& a, const Team& team) {
   if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const std::int64_t count = a.rows * a.columns;
   const std::int64_t least = min_of(a.rows, a.columns);
@@ -113,14 +115,19 @@ void muon(const MuonArguments& a, const Team& team) {
   const double ratio = static_cast<double>(a.rows) / static_cast<double>(a.columns);
   const Floats shrink = broadcast(static_cast<float>(1.0 - lr * a.weight_decay));
   const Floats rate = broadcast(static_cast<float>(lr * __builtin_sqrt(is_tall ? ratio : 1.0)));
-  each_vector(mine.end - mine.begin, [&](std::int64_t j, int n) {
-    const std::int64_t i = mine.begin + j;
-    store_n(a.p + i, load_n(a.p + i, n) * shrink - rate * load_n(x + i, n), n);
+  each_step(a, mine.begin, mine.end, [&](std::int64_t i, int n, const Chances& chances) {
+    store_parameter(a, i, load_n(a.p + i, n) * shrink - rate * load_n(x + i, n), n, chances);
   });
 }
 
-std::size_t muon_workspace(const MuonArguments& a, int threads) {
+template <class F>
+static std::size_t muon_workspace_of(const MuonArguments<F>& a, int threads) {
   return static_cast<std::size_t>(threads) * 64 + largest_workspace(a, threads);
 }
+
+#define RL_MUON(form, ...)                                   \
+  RL_STEP_OF(muon, MuonArguments, __VA_ARGS__)               \
+  std::size_t muon_workspace(const MuonArguments<__VA_ARGS__>& a, int threads) { return muon_workspace_of(a, threads); }
+RAYLITE_STEP_FORMS(RL_MUON)
 
 }  // namespace raylite::RL_ISA

@@ -165,6 +165,7 @@ export class GraphBuilder {
     const call = { kind, path, inputs, attributes };
     const types = rule.infer(call);
     const groups = rule.outputGroups?.(call) ?? types.map((_, index) => index);
+    const updates = typeof rule.updates === 'function' ? rule.updates(call) : rule.updates;
     const outputs: Tensor[] = [];
     for (const [index, type] of types.entries()) {
       const first = groups.indexOf(groups[index]!);
@@ -172,7 +173,7 @@ export class GraphBuilder {
         outputs.push(outputs[first]!);
         continue;
       }
-      const update = rule.updates?.find(([output]) => output === index);
+      const update = updates?.find(([output]) => output === index);
       const continues = update ? inputs[update[1]]! : null;
       outputs.push(this.#tensor(path, type.dtype, type.dims, continues?.role ?? role, continues?.id ?? null));
     }

@@ -38,9 +38,23 @@ export interface Bucket {
   readonly parameters: readonly ParameterPlace[];
 }
 
+export type StateDtype = 'f32' | 'bf16';
+
+/** How a job whose parameters are bf16 keeps what the optimiser needs. What is not in f32 is rounded by chance. */
+export interface StepStorage {
+  /** f32 masters of 16-bit parameters (default); false: bf16 parameters are stepped themselves. */
+  readonly hasMasters?: boolean;
+  /** Default f32. */
+  readonly stateDtype?: StateDtype;
+}
+
 export interface Layout {
-  /** How `parameters` are stored; gradients, masters and optimiser state are f32. */
+  /** How `parameters` are stored; gradients are f32. */
   readonly dtype: FloatType;
+  /** Whether the optimiser steps f32 copies of the parameters that a rank owns, and rounds them. */
+  readonly hasMasters: boolean;
+  /** How optimiser state is stored. */
+  readonly stateDtype: StateDtype;
   readonly partitions: number;
   readonly buckets: readonly Bucket[];
   /** Length of `gradients`: all buckets. */
@@ -77,10 +91,15 @@ export function layOut(
   partitions: number,
   isWhole: (parameter: Parameter) => boolean = () => false,
   dtype: FloatType = 'f32',
+  { hasMasters = dtype !== 'f32', stateDtype = 'f32' }: StepStorage = {},
 ): Layout {
   if (!Number.isSafeInteger(partitions) || partitions < 1) {
     throw new ConfigError('partitions', 'a positive integer', partitions);
   }
+  if (dtype !== 'bf16' && dtype !== 'f32' && !hasMasters)
+    throw new ConfigError('hasMasters', 'true', hasMasters, `Only bf16 is stepped without masters, not ${dtype}`);
+  if (dtype !== 'bf16' && stateDtype !== 'f32')
+    throw new ConfigError('stateDtype', '"f32"', stateDtype, `Beside parameters of ${dtype} optimizer state is f32`);
   const byBucket = new Map<string, Parameter[]>();
   const untrained: Parameter[] = [];
   for (const parameter of parameters) {
@@ -128,7 +147,17 @@ export function layOut(
     parameterElements = align(parameterElements + elements, ALIGNED_ELEMENTS);
     return nf4 ? { ...place, nf4 } : place;
   });
-  return { dtype, partitions, buckets, elements: offset, parameterElements, frozen, sliceElements: sliceOffset };
+  return {
+    dtype,
+    hasMasters: dtype !== 'f32' && hasMasters,
+    stateDtype,
+    partitions,
+    buckets,
+    elements: offset,
+    parameterElements,
+    frozen,
+    sliceElements: sliceOffset,
+  };
 }
 
 /** One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. */
@@ -197,9 +226,9 @@ export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
   return places;
 }
 
-/** Whether the optimiser steps f32 copies of the parameters that a rank owns, and rounds them: for 16-bit parameters. */
-export function hasMasters({ dtype }: Layout): boolean {
-  return dtype !== 'f32';
+/** Whether steps round by chance: what is kept in bf16 alone would else stand still under small changes. */
+export function isByChance({ dtype, hasMasters, stateDtype }: Layout): boolean {
+  return stateDtype === 'bf16' || (dtype === 'bf16' && !hasMasters);
 }
 
 function decays(parameter: Parameter): boolean {

@@ -161,8 +161,10 @@ const bf16 = z.strictObject({
   enabled: z.union([flag, auto]).default(false),
   /** Steps whose gradients are not finite change nothing; this cannot be switched off. */
   check_grad_overflow: z.literal(true).default(true),
-  bf16_master_weights_and_grads: z.literal(false).default(false),
-  bf16_optimizer_states: z.literal(false).default(false),
+  /** No float32 masters: the bf16 parameters are stepped, rounded by chance. Gradients of parameters stay float32. */
+  bf16_master_weights_and_grads: flag.default(false),
+  /** Optimizer states in bf16, rounded by chance. */
+  bf16_optimizer_states: flag.default(false),
   immediate_grad_update: any, // when gradients are copied; results do not depend on it
 });
 

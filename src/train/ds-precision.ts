@@ -1,12 +1,12 @@
 // The blocks `fp16` and `bf16` of a ds_config, and what the recipe says beside them: how numbers are stored, how losses are
 // scaled. DeepSpeed's names and defaults.
 import { ConfigError } from '../common/index.js';
-import type { FloatType } from '../engine/index.js';
+import type { FloatType, StepStorage } from '../engine/index.js';
 import type { DsConfig } from './ds-config-schema.js';
 import type { LossScaling } from './loss-scale.js';
 
 /** How a run stores parameters, activations and their gradients. */
-export interface Precision {
+export interface Precision extends Required<StepStorage> {
   readonly dtype: FloatType;
   /** For f16 alone: its gradients would be too small without. */
   readonly lossScaling: LossScaling | null;
@@ -24,8 +24,13 @@ export function resolvePrecision(config: DsConfig, chosen: ChosenPrecision): Pre
   const isF16 = isEnabled('fp16', config.fp16?.enabled, chosen.fp16);
   if (isBf16 && isF16)
     throw new ConfigError('deepspeed.fp16.enabled', 'false beside bf16', true, 'Choose one of the two');
-  if (isBf16) return { dtype: 'bf16', lossScaling: null };
-  return isF16 ? { dtype: 'f16', lossScaling: lossScalingOf(config.fp16) } : { dtype: 'f32', lossScaling: null };
+  const { bf16_master_weights_and_grads: isBare = false, bf16_optimizer_states: isHalved = false } = config.bf16 ?? {};
+  if (isBf16) return { dtype: 'bf16', lossScaling: null, hasMasters: !isBare, stateDtype: isHalved ? 'bf16' : 'f32' };
+  for (const name of ['bf16_master_weights_and_grads', 'bf16_optimizer_states'] as const)
+    if (config.bf16?.[name])
+      throw new ConfigError(`deepspeed.bf16.${name}`, 'false unless bf16 is enabled', true, 'Set bf16.enabled');
+  if (isF16) return { dtype: 'f16', lossScaling: lossScalingOf(config.fp16), hasMasters: true, stateDtype: 'f32' };
+  return { dtype: 'f32', lossScaling: null, hasMasters: false, stateDtype: 'f32' };
 }
 
 function isEnabled(name: 'bf16' | 'fp16', given: boolean | 'auto' | undefined, chosen: boolean | undefined): boolean {

@@ -49,7 +49,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     rows: microBatch * recipe.sequenceLength,
     strategy: { zeroStage: ds.zeroStage, rank: 0, worldSize: workers },
     optimizer: ds.optimizer,
-    dtype: ds.precision.dtype,
+    ...ds.precision,
     loss: lossOf(recipe),
     dropout: recipe.dropout ?? 'model',
     recompute: ds.isRecomputed ? 'full' : recomputeOf(recipe),

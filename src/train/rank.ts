@@ -149,7 +149,7 @@ export class TrainRank {
       rows,
       strategy: { zeroStage, rank, worldSize },
       optimizer,
-      dtype: precision.dtype,
+      ...precision,
       loss,
       dropout,
       recompute,

@@ -169,12 +169,11 @@ export class Trainer {
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
     const dropout = recipe.dropout ?? ('model' as const);
-    const { dtype } = ds.precision;
     const loss = lossOf(recipe);
     const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
     const asked = ds.isRecomputed ? 'full' : recomputeOf(recipe);
     const settings = fitMemory({
-      settings: { model, rows, strategy, optimizer: ds.optimizer, loss, dtype, dropout, recompute: asked },
+      settings: { model, rows, strategy, optimizer: ds.optimizer, loss, ...ds.precision, dropout, recompute: asked },
       microBatch: ds.batch.microBatch,
       threads,
       memoryMiB: scaling.memoryMiBPerWorker ?? null,

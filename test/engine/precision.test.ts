@@ -9,10 +9,12 @@ import {
   layOut,
   layoutOf,
   narrow,
+  type OptimizerSettings,
   ParameterStore,
   Program,
   plan,
   slicesOf,
+  stateBuffers,
   updateProgram,
   widen,
 } from '#src/engine/index.js';
@@ -65,22 +67,30 @@ test('a store rounds what it is given; masters keep it exactly', () => {
   }
 });
 
-/** The update of a job whose only parameter has `length` elements. */
+/** The update of a job whose only parameter is a matrix of `length` elements. */
 class Update implements Disposable {
   readonly buffers: DeviceBuffers;
   readonly store: ParameterStore;
   readonly program: Program;
   readonly length: number;
 
-  constructor(device: ConstructorParameters<typeof DeviceBuffers>[0], length: number, dtype: FloatType) {
+  readonly #states: readonly string[];
+
+  constructor(
+    device: ConstructorParameters<typeof DeviceBuffers>[0],
+    length: number,
+    dtype: FloatType,
+    optimizer: OptimizerSettings = { ...OPTIMIZER, maxGradientNorm: 1 },
+  ) {
     const init = { kind: 'zeros' } as const;
     const layout = layOut(
-      [{ name: 'p', tensor: 0, dims: [length], bucket: 'all', init, isFrozen: false }],
+      [{ name: 'p', tensor: 0, dims: [length / 20, 20], bucket: 'all', init, isFrozen: false }],
       1,
-      () => false,
+      () => optimizer.kind === 'muon',
       dtype,
     );
-    const planned = plan(updateProgram(layout, ALONE, { ...OPTIMIZER, maxGradientNorm: 1 }));
+    const planned = plan(updateProgram(layout, ALONE, optimizer));
+    this.#states = stateBuffers(optimizer, layout.buckets[0]!);
     this.length = length;
     this.store = new ParameterStore(device, layout, dtype === 'f32' ? null : slicesOf(layout, 0));
     this.buffers = new DeviceBuffers(device);
@@ -92,16 +102,16 @@ class Update implements Disposable {
   /** Steps once; returns the norm. */
   async step(gradient: Float32Array, number: number, lossScale = 1): Promise<number> {
     this.buffers.floats('gradients', 0, this.length).set(gradient.map((value) => value * lossScale));
-    this.program.floats('lr')[0] = 1e-3;
-    this.program.floats('step')[0] = number;
-    if (lossScale !== 1) this.program.floats('lossScale')[0] = lossScale;
+    this.program.setScalar('lr', 1e-3);
+    this.program.setScalar('step', number);
+    this.program.setScalar('lossScale', lossScale);
     await this.program.run();
     return this.program.floats('gradientNorm')[0]!;
   }
 
   /** Masters and averages; f32 parameters are their own masters. */
   state(): readonly Float32Array[] {
-    const names = [this.store.layout.dtype === 'f32' ? 'parameters' : 'master', 'exp_avg', 'exp_avg_sq'];
+    const names = [this.store.layout.dtype === 'f32' ? 'parameters' : 'master', ...this.#states];
     return names.map((name) => this.buffers.floats(name, 0, this.length).slice());
   }
 
@@ -117,23 +127,43 @@ const numbers = (length: number, seed: string): Float32Array => {
   return Float32Array.from({ length }, () => random() - 0.5);
 };
 
-test('masters step as f32 parameters do, bit by bit, and parameters are the masters rounded; a loss scale cancels', async () => {
-  using opened = openDevice();
-  const length = 1000;
-  for (const dtype of ['bf16', 'f16'] as const) {
-    using exact = new Update(opened.device, length, 'f32');
-    using narrower = new Update(opened.device, length, dtype);
-    for (const update of [exact, narrower]) update.store.load('p', numbers(length, 'p'));
-    for (let step = 1; step <= 3; step++) {
-      const gradient = numbers(length, `g${step}`);
-      const lossScale = dtype === 'f16' ? 1024 : 1; // a power of two: nothing is rounded
-      const norm = await narrower.step(gradient, step, lossScale);
-      assert.equal(norm, await exact.step(gradient, step));
-      assert.deepEqual(narrower.state(), exact.state());
-      assert.deepEqual(narrower.store.read('p'), rounded(narrower.state()[0]!, dtype));
+const COMMON = { weightDecay: 0.1, maxGradientNorm: 1 };
+const OPTIMIZERS: readonly OptimizerSettings[] = [
+  { ...OPTIMIZER, maxGradientNorm: 1 },
+  { kind: 'lion', ...COMMON, beta1: 0.9, beta2: 0.99 },
+  { kind: 'adagrad', ...COMMON, eps: 1e-6, lrDecay: 0.1, initialSum: 0 },
+  { kind: 'sgd', ...COMMON, momentum: 0, dampening: 0, isNesterov: false },
+  { kind: 'sgd', ...COMMON, momentum: 0.9, dampening: 0, isNesterov: true },
+  {
+    kind: 'muon',
+    ...COMMON,
+    momentum: 0.95,
+    isNesterov: true,
+    iterations: 5,
+    adam: { beta1: 0.9, beta2: 0.95, eps: 1e-6, rateRatio: 0.3 },
+  },
+];
+
+for (const [index, optimizer] of OPTIMIZERS.entries()) {
+  test(`${optimizer.kind} (case ${index}): masters step as f32 parameters do, bit by bit, and are rounded in the same pass; a loss scale cancels`, async () => {
+    using opened = openDevice();
+    const length = 1000;
+    for (const dtype of ['bf16', 'f16'] as const) {
+      using exact = new Update(opened.device, length, 'f32', optimizer);
+      using narrower = new Update(opened.device, length, dtype, optimizer);
+      assert.ok(!narrower.program.plan.graph.ops.some(({ kind }) => kind === 'cast'));
+      for (const update of [exact, narrower]) update.store.load('p', numbers(length, 'p'));
+      for (let step = 1; step <= 3; step++) {
+        const gradient = numbers(length, `g${step}`);
+        const lossScale = dtype === 'f16' ? 1024 : 1; // a power of two: nothing is rounded
+        const norm = await narrower.step(gradient, step, lossScale);
+        assert.equal(norm, await exact.step(gradient, step));
+        assert.deepEqual(narrower.state(), exact.state());
+        assert.deepEqual(narrower.store.read('p'), rounded(narrower.state()[0]!, dtype));
+      }
     }
-  }
-});
+  });
+}
 
 test('a gradient that is not finite changes nothing', async () => {
   using opened = openDevice();

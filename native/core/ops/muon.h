@@ -1,7 +1,7 @@
 // One step of Muon on one matrix in place: momentum, then its orthogonalisation by Newton-Schulz iterations
 // (K. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/), decay apart from it.
 #pragma once
-#include <cstdint>
+#include "core/ops/step.h"
 
 namespace raylite {
 
@@ -9,18 +9,14 @@ namespace raylite {
 ///   m += (1 - momentum) * (g' - m); u = nesterov ? g' + momentum * (m - g') : m; X = u / (|u| + 1e-7)
 ///   `iterations` times: A = X X^T (X^T X when rows > columns), X = 3.4445 X - 4.775 A X + 2.0315 A^2 X
 ///   p = p * (1 - lr * weight_decay) - lr * sqrt(max(1, rows / columns)) * X
-/// The workspace holds muon_workspace_floats(); everything is computed in 32 bits.
-/// A factor that is NaN leaves everything as it is.
-struct MuonArguments {
-  float* p;
-  float* m;
-  const float* g;
-  const float* factor;
-  const float* lr;
+/// The workspace holds muon_workspace_floats(); everything is computed in 32 bits. The whole matrix decays.
+template <class F>
+struct MuonArguments : StepArguments<F> {
+  typename F::S* m;
   float* workspace;
   std::int64_t rows, columns;
   std::int64_t iterations;
-  double momentum, weight_decay;
+  double momentum;
   bool nesterov;
 };
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { differentiate } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
 import { byteLength, type FloatType, type Graph, parameterCount } from '../graph.js';
-import type { Layout } from '../layout.js';
+import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
@@ -33,7 +33,7 @@ export interface MemoryFigures {
   readonly totalBytes: number;
 }
 
-export interface TrainingSettings {
+export interface TrainingSettings extends StepStorage {
   readonly model: AnyModel;
   /** Tokens (or rows of features) of a micro-batch; every micro-batch has exactly this many rows. */
   readonly rows: number;
@@ -44,7 +44,7 @@ export interface TrainingSettings {
   readonly dropout?: Dropout;
   /** What the backward makes again in place of keeping it. Default: nothing. */
   readonly recompute?: Recompute;
-  /** How parameters and activations are stored; default f32. Narrower ones have f32 masters beside them. */
+  /** How parameters and activations are stored; default f32. */
   readonly dtype?: FloatType;
 }
 
@@ -110,7 +110,7 @@ function finished(graph: Graph): Graph {
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32' } = settings;
   const forward = store(lossGraph(model, rows, loss, dropout), dtype);
-  const layout = layoutFor(forward, strategy, optimizer);
+  const layout = layoutFor(forward, strategy, optimizer, settings);
   const isSliced = hasSlicedGradients(strategy);
   const clear = isSliced ? plan(clearGradients(layout)) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {

@@ -42,6 +42,11 @@ export class DeviceBuffers {
     return new Float32Array(this.#device.view(this.id(name)), offset * 4, length);
   }
 
+  /** As floats(), the bits of a 16-bit type. */
+  halves(name: string, offset: number, length: number): Uint16Array {
+    return new Uint16Array(this.#device.view(this.id(name)), offset * 2, length);
+  }
+
   /** The bytes of a named input or output of a program, without a copy. */
   bytes(plan: Plan, name: string): Uint8Array {
     const { id, buffer, offsetBytes } = placeOf(plan, name);

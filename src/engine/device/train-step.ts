@@ -3,10 +3,12 @@ import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
-import { hasMasters, type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
+import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import type { AnyModel } from '../model.js';
+import { narrow } from '../narrow.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import type { Strategy } from '../passes/zero.js';
+import { widen } from '../widen.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { measureLimits } from './limits.js';
@@ -18,7 +20,7 @@ export interface TrainStepSettings extends TrainingSettings {
   readonly device: NativeDevice;
   /** The group of all ranks; null when `strategy.worldSize` is 1. Stays the caller's. */
   readonly communicator: NativeCommunicator | null;
-  /** Of what is random in training: the masks of dropout. Default 42. */
+  /** Of what is random in training: the masks of dropout, rounding by chance. Default 42. */
   readonly seed?: number;
 }
 
@@ -53,8 +55,9 @@ export interface UpdateResult {
   readonly isSkipped: boolean;
 }
 
-/** What checkpoints hold for each owned slice: the optimiser's state, and the fp32 master (the parameter itself). */
+/** What checkpoints hold for each owned slice: the optimiser's state, and the f32 master, or the parameter itself. */
 export type StateKind = StateBuffer | 'parameter';
+
 export class TrainStep implements AsyncDisposable {
   readonly compiled: CompiledTraining;
   readonly parameters: ParameterStore;
@@ -88,7 +91,7 @@ export class TrainStep implements AsyncDisposable {
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
-    const mastered = hasMasters(compiled.layout) ? this.slices : null;
+    const mastered = compiled.layout.hasMasters ? this.slices : null;
     this.parameters = new ParameterStore(device, compiled.layout, mastered);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
@@ -100,7 +103,8 @@ export class TrainStep implements AsyncDisposable {
     const first = initialState(settings.optimizer);
     if (first === 0) return;
     for (const slice of this.slices)
-      for (const kind of this.stateOf(slice)) if (kind !== 'parameter') this.#state(kind, slice).fill(first);
+      for (const kind of this.stateOf(slice))
+        if (kind !== 'parameter') this.#writeState(kind, slice, new Float32Array(slice.length).fill(first));
   }
 
   /** Compiles, allocates and loads. Parameters start at zero, state as the optimiser wants it. */
@@ -143,7 +147,17 @@ export class TrainStep implements AsyncDisposable {
 
   /** A copy of the state of one of `slices`. */
   readState(kind: StateKind, slice: ParameterSlice): Float32Array {
-    return this.#state(kind, slice).slice();
+    const { layout } = this.compiled;
+    const { length } = slice;
+    if (kind === 'parameter' && layout.hasMasters)
+      return this.#buffers.floats('master', slice.sliceOffset, length).slice();
+    const [buffer, dtype, offset] =
+      kind === 'parameter'
+        ? (['parameters', layout.dtype, this.#places.get(slice.name)!.offset + slice.parameterOffset] as const)
+        : ([kind, layout.stateDtype, slice.stateOffset] as const);
+    return dtype === 'f32'
+      ? this.#buffers.floats(buffer, offset, length).slice()
+      : widen(new Uint8Array(this.#buffers.halves(buffer, offset, length).slice().buffer), dtype);
   }
 
   /** Sets the state of one of `slices`. A parameter must get the same values on every rank, so load whole ones. */
@@ -151,7 +165,7 @@ export class TrainStep implements AsyncDisposable {
     if (values.length !== slice.length)
       throw new ConfigError(`${kind} of ${slice.name}`, `${slice.length} values`, values.length);
     if (kind === 'parameter') this.parameters.loadSlice(slice, values);
-    else this.#state(kind, slice).set(values);
+    else this.#writeState(kind, slice, values);
   }
 
   /**
@@ -194,6 +208,8 @@ export class TrainStep implements AsyncDisposable {
       this.#update.setScalar('lr', options.lr);
       this.#update.setScalar('step', options.step);
       this.#update.setScalar('lossScale', lossScale);
+      if (this.#update.plan.graph.inputs.has(RANDOM))
+        this.#update.integers(RANDOM).set([...this.#seedWords(), options.step]);
       await this.#run(this.#update);
       this.#updates++;
       const gradientNorm = this.#update.floats('gradientNorm')[0]!;
@@ -259,9 +275,13 @@ export class TrainStep implements AsyncDisposable {
     const { rank, worldSize } = this.#strategy;
     const firstRow = (this.#micros++ * worldSize + rank) * this.#rows;
     if (!this.#micro.plan.graph.inputs.has(RANDOM)) return;
+    this.#micro.integers(RANDOM).set([...this.#seedWords(), step, firstRow]);
+  }
+
+  /** Low and high 32 bits: a typed array keeps the low bits of what it is given. */
+  #seedWords(): readonly [number, number] {
     const seed = BigInt.asUintN(64, BigInt(this.#seed));
-    // Words of 32 bits: a typed array keeps the low bits of what it is given.
-    this.#micro.integers(RANDOM).set([Number(seed & 0xffffffffn), Number(seed >> 32n), step, firstRow]);
+    return [Number(seed & 0xffffffffn), Number(seed >> 32n)];
   }
 
   #lossScale({ lossScale = 1 }: { readonly lossScale?: number }): number {
@@ -272,11 +292,10 @@ export class TrainStep implements AsyncDisposable {
     return lossScale;
   }
 
-  #state(kind: StateKind, slice: ParameterSlice): Float32Array {
-    if (kind !== 'parameter') return this.#buffers.floats(kind, slice.stateOffset, slice.length);
-    if (hasMasters(this.compiled.layout)) return this.#buffers.floats('master', slice.sliceOffset, slice.length);
-    const place = this.#places.get(slice.name)!;
-    return this.#buffers.floats('parameters', place.offset + slice.parameterOffset, slice.length);
+  #writeState(kind: StateBuffer, { stateOffset, length }: ParameterSlice, values: Float32Array): void {
+    const { stateDtype } = this.compiled.layout;
+    if (stateDtype === 'f32') this.#buffers.floats(kind, stateOffset, length).set(values);
+    else this.#buffers.halves(kind, stateOffset, length).set(narrow(values, stateDtype));
   }
 
   /** Runs `work` after what is running: a device runs one program at a time. */

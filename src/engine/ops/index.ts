@@ -10,12 +10,12 @@ import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
 import { linearNf4, linearNf4BackwardInput } from './linear-nf4.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './loss.js';
-import { adamw, clipFactor, sumSquares } from './optimizer.js';
+import { clipFactor, sumSquares } from './norm-clipping.js';
 import { addRmsNorm, rmsNorm, rmsNormBackward } from './rms-norm.js';
 import { rotary } from './rotary.js';
 import type { OpRule } from './rule.js';
 import { logSumExp, softmax, softmaxBackward } from './softmax.js';
-import { adagrad, lion, muon, sgd } from './steps.js';
+import { adagrad, adamw, lion, muon, sgd } from './steps.js';
 import { targetLoss, targetLossBackward } from './target-loss.js';
 
 export { CACHE_BLOCK_TOKENS } from './cache.js';

@@ -56,6 +56,8 @@ export interface Shortcut {
   readonly attributes: Attributes;
 }
 
+type Pairs = readonly (readonly [output: number, input: number])[];
+
 export interface OpRule {
   readonly kind: string;
   /** Names of the attributes in the order of the plan format. */
@@ -71,9 +73,9 @@ export interface OpRule {
   /** Arithmetic and memory traffic. Default: one operation per element written, every operand moved once. */
   cost?(op: PlacedOp): Cost;
   /** [output, input] pairs that may share bytes when the input dies here. */
-  readonly inPlace?: readonly (readonly [output: number, input: number])[];
+  readonly inPlace?: Pairs;
   /** [output, input] pairs that must share bytes: the op updates its input. */
-  readonly updates?: readonly (readonly [output: number, input: number])[];
+  readonly updates?: Pairs | ((call: OpCall) => Pairs);
   /** Outputs that are gradients of parameters. Such an op takes `beta` as its last input once accumulation is decided. */
   readonly accumulates?: readonly number[];
   /** Outputs from this one on may be left out when nobody reads them. */

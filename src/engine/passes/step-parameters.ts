@@ -1,12 +1,11 @@
 // The ops that step one rank's slice of a bucket: one op over the whole slice for element-wise optimisers, one per matrix for
 // Muon. Which bytes they touch is given by the layout.
-import type { GraphBuilder } from '../builder.js';
+import { type GraphBuilder, RANDOM } from '../builder.js';
 import { type Attributes, DTYPE_BYTES, DTYPE_CODES, type FloatType, type Tensor, type TensorId } from '../graph.js';
-import type { Bucket, ParameterPlace } from '../layout.js';
+import { type Bucket, isByChance, type Layout, type ParameterPlace } from '../layout.js';
 import { type MuonSettings, type OptimizerSettings, stateBuffers } from '../optimizer.js';
 import type { Place } from '../plan/placement.js';
-
-const BYTES = DTYPE_BYTES.f32;
+import { streamOf } from '../random.js';
 
 /** Inputs of one element that every step has. */
 interface StepScalars {
@@ -17,9 +16,10 @@ interface StepScalars {
   readonly step: Tensor;
 }
 
-/** Where the f32 numbers of a slice lie that are stepped: in `parameters` itself, or in their masters. */
-interface SteppedPlace {
+/** Where a slice lies, in elements: what is stepped (`parameters` themselves or their masters), or rounded of masters. */
+interface SlicePlace {
   readonly buffer: 'parameters' | 'master';
+  readonly dtype: FloatType;
   readonly offset: number;
 }
 
@@ -34,7 +34,9 @@ export class StepEmitter {
   readonly #optimizer: OptimizerSettings;
   readonly #scalars: StepScalars;
   readonly #places: Map<TensorId, Place>;
-  readonly #dtype: FloatType;
+  readonly #layout: Layout;
+  /** Seed and step, where steps round by chance. */
+  readonly #random: readonly Tensor[];
   #adamRate: Tensor | null = null;
 
   /** Adds to `builder` and `places`, which stay the caller's. */
@@ -43,54 +45,59 @@ export class StepEmitter {
     optimizer: OptimizerSettings,
     scalars: StepScalars,
     places: Map<TensorId, Place>,
-    dtype: FloatType,
+    layout: Layout,
   ) {
     this.#builder = builder;
     this.#optimizer = optimizer;
     this.#scalars = scalars;
     this.#places = places;
-    this.#dtype = dtype;
+    this.#layout = layout;
+    this.#random = isByChance(layout) ? [builder.input(RANDOM, 'i32', [3])] : [];
   }
 
   /**
-   * Steps the slice that `rank` owns, whose gradients are `gradient`; returns the stepped slice of `parameters`. Parameters of
-   * 16 bits are their masters, rounded.
+   * Steps the slice that `rank` owns, whose gradients are `gradient`; returns the stepped slice of `parameters`. Where there are
+   * masters it is those, rounded.
    */
   step(bucket: Bucket, rank: number, gradient: Tensor): Tensor {
-    const start = bucket.offset + rank * bucket.sliceElements;
-    if (this.#dtype === 'f32') return this.#stepped(bucket, rank, gradient, { buffer: 'parameters', offset: start });
-    const stepped = this.#stepped(bucket, rank, gradient, { buffer: 'master', offset: bucket.sliceOffset });
-    // AdamW rounds while it steps; behind the others a pass of its own does.
-    const isRounded = stepped.dtype === this.#dtype;
-    const rounded = isRounded ? stepped : this.#builder.cast(bucket.name, stepped, this.#dtype);
-    this.#places.set(rounded.id, { buffer: 'parameters', offsetBytes: start * DTYPE_BYTES[this.#dtype] });
-    return rounded;
+    const { dtype, hasMasters, stateDtype } = this.#layout;
+    const { name, sliceElements, stateOffset } = bucket;
+    const first = rank * sliceElements;
+    const parameters: SlicePlace = { buffer: 'parameters', dtype, offset: bucket.offset + first };
+    const at: SlicePlace = hasMasters ? { buffer: 'master', dtype: 'f32', offset: bucket.sliceOffset } : parameters;
+    if (this.#optimizer.kind === 'muon' && bucket.isOfMatrices) {
+      const owned = bucket.parameters.filter(({ offset }) => offset >= first && offset < first + sliceElements);
+      for (const place of owned)
+        this.#matrix(this.#optimizer, bucket, place, place.offset - first, gradient, at, parameters);
+      return this.#slice(name, parameters, 0, [sliceElements]);
+    }
+    const parameter = this.#slice(name, at, 0, [sliceElements]);
+    const state = stateBuffers(this.#optimizer, bucket).map((buffer) =>
+      this.#state(`${buffer}.${name}`, buffer, stateDtype, stateOffset, [sliceElements]),
+    );
+    const decayEnd = Math.min(Math.max(bucket.decayEnd - first, 0), sliceElements);
+    const { kind, attributes, scalars } = this.#elementwise(decayEnd);
+    const inputs = [parameter, ...state, gradient, ...scalars, ...this.#random];
+    const outputs = this.#builder.op(kind, name, inputs, { ...attributes, ...this.#common(name, first) });
+    return hasMasters ? this.#rounded(outputs.at(-1)!, parameters, 0) : outputs[0]!;
   }
 
-  /** The stepped slice at `at`, or the rounded one that the optimiser made of it. */
-  #stepped(bucket: Bucket, rank: number, gradient: Tensor, at: SteppedPlace): Tensor {
-    const { name, sliceElements, stateOffset } = bucket;
-    const parameter = this.#state(`${at.buffer}.${name}`, at.buffer, at.offset, [sliceElements]);
-    if (this.#optimizer.kind === 'muon' && bucket.isOfMatrices) {
-      const first = rank * sliceElements;
-      const owned = bucket.parameters.filter(({ offset }) => offset >= first && offset < first + sliceElements);
-      for (const place of owned) this.#matrix(this.#optimizer, bucket, place, place.offset - first, gradient, at);
-      return parameter;
-    }
-    const state = stateBuffers(this.#optimizer, bucket).map((buffer) =>
-      this.#state(`${buffer}.${name}`, buffer, stateOffset, [sliceElements]),
-    );
-    const decayEnd = Math.min(Math.max(bucket.decayEnd - rank * sliceElements, 0), sliceElements);
-    const { kind, attributes, scalars } = this.#elementwise(decayEnd);
-    const outputs = this.#builder.op(kind, name, [parameter, ...state, gradient, ...scalars], attributes);
-    return outputs.find(({ dtype }) => dtype === this.#dtype) ?? outputs[0]!;
+  /** What all optimisers are told: whether masters are rounded, and where chances come from. */
+  #common(whole: string, first: number): Attributes {
+    const rounded = DTYPE_CODES[this.#layout.hasMasters ? this.#layout.dtype : 'f32'];
+    return isByChance(this.#layout) ? { rounded, stream: streamOf(whole), first } : { rounded };
+  }
+
+  /** Puts what was rounded of masters where programs read it, `start` elements into the slice `at`. */
+  #rounded(tensor: Tensor, { buffer, dtype, offset }: SlicePlace, start: number): Tensor {
+    this.#places.set(tensor.id, { buffer, offsetBytes: (offset + start) * DTYPE_BYTES[dtype] });
+    return tensor;
   }
 
   #elementwise(decayEnd: number): ElementwiseStep {
     const { factor, lr, step } = this.#scalars;
     const optimizer = this.#optimizer;
     const { weightDecay } = optimizer;
-    const rounded = DTYPE_CODES[this.#dtype];
     switch (optimizer.kind) {
       case 'lion': {
         const { kind, beta1, beta2 } = optimizer;
@@ -109,12 +116,12 @@ export class StepEmitter {
         const { kind, beta1, beta2, eps, isDecayDecoupled = true, hasBiasCorrection = true } = optimizer;
         const adamWMode = isDecayDecoupled ? 1 : 0;
         const biasCorrection = hasBiasCorrection ? 1 : 0;
-        const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode, biasCorrection, rounded };
+        const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode, biasCorrection };
         return { kind, attributes, scalars: [factor, lr, step] };
       }
       case 'muon': {
         const { beta1, beta2, eps, rateRatio } = optimizer.adam;
-        const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode: 1, biasCorrection: 1, rounded };
+        const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode: 1, biasCorrection: 1 };
         this.#adamRate ??= this.#builder.op('scale', 'adam', [lr], { factor: rateRatio })[0]!;
         return { kind: 'adamw', attributes, scalars: [factor, this.#adamRate, step] };
       }
@@ -128,23 +135,34 @@ export class StepEmitter {
     place: ParameterPlace,
     start: number,
     slice: Tensor,
-    at: SteppedPlace,
+    at: SlicePlace,
+    parameters: SlicePlace,
   ): void {
     const { name, dims } = place;
+    const { hasMasters, stateDtype } = this.#layout;
     const { buffer, offsetBytes } = this.#places.get(slice.id)!;
-    const gradient = this.#state(`gradients.${name}`, buffer, offsetBytes / BYTES + start, dims);
-    const parameter = this.#state(`${at.buffer}.${name}`, at.buffer, at.offset + start, dims);
+    const from = offsetBytes / DTYPE_BYTES.f32 + start;
+    const gradient = this.#state(`gradients.${name}`, buffer, 'f32', from, dims);
+    const parameter = this.#slice(name, at, start, dims);
     const [buffered] = stateBuffers(optimizer, bucket);
-    const average = this.#state(`${buffered}.${name}`, buffered!, bucket.stateOffset + start, dims);
+    const average = this.#state(`${buffered}.${name}`, buffered!, stateDtype, bucket.stateOffset + start, dims);
     const { momentum, isNesterov, iterations, weightDecay } = optimizer;
-    const attributes = { momentum, nesterov: isNesterov ? 1 : 0, iterations, weightDecay };
+    // A matrix is whole on its owner, whatever else lies in the slice: its chances are its own.
+    const common = this.#common(name, 0);
+    const attributes = { momentum, nesterov: isNesterov ? 1 : 0, iterations, weightDecay, ...common };
     const { factor, lr } = this.#scalars;
-    this.#builder.op('muon', name, [parameter, average, gradient, factor, lr], attributes);
+    const inputs = [parameter, average, gradient, factor, lr, ...this.#random];
+    const outputs = this.#builder.op('muon', name, inputs, attributes);
+    if (hasMasters) this.#rounded(outputs.at(-1)!, parameters, start);
   }
 
-  #state(name: string, buffer: string, offset: number, dims: readonly number[]): Tensor {
-    const tensor = this.#builder.input(name, 'f32', dims, 'state');
-    this.#places.set(tensor.id, { buffer, offsetBytes: offset * BYTES });
+  #slice(name: string, { buffer, dtype, offset }: SlicePlace, start: number, dims: readonly number[]): Tensor {
+    return this.#state(`${buffer}.${name}`, buffer, dtype, offset + start, dims);
+  }
+
+  #state(name: string, buffer: string, dtype: FloatType, offset: number, dims: readonly number[]): Tensor {
+    const tensor = this.#builder.input(name, dtype, dims, 'state');
+    this.#places.set(tensor.id, { buffer, offsetBytes: offset * DTYPE_BYTES[dtype] });
     return tensor;
   }
 }

@@ -3,9 +3,9 @@
 // gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather the parameters again.
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
 import { ConfigError } from '../../common/index.js';
-import { GraphBuilder } from '../builder.js';
+import { GraphBuilder, RANDOM } from '../builder.js';
 import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
-import { hasMasters, type Layout, layOut, placesOf } from '../layout.js';
+import { isByChance, type Layout, layOut, placesOf, type StepStorage } from '../layout.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { StepEmitter } from './step-parameters.js';
@@ -26,7 +26,12 @@ export interface Strategy {
 const BYTES = DTYPE_BYTES.f32;
 
 /** Where everything lies; an optimiser that steps whole matrices wants them whole in slices. */
-export function layoutFor(graph: Graph, strategy: Strategy, optimizer: OptimizerSettings | null = null): Layout {
+export function layoutFor(
+  graph: Graph,
+  strategy: Strategy,
+  optimizer: OptimizerSettings | null = null,
+  storage: StepStorage = {},
+): Layout {
   const { rank, worldSize, zeroStage } = strategy;
   if (!Number.isSafeInteger(worldSize) || worldSize < 1)
     throw new ConfigError('worldSize', 'a positive integer', worldSize);
@@ -34,7 +39,7 @@ export function layoutFor(graph: Graph, strategy: Strategy, optimizer: Optimizer
     throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
   }
   const isWhole = (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter);
-  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole, parameterType(graph));
+  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole, parameterType(graph), storage);
 }
 
 /** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
@@ -117,7 +122,11 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   shelf.put('update_scalars', norm!.id, byteLength(norm!));
   builder.output('gradientNorm', norm!);
 
-  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout.dtype);
+  if (isByChance(layout)) {
+    const random = builder.input(RANDOM, 'i32', [3]);
+    shelf.put('update_scalars', random.id, byteLength(random));
+  }
+  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout);
   for (const [index, bucket] of order.entries()) {
     const { name } = bucket;
     const stepped = emitter.step(bucket, rank, slices[index]!);
@@ -131,7 +140,7 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const sizes: [string, number][] = [
     ['parameters', layout.parameterElements * DTYPE_BYTES[layout.dtype]],
     ['gradients', isReduced ? owned : whole],
-    ...(hasMasters(layout) ? [['master', owned] as [string, number]] : []),
+    ...(layout.hasMasters ? [['master', owned] as [string, number]] : []),
     ...stateSizes(layout, optimizer),
   ];
   return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]) };
@@ -139,9 +148,10 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
 
 /** Bytes of each buffer of state: what one partition owns. */
 function stateSizes(layout: Layout, optimizer: OptimizerSettings): ReadonlyMap<StateBuffer, number> {
+  const bytes = DTYPE_BYTES[layout.stateDtype];
   const sizes = new Map<StateBuffer, number>();
   for (const bucket of layout.buckets)
     for (const name of stateBuffers(optimizer, bucket))
-      sizes.set(name, Math.max(sizes.get(name) ?? 0, (bucket.stateOffset + bucket.sliceElements) * BYTES));
+      sizes.set(name, Math.max(sizes.get(name) ?? 0, (bucket.stateOffset + bucket.sliceElements) * bytes));
   return sizes;
 }
