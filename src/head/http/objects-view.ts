@@ -143,5 +143,6 @@ function nameOf(state: ClusterState, workerId: WorkerId, isDriver: boolean): str
     return `driver ${(client && state.jobs.get(client.jobId)?.entrypoint) || ''}`.trim();
   const purpose = state.workers.get(workerId)?.purpose;
   if (purpose?.kind === 'actor') return state.actors.get(purpose.actorId)?.className ?? 'actor';
-  return purpose?.kind === 'lease' ? 'task' : 'process';
+  // Also when its lease has ended: it stays while others hold what its tasks made.
+  return 'task';
 }
