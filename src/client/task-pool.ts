@@ -134,7 +134,7 @@ export class TaskPool implements Sender {
       .then(async (reply) => {
         if (!reply.lease?.address) return;
         const link = await peers.link(reply.lease.address).catch(() => null);
-        this.#asked.delete(id);
+        if (!this.#asked.delete(id)) return; // taken back while its grant was on the way
         if (link) this.#granted(id, link);
         else {
           head.tell({ returnLease: { leaseId: id, isWorkerBroken: true } });
