@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type TokenBatch, TrainStep } from '#src/engine/index.js';
+import { meshOf, type TokenBatch, TrainStep } from '#src/engine/index.js';
 import { Checkpoint, initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 
@@ -40,11 +40,10 @@ function create(model: Model): TrainStep {
   return TrainStep.create({
     model,
     rows: rows * tokens,
-    strategy: { zeroStage: 0, rank: 0, worldSize: 1 },
+    strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 },
     optimizer: OPTIMIZER,
     dtype: precision === 'bf16' ? 'bf16' : 'f32',
     device: native().createDevice({ threads, isa: null, pin: false }),
-    communicator: null,
   });
 }
 

@@ -1,7 +1,7 @@
 // Run: npm run build && npx tsx examples/own-model/main.ts TRAIN.jsonl TEST.jsonl   (records {"text": …, "label": …})
 // Trains a model that is not in the library (mlp.ts) to tell labels of texts by their words, and says how often it is right.
 import { readFile } from 'node:fs/promises';
-import { type FeatureBatch, Forward, layoutOf, openDevice, TrainStep } from 'raylite/engine';
+import { type FeatureBatch, Forward, layoutOf, meshOf, openDevice, TrainStep } from 'raylite/engine';
 import { initialise } from 'raylite/models';
 import { mlp } from './mlp.js';
 
@@ -52,8 +52,8 @@ const names = [...new Set(train.map(({ label }) => label))].sort();
 const model = mlp(FEATURES, names.length);
 const device = openDevice();
 const optimizer = { kind: 'adamw', beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.01, maxGradientNorm: 1 } as const;
-const strategy = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
-const step = TrainStep.create({ model, rows: ROWS, strategy, optimizer, device, communicator: null });
+const strategy = { zeroStage: 0, mesh: meshOf(), rank: 0 } as const;
+const step = TrainStep.create({ model, rows: ROWS, strategy, optimizer, device });
 initialise(model, 1, step.parameters);
 
 const perEpoch = Math.floor(train.length / ROWS);

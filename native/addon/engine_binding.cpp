@@ -182,7 +182,9 @@ Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& 
     memories.push_back(device->buffer(static_cast<std::uint32_t>(integer_argument(ids.Get(i), "a buffer", 0, UINT32_MAX))).memory);
   }
   std::vector<std::shared_ptr<Communicator>> communicators;
-  for (std::uint32_t i = 0; i < groups.Length(); i++) communicators.push_back(communicator_of(groups.Get(i)));
+  for (std::uint32_t i = 0; i < groups.Length(); i++) {
+    communicators.push_back(groups.Get(i).IsNull() ? nullptr : communicator_of(groups.Get(i)));
+  }
   auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators),
                               {&device->kernels, device->threads});
   const auto loaded = std::make_shared<LoadedProgram>(LoadedProgram{device, std::move(program)});

@@ -149,8 +149,10 @@ std::int64_t Binder::integer(const char* name, std::int64_t low, std::int64_t hi
 
 std::shared_ptr<Communicator> Binder::group(const char* name) {
   if (communicators_.empty()) fail_shape("needs a communicator, the program was loaded without any");
-  return communicators_[static_cast<std::size_t>(
-      integer(name, 0, static_cast<std::int64_t>(communicators_.size()) - 1))];
+  const std::int64_t index = integer(name, 0, static_cast<std::int64_t>(communicators_.size()) - 1);
+  const std::shared_ptr<Communicator>& communicator = communicators_[static_cast<std::size_t>(index)];
+  if (!communicator) fail_shape("needs a communicator, the program was loaded without that of group " + std::to_string(index));
+  return communicator;
 }
 
 const Binder::Taken& Binder::find(const char* name, bool is_output) const {

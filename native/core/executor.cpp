@@ -116,7 +116,7 @@ struct Executor::Run {
     // What a check finds concerns this rank alone, unless peers are in the same program.
     const bool is_private = options.check && program->streams[1].empty();
     for (const auto& communicator : program->communicators) {
-      if (communicator.get() != broken && !is_private) communicator->abort(message);
+      if (communicator && communicator.get() != broken && !is_private) communicator->abort(message);
     }
     progress[0].publish(UINT32_MAX);
     progress[1].publish(UINT32_MAX);

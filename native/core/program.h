@@ -54,7 +54,7 @@ struct LoadOptions {
 };
 
 /// Decodes and checks everything once. Throws EngineError PLAN (bytes, ranges, aliasing) or SHAPE (an op's contract),
-/// naming instruction, op and model path. memories[i] backs plan buffer i, communicators[g] is group g.
+/// naming instruction, op and model path. memories[i] backs plan buffer i, communicators[g] is group g, or null.
 std::shared_ptr<Program> load_program(const std::uint8_t* plan, std::size_t plan_bytes,
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,

@@ -33,6 +33,7 @@ export {
 } from './compile/training.js';
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
 export { DeviceBuffers } from './device/buffers.js';
+export type { Communicators } from './device/communicators.js';
 export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
@@ -52,6 +53,7 @@ export {
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export * from './layout.js';
+export * from './mesh.js';
 export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';
 export { narrow } from './narrow.js';
 export { dequantiseNf4, type Nf4Settings, nf4Bytes, quantiseNf4 } from './nf4.js';
@@ -75,6 +77,7 @@ export {
   type Strategy,
   updateProgram,
   type ZeroStage,
+  zeroGroup,
 } from './passes/zero.js';
 export { explain } from './plan/explain.js';
 export type { Life } from './plan/memory.js';

@@ -24,8 +24,12 @@ export interface NativeDevice {
   free(buffer: number): void;
   /** The buffer's memory itself, without a copy. Detached by dispose(). */
   view(buffer: number): ArrayBuffer;
-  /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g. */
-  load(plan: Uint8Array, buffers: readonly number[], communicators: readonly NativeCommunicator[]): NativeProgram;
+  /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g, or null where no instruction needs it. */
+  load(
+    plan: Uint8Array,
+    buffers: readonly number[],
+    communicators: readonly (NativeCommunicator | null)[],
+  ): NativeProgram;
   /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
   readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;
   readonly allocatedBytes: number;

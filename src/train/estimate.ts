@@ -3,6 +3,7 @@ import {
   compileTraining,
   type Life,
   type MemoryFigures,
+  meshOver,
   type TrainingSettings,
   workspaceBytesOf,
 } from '../engine/index.js';
@@ -37,9 +38,10 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { recipe, scaling, deepspeed } = checkTrainerOptions(options);
   const { model } = await chosenModel(recipe);
   const { workers } = scaling;
+  const mesh = meshOver(workers);
   const ds = resolveDsConfig(await readDsConfig(deepspeed), {
     ...recipe,
-    worldSize: workers,
+    worldSize: mesh.data,
     totalSteps: recipe.maxSteps ?? 1,
   });
   const { microBatch } = ds.batch;
@@ -47,7 +49,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const asked: TrainingSettings = {
     model,
     rows: microBatch * recipe.sequenceLength,
-    strategy: { zeroStage: ds.zeroStage, rank: 0, worldSize: workers },
+    strategy: { zeroStage: ds.zeroStage, mesh, rank: 0 },
     optimizer: ds.optimizer,
     ...ds.precision,
     loss: lossOf(recipe),

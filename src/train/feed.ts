@@ -127,11 +127,11 @@ export class Feed {
     return this.#tasks.restore();
   }
 
-  /** The micro-batches of `rank` in optimizer step `step`, as one object. */
-  microBatches(step: number, rank: number, worldSize: number, batch: BatchSizes): ObjectRef<Minibatch[]> {
+  /** The micro-batches of the ranks at data coordinate `place` of `places` in optimizer step `step`, as one object. */
+  microBatches(step: number, place: number, places: number, batch: BatchSizes): ObjectRef<Minibatch[]> {
     const micros = Array.from({ length: batch.accumulation }, (_unused, micro) =>
       Array.from({ length: batch.microBatch }, (_unusedToo, row) => {
-        const index = step * batch.trainBatch + (micro * worldSize + rank) * batch.microBatch + row;
+        const index = step * batch.trainBatch + (micro * places + place) * batch.microBatch + row;
         return { sequences: this.rows.row(index), epoch: this.rows.epochOf(index) };
       }),
     );

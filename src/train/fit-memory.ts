@@ -1,6 +1,6 @@
 // Makes a training job fit the memory that a worker may take: by computing activations again, or not at all.
 import { ConfigError, formatBytes } from '../common/index.js';
-import { compileTraining, type TrainingSettings, workspaceBytesOf } from '../engine/index.js';
+import { compileTraining, type TrainingSettings, workspaceBytesOf, worldSizeOf, zeroGroup } from '../engine/index.js';
 
 /** What a job is cut down from: settings, the rows that a micro-batch is made of, and the threads of a worker. */
 export interface MemoryRequest {
@@ -57,14 +57,15 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
   const halves = Array.from({ length: Math.floor(Math.log2(microBatch)) }, (_, index) => microBatch >> (index + 1));
   const changes: readonly (readonly [string, Partial<TrainingSettings>])[] = [
     ...halves.map((rows) => [`a micro-batch of ${rows}`, { rows: (settings.rows / microBatch) * rows }] as const),
-    ...(strategy.worldSize > 1 && strategy.zeroStage < 2
+    ...(zeroGroup(strategy).size > 1 && strategy.zeroStage < 2
       ? [['ZeRO stage 2', { strategy: { ...strategy, zeroStage: 2 } }] as const]
       : []),
     ...[2, 4, 8].map((times) => {
-      const workers = times * strategy.worldSize;
+      const { mesh } = strategy;
+      const workers = times * worldSizeOf(mesh);
       return [
         `${workers} workers at ZeRO stage 2`,
-        { strategy: { ...strategy, worldSize: workers, zeroStage: 2 } },
+        { strategy: { ...strategy, mesh: { ...mesh, data: times * mesh.data }, zeroStage: 2 } },
       ] as const;
     }),
   ];

@@ -1,25 +1,27 @@
 // The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, ends them.
-import { randomBytes } from 'node:crypto';
 import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup, placementGroup } from '../client/index.js';
 import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
-import { type GroupPlan, type RankPlan, type RankReady, TrainRank } from './rank.js';
+import type { Mesh } from '../engine/index.js';
+import { planJoints } from './plan-joints.js';
+import { type RankPlan, type RankReady, TrainRank } from './rank.js';
 import type { TrainerSettings } from './trainer-options.js';
 
 export type Rank = ActorHandle<TrainRank>;
 
 export class RankGroup implements AsyncDisposable {
   readonly ranks: readonly Rank[];
-  readonly group: GroupPlan;
+  /** How they talk. */
+  readonly kind: 'alone' | 'shm' | 'tcp';
   readonly #room: PlacementGroup | null;
 
-  private constructor(ranks: readonly Rank[], group: GroupPlan, room: PlacementGroup | null) {
+  private constructor(ranks: readonly Rank[], kind: RankGroup['kind'], room: PlacementGroup | null) {
     this.ranks = ranks;
-    this.group = group;
+    this.kind = kind;
     this.#room = room;
   }
 
-  /** Starts `scaling.workers` actors and joins them in a group. `name` must be new on every attempt. */
-  static async start(scaling: TrainerSettings['scaling'], name: string): Promise<RankGroup> {
+  /** Starts `scaling.workers` actors and joins them in the groups of `mesh`. `name` must be new on every attempt. */
+  static async start(scaling: TrainerSettings['scaling'], mesh: Mesh, name: string): Promise<RankGroup> {
     const room = await roomOf(scaling);
     const cpus = scaling.cpusPerWorker;
     const creating = Array.from({ length: scaling.workers }, (_, bundleIndex) =>
@@ -29,9 +31,11 @@ export class RankGroup implements AsyncDisposable {
     const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     try {
       for (const result of created) if (result.status === 'rejected') throw result.reason;
-      const group = await planGroup(ranks, name);
-      await Promise.all(ranks.map((rank, index) => rank.join(group, index, ranks.length)));
-      return new RankGroup(ranks, group, room);
+      const joints = await planJoints(ranks, mesh, name);
+      await Promise.all(ranks.map((rank, index) => rank.join(joints[index]!, index)));
+      const ways = joints.flat().map(({ way }) => way.kind);
+      const kind = ways.length === 0 ? 'alone' : ways.includes('tcp') ? 'tcp' : 'shm';
+      return new RankGroup(ranks, kind, room);
     } catch (error) {
       await endAll(ranks, room);
       throw error;
@@ -44,10 +48,9 @@ export class RankGroup implements AsyncDisposable {
   }
 
   /** Builds the engine of every rank, where all have room, and makes sure that all built the same. */
-  async build(plan: Omit<RankPlan, 'rank' | 'worldSize'>): Promise<RankReady> {
-    const worldSize = this.ranks.length;
+  async build(plan: Omit<RankPlan, 'rank'>): Promise<RankReady> {
     expectRoom(await this.all((rank) => rank.describe()), plan.memoryBytes);
-    const ready = await this.all((rank, index) => rank.build({ ...plan, rank: index, worldSize }));
+    const ready = await this.all((rank, index) => rank.build({ ...plan, rank: index }));
     const first = ready[0]!;
     const other = ready.findIndex(({ jobHash }) => jobHash !== first.jobHash);
     if (other > 0)
@@ -68,15 +71,6 @@ export class RankGroup implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await endAll(this.ranks, this.#room);
   }
-}
-
-async function planGroup(ranks: readonly Rank[], name: string): Promise<GroupPlan> {
-  if (ranks.length === 1) return { kind: 'alone' };
-  const places = await Promise.all(ranks.map((rank) => rank.describe()));
-  if (places.every(({ nodeId }) => nodeId === places[0]!.nodeId)) return { kind: 'shm', name };
-  const ports = await Promise.all(ranks.map((rank, index) => rank.listen(places[index]!.host)));
-  const addresses = places.map(({ host }, index) => `${host}:${ports[index]!.port}`);
-  return { kind: 'tcp', addresses, secret: randomBytes(32).toString('hex') };
 }
 
 /** Sets the cores of all ranks aside, or waits until that can be: half a group of ranks is of no use. Null: they need none. */

@@ -1,12 +1,14 @@
-// One rank of a training run, as an actor: device, group, engine. It does what the driver asks, in order, and decides nothing.
+// One rank of a training run, as an actor: device, groups, engine. It does what the driver asks, in order, and decides nothing.
 import { runtimeContext } from '../client/index.js';
-import { ConfigError, EngineError } from '../common/index.js';
+import { ConfigError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
 import {
+  type Communicators,
   type Dropout,
   type LossOptions,
   LowRankSum,
   type MemoryFigures,
+  type Mesh,
   type Recompute,
   type StepProfile,
   type TrainingSettings,
@@ -14,24 +16,20 @@ import {
   type ZeroStage,
 } from '../engine/index.js';
 import { initialise, initialiseAdapter, isAdapted, mergedWeights, saveAdapter, saveModel } from '../models/index.js';
-import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
+import { type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
 import type { Precision } from './ds-precision.js';
+import { JoinedGroups } from './joined-groups.js';
+import type { JointPlan } from './plan-joints.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
 import { learningRate, type Schedule } from './schedule.js';
 import { type TrainedModelPlan, trainedModel } from './trained-model.js';
 
-/** How the ranks of one attempt find each other. */
-export type GroupPlan =
-  | { readonly kind: 'alone' }
-  | { readonly kind: 'shm'; readonly name: string }
-  | { readonly kind: 'tcp'; readonly addresses: readonly string[]; readonly secret: string };
-
 /** What a rank builds; equal on all ranks but for `rank`. */
 export interface RankPlan {
   readonly rank: number;
-  readonly worldSize: number;
+  readonly mesh: Mesh;
   readonly threads: number;
   /** By estimate. */
   readonly memoryBytes: number;
@@ -90,14 +88,10 @@ export interface StepReport {
   readonly deviceBytes: number;
 }
 
-const JOIN_TIMEOUT_MS = 60_000;
-/** A rank that died is noticed at once; this is for one that hangs. Slow data or a swapping machine is no failure. */
-const LATE_MS_MAX = 600_000;
-
 export class TrainRank {
-  #listener: object | null = null;
+  readonly #groups = new JoinedGroups();
+  #communicators: Communicators = {};
   #device: NativeDevice | null = null;
-  #communicator: NativeCommunicator | null = null;
   #train: TrainStep | null = null;
   #plan: RankPlan | null = null;
   #scaler: ScalerState = startScaler(null);
@@ -109,45 +103,24 @@ export class TrainRank {
   }
 
   /** Opens the socket of a coming TCP group on `host`. */
-  listen(host: string): { readonly port: number } {
-    const { port, listener } = native().listenTcpGroup(host);
-    this.#listener = listener;
-    return { port };
+  listen(id: string, host: string): { readonly port: number } {
+    return { port: this.#groups.listen(id, host) };
   }
 
-  /** Joins the group and waits for all. */
-  async join(group: GroupPlan, rank: number, worldSize: number): Promise<void> {
-    if (group.kind === 'alone') return;
-    const timeouts = { timeoutMs: JOIN_TIMEOUT_MS, operationTimeoutMs: LATE_MS_MAX };
-    try {
-      if (group.kind === 'shm') {
-        const options = { name: group.name, rank, size: worldSize, ...timeouts };
-        this.#communicator = await native().joinShmGroup(options);
-        return;
-      }
-      const listener = this.#listener;
-      if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
-      const { addresses, secret } = group;
-      const options = { listener, addresses, rank, secret, ...timeouts };
-      this.#communicator = await native().joinTcpGroup(options);
-      this.#listener = null;
-    } catch (cause) {
-      throw new EngineError(
-        { detail: `rank ${rank} cannot join its group: ${(cause as Error).message}`, rank },
-        { cause },
-      );
-    }
+  /** Joins its groups and waits for all. */
+  async join(joints: readonly JointPlan[], rank: number): Promise<void> {
+    this.#communicators = await this.#groups.join(joints, rank);
   }
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, worldSize, rows, optimizer, zeroStage, loss, dropout, recompute, seed, precision } = plan;
+    const { rank, mesh, rows, optimizer, zeroStage, loss, dropout, recompute, seed, precision } = plan;
     const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
       model,
       rows,
-      strategy: { zeroStage, rank, worldSize },
+      strategy: { zeroStage, mesh, rank },
       optimizer,
       ...precision,
       loss,
@@ -155,7 +128,7 @@ export class TrainRank {
       recompute,
       seed,
       device: this.#device,
-      communicator: this.#communicator,
+      communicators: this.#communicators,
     });
     this.#plan = plan;
     this.#scaler = startScaler(precision.lossScaling);
@@ -237,13 +210,13 @@ export class TrainRank {
     if (isAdapted(model)) await saveAdapter(path, model, (name) => train.readParameter(name));
   }
 
-  /** Frees device and group. Safe to repeat. */
+  /** Frees device and groups. Safe to repeat. */
   async close(): Promise<void> {
     await this.#train?.[Symbol.asyncDispose]();
-    this.#communicator?.dispose();
+    this.#groups[Symbol.dispose]();
     this.#device?.dispose();
     this.#train = null;
-    this.#communicator = null;
+    this.#communicators = {};
     this.#device = null;
   }
 

@@ -5,7 +5,14 @@ import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
 import type { Tokenizer } from '../data/index.js';
-import { estimateTraining, type FloatType, type MemoryFigures, type StepProfile } from '../engine/index.js';
+import {
+  coordinatesOf,
+  estimateTraining,
+  type FloatType,
+  type MemoryFigures,
+  meshOver,
+  type StepProfile,
+} from '../engine/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel, freshHeadsOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
@@ -72,7 +79,7 @@ interface Prepared {
   readonly tokenizer: Tokenizer;
   readonly ds: ResolvedDsConfig;
   readonly totalSteps: number;
-  readonly plan: Omit<RankPlan, 'rank' | 'worldSize'>;
+  readonly plan: Omit<RankPlan, 'rank'>;
   readonly estimate: MemoryFigures;
   readonly fingerprint: string;
 }
@@ -141,7 +148,8 @@ export class Trainer {
   async #prepare(emit: (event: TrainingEvent) => void): Promise<Prepared> {
     const { recipe, scaling, run } = this.#settings;
     const dsConfig = await readDsConfig(this.#settings.deepspeed);
-    const auto = { ...recipe, worldSize: scaling.workers, totalSteps: recipe.maxSteps ?? 1 };
+    const mesh = meshOver(scaling.workers);
+    const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
     resolveDsConfig(dsConfig, auto); // contradictions are told before any work is done
     const runId = newRunId();
     const name = run.name ?? `${recipe.kind}-${runId}`;
@@ -167,7 +175,7 @@ export class Trainer {
     if (recipe.quantization !== null && ds.precision.dtype !== 'f32')
       throw new ConfigError('sft.quantization', 'training in float32', ds.precision.dtype, 'Switch bf16 and fp16 off');
     const rows = ds.batch.microBatch * recipe.sequenceLength;
-    const strategy = { zeroStage: ds.zeroStage, rank: 0, worldSize: scaling.workers };
+    const strategy = { zeroStage: ds.zeroStage, mesh, rank: 0 };
     const dropout = recipe.dropout ?? ('model' as const);
     const loss = lossOf(recipe);
     const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
@@ -197,6 +205,7 @@ export class Trainer {
     ];
     const fingerprint = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
     const plan = {
+      mesh,
       threads,
       memoryBytes: estimate.totalBytes,
       config,
@@ -230,6 +239,7 @@ export class Trainer {
     const { runPath, totalSteps, plan } = prepared;
     await using group = await RankGroup.start(
       this.#settings.scaling,
+      plan.mesh,
       `raylite-${prepared.runId}-${progress.failures}-${process.pid}`,
     );
     let onAbort = (): void => {};
@@ -249,7 +259,7 @@ export class Trainer {
         failures: progress.failures,
         parameterCount: ready.parameterCount,
         estimateBytes: prepared.estimate.totalBytes,
-        group: group.group.kind,
+        group: group.kind,
         fromStep: from,
         totalSteps,
       });
@@ -313,13 +323,21 @@ export class Trainer {
   }
 
   /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
-  #order({ feed, ds, totalSteps }: Prepared, group: RankGroup, step: number, from: number): Promise<StepReport[]> {
+  #order(
+    { feed, ds, totalSteps, plan }: Prepared,
+    group: RankGroup,
+    step: number,
+    from: number,
+  ): Promise<StepReport[]> {
     const order = {
       profile: this.#settings.run.profile ? profileOrder(step, from, totalSteps) : null,
       step,
       labelCount: feed.labelCount(step, ds.batch),
     };
-    return group.all((rank, index) => rank.step(order, feed.microBatches(step, index, group.ranks.length, ds.batch)));
+    const { mesh } = plan;
+    return group.all((rank, index) =>
+      rank.step(order, feed.microBatches(step, coordinatesOf(mesh, index).data, mesh.data, ds.batch)),
+    );
   }
 
   #settle(
@@ -360,7 +378,12 @@ export class Trainer {
   }
 
   /** Names the step, the record of the first token whose loss is not finite, and the op that made the number. */
-  #notFinite({ feed, ds }: Prepared, step: number, loss: number, reports: readonly StepReport[]): EngineError {
+  #notFinite(
+    { feed, ds, plan: { mesh } }: Prepared,
+    step: number,
+    loss: number,
+    reports: readonly StepReport[],
+  ): EngineError {
     const rank = Math.max(
       0,
       reports.findIndex(({ fault }) => fault !== null),
@@ -371,7 +394,7 @@ export class Trainer {
     let where = `rows ${step * trainBatch} to ${(step + 1) * trainBatch - 1}`;
     if (fault && fault.token >= 0) {
       const row = Math.floor(fault.token / sequenceLength);
-      const index = step * trainBatch + (fault.micro * reports.length + rank) * microBatch + row;
+      const index = step * trainBatch + (fault.micro * mesh.data + coordinatesOf(mesh, rank).data) * microBatch + row;
       where = `${feed.placeOf(index, fault.token % sequenceLength) ?? 'padding'} (row ${index})`;
     }
     const cause = fault?.cause ? `, first in ${fault.cause}` : '';

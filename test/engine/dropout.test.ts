@@ -28,7 +28,7 @@ interface Choice {
 async function run(batches: readonly TokenBatch[], { threads = 2, model = tinyGpt2(), ...choice }: Choice = {}) {
   using opened = openDevice(threads);
   const rows = batches[0]!.ids.length;
-  const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device: opened.device, communicator: null };
+  const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device: opened.device };
   await using step = TrainStep.create({ ...settings, dropout: 'model', ...choice });
   initialise(model, 7, step.parameters);
   const scale = 1 / batches.reduce((sum, batch) => sum + labelled(batch), 0);

@@ -15,9 +15,9 @@ function status(field: 'VmRSS' | 'VmHWM'): number {
   return 1024 * Number(line![1]);
 }
 
-async function train(settings: Omit<TrainStepSettings, 'device' | 'communicator'>): Promise<void> {
+async function train(settings: Omit<TrainStepSettings, 'device' | 'communicators'>): Promise<void> {
   const device = native().createDevice({ threads: 2, isa: null, pin: false });
-  const step = TrainStep.create({ ...settings, device, communicator: null });
+  const step = TrainStep.create({ ...settings, device });
   for (const { name } of step.parameters.parameters) step.parameters.view(name).fill(0.01);
   const batch = randomBatch([settings.rows], settings.rows, 37, 'memory');
   for (let n = 0; n < 2; n++) {

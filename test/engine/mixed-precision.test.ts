@@ -14,7 +14,7 @@ const ROWS = 32;
 async function curve(model: Model, dtype: FloatType, lossScale = 1): Promise<readonly number[]> {
   using opened = openDevice();
   const common = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype } as const;
-  await using step = TrainStep.create({ ...common, device: opened.device, communicator: null });
+  await using step = TrainStep.create({ ...common, device: opened.device });
   initialise(model, 5, step.parameters);
   const batch = randomBatch([16, 10], ROWS, VOCABULARY, 'curve');
   const losses: number[] = [];
@@ -70,6 +70,6 @@ test('a loss scale is refused where nothing is scaled', async () => {
   using opened = openDevice();
   const model = tinyGpt2();
   const common = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype: 'bf16' } as const;
-  await using step = TrainStep.create({ ...common, device: opened.device, communicator: null });
+  await using step = TrainStep.create({ ...common, device: opened.device });
   assert.throws(() => step.update({ lr: 1, step: 1, lossScale: 2 }), /lossScale: expected 1 for a job in bf16, got 2/);
 });

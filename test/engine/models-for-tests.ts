@@ -1,5 +1,5 @@
 // Small models and random batches for the engine's tests.
-import type { AdamWSettings, TokenBatch } from '#src/engine/index.js';
+import { type AdamWSettings, meshOf, type TokenBatch } from '#src/engine/index.js';
 import { type Model, modelFromConfig, seededRandom } from '#src/models/index.js';
 
 const GPT2 = { model_type: 'gpt2', n_layer: 2, n_head: 2, n_embd: 16, n_positions: 64, vocab_size: 37 };
@@ -25,7 +25,7 @@ export const OPTIMIZER: AdamWSettings = {
   weightDecay: 0.1,
   maxGradientNorm: 1,
 };
-export const ALONE = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
+export const ALONE = { zeroStage: 0, mesh: meshOf(), rank: 0 } as const;
 
 /** Sequences of the given lengths, packed, then padding up to `rows`. */
 export function randomBatch(lengths: readonly number[], rows: number, vocabulary: number, seed: string): TokenBatch {

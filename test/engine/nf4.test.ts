@@ -139,7 +139,7 @@ for (const [name, make] of [
       const packed = withNf4(plain, { isDouble });
       const model = isPacked ? packed : plain;
       const job = { model, rows: ROWS, strategy: ALONE, optimizer: { ...OPTIMIZER, eps: 1e-3 } };
-      await using step = TrainStep.create({ ...job, device: opened.device, communicator: null });
+      await using step = TrainStep.create({ ...job, device: opened.device });
       const inFourBits = new Set(
         compileTraining({ ...job, model: packed }).layout.frozen.flatMap((place) => (place.nf4 ? [place.name] : [])),
       );

@@ -6,6 +6,7 @@ import {
   explain,
   GraphBuilder,
   lossGraph,
+  meshOf,
   opKinds,
   type Plan,
   trainingPasses,
@@ -14,7 +15,7 @@ import { modelFromConfig } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 import { OPTIMIZER, tinyGpt2, tinyLlama } from './models-for-tests.js';
 
-const strategy = { zeroStage: 1, rank: 1, worldSize: 2 } as const;
+const strategy = { zeroStage: 1, mesh: meshOf({ data: 2 }), rank: 1 } as const;
 const compiled = compileTraining({ model: tinyGpt2(), rows: 24, strategy, optimizer: OPTIMIZER });
 
 /** Reads a plan back as the format says. */

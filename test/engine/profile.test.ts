@@ -59,7 +59,7 @@ test('profiled steps are the steps themselves, bit by bit', async () => {
   using opened = openDevice();
   const batch = randomBatch([16, 10], 32, 37, 'profile');
   const run = async (isProfiled: boolean) => {
-    const settings = { model: tinyLlama(), rows: 32, strategy: ALONE, optimizer: OPTIMIZER, communicator: null };
+    const settings = { model: tinyLlama(), rows: 32, strategy: ALONE, optimizer: OPTIMIZER };
     await using step = TrainStep.create({ ...settings, device: opened.device });
     initialise(settings.model, 1, step.parameters);
     if (isProfiled) step.startProfile();

@@ -7,6 +7,7 @@ import {
   compileTraining,
   DeviceBuffers,
   GraphBuilder,
+  meshOf,
   type Op,
   type Plan,
   Program,
@@ -53,7 +54,7 @@ async function runRank(trial: Trial, rank: number, communicator: NativeCommunica
   using opened = openDevice(2);
   const { device } = opened;
   const model = tinyGpt2();
-  const strategy = { zeroStage: 2, rank, worldSize: RANKS } as const;
+  const strategy = { zeroStage: 2, mesh: meshOf({ data: RANKS }), rank } as const;
   const settings = { model, rows: ROWS, strategy, optimizer: OPTIMIZER, dropout: 0.1, recompute: trial.recompute };
   const compiled = compileTraining(settings);
   const plans = [compiled.clear!, compiled.micro, compiled.update].map((each) =>

@@ -64,7 +64,7 @@ const peakOf = (model: Model, recompute: Recompute, rows = ROWS) =>
 /** Losses and norms of two steps of two micro-batches, and a parameter afterwards. */
 async function train(model: Model, recompute: Recompute, lengths: readonly number[], dtype: FloatType = 'f32') {
   using opened = openDevice();
-  const settings = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, communicator: null, dtype } as const;
+  const settings = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype } as const;
   await using step = TrainStep.create({ ...settings, device: opened.device, dropout: 'model', recompute });
   initialise(model, 3, step.parameters);
   const batches = [0, 1].map((index) => randomBatch(lengths, ROWS, VOCABULARY, `${lengths} ${index}`));

@@ -7,6 +7,7 @@ import {
   compileTraining,
   DeviceBuffers,
   layOut,
+  meshOf,
   narrow,
   type OptimizerSettings,
   Program,
@@ -113,7 +114,15 @@ async function train(job: Job, communicator: NativeCommunicator | null = null) {
   const { optimizer, lr, storage, strategy = ALONE, steps = 8, restartBehind = -1 } = job;
   using opened = openDevice(1);
   const model = tinyLlama();
-  const settings = { model, rows: ROWS, strategy, optimizer, ...storage, device: opened.device, communicator };
+  const settings = {
+    model,
+    rows: ROWS,
+    strategy,
+    optimizer,
+    ...storage,
+    device: opened.device,
+    communicators: { zero: communicator },
+  };
   let step = TrainStep.create(settings);
   initialise(model, 5, step.parameters);
   const batch = randomBatch([16, 10], ROWS, VOCABULARY, 'chance');
@@ -165,7 +174,9 @@ for (const [optimizer, lr] of CASES) {
       const join = (rank: number) => native().joinShmGroup({ name, rank, size: worldSize, timeoutMs: 60_000 });
       const group = await Promise.all(Array.from({ length: worldSize }, (_, rank) => join(rank)));
       const ranks = await Promise.all(
-        group.map((communicator, rank) => train({ ...job, strategy: { zeroStage, worldSize, rank } }, communicator)),
+        group.map((communicator, rank) =>
+          train({ ...job, strategy: { zeroStage, mesh: meshOf({ data: worldSize }), rank } }, communicator),
+        ),
       );
       for (const communicator of group) communicator.dispose();
       assert.deepEqual(ranks[0]!.losses, alone.losses);
@@ -176,7 +187,7 @@ for (const [optimizer, lr] of CASES) {
 
 test('planned bytes: two for each parameter and each number of state, none for masters', () => {
   for (const worldSize of [1, 2]) {
-    const strategy = { zeroStage: 1, rank: 0, worldSize } as const;
+    const strategy = { zeroStage: 1, mesh: meshOf({ data: worldSize }), rank: 0 } as const;
     const common = { model: tinyLlama(), rows: ROWS, strategy, optimizer: OPTIMIZER, dtype: 'bf16' } as const;
     const bytes = (storage: StepStorage) => {
       const { memory, layout } = compileTraining({ ...common, ...storage });

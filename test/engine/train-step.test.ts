@@ -14,7 +14,7 @@ const VOCABULARY = 37;
 async function gradientsOf(model: Model, batches: readonly TokenBatch[]): Promise<ReadonlyMap<string, Float32Array>> {
   using opened = openDevice();
   const rows = batches[0]!.ids.length;
-  const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device: opened.device, communicator: null };
+  const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device: opened.device };
   await using step = TrainStep.create(settings);
   initialise(model, 7, step.parameters);
   const tokens = batches.reduce((sum, batch) => sum + labelled(batch), 0);
@@ -80,7 +80,6 @@ for (const dtype of ['f32', 'bf16', 'f16'] as const) {
       dtype,
       optimizer: OPTIMIZER,
       device: opened.device,
-      communicator: null,
     };
     const advance = async (step: TrainStep, from: number, to: number) => {
       for (let n = from; n <= to; n++) {
@@ -114,7 +113,6 @@ test('training brings the loss of a batch down, and evaluation over the same par
     strategy: ALONE,
     optimizer: OPTIMIZER,
     device: opened.device,
-    communicator: null,
   };
   await using step = TrainStep.create(settings);
   initialise(model, 1, step.parameters);
@@ -161,7 +159,6 @@ test('a number that is not finite is traced to the op that made it; a scale of n
     strategy: ALONE,
     optimizer: OPTIMIZER,
     device: opened.device,
-    communicator: null,
   };
   await using step = TrainStep.create(settings);
   initialise(model, 4, step.parameters);
@@ -184,7 +181,7 @@ test('the number of threads changes nothing but the order of sums in the gradien
   const run = async (threads: number) => {
     using opened = openDevice(threads);
     const settings = { model, rows: 200, strategy: ALONE, optimizer: OPTIMIZER, dropout: 'model' } as const;
-    await using step = TrainStep.create({ ...settings, device: opened.device, communicator: null });
+    await using step = TrainStep.create({ ...settings, device: opened.device });
     initialise(model, 4, step.parameters);
     const { tokenLosses } = await step.micro(batch, { scale: 1 / labelled(batch), isFirst: true });
     const gradients = step.parameters.parameters.map(({ name }) => [name, step.readGradient(name)] as const);

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import {
   compileTraining,
   type FloatType,
+  meshOf,
   type OptimizerSettings,
   type StateKind,
   type Strategy,
@@ -67,8 +68,16 @@ async function runRank(job: Job, rank: number, communicator: NativeCommunicator 
   using opened = openDevice(1);
   const { zeroStage, worldSize, micros, steps, optimizer = SMOOTH, lr = 1e-2, dtype = 'f32' } = job;
   const model = job.model();
-  const strategy = { zeroStage, rank, worldSize };
-  const settings = { model, rows: ROWS, strategy, optimizer, dtype, device: opened.device, communicator };
+  const strategy = { zeroStage, mesh: meshOf({ data: worldSize }), rank };
+  const settings = {
+    model,
+    rows: ROWS,
+    strategy,
+    optimizer,
+    dtype,
+    device: opened.device,
+    communicators: { zero: communicator },
+  };
   await using step = TrainStep.create(settings);
   initialise(model, 3, step.parameters);
   if (job.resumeFrom) restore(step, job.resumeFrom);
@@ -227,9 +236,9 @@ test('an overflow on one rank skips the step on all', async () => {
     communicators.map(async (communicator, rank) => {
       using opened = openDevice(1);
       const model = tinyGpt2();
-      const strategy = { zeroStage: 1, rank, worldSize: 2 } as const;
+      const strategy = { zeroStage: 1, mesh: meshOf({ data: 2 }), rank } as const;
       const common = { model, rows: ROWS, strategy, optimizer: SMOOTH, dtype: 'f16' } as const;
-      await using step = TrainStep.create({ ...common, device: opened.device, communicator });
+      await using step = TrainStep.create({ ...common, device: opened.device, communicators: { zero: communicator } });
       initialise(model, 3, step.parameters);
       const batch = randomBatch([9], ROWS, VOCABULARY, `${rank}`);
       const snapshot = () => [
@@ -323,7 +332,7 @@ test('ranks send what the formulas say', async () => {
   const model = tinyGpt2;
   const perRank = 2;
   for (const worldSize of [2, 4]) {
-    const strategy = { zeroStage: 2, rank: 0, worldSize } as const;
+    const strategy = { zeroStage: 2, mesh: meshOf({ data: worldSize }), rank: 0 } as const;
     const { layout } = compileTraining({ model: model(), rows: ROWS, strategy, optimizer: SMOOTH });
     const psi = layout.elements;
     const job = { model, worldSize, micros: worldSize * perRank, steps: [1, 1] } as const;
@@ -346,7 +355,7 @@ test('planned bytes of parameters, gradients and optimiser state follow the stag
   const rank = 1;
   for (const worldSize of [2, 4]) {
     for (const zeroStage of [0, 1, 2] as const) {
-      const strategy: Strategy = { zeroStage, rank, worldSize };
+      const strategy: Strategy = { zeroStage, mesh: meshOf({ data: worldSize }), rank };
       const settings = { model: tinyLlama(), rows: ROWS, strategy, optimizer: SMOOTH };
       const { layout, memory, micro } = compileTraining(settings);
       const psi = 4 * layout.elements;
@@ -362,7 +371,7 @@ test('planned bytes of parameters, gradients and optimiser state follow the stag
 test('planned bytes of optimiser state are those of what the optimiser keeps', () => {
   for (const [optimizer] of OTHERS) {
     for (const worldSize of [1, 2, 4]) {
-      const strategy = { zeroStage: 1, rank: 0, worldSize } as const;
+      const strategy = { zeroStage: 1, mesh: meshOf({ data: worldSize }), rank: 0 } as const;
       const { layout, memory } = compileTraining({ model: tinyGpt2(), rows: ROWS, strategy, optimizer });
       const owned = (isOfMatrices: boolean) =>
         layout.buckets
@@ -378,7 +387,7 @@ test('planned bytes of optimiser state are those of what the optimiser keeps', (
 });
 
 test('the backward runs on while a bucket is reduced', () => {
-  const strategy = { zeroStage: 2, rank: 0, worldSize: 2 } as const;
+  const strategy = { zeroStage: 2, mesh: meshOf({ data: 2 }), rank: 0 } as const;
   const { micro } = compileTraining({ model: tinyLlama(), rows: ROWS, strategy, optimizer: SMOOTH });
   const { ops } = micro.graph;
   const exchanges = ops.flatMap(({ kind }, index) => (kind === 'reduce_scatter' ? [index] : []));

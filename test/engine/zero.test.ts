@@ -3,7 +3,15 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
-import { compileTraining, type ParameterSlice, type StateKind, type TokenBatch, TrainStep } from '#src/engine/index.js';
+import {
+  compileTraining,
+  meshOf,
+  type ParameterSlice,
+  type StateKind,
+  type Strategy,
+  type TokenBatch,
+  TrainStep,
+} from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
 import { openDevice } from './device-for-tests.js';
@@ -28,13 +36,16 @@ interface Outcome {
   readonly state: ReadonlyMap<string, Float32Array>;
 }
 
-async function train(
-  model: Model,
-  strategy: { readonly zeroStage: 0 | 1; readonly rank: number; readonly worldSize: number },
-  communicator: NativeCommunicator | null,
-): Promise<Outcome> {
+async function train(model: Model, strategy: Strategy, communicator: NativeCommunicator | null): Promise<Outcome> {
   using opened = openDevice(1);
-  const settings = { model, rows: ROWS, strategy, optimizer: OPTIMIZER, device: opened.device, communicator };
+  const settings = {
+    model,
+    rows: ROWS,
+    strategy,
+    optimizer: OPTIMIZER,
+    device: opened.device,
+    communicators: { zero: communicator },
+  };
   await using job = TrainStep.create(settings);
   initialise(model, 3, job.parameters);
   const norms: number[] = [];
@@ -62,7 +73,9 @@ for (const [name, make] of [
       const alone = await train(make(), ALONE, null);
       const communicators = await joinAll();
       const outcomes = await Promise.all(
-        communicators.map((communicator, rank) => train(make(), { zeroStage, rank, worldSize: RANKS }, communicator)),
+        communicators.map((communicator, rank) =>
+          train(make(), { zeroStage, mesh: meshOf({ data: RANKS }), rank }, communicator),
+        ),
       );
       for (const communicator of communicators) communicator.dispose();
       for (const outcome of outcomes) {
@@ -87,7 +100,7 @@ for (const [name, make] of [
 
 test('ranks of one job compile to one hash, another configuration to another', () => {
   const compile = (rank: number, weightDecay: number) => {
-    const strategy = { zeroStage: 1, rank, worldSize: RANKS } as const;
+    const strategy = { zeroStage: 1, mesh: meshOf({ data: RANKS }), rank } as const;
     return compileTraining({ model: tinyGpt2(), rows: ROWS, strategy, optimizer: { ...OPTIMIZER, weightDecay } });
   };
   assert.equal(compile(0, 0.1).jobHash, compile(1, 0.1).jobHash);
@@ -95,9 +108,24 @@ test('ranks of one job compile to one hash, another configuration to another', (
   assert.notEqual(compile(0, 0.1).jobHash, compile(0, 0.2).jobHash);
 });
 
+test('a job is refused without the communicator that its programs use, and with one of another group', async () => {
+  const model = tinyGpt2();
+  const communicators = await joinAll();
+  using opened = openDevice(1);
+  const create = (data: number, zero: NativeCommunicator | null) => {
+    const strategy = { zeroStage: 1, mesh: meshOf({ data }), rank: 0 } as const;
+    const job = { model, rows: ROWS, strategy, optimizer: OPTIMIZER, device: opened.device, communicators: { zero } };
+    return TrainStep.create(job);
+  };
+  assert.throws(() => create(RANKS, null), /communicators\.zero: expected the one of rank 0 of 2, got null/);
+  assert.throws(() => create(RANKS, communicators[1]!), /communicators\.zero: expected the one of rank 0 of 2/);
+  assert.throws(() => create(1, communicators[0]!), /communicators\.zero: expected the one of rank 0 of 1/);
+  for (const communicator of communicators) communicator.dispose();
+});
+
 test('partitioning halves optimiser state and leaves the rest as it is', () => {
   const weigh = (zeroStage: 0 | 1) => {
-    const strategy = { zeroStage, rank: 0, worldSize: RANKS };
+    const strategy = { zeroStage, mesh: meshOf({ data: RANKS }), rank: 0 };
     return compileTraining({ model: tinyLlama(), rows: ROWS, strategy, optimizer: OPTIMIZER }).memory;
   };
   const [whole, part] = [weigh(0), weigh(1)];

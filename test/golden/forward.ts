@@ -1,5 +1,5 @@
 // Cases that run a model once: forward, forward_backward, packed_forward_backward.
-import { Forward, layoutOf, ParameterStore, type TokenBatch, TrainStep } from '#src/engine/index.js';
+import { Forward, layoutOf, meshOf, ParameterStore, type TokenBatch, TrainStep } from '#src/engine/index.js';
 import type { NativeDevice } from '#src/native/index.js';
 import { Checks, LIMITS, rootMeanSquare } from './checks.js';
 import type { CaseTensors, GoldenCase, GoldenFolder } from './folder.js';
@@ -15,7 +15,7 @@ export const OPTIMIZER = {
   weightDecay: 0,
   maxGradientNorm: 0,
 } as const;
-export const ALONE = { zeroStage: 0, rank: 0, worldSize: 1 } as const;
+export const ALONE = { zeroStage: 0, mesh: meshOf(), rank: 0 } as const;
 
 export interface CaseRun {
   readonly folder: GoldenFolder;
@@ -79,7 +79,7 @@ async function loadStore({ subject, device }: CaseRun): Promise<ParameterStore> 
 async function compareGradients(run: CaseRun, checks: Checks, batch: TokenBatch): Promise<void> {
   const { golden, subject, device } = run;
   const settings = { model: subject.model, rows: batch.ids.length, strategy: ALONE, optimizer: OPTIMIZER };
-  await using step = TrainStep.create({ ...settings, device, communicator: null });
+  await using step = TrainStep.create({ ...settings, device });
   await subject.loadInto(step.parameters);
   const { loss } = await step.micro(batch, { scale: 1 / labelCount(batch), isFirst: true });
   checks.add('loss of the training program', Math.abs(loss - (golden.loss as number)), LIMITS.loss);

@@ -111,7 +111,7 @@ async function runPreferenceLoss({ folder, golden, caseTensors, device }: Prefer
   const weights = Float32Array.from(answers.batch.ids, (_, i) => -upstream[Math.floor(i / answers.length)]!);
   const loss = { isWeighted: true };
   const job = { model: checkpoint.model, rows: weights.length, strategy: ALONE, optimizer: OPTIMIZER, loss };
-  await using step = TrainStep.create({ ...job, device, communicator: null });
+  await using step = TrainStep.create({ ...job, device });
   await checkpoint.loadInto(step.parameters);
   await step.micro({ ...answers.batch, weights }, { scale: 1, isFirst: true });
   await compareParameterGradients({ folder: withIdle(folder), golden, tensors }, checks, step, [
@@ -173,7 +173,7 @@ async function runReward({ folder, golden, caseTensors, device }: PreferenceRun)
   checks.add('loss', Math.abs(loss - (golden.loss as number)), LIMITS.loss);
   const objective = { objective: 'upstream' } as const;
   const job = { model, rows: ids.length, strategy: ALONE, optimizer: OPTIMIZER, loss: objective };
-  await using step = TrainStep.create({ ...job, device, communicator: null });
+  await using step = TrainStep.create({ ...job, device });
   await load(step.parameters);
   await step.micro({ ...batch, targets }, { scale: 1, isFirst: true });
   const names = [...step.compiled.micro.graph.parameters.keys()];

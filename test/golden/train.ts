@@ -45,7 +45,7 @@ export async function runTrain(run: CaseRun, caseTensors: (name: string) => Case
   const limits = isBf16 ? BF16_LIMITS : LIMITS;
   const dtype = isBf16 ? 'bf16' : 'f32';
   const job = { model: subject.model, rows: pool[0]!.ids.length, strategy: ALONE, optimizer, dtype } as const;
-  await using step = TrainStep.create({ ...job, device, communicator: null });
+  await using step = TrainStep.create({ ...job, device });
   // The masters of the reference start from the rounded parameters.
   const load = (name: string, values: Float32Array) =>
     step.parameters.load(name, isBf16 ? widen(new Uint8Array(narrow(values, 'bf16').buffer), 'bf16') : values);

@@ -37,7 +37,7 @@ const BATCH = randomBatch([9, 6], ROWS, 37, 'adapter');
 function trainable(device: Parameters<typeof TrainStep.create>[0]['device']) {
   const model = withAdapter(tinyLlama(), adapterFromConfig(CONFIG));
   const job = { model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER };
-  const step = TrainStep.create({ ...job, device, communicator: null });
+  const step = TrainStep.create({ ...job, device });
   initialise(model.base, 1, step.parameters);
   initialiseAdapter(model, 2, step.parameters);
   return { model, step };
@@ -97,7 +97,7 @@ test('an adapter drops its input in training alone, with masks of its own, the s
   assert.ok(!compileForward({ model, rows: ROWS }, layoutOf(model)).graph.inputs.has('random'));
   const losses = async (dropout: 'model' | null, seed: number) => {
     using opened = openDevice();
-    const job = { ...SETTINGS, model, dropout, seed, device: opened.device, communicator: null };
+    const job = { ...SETTINGS, model, dropout, seed, device: opened.device };
     await using step = TrainStep.create(job);
     initialise(model.base, 1, step.parameters);
     initialiseAdapter(model, 2, step.parameters);

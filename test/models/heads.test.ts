@@ -108,7 +108,7 @@ for (const [problem, expected] of [
     assert.equal(tokenLosses[1], 0);
 
     const job = { model, rows: 10, strategy: ALONE, optimizer: OPTIMIZER };
-    await using step = TrainStep.create({ ...job, device: opened.device, communicator: null });
+    await using step = TrainStep.create({ ...job, device: opened.device });
     initialise(model, 1, step.parameters);
     const losses: number[] = [];
     for (let n = 1; n <= 60; n++) {
@@ -126,7 +126,7 @@ test('a masked language model is tied to the table of words, with a bias of its 
   assert.ok(!names(model).some((name) => /decoder|pooler|classifier/.test(name)));
   using opened = openDevice();
   const job = { model, rows: 8, strategy: ALONE, optimizer: OPTIMIZER };
-  await using step = TrainStep.create({ ...job, device: opened.device, communicator: null });
+  await using step = TrainStep.create({ ...job, device: opened.device });
   initialise(model, 3, step.parameters);
   const labels = Int32Array.from({ length: 8 }, (_, t) => (t % 3 === 1 ? 5 + (t % 4) : -100));
   const batch: TokenBatch = { ...randomBatch([8], 8, 11, 'masked'), labels };
@@ -144,7 +144,7 @@ test('a value head gives a number for every token and takes the gradient of a lo
   const batch = randomBatch([6, 3], 9, 11, 'values');
   const job = { model, rows: 9, strategy: ALONE, optimizer: { ...OPTIMIZER, maxGradientNorm: 0, weightDecay: 0 } };
   const returns = Float32Array.from(batch.ids, (id) => (id % 3) - 1);
-  await using step = TrainStep.create({ ...job, device: opened.device, communicator: null });
+  await using step = TrainStep.create({ ...job, device: opened.device });
   initialise(model, 2, step.parameters);
   using forward = new Forward({ model, rows: 9 }, step.parameters);
   const errors: number[] = [];

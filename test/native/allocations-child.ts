@@ -14,7 +14,7 @@ const model = modelFromConfig({
   vocab_size: 500,
 });
 const device = native().createDevice({ threads: 2, isa: null, pin: false });
-const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device, communicator: null } as const;
+const settings = { model, rows, strategy: ALONE, optimizer: OPTIMIZER, device } as const;
 const step = TrainStep.create({ ...settings, dropout: 'model', recompute: 'full' });
 initialise(model, 1, step.parameters);
 const batch = randomBatch([Math.floor(rows / 2), Math.floor(rows / 3)], rows, 500, 'allocations');

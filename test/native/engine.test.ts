@@ -199,10 +199,15 @@ test('labels, positions, slots and segments out of range are errors too', () =>
 
 test('a plan that breaks an op’s contract names the instruction, the op, the path and the fault', () =>
   withDevice((device) => {
-    const rejects = (code: string, message: RegExp, build: (plan: PlanWriter) => void) => {
+    const rejects = (
+      code: string,
+      message: RegExp,
+      build: (plan: PlanWriter) => void,
+      groups: readonly null[] = [],
+    ) => {
       const plan = new PlanWriter();
       build(plan);
-      assert.throws(() => plan.load(device), fails(code, message));
+      assert.throws(() => plan.load(device, groups), fails(code, message));
     };
     rejects('PLAN', /instruction 0 \(conv, a\.b\): there is no such op/, (plan) =>
       plan.op('conv', [], [], [], { path: 'a.b' }),
@@ -223,7 +228,9 @@ test('a plan that breaks an op’s contract names the instruction, the op, the p
     rejects('SHAPE', /attribute "kind" is 1\.5, expected an integer from 0 to 7/, (plan) =>
       plan.op('activation', [plan.tensor([4])], [plan.tensor([4])], [1.5]),
     );
-    rejects('SHAPE', /needs a communicator/, (plan) => plan.op('barrier', [], [], [0]));
+    const barrier = (plan: PlanWriter) => plan.op('barrier', [], [], [1]);
+    rejects('SHAPE', /needs a communicator, .* without any/, barrier);
+    rejects('SHAPE', /needs a communicator, .* without that of group 1/, barrier, [null, null]);
     rejects('SHAPE', /heads of q end at column 16 of 12/, (plan) => {
       const x = plan.tensor([3, 12]);
       const mask = [plan.ints([0, 0, 0]), plan.ints([3, 3, 3])];

@@ -127,7 +127,7 @@ export class PlanWriter {
   }
 
   /** Loads the plan on memory of its own and writes the tensors' values. */
-  load(device: NativeDevice, communicators: readonly NativeCommunicator[] = []): LoadedPlan {
+  load(device: NativeDevice, communicators: readonly (NativeCommunicator | null)[] = []): LoadedPlan {
     const buffer = device.allocate(this.bytes);
     const program = device.load(this.encode(), [buffer], communicators);
     const loaded = new LoadedPlan(device, buffer, program);

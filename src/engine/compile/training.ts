@@ -15,7 +15,14 @@ import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
-import { hasSlicedGradients, layoutFor, placeParameters, type Strategy, updateProgram } from '../passes/zero.js';
+import {
+  hasSlicedGradients,
+  layoutFor,
+  placeParameters,
+  type Strategy,
+  updateProgram,
+  zeroGroup,
+} from '../passes/zero.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
 import { chooseRecompute, type Recompute } from './recompute-choice.js';
@@ -116,13 +123,13 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
     const last = finished(graph);
     const whole = placeParameters(last, layout, shelve(last));
-    return plan(isSliced ? partitionGradients(whole, layout, strategy.rank) : whole);
+    return plan(isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index) : whole);
   });
   const update = plan(updateProgram(layout, strategy, optimizer));
-  const { zeroStage, worldSize } = strategy;
+  const { zeroStage, mesh } = strategy;
   const jobHash = createHash('sha256')
     // Not the plan's hash: where a slice lies differs from rank to rank.
-    .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, worldSize]))
+    .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
   const memory = weigh([micro, update]);
   return {

@@ -13,7 +13,7 @@ export class Program {
     device: NativeDevice,
     plan: Plan,
     buffers: DeviceBuffers,
-    communicators: readonly NativeCommunicator[] = [],
+    communicators: readonly (NativeCommunicator | null)[] = [],
   ) {
     this.plan = plan;
     this.#buffers = buffers;

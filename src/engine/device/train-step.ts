@@ -1,16 +1,18 @@
 // The training job of one rank: parameters, gradients, optimiser state and the two programs over them, on one device.
 import { ConfigError, EngineError } from '../../common/index.js';
-import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
+import type { NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
 import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
+import { coordinatesOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import { narrow } from '../narrow.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
-import type { Strategy } from '../passes/zero.js';
+import { type Strategy, zeroGroup } from '../passes/zero.js';
 import { widen } from '../widen.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
+import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
 import { measureLimits } from './limits.js';
 import { ParameterStore } from './parameter-store.js';
 import { type StepProfile, StepProfiler } from './profile.js';
@@ -18,8 +20,8 @@ import { Program } from './program.js';
 
 export interface TrainStepSettings extends TrainingSettings {
   readonly device: NativeDevice;
-  /** The group of all ranks; null when `strategy.worldSize` is 1. Stays the caller's. */
-  readonly communicator: NativeCommunicator | null;
+  /** Of the groups that the strategy's programs exchange in: those of more than one rank. They stay the caller's. Default: none. */
+  readonly communicators?: Communicators;
   /** Of what is random in training: the masks of dropout, rounding by chance. Default 42. */
   readonly seed?: number;
 }
@@ -81,7 +83,7 @@ export class TrainStep implements AsyncDisposable {
   #isDisposed = false;
 
   private constructor(settings: TrainStepSettings, compiled: CompiledTraining) {
-    const { device, communicator, strategy } = settings;
+    const { device, communicators = {}, strategy } = settings;
     this.compiled = compiled;
     this.#model = settings.model;
     this.#strategy = strategy;
@@ -90,16 +92,16 @@ export class TrainStep implements AsyncDisposable {
     this.#seed = settings.seed ?? 42;
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
-    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : strategy.rank);
+    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
     const mastered = compiled.layout.hasMasters ? this.slices : null;
     this.parameters = new ParameterStore(device, compiled.layout, mastered);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve([compiled.micro, compiled.update]);
-    const group = communicator ? [communicator] : [];
+    const groups = communicatorTable(communicators);
     this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
-    this.#micro = new Program(device, compiled.micro, this.#buffers, group);
-    this.#update = new Program(device, compiled.update, this.#buffers, group);
+    this.#micro = new Program(device, compiled.micro, this.#buffers, groups);
+    this.#update = new Program(device, compiled.update, this.#buffers, groups);
     const first = initialState(settings.optimizer);
     if (first === 0) return;
     for (const slice of this.slices)
@@ -109,14 +111,10 @@ export class TrainStep implements AsyncDisposable {
 
   /** Compiles, allocates and loads. Parameters start at zero, state as the optimiser wants it. */
   static create(settings: TrainStepSettings): TrainStep {
-    const { communicator, strategy } = settings;
-    if ((communicator?.size ?? 1) !== strategy.worldSize || (communicator?.rank ?? 0) !== strategy.rank) {
-      throw new ConfigError('communicator', `rank ${strategy.rank} of ${strategy.worldSize}`, {
-        rank: communicator?.rank ?? null,
-        size: communicator?.size ?? null,
-      });
-    }
-    return new TrainStep(settings, compileTraining(settings));
+    const { communicators = {}, strategy } = settings;
+    const compiled = compileTraining(settings);
+    expectCommunicators(communicators, strategy, [compiled.micro, compiled.update]);
+    return new TrainStep(settings, compiled);
   }
 
   loadParameter(name: string, values: Float32Array): void {
@@ -172,7 +170,7 @@ export class TrainStep implements AsyncDisposable {
    * Forward and backward of one micro-batch. `scale` is what each labelled row counts: 1 / (labelled rows of the whole step
    * over all micro-batches and ranks) for a loss weighted by tokens. The first micro-batch of a step overwrites the
    * gradients, the others add to them. With ZeRO stage 2 this exchanges gradients: all ranks must call it equally often.
-   * The n-th micro-batch of rank r holds the rows from (n * worldSize + r) * rows on of the step, which is what masks of dropout
+   * The n-th micro-batch at data coordinate d holds the rows from (n * mesh.data + d) * rows on of the step, which is what masks of dropout
    * depend on: the same rows in other micro-batches or on other ranks are dropped alike.
    * In f16 all gradients are multiplied by `lossScale` on their way; `update` of the step must be given the same.
    */
@@ -272,8 +270,8 @@ export class TrainStep implements AsyncDisposable {
 
   #writeRandom({ isFirst, step = this.#updates }: MicroOptions): void {
     if (isFirst) this.#micros = 0;
-    const { rank, worldSize } = this.#strategy;
-    const firstRow = (this.#micros++ * worldSize + rank) * this.#rows;
+    const { mesh, rank } = this.#strategy;
+    const firstRow = (this.#micros++ * mesh.data + coordinatesOf(mesh, rank).data) * this.#rows;
     if (!this.#micro.plan.graph.inputs.has(RANDOM)) return;
     this.#micro.integers(RANDOM).set([...this.#seedWords(), step, firstRow]);
   }

@@ -2,12 +2,13 @@
 // instruction set, so the loaded programs are asked; the memory that they are loaded on is never touched.
 import { native } from '../../native/index.js';
 import { compileTraining, type TrainingSettings } from '../compile/training.js';
+import { meshOf } from '../mesh.js';
 import { DeviceBuffers } from './buffers.js';
 import { Program } from './program.js';
 
 /** Bytes of workspaces of a training job's programs on `threads` threads. One rank's kernels do not depend on the others. */
 export function workspaceBytesOf(settings: TrainingSettings, threads: number): number {
-  const { micro, update } = compileTraining({ ...settings, strategy: { zeroStage: 0, rank: 0, worldSize: 1 } });
+  const { micro, update } = compileTraining({ ...settings, strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 } });
   const device = native().createDevice({ threads, isa: null, pin: false });
   const buffers = new DeviceBuffers(device);
   try {

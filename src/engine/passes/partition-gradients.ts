@@ -5,12 +5,12 @@
 import { GraphBuilder } from '../builder.js';
 import type { Graph, Op, Tensor } from '../graph.js';
 import type { Bucket, Layout } from '../layout.js';
+import { groupIndex } from '../mesh.js';
 import type { Place, PlacedGraph } from '../plan/placement.js';
 
 const BYTES = 4;
-const GROUP = 0;
 
-/** `placed` has its gradients in the whole buffer `gradients`; the result has slices there, which the caller clears per step. */
+/** `placed` has its gradients in the whole buffer `gradients`; the result has slices there (number `rank` of the `zero` group), which the caller clears per step. */
 export function partitionGradients(placed: PlacedGraph, layout: Layout, rank: number): PlacedGraph {
   const { graph } = placed;
   const builder = new GraphBuilder(graph);
@@ -40,7 +40,7 @@ export function partitionGradients(placed: PlacedGraph, layout: Layout, rank: nu
     }
     const whole = builder.input(region, 'f32', [elements], 'gradient');
     at(whole, region, 0);
-    const attributes = { group: GROUP, slice: sliceElements };
+    const attributes = { group: groupIndex('zero'), slice: sliceElements };
     const slice = builder.op('reduce_scatter', name, [whole], attributes, 'gradient')[0]!;
     at(slice, region, rank * sliceElements);
     const sum = builder.input(`${region}.sum`, 'f32', [sliceElements], 'gradient');

@@ -2,10 +2,10 @@
 // parameter and gradient of the micro-batch program its place in the layout, and makes the update program: exchange the
 // gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather the parameters again.
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
-import { ConfigError } from '../../common/index.js';
 import { GraphBuilder, RANDOM } from '../builder.js';
 import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
 import { isByChance, type Layout, layOut, placesOf, type StepStorage } from '../layout.js';
+import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { StepEmitter } from './step-parameters.js';
@@ -19,9 +19,12 @@ export type ZeroStage = 0 | 1 | 2;
 /** How the ranks share the work of a step. */
 export interface Strategy {
   readonly zeroStage: ZeroStage;
+  readonly mesh: Mesh;
   readonly rank: number;
-  readonly worldSize: number;
 }
+
+/** The ranks that reduce gradients together, and this one's place among them: all that ZeRO asks about a mesh. */
+export const zeroGroup = ({ mesh, rank }: Strategy): Group => groupOf(mesh, rank, 'zero');
 
 const BYTES = DTYPE_BYTES.f32;
 
@@ -32,19 +35,14 @@ export function layoutFor(
   optimizer: OptimizerSettings | null = null,
   storage: StepStorage = {},
 ): Layout {
-  const { rank, worldSize, zeroStage } = strategy;
-  if (!Number.isSafeInteger(worldSize) || worldSize < 1)
-    throw new ConfigError('worldSize', 'a positive integer', worldSize);
-  if (!Number.isSafeInteger(rank) || rank < 0 || rank >= worldSize) {
-    throw new ConfigError('rank', `an integer from 0 to ${worldSize - 1}`, rank);
-  }
+  const { size } = zeroGroup(strategy);
   const isWhole = (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter);
-  return layOut(graph.parameters.values(), zeroStage === 0 ? 1 : worldSize, isWhole, parameterType(graph), storage);
+  return layOut(graph.parameters.values(), strategy.zeroStage === 0 ? 1 : size, isWhole, parameterType(graph), storage);
 }
 
 /** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
-export function hasSlicedGradients({ zeroStage, worldSize }: Strategy): boolean {
-  return zeroStage >= 2 && worldSize > 1;
+export function hasSlicedGradients(strategy: Strategy): boolean {
+  return strategy.zeroStage >= 2 && zeroGroup(strategy).size > 1;
 }
 
 /** Puts the parameters and gradients of `graph` where the layout says. */
@@ -74,11 +72,12 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const builder = new GraphBuilder();
   const shelf = new Shelf();
   const places = shelf.places;
-  const isShared = strategy.worldSize > 1;
+  const { size, index: place } = zeroGroup(strategy);
+  const isShared = size > 1;
   const isPartitioned = isShared && strategy.zeroStage >= 1;
   const isReduced = hasSlicedGradients(strategy);
-  const rank = isPartitioned ? strategy.rank : 0;
-  const group = 0;
+  const rank = isPartitioned ? place : 0;
+  const group = groupIndex('zero');
 
   const scalar = (name: string) => {
     const tensor = builder.input(name, 'f32', [1]);

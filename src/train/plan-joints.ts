@@ -1,0 +1,48 @@
+// The driver's side of how ranks find each other: which communicators each of them joins, and whether over shared memory or TCP.
+import { randomBytes } from 'node:crypto';
+import type { ObjectRef } from '../client/index.js';
+import { type GroupName, type Joint, jointsOf, type Mesh } from '../engine/index.js';
+
+/** How the ranks of one communicator find each other. */
+export type JointWay =
+  | { readonly kind: 'shm'; readonly name: string }
+  | { readonly kind: 'tcp'; readonly addresses: readonly string[]; readonly secret: string };
+
+/** One communicator that a rank joins. */
+export interface JointPlan {
+  /** Equal on its ranks alone. */
+  readonly id: string;
+  readonly names: readonly GroupName[];
+  readonly rank: number;
+  readonly size: number;
+  readonly way: JointWay;
+}
+
+/** What is asked of a rank in order to plan. */
+export interface JointPeer {
+  describe(): ObjectRef<{ readonly nodeId: string; readonly host: string }>;
+  listen(id: string, host: string): ObjectRef<{ readonly port: number }>;
+}
+
+/** For every rank the communicators that it joins. Ranks of one machine meet in shared memory, under names that begin with `name`. */
+export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: string): Promise<JointPlan[][]> {
+  const places = await Promise.all(ranks.map((rank) => rank.describe()));
+  const ways = new Map<string, Promise<JointWay>>();
+  const wayOf = async (id: string, joint: Joint): Promise<JointWay> => {
+    const nodes = new Set(joint.ranks.map((rank) => places[rank]!.nodeId));
+    if (nodes.size === 1) return { kind: 'shm', name: `${name}-${id}` };
+    const addresses = joint.ranks.map(async (rank) => {
+      const { host } = places[rank]!;
+      return `${host}:${(await ranks[rank]!.listen(id, host)).port}`;
+    });
+    return { kind: 'tcp', addresses: await Promise.all(addresses), secret: randomBytes(32).toString('hex') };
+  };
+  const plans = ranks.map((_, rank) =>
+    jointsOf(mesh, rank).map(async (joint): Promise<JointPlan> => {
+      const id = `${joint.names[0]!}.${joint.ranks[0]!}`;
+      if (!ways.has(id)) ways.set(id, wayOf(id, joint));
+      return { id, names: joint.names, rank: joint.index, size: joint.size, way: await ways.get(id)! };
+    }),
+  );
+  return Promise.all(plans.map((joints) => Promise.all(joints)));
+}

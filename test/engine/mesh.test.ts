@@ -1,0 +1,120 @@
+// Meshes of ranks: the numbering, and that groups cut the ranks as they say, for any sizes of the axes.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  AXES,
+  coordinatesOf,
+  GROUPS,
+  type GroupName,
+  groupIndex,
+  groupOf,
+  jointsOf,
+  type Mesh,
+  meshOf,
+  meshOver,
+  rankAt,
+  worldSizeOf,
+} from '#src/engine/index.js';
+
+const size = fc.integer({ min: 1, max: 4 });
+const meshes = fc.record({ tensor: size, sequence: size, data: size, pipeline: size }).chain((axes) => {
+  const zero = axes.sequence * axes.data;
+  const divisors = Array.from({ length: zero }, (_, i) => i + 1).filter((each) => zero % each === 0);
+  return fc.constantFrom(...divisors).map((zeroInner) => meshOf({ ...axes, zeroInner }));
+});
+
+const allRanks = (mesh: Mesh) => Array.from({ length: worldSizeOf(mesh) }, (_, rank) => rank);
+
+test('a mesh of 2 × 2 × 2 × 2 numbers its ranks with tensor as the fastest axis and pipeline as the slowest', () => {
+  const mesh = meshOf({ tensor: 2, sequence: 2, data: 2, pipeline: 2, zeroInner: 2 });
+  const groups = Object.fromEntries(GROUPS.map((name) => [name, groupOf(mesh, 5, name)]));
+  assert.deepEqual(coordinatesOf(mesh, 5), { tensor: 1, sequence: 0, data: 1, pipeline: 0 });
+  assert.deepEqual(groups, {
+    zero: { ranks: [1, 3, 5, 7], index: 2, size: 4 },
+    tensor: { ranks: [4, 5], index: 1, size: 2 },
+    sequence: { ranks: [5, 7], index: 0, size: 2 },
+    pipeline: { ranks: [5, 13], index: 0, size: 2 },
+    world: { ranks: allRanks(mesh), index: 5, size: 16 },
+    zeroInner: { ranks: [5, 7], index: 0, size: 2 },
+    zeroOuter: { ranks: [1, 5], index: 1, size: 2 },
+  });
+});
+
+test('ranks and coordinates are each other’s inverse', () => {
+  fc.assert(
+    fc.property(meshes, (mesh) => {
+      for (const rank of allRanks(mesh)) {
+        const coordinates = coordinatesOf(mesh, rank);
+        for (const axis of AXES) assert.ok(coordinates[axis] >= 0 && coordinates[axis] < mesh[axis]);
+        assert.equal(rankAt(mesh, coordinates), rank);
+      }
+    }),
+  );
+});
+
+test('groups of a name cut the ranks into equal parts, and all members see the same group', () => {
+  fc.assert(
+    fc.property(meshes, fc.constantFrom(...GROUPS), (mesh, name) => {
+      const seen = new Map<string, number>();
+      for (const rank of allRanks(mesh)) {
+        const group = groupOf(mesh, rank, name);
+        assert.equal(group.ranks[group.index], rank);
+        assert.deepEqual(
+          group.ranks,
+          group.ranks.toSorted((a, b) => a - b),
+        );
+        assert.equal(group.size, expectedSize(mesh, name));
+        seen.set(group.ranks.join(), (seen.get(group.ranks.join()) ?? 0) + 1);
+      }
+      for (const count of seen.values()) assert.equal(count, expectedSize(mesh, name));
+    }),
+  );
+});
+
+const expectedSize = (mesh: Mesh, name: GroupName): number => {
+  const zero = mesh.data * mesh.sequence;
+  if (name === 'world') return worldSizeOf(mesh);
+  if (name === 'zero') return zero;
+  if (name === 'zeroInner') return mesh.zeroInner;
+  if (name === 'zeroOuter') return zero / mesh.zeroInner;
+  return mesh[name];
+};
+
+test('a rank joins one communicator for each set of ranks, under the same names as its peers', () => {
+  fc.assert(
+    fc.property(meshes, (mesh) => {
+      const [first] = [jointsOf(mesh, 0)];
+      for (const rank of allRanks(mesh)) {
+        const joints = jointsOf(mesh, rank);
+        assert.deepEqual(
+          joints.map(({ names }) => names),
+          first.map(({ names }) => names),
+        );
+        assert.equal(new Set(joints.map(({ ranks }) => ranks.join())).size, joints.length);
+        const joined = new Set(joints.flatMap(({ names }) => names));
+        for (const name of GROUPS) assert.equal(joined.has(name), groupOf(mesh, rank, name).size > 1);
+      }
+    }),
+  );
+});
+
+test('data parallel ranks need one communicator alone', () => {
+  assert.deepEqual(jointsOf(meshOf({ data: 3 }), 1), [
+    { names: ['zero', 'world', 'zeroOuter'], ranks: [0, 1, 2], index: 1, size: 3 },
+  ]);
+  assert.deepEqual(jointsOf(meshOf(), 0), []);
+  assert.equal(groupIndex('zero'), 0);
+});
+
+test('what the other axes leave of a world is data parallel, and a world that they do not divide is refused', () => {
+  assert.equal(meshOver(12, { tensor: 2, pipeline: 3 }).data, 2);
+  assert.throws(
+    () => meshOver(6, { tensor: 4 }),
+    /worldSize: expected a multiple of .* = 4 × 1 × 1 = 4.* 4 or 8 ranks/s,
+  );
+  assert.throws(() => meshOver(2, { tensor: 4 }), /Take 4 ranks/);
+  assert.throws(() => meshOf({ tensor: 0 }), /mesh\.tensor: expected a positive integer/);
+  assert.throws(() => meshOf({ data: 6, zeroInner: 4 }), /mesh\.zeroInner: expected a divisor of data × sequence = 6/);
+  assert.throws(() => coordinatesOf(meshOf({ data: 2 }), 2), /rank: expected an integer from 0 to 1/);
+});
