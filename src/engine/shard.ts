@@ -1,0 +1,94 @@
+// How a parameter is cut over the ranks of a tensor group: which of its elements a rank holds, and in which order. Pure arithmetic,
+// shared by the passes, by what loads and saves weights, and by checkpoints.
+import { elementCount } from './graph.js';
+
+/**
+ * A cut of one dim: it is read as `blocks` runs of equal length (q, k and v in one matrix), each of which is cut into `parts` of
+ * equal length, the last ones shorter or empty where the run does not divide: such ranks hold zeros behind what is theirs. Rank r of
+ * `ranks` holds part floor(r * parts / ranks) of every block. Fewer parts than ranks (key-value heads, or one part: the whole) are held by
+ * neighbours alike, whose gradients are parts of a sum.
+ */
+export interface Cut {
+  /** Of the whole parameter. */
+  readonly dims: readonly number[];
+  readonly dim: 0 | 1;
+  readonly blocks: number;
+  readonly parts: number;
+  readonly ranks: number;
+}
+
+/** Elements that follow each other in the whole, flattened, and in what a rank holds of it. */
+export interface Run {
+  readonly whole: number;
+  readonly held: number;
+  readonly length: number;
+}
+
+/** `rows` runs of equal length, `stride` elements apart in the whole and `heldStride` in what a rank holds. */
+export interface RunGrid extends Run {
+  readonly rows: number;
+  readonly stride: number;
+  readonly heldStride: number;
+}
+
+/** Length along the cut dim of what a rank holds, padding included. */
+export function heldLength({ dims, dim, blocks, parts }: Cut): number {
+  return blocks * Math.ceil(dims[dim]! / blocks / parts);
+}
+
+/** Dims of what every rank holds. */
+export function heldDims(cut: Cut): readonly number[] {
+  return cut.dims.map((length, dim) => (dim === cut.dim ? heldLength(cut) : length));
+}
+
+/** The part that `rank` holds. */
+export function partOf({ parts, ranks }: Cut, rank: number): number {
+  return Math.floor((rank * parts) / ranks);
+}
+
+/** How many ranks hold the same elements. */
+export function copiesOf({ parts, ranks }: Cut): number {
+  return ranks / parts;
+}
+
+/** Where the blocks of what `rank` holds lie along the cut dim, padding left out. */
+export function blocksOf(cut: Cut, rank: number): readonly Run[] {
+  const block = cut.dims[cut.dim]! / cut.blocks;
+  const size = Math.ceil(block / cut.parts);
+  const first = partOf(cut, rank) * size;
+  const length = Math.max(0, Math.min(size, block - first));
+  return Array.from({ length: length === 0 ? 0 : cut.blocks }, (_, index) => {
+    return { whole: index * block + first, held: index * size, length };
+  });
+}
+
+/** Where the elements that `rank` holds lie. */
+export function gridsOf(cut: Cut, rank: number): readonly RunGrid[] {
+  const [outer, inner] = [elementCount(cut.dims.slice(0, cut.dim)), elementCount(cut.dims.slice(cut.dim + 1))];
+  return blocksOf(cut, rank).map(({ whole, held, length }) => ({
+    whole: whole * inner,
+    held: held * inner,
+    length: length * inner,
+    rows: outer,
+    stride: cut.dims[cut.dim]! * inner,
+    heldStride: heldLength(cut) * inner,
+  }));
+}
+
+/** What `rank` holds of a whole parameter. */
+export function takeShard<T extends Float32Array | Uint16Array>(values: T, cut: Cut, rank: number): T {
+  const held = new (values.constructor as new (length: number) => T)(elementCount(heldDims(cut)));
+  for (const { whole, held: at, length, rows, stride, heldStride } of gridsOf(cut, rank)) {
+    for (let row = 0; row < rows; row++)
+      held.set(values.subarray(whole + row * stride, whole + row * stride + length), at + row * heldStride);
+  }
+  return held;
+}
+
+/** Puts what `rank` holds where it belongs in the whole parameter. */
+export function putShard(whole: Float32Array, held: Float32Array, cut: Cut, rank: number): void {
+  for (const { whole: to, held: at, length, rows, stride, heldStride } of gridsOf(cut, rank)) {
+    for (let row = 0; row < rows; row++)
+      whole.set(held.subarray(at + row * heldStride, at + row * heldStride + length), to + row * stride);
+  }
+}
