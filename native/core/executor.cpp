@@ -1,4 +1,4 @@
-// Runs programs. A failure is recorded once, ends both streams at their next instruction, and aborts the groups that
+// Runs programs. A failure is recorded once, ends all streams at their next instruction, and aborts the groups that
 // could otherwise leave peers waiting for a collective that will never come.
 #include "core/executor.h"
 
@@ -53,8 +53,8 @@ double now_seconds() {
 }
 
 /// Up to 200 µs, told apart by every argument: Murmur3's finaliser.
-void sleep_a_while(std::uint32_t seed, int stream, int thread, std::uint32_t instruction) {
-  std::uint32_t hash = seed ^ (instruction * 64 + static_cast<std::uint32_t>(2 * thread + stream));
+void sleep_a_while(std::uint32_t seed, std::uint32_t stream, int thread, std::uint32_t instruction) {
+  std::uint32_t hash = seed ^ (instruction * 256 + static_cast<std::uint32_t>(static_cast<int>(kStreams) * thread) + stream);
   hash = (hash ^ (hash >> 16)) * 0x85ebca6bu;
   hash = (hash ^ (hash >> 13)) * 0xc2b2ae35u;
   std::this_thread::sleep_for(std::chrono::microseconds((hash ^ (hash >> 16)) % 200));
@@ -99,7 +99,7 @@ void pin_to_core(int index) {
 
 struct Executor::Run {
   Run(std::shared_ptr<Program> program_, const RunOptions& options_, int threads)
-      : program(std::move(program_)), options(options_), compute(threads), communication(1) {
+      : program(std::move(program_)), options(options_), compute(threads) {
     if (options.profile) outcome.seconds.assign(program->instructions.size(), 0.0);
   }
 
@@ -118,8 +118,7 @@ struct Executor::Run {
     for (const auto& communicator : program->communicators) {
       if (communicator && communicator.get() != broken && !is_private) communicator->abort(message);
     }
-    progress[0].publish(UINT32_MAX);
-    progress[1].publish(UINT32_MAX);
+    for (Signal& signal : progress) signal.publish(UINT32_MAX);
   }
 
   /// Called once, when all threads are through: a cancellation from here on comes too late to change anything.
@@ -129,20 +128,23 @@ struct Executor::Run {
     return std::move(outcome);
   }
 
-  void advance(int stream, std::uint32_t done) {
+  void advance(std::uint32_t stream, std::uint32_t done) {
     // After a failure the counters stay at their end, so that nobody waits for what will not come.
     progress[stream].publish(done);
     if (failed.load()) progress[stream].publish(UINT32_MAX);
   }
 
-  void wait_for(int stream, std::uint32_t count) {
-    for (std::uint32_t done = progress[stream].load(); done < count; done = progress[stream].load()) {
-      progress[stream].wait_while(done);
+  void wait_for(const Instruction& instruction) {
+    for (std::uint32_t stream = 0; stream < kStreams; stream++) {
+      const std::uint32_t count = instruction.waits[stream];
+      for (std::uint32_t done = progress[stream].load(); done < count; done = progress[stream].load()) {
+        progress[stream].wait_while(done);
+      }
     }
   }
 
   /// All instructions of one stream, called by every thread of its team.
-  void run_stream(int stream, TeamShared& shared, int index, int count) {
+  void run_stream(std::uint32_t stream, TeamShared& shared, int index, int count) {
     Team team;
     team.index = index;
     team.count = count;
@@ -150,8 +152,8 @@ struct Executor::Run {
     team.shared = &shared;
     for (const std::uint32_t i : program->streams[stream]) {
       const Instruction& instruction = program->instructions[i];
-      if (instruction.wait_count > 0) {
-        wait_for(1 - stream, instruction.wait_count);
+      if (instruction.is_waiting) {
+        wait_for(instruction);
         settle(shared, i);
         if (shared.stop) return;
       }
@@ -206,8 +208,8 @@ struct Executor::Run {
   std::shared_ptr<Program> program;
   const RunOptions options;
   TeamShared compute;
-  TeamShared communication;
-  Signal progress[2];
+  TeamShared alone[kStreams] = {TeamShared(1), TeamShared(1), TeamShared(1), TeamShared(1)};  // by stream
+  Signal progress[kStreams];
   std::mutex mutex;  // for the three below, but for the seconds, which each thread writes for itself
   std::atomic<bool> failed{false};
   bool is_over = false;
@@ -217,8 +219,8 @@ struct Executor::Run {
 };
 
 Executor::Executor(int threads, bool pin) : threads_(threads) {
-  for (int thread = 0; thread <= threads; thread++) {
-    pool_.emplace_back([this, thread, pin] { thread_main(thread, pin); });
+  for (int thread = 0; thread < threads; thread++) {
+    pool_.emplace_back([this, thread, pin] { compute_main(thread, pin, 0); });
   }
 }
 
@@ -236,10 +238,15 @@ Executor::~Executor() {
 void Executor::start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) {
   auto run = std::make_shared<Run>(std::move(program), options, threads_);
   run->done = std::move(done);
-  run->running = threads_ + 1;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (current_) throw EngineError("ENGINE", "the device is running a program: await it before the next run");
+    for (std::uint32_t stream = 1; stream < kStreams; stream++) {
+      if (has_thread_[stream] || run->program->streams[stream].empty()) continue;
+      pool_.emplace_back([this, stream, seen = generation_] { stream_main(stream, seen); });
+      has_thread_[stream] = true;
+    }
+    run->running = static_cast<int>(pool_.size());
     current_ = std::move(run);
     generation_++;
   }
@@ -260,35 +267,43 @@ void Executor::wait_idle() {
   changed_.wait(lock, [this] { return !current_; });
 }
 
-void Executor::thread_main(int thread, bool pin) {
-  const bool computes = thread < threads_;
-  pthread_setname_np(pthread_self(), computes ? "rl-compute" : "rl-exchange");
-  if (pin && computes) pin_to_core(thread);
-  std::uint64_t seen = 0;
-  for (;;) {
-    std::shared_ptr<Run> run;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
-      run = current_;
-    }
-    if (computes) {
-      run->run_stream(0, run->compute, thread, threads_);
-    } else {
-      run->run_stream(1, run->communication, 0, 1);
-    }
-    if (run->running.fetch_sub(1) != 1) continue;
-    Outcome outcome = run->finish();
-    const std::function<void(Outcome)> done = std::move(run->done);
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      current_.reset();  // before `done`, so that it may start the next run
-    }
-    changed_.notify_all();
-    done(std::move(outcome));
+std::shared_ptr<Executor::Run> Executor::next_run(std::uint64_t& seen) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+  if (stopping_) return nullptr;
+  seen = generation_;
+  return current_;
+}
+
+void Executor::compute_main(int thread, bool pin, std::uint64_t seen) {
+  pthread_setname_np(pthread_self(), "rl-compute");
+  if (pin) pin_to_core(thread);
+  while (const std::shared_ptr<Run> run = next_run(seen)) {
+    run->run_stream(0, run->compute, thread, threads_);
+    leave(*run);
   }
+}
+
+void Executor::stream_main(std::uint32_t stream, std::uint64_t seen) {
+  constexpr const char* kNames[kStreams] = {"rl-compute", "rl-exchange", "rl-copy", "rl-disk"};
+  pthread_setname_np(pthread_self(), kNames[stream]);
+  while (const std::shared_ptr<Run> run = next_run(seen)) {
+    run->run_stream(stream, run->alone[stream], 0, 1);
+    leave(*run);
+  }
+}
+
+/// The last thread to leave a run tells its end.
+void Executor::leave(Run& run) {
+  if (run.running.fetch_sub(1) != 1) return;
+  Outcome outcome = run.finish();
+  const std::function<void(Outcome)> done = std::move(run.done);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    current_.reset();  // before `done`, so that it may start the next run
+  }
+  changed_.notify_all();
+  done(std::move(outcome));
 }
 
 }  // namespace raylite

@@ -1,5 +1,6 @@
-// The threads of a device, and how they run a program: a team on the compute stream, one thread on the communication
-// stream, each stream in order, waiting for the other where the plan says so. Nothing here runs on the caller's thread.
+// The threads of a device, and how they run a program: a team on the compute stream, one thread on each other stream that a
+// program uses, each stream in order, waiting for the others where the plan says so. Nothing here runs on the caller's thread.
+// All threads take part in every run: those of streams that a program does not use find nothing to do.
 #pragma once
 #include <condition_variable>
 #include <functional>
@@ -30,7 +31,8 @@ struct RunOptions {
 
 class Executor {
  public:
-  /// `threads` compute threads plus one for communication; `pin` binds compute thread i to the i-th allowed core.
+  /// `threads` compute threads, and one for each other stream once a program uses it; `pin` binds compute thread i to the i-th
+  /// allowed core.
   Executor(int threads, bool pin);
   /// Cancels a run in progress (its outcome: ENGINE) and joins the threads.
   ~Executor();
@@ -47,7 +49,10 @@ class Executor {
 
  private:
   struct Run;
-  void thread_main(int thread, bool pin);
+  void compute_main(int thread, bool pin, std::uint64_t seen);
+  void stream_main(std::uint32_t stream, std::uint64_t seen);
+  std::shared_ptr<Run> next_run(std::uint64_t& seen);
+  void leave(Run& run);
 
   const int threads_;
   std::mutex mutex_;
@@ -55,7 +60,8 @@ class Executor {
   std::shared_ptr<Run> current_;
   std::uint64_t generation_ = 0;
   bool stopping_ = false;
-  std::vector<std::thread> pool_;
+  std::vector<std::thread> pool_;       // grows in start() alone
+  bool has_thread_[kStreams] = {true};  // the compute stream from the beginning
 };
 
 }  // namespace raylite

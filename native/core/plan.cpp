@@ -12,7 +12,7 @@ namespace raylite {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x504C4C52;  // "RLLP"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 40;
 constexpr std::uint32_t kListMax = 4096;  // of one instruction: keeps hostile rows from multiplying the plan's size
 
@@ -74,18 +74,18 @@ std::size_t dtype_bytes(DType dtype) {
   return 0;
 }
 
-/// Both streams advance as far as their waits allow; what is then left can never run.
+/// All streams advance as far as their waits allow; what is then left can never run.
 void check_waits(const Plan& plan) {
   const std::size_t count = plan.instructions.size();
-  std::vector<std::uint32_t> order[2];
+  std::vector<std::uint32_t> order[kStreams];
   for (std::size_t i = 0; i < count; i++) {
     order[static_cast<std::uint32_t>(plan.instructions[i].stream)].push_back(static_cast<std::uint32_t>(i));
   }
   std::vector<bool> done(count, false);
-  std::size_t next[2] = {0, 0};
+  std::size_t next[kStreams] = {};
   for (bool moved = true; moved;) {
     moved = false;
-    for (int stream = 0; stream < 2; stream++) {
+    for (std::uint32_t stream = 0; stream < kStreams; stream++) {
       while (next[stream] < order[stream].size()) {
         const std::uint32_t index = order[stream][next[stream]];
         bool ready = true;
@@ -97,7 +97,7 @@ void check_waits(const Plan& plan) {
       }
     }
   }
-  for (int stream = 0; stream < 2; stream++) {
+  for (std::uint32_t stream = 0; stream < kStreams; stream++) {
     if (next[stream] < order[stream].size()) {
       const std::uint32_t index = order[stream][next[stream]];
       fail("instruction " + std::to_string(index) + " (" + plan.instructions[index].op +
@@ -217,7 +217,7 @@ Plan decode_plan(const std::uint8_t* bytes, std::size_t size) {
     const auto field = [&](std::size_t n) { return instructions.get<std::uint32_t>(i, 4 * n); };
     const std::string who = "instruction " + std::to_string(i);
     instruction.op = text(field(0), field(1), "instruction", i);
-    if (field(2) > 1) fail(who + ": stream " + std::to_string(field(2)) + " is neither 0 nor 1");
+    if (field(2) >= kStreams) fail(who + ": stream " + std::to_string(field(2)) + " of " + std::to_string(kStreams));
     instruction.stream = static_cast<Stream>(field(2));
     instruction.inputs = slice(field(3), field(4), header.indices, header.tensors, "inputs", i);
     instruction.outputs = slice(field(5), field(6), header.indices, header.tensors, "outputs", i);

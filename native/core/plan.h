@@ -1,5 +1,5 @@
 // The plan's bytes as typed rows (ARCHITECTURE.md, "Plan format"). Decoding checks every count, offset and range, and
-// that the two streams cannot wait for each other for ever; it knows no ops and touches no tensor memory.
+// that the streams cannot wait for each other for ever; it knows no ops and touches no tensor memory.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,9 @@ namespace raylite {
 
 const char* dtype_name(DType dtype);
 
-enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1 };
+/// What runs beside each other: kernels, exchanges between ranks, copies between device and host, disk.
+enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1, kCopy = 2, kDisk = 3 };
+constexpr std::uint32_t kStreams = 4;
 
 struct PlanBuffer {
   std::uint64_t bytes = 0;

@@ -42,7 +42,7 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     return tensors;
   };
 
-  std::size_t workspace_bytes[2] = {0, 0};
+  std::size_t workspace_bytes[kStreams] = {};
   for (std::size_t i = 0; i < plan.instructions.size(); i++) {
     const PlanInstruction& row = plan.instructions[i];
     const BindOp bind = find_op(row.op);
@@ -64,11 +64,13 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
   // A stream finishes in order: waiting for several is waiting for the last of them.
   for (std::size_t i = 0; i < plan.instructions.size(); i++) {
     for (const std::uint32_t wait : plan.instructions[i].waits) {
-      auto& count = program->instructions[i].wait_count;
-      count = std::max(count, program->instructions[wait].ordinal + 1);
+      const Instruction& other = program->instructions[wait];
+      auto& count = program->instructions[i].waits[static_cast<std::uint32_t>(other.stream)];
+      count = std::max(count, other.ordinal + 1);
+      program->instructions[i].is_waiting = true;
     }
   }
-  for (int stream = 0; stream < 2; stream++) {
+  for (std::uint32_t stream = 0; stream < kStreams; stream++) {
     if (workspace_bytes[stream] > 0) program->workspaces[stream] = std::make_unique<Memory>(workspace_bytes[stream]);
   }
   return program;

@@ -37,15 +37,16 @@ struct Instruction {
   Bound bound;
   std::vector<Output> outputs;  // but for workspaces, which hold nothing afterwards
   std::uint32_t ordinal = 0;    // its place in its stream
-  std::uint32_t wait_count = 0;  // how many instructions of the other stream must have finished before it starts
+  std::uint32_t waits[kStreams] = {};  // how many instructions of each other stream must have finished before it starts
+  bool is_waiting = false;             // for any
 };
 
 struct Program {
   std::vector<Instruction> instructions;
-  std::vector<std::uint32_t> streams[2];  // instruction numbers in order
+  std::vector<std::uint32_t> streams[kStreams];  // instruction numbers in order
   std::vector<std::shared_ptr<Memory>> memories;
   std::vector<std::shared_ptr<Communicator>> communicators;
-  std::unique_ptr<Memory> workspaces[2];
+  std::unique_ptr<Memory> workspaces[kStreams];
 };
 
 struct LoadOptions {

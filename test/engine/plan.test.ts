@@ -70,7 +70,7 @@ test('a plan read back has the ops, tensors and waits of its graph, inside its b
   for (const plan of [compiled.micro, compiled.update]) {
     const read = decode(plan);
     assert.equal(read.magic, 0x504c4c52);
-    assert.equal(read.version, 1);
+    assert.equal(read.version, 2);
     assert.equal(read.length, plan.bytes.length);
     assert.deepEqual(read.buffers, plan.buffers);
     assert.equal(read.instructions.length, plan.graph.ops.length);

@@ -110,7 +110,7 @@ export class PlanWriter {
       for (const [i, value] of values.entries()) view.setUint32(offset + 4 * i, value, true);
     };
     const counts = [1, this.#tensors.length, rows.length, indices.length, attributes.length];
-    words(0, [0x504c4c52, 1, ...counts, text.length]);
+    words(0, [0x504c4c52, 2, ...counts, text.length]);
     view.setBigUint64(at.buffers, BigInt(this.bytes), true);
     words(at.buffers + 8, buffer);
     for (const [i, tensor] of this.#tensors.entries()) {

@@ -3,7 +3,7 @@ import { placed } from '../autodiff.js';
 import { type FloatType, isFloatType } from '../graph.js';
 import { defaultCost, type PlacedOp, ruleOf } from '../ops/index.js';
 import type { Plan } from '../plan/plan.js';
-import { COMMUNICATION, COMPUTE } from '../plan/schedule.js';
+import { COMMUNICATION, COMPUTE, STREAMS } from '../plan/schedule.js';
 
 /** What a device does at best, all threads together. */
 export interface Limits {
@@ -110,7 +110,7 @@ function leastSeconds(
 /** When the last instruction ends, if each takes its seconds and starts once its stream and what it waits for are through. */
 function replay({ schedule }: Plan, seconds: Float64Array): number {
   const ends = new Float64Array(seconds.length);
-  const free = [0, 0];
+  const free = STREAMS.map(() => 0);
   for (const [index, stream] of schedule.streams.entries()) {
     const start = schedule.waits[index]!.reduce((latest, wait) => Math.max(latest, ends[wait]!), free[stream]!);
     ends[index] = start + seconds[index]!;

@@ -86,6 +86,8 @@ export interface OpRule {
   shortcut?(op: PlacedOp): Shortcut | null;
   /** Runs on the communication stream. */
   readonly isCollective?: boolean;
+  /** Runs on the stream of copies between device and host, or on that of the disk. */
+  readonly moves?: 'copy' | 'disk';
   /** Draws random numbers, so that a copy must get the same counters. */
   readonly isRandom?: boolean;
 }

@@ -6,7 +6,7 @@ import type { Place } from './placement.js';
 import type { Schedule } from './schedule.js';
 
 const MAGIC = 0x504c4c52; // "RLLP"
-const VERSION = 1;
+const VERSION = 2;
 const HEADER_BYTES = 32;
 const BUFFER_BYTES = 16;
 const TENSOR_BYTES = 56;

@@ -3,6 +3,7 @@ import { placed } from '../autodiff.js';
 import { showAmount, showType } from '../graph.js';
 import { defaultCost, ruleOf } from '../ops/index.js';
 import type { Plan } from './plan.js';
+import { STREAMS } from './schedule.js';
 
 /** One line per instruction, then buffers, the life of each block of the arena, and totals. */
 export function explain(plan: Plan): string {
@@ -18,7 +19,7 @@ export function explain(plan: Plan): string {
       return `${showType(graph.tensors[id]!)} @${place.buffer}+${place.offsetBytes}`;
     });
     const waits = schedule.waits[index]!.map((wait) => `#${wait}`).join(' ');
-    const stream = schedule.streams[index] === 0 ? 'compute' : 'comm';
+    const stream = STREAMS[schedule.streams[index]!]!;
     return [
       `#${index}`,
       stream,

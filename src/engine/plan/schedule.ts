@@ -1,11 +1,15 @@
-// Gives every op its stream and the ops of the other stream that must have ended before it starts. Dependencies are found by
-// bytes, not by names: an op waits for the last op of the other stream that wrote what it touches, or touched what it writes.
+// Gives every op its stream and the ops of other streams that must have ended before it starts. Dependencies are found by
+// bytes, not by names: an op waits for the last op of each other stream that wrote what it touches, or touched what it writes,
+// unless it is known to have ended by what was waited for before.
 import { byteLength, type Graph, type TensorId } from '../graph.js';
-import { ruleOf } from '../ops/index.js';
+import { type OpRule, ruleOf } from '../ops/index.js';
 import type { Place } from './placement.js';
 
 export const COMPUTE = 0;
 export const COMMUNICATION = 1;
+export const COPY = 2;
+export const DISK = 3;
+export const STREAMS = ['compute', 'communication', 'copy', 'disk'] as const;
 
 export interface Schedule {
   readonly streams: readonly number[];
@@ -13,6 +17,9 @@ export interface Schedule {
   /** Whether op `earlier` has surely ended when op `later` starts. */
   isBefore(earlier: number, later: number): boolean;
 }
+
+/** Per stream: the last op that has surely ended (-1: none). Streams run in order. */
+type Clock = number[];
 
 interface Access {
   readonly op: number;
@@ -23,65 +30,72 @@ interface Access {
 }
 
 export function schedule(graph: Graph, places: ReadonlyMap<TensorId, Place>): Schedule {
-  const streams = graph.ops.map((op) => (ruleOf(op.kind).isCollective ? COMMUNICATION : COMPUTE));
-  const waits: number[][] = graph.ops.map(() => []);
-  if (streams.includes(COMMUNICATION) && streams.includes(COMPUTE)) findWaits(graph, places, streams, waits);
-
-  // clocks[i][s]: the last op of stream s that has surely ended when op i starts (-1: none). Streams run in order.
-  const clocks: [number, number][] = [];
-  const last: [number, number] = [-1, -1];
+  const streams = graph.ops.map((op) => streamOf(ruleOf(op.kind)));
+  const used = new Set(streams);
+  const waits: number[][] = [];
+  const clocks: Clock[] = [];
+  const last: number[] = STREAMS.map(() => -1);
+  const history = new Map<string, Access[]>();
   for (const [index, stream] of streams.entries()) {
-    const clock: [number, number] = [-1, -1];
-    for (const known of [last[stream as 0 | 1], ...waits[index]!]) {
-      if (known < 0) continue;
-      const s = streams[known] as 0 | 1;
-      const other = clocks[known]!;
-      clock[0] = Math.max(clock[0], other[0]);
-      clock[1] = Math.max(clock[1], other[1]);
-      clock[s] = Math.max(clock[s], known);
+    const clock: Clock = STREAMS.map(() => -1);
+    const previous = last[stream]!;
+    if (previous >= 0) {
+      join(clock, clocks[previous]!);
+      clock[stream] = previous;
     }
+    const needed = used.size > 1 ? conflicts(graph, places, history, index, stream) : [];
+    const waitedFor: number[] = [];
+    // The latest first: it may have waited for the others.
+    for (const op of needed.toSorted((a, b) => b - a)) {
+      const other = streams[op]!;
+      if (other === stream || clock[other]! >= op) continue;
+      join(clock, clocks[op]!);
+      clock[other] = op;
+      waitedFor.push(op);
+    }
+    waits.push(waitedFor);
     clocks.push(clock);
-    last[stream as 0 | 1] = index;
+    last[stream] = index;
   }
-  return {
-    streams,
-    waits,
-    isBefore: (earlier, later) => clocks[later]![streams[earlier] as 0 | 1] >= earlier,
-  };
+  return { streams, waits, isBefore: (earlier, later) => clocks[later]![streams[earlier]!]! >= earlier };
 }
 
-function findWaits(
+function streamOf({ isCollective, moves }: OpRule): number {
+  if (isCollective) return COMMUNICATION;
+  return moves === undefined ? COMPUTE : moves === 'disk' ? DISK : COPY;
+}
+
+function join(clock: Clock, other: Clock): void {
+  for (const [stream, op] of other.entries()) clock[stream] = Math.max(clock[stream]!, op);
+}
+
+/** The last op of each stream that op `index` must follow; adds what it touches to `history`. */
+function conflicts(
   graph: Graph,
   places: ReadonlyMap<TensorId, Place>,
-  streams: readonly number[],
-  waits: number[][],
-): void {
-  const history = new Map<string, Access[]>();
-  const waitedFor: [number, number] = [-1, -1]; // per stream: the last op of the other one that it has waited for
-  for (const [index, op] of graph.ops.entries()) {
-    const stream = streams[index]!;
-    let needed = -1;
-    const accesses = [
-      ...op.inputs.map((id) => accessOf(graph, places, id, false)),
-      ...op.outputs.map((id) => accessOf(graph, places, id, true)),
-    ];
-    for (const { key, start, end, isWrite } of accesses) {
-      for (const earlier of history.get(key) ?? []) {
-        const isOverlap = earlier.start < end && start < earlier.end;
-        if (earlier.stream !== stream && isOverlap && (isWrite || earlier.isWrite))
-          needed = Math.max(needed, earlier.op);
-      }
-    }
-    for (const { key, start, end, isWrite } of accesses) {
-      const list = history.get(key) ?? [];
-      list.push({ op: index, stream, start, end, isWrite });
-      history.set(key, list);
-    }
-    if (needed > waitedFor[stream as 0 | 1]) {
-      waits[index]!.push(needed);
-      waitedFor[stream as 0 | 1] = needed;
+  history: Map<string, Access[]>,
+  index: number,
+  stream: number,
+): readonly number[] {
+  const op = graph.ops[index]!;
+  const needed: number[] = STREAMS.map(() => -1);
+  const accesses = [
+    ...op.inputs.map((id) => accessOf(graph, places, id, false)),
+    ...op.outputs.map((id) => accessOf(graph, places, id, true)),
+  ];
+  for (const { key, start, end, isWrite } of accesses) {
+    for (const earlier of history.get(key) ?? []) {
+      const isOverlap = earlier.start < end && start < earlier.end;
+      if (isOverlap && (isWrite || earlier.isWrite))
+        needed[earlier.stream] = Math.max(needed[earlier.stream]!, earlier.op);
     }
   }
+  for (const { key, start, end, isWrite } of accesses) {
+    const list = history.get(key) ?? [];
+    list.push({ op: index, stream, start, end, isWrite });
+    history.set(key, list);
+  }
+  return needed.filter((op) => op >= 0);
 }
 
 function accessOf(graph: Graph, places: ReadonlyMap<TensorId, Place>, id: TensorId, isWrite: boolean) {
