@@ -64,7 +64,8 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
                         InstanceMethod<&ArenaObject::forget>("forget"), InstanceMethod<&ArenaObject::crc>("crc32"),
                         InstanceMethod<&ArenaObject::publish>("publish"), InstanceMethod<&ArenaObject::pin>("pin"),
                         InstanceMethod<&ArenaObject::unpin>("unpin"), InstanceMethod<&ArenaObject::revoke>("revoke"),
-                        InstanceMethod<&ArenaObject::close>("close"), InstanceMethod<&ArenaObject::unlink>("unlink")});
+                        InstanceMethod<&ArenaObject::prefault>("prefault"), InstanceMethod<&ArenaObject::close>("close"),
+                        InstanceMethod<&ArenaObject::unlink>("unlink")});
   }
 
   explicit ArenaObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ArenaObject>(info) {
@@ -173,6 +174,8 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
     });
   }
 
+  void prefault(const Napi::CallbackInfo& info) { arena(info.Env()).prefault(integer_of(info[0], "bytes")); }
+
   void close(const Napi::CallbackInfo&) {
     if (!arena_) return;
     arena_->close();
@@ -196,9 +199,7 @@ void bind_store(Napi::Env env, Napi::Object exports) {
                 const Napi::Object options = object_of(info[0], "options");
                 const std::string path = string_of(options.Get("path"), "path");
                 const std::size_t bytes = integer_of(options.Get("bytes"), "bytes", 1);
-                const std::size_t prefault_bytes = integer_of(options.Get("prefaultBytes"), "prefaultBytes");
-                return with_store_errors(info.Env(),
-                                         [&] { return wrap(info.Env(), Arena::create(path, bytes, prefault_bytes)); });
+                return with_store_errors(info.Env(), [&] { return wrap(info.Env(), Arena::create(path, bytes)); });
               }));
   exports.Set("openArena", Napi::Function::New(env, [wrap](const Napi::CallbackInfo& info) {
                 const Napi::Object options = object_of(info[0], "options");

@@ -14,8 +14,8 @@
 #include <system_error>
 #include <utility>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23  // Linux 5.14; older kernels answer EINVAL and fallocate takes over
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; older kernels answer EINVAL and fallocate takes over
 #endif
 
 namespace raylite {
@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kBlockBytes = 256 << 10;    // the unit in which memory is asked for
-constexpr std::size_t kPrefaultStep = 4 << 20;    // between two looks at is_closing_: about 4 ms
+constexpr std::size_t kPrefaultStep = 4 << 20;    // between two looks at the goal: about 4 ms
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -46,7 +46,7 @@ char* map_file(const std::string& path, int file, std::size_t bytes, int flags) 
 
 }  // namespace
 
-std::shared_ptr<Arena> Arena::create(const std::string& path, std::size_t bytes, std::size_t prefault_bytes) {
+std::shared_ptr<Arena> Arena::create(const std::string& path, std::size_t bytes) {
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0) fail("cannot create the arena " + path, errno);
   const std::shared_ptr<Arena> arena(new Arena(path, file, bytes, true));  // from here on its destructor unlinks
@@ -59,10 +59,6 @@ std::shared_ptr<Arena> Arena::create(const std::string& path, std::size_t bytes,
   }
   if (ftruncate(file, static_cast<off_t>(arena->mapped_bytes_)) != 0) fail("cannot size the arena " + path, errno);
   arena->map();
-  if (prefault_bytes > 0) {
-    const std::size_t goal = std::min(prefault_bytes, bytes);
-    arena->prefaulter_ = std::thread([self = arena.get(), goal] { self->prefault(goal); });
-  }
   return arena;
 }
 
@@ -121,13 +117,14 @@ void Arena::ensure(std::size_t offset, std::size_t length, Need need) {
     const std::size_t start = block * kBlockBytes;
     const std::size_t size = std::min(kBlockBytes, mapped_bytes_ - start);
     int error = EINVAL;
-    if (need == Need::kMapped) error = madvise(shared_ + start, size, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    // Pages of shared memory are mapped writable whether they are asked for by a read or a write; a read maps 16 at a time.
+    if (need == Need::kMapped) error = madvise(shared_ + start, size, MADV_POPULATE_READ) == 0 ? 0 : errno;
     if (error == EINVAL || error == EINTR) {
       do {
         error = fallocate(file_, 0, static_cast<off_t>(start), static_cast<off_t>(size)) == 0 ? 0 : errno;
       } while (error == EINTR);
     }
-    if (error == EFAULT) error = ENOSPC;  // how MADV_POPULATE_WRITE says that a touch would raise SIGBUS
+    if (error == EFAULT) error = ENOSPC;  // how MADV_POPULATE_READ says that a touch would raise SIGBUS
     if (error != 0) fail("no memory for the region " + region(offset, length) + " of the arena " + path_, error);
     std::uint8_t known = blocks_[block].load(std::memory_order_relaxed);
     while (known < wanted && !blocks_[block].compare_exchange_weak(known, wanted, std::memory_order_release)) {
@@ -180,21 +177,45 @@ void Arena::unlink() noexcept {
   }
 }
 
-void Arena::close() noexcept {
-  is_closing_.store(true, std::memory_order_relaxed);
-  if (prefaulter_.joinable()) prefaulter_.join();
-  if (is_creator_) unlink();
+void Arena::prefault(std::size_t bytes) {
+  {
+    const std::lock_guard lock(prefault_mutex_);
+    if (is_closing_ || bytes <= prefault_goal_) return;
+    prefault_goal_ = std::min(bytes, bytes_);
+    if (!prefaulter_.joinable()) prefaulter_ = std::thread([this] { prefault_loop(); });
+  }
+  prefault_changed_.notify_one();
 }
 
-void Arena::prefault(std::size_t bytes) noexcept {
+// Memory without addresses (fallocate): so it is neither this process's own, nor does it need page tables.
+void Arena::prefault_loop() noexcept {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // on Linux: this thread alone
-  for (std::size_t done = 0; done < bytes && !is_closing_.load(std::memory_order_relaxed); done += kPrefaultStep) {
+  for (std::size_t done = 0;;) {
+    std::size_t goal = 0;
+    {
+      std::unique_lock lock(prefault_mutex_);
+      prefault_changed_.wait(lock, [&] { return is_closing_ || prefault_goal_ > done; });
+      if (is_closing_) return;
+      goal = prefault_goal_;
+    }
+    const std::size_t step = std::min(kPrefaultStep, goal - done);
     try {
-      ensure(done, std::min(kPrefaultStep, bytes - done), Need::kMapped);
+      ensure(done, step, Need::kBacked);
     } catch (const StoreError&) {
       return;  // no memory left: whoever needs the region is told when asking for it
     }
+    done += step;
   }
+}
+
+void Arena::close() noexcept {
+  {
+    const std::lock_guard lock(prefault_mutex_);
+    is_closing_ = true;
+  }
+  prefault_changed_.notify_one();
+  if (prefaulter_.joinable()) prefaulter_.join();
+  if (is_creator_) unlink();
 }
 
 }  // namespace raylite

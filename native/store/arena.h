@@ -3,9 +3,11 @@
 // later: every byte is backed before anybody gets its address.
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -22,8 +24,8 @@ class StoreError : public std::runtime_error {
 
 class Arena {
  public:
-  /// Makes the file (0600; must not exist) and faults in its first `prefault_bytes` from a thread of its own.
-  static std::shared_ptr<Arena> create(const std::string& path, std::size_t bytes, std::size_t prefault_bytes);
+  /// Makes the file (0600; must not exist).
+  static std::shared_ptr<Arena> create(const std::string& path, std::size_t bytes);
   /// Maps an arena that another process of the same user made.
   static std::shared_ptr<Arena> open(const std::string& path, std::size_t bytes);
   ~Arena();
@@ -41,6 +43,9 @@ class Arena {
   void forget(std::size_t offset, std::size_t length);
   /// The entry of the object that begins at `offset`.
   PinEntry& pins(std::size_t offset);
+  /// Has a thread of low priority ask for the memory of the first `bytes`, so that whoever writes there first does not wait
+  /// for it. A later call with more goes on from there; does not wait.
+  void prefault(std::size_t bytes);
   /// Removes the name; mappings stay. Repeating it, or losing the race to do it, is no error.
   void unlink() noexcept;
   /// Ends the thread and, in the process that created it, unlinks. The memory goes with the last owner of the Arena.
@@ -52,7 +57,7 @@ class Arena {
   void check(std::size_t offset, std::size_t length) const;
   enum class Need : std::uint8_t { kBacked = 1, kMapped = 2 };
   void ensure(std::size_t offset, std::size_t length, Need need);
-  void prefault(std::size_t bytes) noexcept;
+  void prefault_loop() noexcept;
 
   std::string path_;
   int file_ = -1;
@@ -64,7 +69,10 @@ class Arena {
   char* private_ = nullptr;
   std::unique_ptr<std::atomic<std::uint8_t>[]> blocks_;  // what this process knows to be there, per kBlockBytes
   std::thread prefaulter_;
-  std::atomic<bool> is_closing_{false};
+  std::mutex prefault_mutex_;
+  std::condition_variable prefault_changed_;
+  std::size_t prefault_goal_ = 0;
+  bool is_closing_ = false;
 };
 
 }  // namespace raylite

@@ -111,8 +111,8 @@ export interface NativeCommunicator {
 // ---- shared-memory arena (native/store) ----
 
 export interface NativeStore {
-  /** Creates the arena file (mode 0600, O_EXCL) and maps it. A background thread of low priority pre-faults its first `prefaultBytes`. */
-  createArena(options: { readonly path: string; readonly bytes: number; readonly prefaultBytes: number }): NativeArena;
+  /** Creates the arena file (mode 0600, O_EXCL) and maps it. */
+  createArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
   openArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
 }
 
@@ -145,6 +145,11 @@ export interface NativeArena {
   unpin(offset: number, reader: number): void;
   /** For the node: true when nobody reads the object (and from now on nobody can pin it), false when somebody does. */
   revoke(offset: number, slab: number, serial: number): boolean;
+  /**
+   * Has a thread of low priority ask for the memory of the first `bytes`, so that their first writer does not wait for it. A later
+   * call with more goes on from there; it does not wait.
+   */
+  prefault(bytes: number): void;
   /** For its creator, unlinks the file. Views stay valid; the memory goes with the last of them. Safe to repeat; later calls throw. */
   close(): void;
   unlink(): void;

@@ -30,7 +30,6 @@ const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
 /** Objects of this node that one survey names. */
 const SURVEYED_OBJECTS_MAX = 10_000;
-const PREFAULT_BYTES_MAX = 256 * 1024 * 1024;
 
 /** A boot file whose head is known by now. */
 export type AgentBoot = NodeBoot & { readonly headAddress: string };
@@ -78,11 +77,7 @@ export class Agent implements AsyncDisposable {
     const spillFolder = spillRoot === null ? join(socketDir, 'spill') : join(spillRoot, this.#name);
     const embedded = boot.diesWithParent ? { sessionDir, driverPid: process.ppid } : null;
     this.#guard = new Guard(this.#arenaPath, spillFolder, embedded);
-    this.#arena = native().createArena({
-      path: this.#arenaPath,
-      bytes,
-      prefaultBytes: Math.min(PREFAULT_BYTES_MAX, Math.floor(bytes / 4096 / 8) * 4096),
-    });
+    this.#arena = native().createArena({ path: this.#arenaPath, bytes });
     this.#spill = new SpillFiles(spillFolder, this.nodeId, this.#arena);
     this.#index = new ObjectIndex(this.nodeId, token, this.#arena, this.#spill, {
       vacated: (holder, vacated) => this.#local.vacated(holder, vacated),

@@ -4,6 +4,7 @@ import type { NativeArena } from '../native/index.js';
 import type { wire } from '../protocol/index.js';
 import { Copies } from './copies.js';
 import { pullObject, tellFreed } from './pull-object.js';
+import { prefaultBytes } from './prefault.js';
 import { Room } from './room.js';
 import { type Holder, type SlabLease, SlabTable, type StoredObject } from './slab-table.js';
 import { crcOf, type DiskPlace, type SpillFiles } from './spill-files.js';
@@ -67,6 +68,7 @@ export class ObjectIndex {
       (object, place) => this.#moved(object, place),
     );
     this.#room = new Room(this.#table, {
+      reached: () => arena.prefault(prefaultBytes(this.#table.reachedBytes, arena.bytes)),
       evict: () => this.#copies.evict(),
       collect: news.collect,
       spill: (bytes) => {
@@ -75,6 +77,7 @@ export class ObjectIndex {
       },
     });
     this.#copies = new Copies(this.#table, this.#room);
+    arena.prefault(prefaultBytes(0, arena.bytes));
   }
 
   get usedBytes(): number {

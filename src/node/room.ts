@@ -11,6 +11,8 @@ const WAIT_MS = 50;
 const COLLECT_MS_MIN = 2_000;
 
 export interface RoomMakers {
+  /** A part of the arena is in use that may never have been. */
+  readonly reached: () => void;
   /** Drops one copy of an object that is elsewhere too; false when there is none. */
   readonly evict: () => boolean;
   /** Asks all processes to let go of what they do not use; resolves when they have. */
@@ -45,7 +47,9 @@ export class Room {
   leaseNow(size: number, holder: Holder): SlabLease | null {
     for (;;) {
       try {
-        return this.#table.lease(size, holder);
+        const lease = this.#table.lease(size, holder);
+        this.#makers.reached();
+        return lease;
       } catch (error) {
         if (!(error instanceof StoreFullError)) throw error;
         if (!this.#makers.evict()) return null;

@@ -35,6 +35,7 @@ export class SlabTable {
   readonly #free: { offset: number; size: number }[];
   #nextSlab = 1;
   #used = 0;
+  #reached = 0;
 
   constructor(nodeId: NodeId, capacity: number) {
     this.#nodeId = nodeId;
@@ -44,6 +45,11 @@ export class SlabTable {
 
   get usedBytes(): number {
     return this.#used;
+  }
+
+  /** The end of the part of the arena that was ever leased. */
+  get reachedBytes(): number {
+    return this.#reached;
   }
 
   /** Leases `size` bytes (rounded up to pages) to `holder`. Throws StoreFullError. */
@@ -60,6 +66,7 @@ export class SlabTable {
     if (region.size === 0) this.#free.splice(at, 1);
     this.#slabs.set(id, slab);
     this.#used += bytes;
+    this.#reached = Math.max(this.#reached, slab.offset + bytes);
     return { slab: id, offset: slab.offset, size: bytes };
   }
 

@@ -58,8 +58,8 @@ function withArena<T>(bytes: number, use: (arena: ReturnType<typeof create>, pat
   }
 }
 
-function create(path: string, bytes: number, prefaultBytes = 0) {
-  return native().createArena({ path, bytes, prefaultBytes });
+function create(path: string, bytes: number) {
+  return native().createArena({ path, bytes });
 }
 
 test('two processes share what either writes', () =>
@@ -100,9 +100,24 @@ test('each view is released once, after it was collected', () =>
     assert.equal(await peer.ask({ kind: 'countReleases', offset: 4096, views: 5000 }), '5000');
   }));
 
+test('memory that was asked for ahead is there without anybody writing, and more of it when more is asked for', () =>
+  withArena(16 * MIB, async (arena, path) => {
+    const reaches = async (bytes: number) => {
+      while (statSync(path).blocks * 512 < bytes) await new Promise(setImmediate); // else: the file's time limit
+    };
+    assert.ok(statSync(path).blocks * 512 < MIB);
+    arena.prefault(4 * MIB);
+    await reaches(4 * MIB);
+    arena.prefault(MIB); // less than there is
+    arena.prefault(64 * MIB); // more than there can be
+    await reaches(16 * MIB);
+    assert.equal(Buffer.from(arena.readable(15 * MIB, 4, () => {})).readUInt32LE(), 0);
+  }));
+
 test('a view stays valid after the arena was closed', () => {
   const path = freshPath();
-  const arena = create(path, MIB, MIB);
+  const arena = create(path, MIB);
+  arena.prefault(MIB);
   arena.write(0, [Buffer.from('still here')]);
   const view = Buffer.from(arena.readable(0, 10, () => {}));
   const lease = Buffer.from(arena.writable(0, 10));

@@ -20,7 +20,6 @@ class Store implements AsyncDisposable {
   readonly arena = native().createArena({
     path: `/dev/shm/raylite-test-${randomBytes(6).toString('hex')}`,
     bytes: BYTES + 8 * MIB,
-    prefaultBytes: 0,
   });
   readonly index: ObjectIndex;
   sentBytes = 0;

@@ -14,7 +14,6 @@ const arena = () =>
   native().createArena({
     path: `/dev/shm/raylite-test-${randomBytes(6).toString('hex')}`,
     bytes: BYTES,
-    prefaultBytes: 0,
   });
 
 const into = (to: NativeArena, offset = 0): PullOptions => ({
