@@ -7,15 +7,17 @@ import { type Measured, measure, type Scene } from './harness/figure.js';
 import { machineName } from './harness/machine.js';
 import { peerPython } from './harness/peers.js';
 import { regressions, save, table } from './harness/results.js';
+import { storeSuite } from './store/suite.js';
 
 const SUITES: Readonly<Record<string, (python: string | null) => readonly Scene[]>> = {
   core: coreSuite,
   engine: engineSuite,
+  store: storeSuite,
 };
 
 const usage = `npm run bench -- SUITE [--only NAME] [--json] [--no-peers] [--save]
 
-  SUITE       ${Object.keys(SUITES).join(' or ')}
+  SUITE       ${Object.keys(SUITES).join(', ')}
   --only      only the figures whose name contains NAME
   --json      one JSON line per figure instead of the table
   --no-peers  measure raylite alone, install nothing

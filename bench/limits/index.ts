@@ -1,7 +1,7 @@
 // What the machine allows: measured in the same run as the figures, so that no number is read without its ceiling.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,34 @@ export async function multiplyPeak(precision: 'fp32' | 'bf16', threads: number):
 /** GB/s that all `threads` together read from memory that no cache holds. */
 export async function readBandwidth(threads: number): Promise<number> {
   return measureNative('read_bandwidth', [String(threads)]);
+}
+
+const COPY_BYTES = 800 * 1024 * 1024;
+
+/** GB/s of one thread that copies between two places in memory that were touched before. */
+export async function copyBandwidth(): Promise<number> {
+  const [from, to] = [Buffer.alloc(COPY_BYTES, 1), Buffer.alloc(COPY_BYTES, 2)];
+  let best = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 3; round += 1) {
+    const start = performance.now();
+    from.copy(to);
+    best = Math.min(best, performance.now() - start);
+  }
+  return COPY_BYTES / 1e6 / best;
+}
+
+/** GB/s of files that are written and read again, one after the other, as the system caches them. */
+export async function diskBandwidth(): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'disk-'));
+  try {
+    const bytes = Buffer.alloc(256 * 1024 * 1024, 1);
+    const start = performance.now();
+    for (const name of ['a', 'b', 'c', 'd']) writeFileSync(join(folder, name), bytes);
+    for (const name of ['a', 'b', 'c', 'd']) readFileSync(join(folder, name));
+    return (4 * bytes.length) / 1e6 / (performance.now() - start);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Builds a program of this folder for this CPU and returns the first number that it prints. */

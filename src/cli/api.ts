@@ -1,7 +1,9 @@
 // The head's HTTP API as the verbs use it: finds the cluster, shows the token, turns answers and failures into types.
 import type { Command } from 'commander';
+import type { ClientOptions } from 'ws';
 import { ConfigError, ConnectionError, DEFAULT_HTTP_PORT, RayliteError } from '../common/index.js';
-import { readCurrent, readToken, sessionRoot } from '../launch/index.js';
+import { adoptCurrent, readToken, sessionRoot } from '../launch/index.js';
+import { clientOptions, clusterFetch, type FetchInit, HandshakeError, tlsOf } from '../protocol/tls/index.js';
 
 /** Flags of every verb that talks to a cluster. */
 export interface ClusterOptions {
@@ -38,7 +40,7 @@ export class ClusterApi {
 
   /** The cluster that the flags, the environment or current.json name, in this order. */
   static find(options: ClusterOptions): ClusterApi {
-    const current = readCurrent(sessionRoot());
+    const current = adoptCurrent(sessionRoot());
     const named = options.address ?? process.env.RAYLITE_ADDRESS;
     if (!named && !current?.httpUrl) {
       throw new ConnectionError({
@@ -63,11 +65,18 @@ export class ClusterApi {
     return new ClusterApi(url, token);
   }
 
-  get webSocketUrl(): string {
-    return this.url.replace(/^http/, 'ws');
+  get token(): string {
+    return this.#token;
   }
-  get headers(): Readonly<Record<string, string>> {
-    return { authorization: `Bearer ${this.#token}` };
+  /** What a WebSocket to `path` is opened with. */
+  socket(path: string): { readonly url: string; readonly options: ClientOptions } {
+    const { hostname } = new URL(this.url);
+    const tls = tlsOf(hostname, this.#token);
+    const headers = { authorization: `Bearer ${this.#token}` };
+    return {
+      url: `${this.url.replace(/^https?/, tls ? 'wss' : 'ws')}${path}`,
+      options: { headers, ...(tls ? clientOptions(hostname.replace(/^\[|\]$/g, ''), tls) : {}) } as ClientOptions,
+    };
   }
 
   get<T>(path: string): Promise<T> {
@@ -78,7 +87,7 @@ export class ClusterApi {
     return this.#json<T>(path, { method: 'POST', body: JSON.stringify(body), headers });
   }
 
-  async #json<T>(path: string, init: RequestInit): Promise<T> {
+  async #json<T>(path: string, init: FetchInit): Promise<T> {
     const response = await this.#send(path, init);
     const text = await response.text();
     if (response.ok) return JSON.parse(text) as T;
@@ -86,10 +95,12 @@ export class ClusterApi {
     throw new RefusedError(response.status, messageOf(text) ?? `the head answered ${response.status}`);
   }
 
-  async #send(path: string, init: RequestInit): Promise<Response> {
+  async #send(path: string, init: FetchInit): Promise<Response> {
     try {
-      return await fetch(`${this.url}${path}`, { ...init, headers: { ...init.headers, ...this.headers } });
+      return await clusterFetch(`${this.url}${path}`, this.#token, init);
     } catch (cause) {
+      if (cause instanceof HandshakeError)
+        throw new ConnectionError({ address: this.url, detail: cause.message }, { cause });
       const code = (cause as { cause?: { code?: string } }).cause?.code;
       const detail = `nothing answers there (${code ?? 'no connection'}). Is the cluster running? "raylite start --head" starts it, or starts its head again`;
       throw new ConnectionError({ address: this.url, detail }, { cause });

@@ -41,8 +41,8 @@ function tail(
   onChunk: (chunk: Buffer) => void,
 ): Promise<'ended' | 'broken'> {
   return new Promise((resolve) => {
-    const url = `${api.webSocketUrl}/api/jobs/${encodeURIComponent(jobId)}/logs/tail?offset=${offset}`;
-    const ws = new WebSocket(url, { headers: { ...api.headers } });
+    const { url, options } = api.socket(`/api/jobs/${encodeURIComponent(jobId)}/logs/tail?offset=${offset}`);
+    const ws = new WebSocket(url, options);
     ws.on('message', (data) => onChunk(data as Buffer));
     ws.on('error', () => resolve('broken'));
     ws.on('close', (code) => resolve(code === NORMAL_CLOSURE ? 'ended' : 'broken'));

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   ConfigError,
@@ -33,6 +33,7 @@ import {
   stopProcesses,
   writeCurrent,
 } from '../launch/index.js';
+import { isLoopback, tlsOf } from '../protocol/tls/index.js';
 import { addressOption, amountOption, bytesOption, labelsOption, portOption, resourcesOption } from './options.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, paint, print, printJson } from './output.js';
 
@@ -51,6 +52,9 @@ interface StartOptions {
   readonly objectStoreMemory?: number;
   readonly token?: string;
   readonly tokenFile?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
   readonly block?: true;
   readonly json?: true;
 }
@@ -86,6 +90,9 @@ export function register(program: Command): void {
     )
     .option('--token-file <path>', 'file with the cluster token (also $RAYLITE_TOKEN)')
     .option('--token <token>', 'the cluster token; others can see it in the process list while the command runs')
+    .option('--tls-cert <path>', 'certificate of your own for this node (default: one that follows from the token)')
+    .option('--tls-key <path>', 'its private key')
+    .option('--tls-ca <path>', 'authority that vouches for the certificates of all nodes (default: --tls-cert itself)')
     .option('--block', 'stay in the foreground; ends the processes with this command')
     .option('--json', 'print what was started as JSON')
     .addHelpText(
@@ -95,6 +102,7 @@ export function register(program: Command): void {
     .action(async (options: StartOptions) => {
       if (options.head && options.address)
         throw new ConfigError('--address', 'nothing together with --head', options.address);
+      for (const [name, path] of Object.entries(ownTls(options))) process.env[name] = path;
       if (options.head) await startHead(options);
       else if (options.address) await joinCluster(options, options.address);
       else
@@ -106,6 +114,20 @@ export function register(program: Command): void {
         );
     });
 }
+
+/** Certificates of the user's own, as what starts here hears of them. */
+function ownTls({ tlsCert, tlsKey, tlsCa }: StartOptions): Record<string, string> {
+  const given = { RAYLITE_TLS_CERT: tlsCert, RAYLITE_TLS_KEY: tlsKey, RAYLITE_TLS_CA: tlsCa };
+  return Object.fromEntries(Object.entries(given).flatMap(([name, path]) => (path ? [[name, resolve(path)]] : [])));
+}
+
+/** What is set, by flags or from outside; other processes of this machine that join are told. */
+const tlsInUse = (): Record<string, string> =>
+  Object.fromEntries(
+    ['RAYLITE_TLS', 'RAYLITE_TLS_CERT', 'RAYLITE_TLS_KEY', 'RAYLITE_TLS_CA'].flatMap((name) =>
+      process.env[name] ? [[name, process.env[name]]] : [],
+    ),
+  );
 
 async function startHead(options: StartOptions): Promise<void> {
   const root = sessionRoot();
@@ -125,6 +147,7 @@ async function startHead(options: StartOptions): Promise<void> {
     former && saved
       ? { dir: former.sessionDir, tokenFile: former.tokenFile }
       : newSession(root, givenToken(options) ?? newToken());
+  for (const [name, value] of Object.entries(saved?.tls ?? {})) process.env[name] ??= value;
   const token = readToken(session.tokenFile);
   const host = options.host ?? saved?.host ?? '127.0.0.1';
   const httpHost = options.dashboardHost ?? saved?.httpHost ?? host;
@@ -145,7 +168,8 @@ async function startHead(options: StartOptions): Promise<void> {
     });
     started.push(head);
     const { address, httpUrl } = head.ready;
-    saveHeadOptions(session.dir, { host, port: portOf(address), httpHost, httpPort: portOf(httpUrl) });
+    const tls = tlsInUse();
+    saveHeadOptions(session.dir, { host, port: portOf(address), httpHost, httpPort: portOf(httpUrl), tls });
     const survivors = former ? former.pids.filter((pid) => isOurs(pid, root)) : [];
     let nodeId = former?.nodeId ?? '';
     let agentUds = former?.agentUds ?? '';
@@ -171,6 +195,7 @@ async function startHead(options: StartOptions): Promise<void> {
       agentUds,
       nodeId,
       pids: [...started.map(({ pid }) => pid), ...survivors],
+      tls,
     };
     writeCurrent(root, current);
     pruneSessions(root, [session.dir]);
@@ -230,6 +255,7 @@ async function joinCluster(options: StartOptions, address: string): Promise<void
           agentUds: agent.ready.uds,
           nodeId: agent.ready.nodeId,
           pids: [agent.pid],
+          tls: tlsInUse(),
         };
   writeCurrent(root, current);
   pruneSessions(root, [session.dir, current.sessionDir]);
@@ -262,8 +288,6 @@ function givenToken(options: Pick<StartOptions, 'token' | 'tokenFile'>): string 
 }
 
 const newToken = (): string => randomBytes(32).toString('hex');
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '[::1]' || host === '::1' || host.startsWith('127.');
 const hostOf = (address: string): string => address.slice(0, address.lastIndexOf(':'));
 const portOf = (address: string): number => Number(address.slice(address.lastIndexOf(':') + 1));
 
@@ -306,9 +330,16 @@ function tellHead(
   );
   if (isRestarted && survivors > 0) print('  Its nodes, actors and jobs are taken up again as they come back.');
   else print(`  this node     ${formatResources(resources)}`);
-  print(`  page          ${current.httpUrl}/login?token=${token}`);
+  const tls = tlsOf(hostOf(current.headAddress), token);
+  // Browsers know certificates of the user's own, not the cluster's.
+  const page = tls?.isOwn ? current.httpUrl.replace(/^http:/, 'https:') : current.httpUrl;
+  print(`  page          ${page}/login?token=${token}`);
   print(`  join          RAYLITE_TOKEN=${token} raylite start --address ${current.headAddress}`);
   print(`  token file    ${current.tokenFile}`);
+  if (tls)
+    print(
+      `  between nodes TLS, ${tls.isOwn ? 'with your certificate' : 'with a certificate that follows from the token'}`,
+    );
   print();
   print('  look          raylite status');
   print('  run           raylite job submit --working-dir . -- node main.js');

@@ -12,10 +12,10 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import {
+  adoptCurrent,
   type EmbeddedCluster,
   type NodeOffer,
   offeredResources,
-  readCurrent,
   readToken,
   sessionRoot,
   startEmbedded,
@@ -167,7 +167,7 @@ const entranceOf = ({ headAddress, token, agentUds }: Place): Entrance => ({
 });
 
 function addressOf(address: string, given: string | undefined): Place {
-  const here = readCurrent(sessionRoot());
+  const here = adoptCurrent(sessionRoot());
   if (address === 'auto') {
     if (!here)
       throw new ConnectionError({
@@ -304,7 +304,7 @@ async function prepareEnv(
   const folder = resolve(workingDir);
   const { packDirectory, uploadPackage } = await import('../launch/package/index.js');
   const packed = await packDirectory(folder, 'runtimeEnv.workingDir');
-  await uploadPackage({ url: httpUrl, headers: { authorization: `Bearer ${runtime.token}` } }, packed);
+  await uploadPackage({ url: httpUrl, token: runtime.token }, packed);
   runtime.workingDir = { path: folder, package: packed.sha256 };
   return runtimeEnvWith({ package: packed.sha256 }, given, packageFolders(runtime));
 }

@@ -59,4 +59,6 @@ export interface CurrentCluster {
   readonly agentUds: string;
   readonly nodeId: string;
   readonly pids: readonly number[];
+  /** Certificates of the user's own, as environment variables RAYLITE_TLS_*. */
+  readonly tls?: Readonly<Record<string, string>>;
 }

@@ -5,6 +5,7 @@ export { defaultStoreBytes, lookAtMachine, type Machine } from './machine.js';
 export { type NodeOffer, offeredResources } from './offer.js';
 export { isHeadProcess, isOurs, stopProcesses } from './processes.js';
 export {
+  adoptCurrent,
   newSession,
   pruneSessions,
   readCurrent,

@@ -17,6 +17,7 @@ export interface HeadOptions {
   readonly port: number;
   readonly httpHost: string;
   readonly httpPort: number;
+  readonly tls?: Readonly<Record<string, string>>;
 }
 
 export interface Session {
@@ -67,6 +68,13 @@ export function readCurrent(root: string): CurrentCluster | null {
   } catch {
     return null; // absent, or torn by a crash of an older version: both mean "nothing to find"
   }
+}
+
+/** As {@link readCurrent}, for who wants to talk to that cluster: this process takes over how it speaks TLS. */
+export function adoptCurrent(root: string): CurrentCluster | null {
+  const current = readCurrent(root);
+  for (const [name, value] of Object.entries(current?.tls ?? {})) process.env[name] ??= value;
+  return current;
 }
 
 /** Replaces current.json as a whole. */

@@ -3,8 +3,8 @@ import { type NodeId, type ObjectId, ObjectLostError, type WorkerId } from '../c
 import type { NativeArena } from '../native/index.js';
 import type { wire } from '../protocol/index.js';
 import { Copies } from './copies.js';
-import { pullObject, tellFreed } from './pull-object.js';
 import { prefaultBytes } from './prefault.js';
+import { pullObject, tellFreed } from './pull-object.js';
 import { Room } from './room.js';
 import { type Holder, type SlabLease, SlabTable, type StoredObject } from './slab-table.js';
 import { crcOf, type DiskPlace, type SpillFiles } from './spill-files.js';

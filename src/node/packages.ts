@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { extract } from 'tar';
 import { ConfigError, ConnectionError, PACKAGE_BYTES_MAX, PACKAGE_ENTRIES_MAX } from '../common/index.js';
+import { clusterFetch } from '../protocol/tls/index.js';
 
 const UNPACKED_BYTES_MAX = 2 * 1024 * 1024 * 1024;
 
@@ -42,7 +43,7 @@ export class Packages {
 
   async #fetch(sha256: string, httpUrl: string, folder: string): Promise<string> {
     const url = `${httpUrl}/api/packages/${sha256}`;
-    const reply = await fetch(url, { headers: { authorization: `Bearer ${this.#token}` } });
+    const reply = await clusterFetch(url, this.#token);
     if (!reply.ok)
       throw new ConnectionError({ address: url, detail: `the head does not give the package: ${reply.status}` });
     const bytes = Buffer.from(await reply.arrayBuffer());

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, ObjectLostError } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
 import { errorOf, wire } from '../protocol/index.js';
+import { explainHandshake } from '../protocol/tls/index.js';
 import { framed, IDLE_MS_MAX, openDoor, readHeader } from './transfer-frames.js';
 
 /** How often in a row a transfer that had begun is taken up again without getting any further. */
@@ -75,14 +76,14 @@ function attempt(
 ): Promise<{ readonly offset: number; readonly size: number } | { readonly ask: string }> {
   const { objectId, token, door } = pull;
   return new Promise((resolve, reject) => {
-    const socket = openDoor(address);
+    const socket = openDoor(address, token);
     const fail = (detail: string, cause?: unknown): void => {
       socket.destroy();
       reject(cause instanceof ObjectLostError ? cause : new ConnectionError({ address, detail }, { cause }));
     };
     socket.setTimeout(IDLE_MS_MAX, () => fail('the other node does not answer'));
     socket.on('error', (cause: NodeJS.ErrnoException) =>
-      fail(`the other node cannot be reached: ${cause.code}`, cause),
+      fail(explainHandshake(cause.message) ?? `the other node cannot be reached: ${cause.code}`, cause),
     );
     socket.on('end', () => fail('the other node ended the transfer before its end'));
     socket.write(
@@ -184,7 +185,7 @@ function receiver(
 
 /** Tells the node that holds an object that its owner has let go of it. */
 export function tellFreed(address: string, objectId: ObjectId, token: string): void {
-  const socket = openDoor(address);
+  const socket = openDoor(address, token);
   socket.on('error', () => {}); // the node is gone, and the object with it
   socket.end(framed(wire.TransferRequest.encode({ token, objectId, isFree: true }).finish()));
 }

@@ -1,15 +1,19 @@
 // What both ends of a transfer between nodes share: its connection and the frames at its beginning.
 import { connect, type Socket } from 'node:net';
+import { connect as connectSecure } from 'node:tls';
+import { clientOptions, hostOf, tlsOf } from '../protocol/tls/index.js';
 
 const HEADER_BYTES_MAX = 64 * 1024;
 /** A connection on which nothing moves for so long is broken. */
 export const IDLE_MS_MAX = 60_000;
 
 /** Connects to the transfer door of a node, "host:port". */
-export function openDoor(address: string): Socket {
-  const colon = address.lastIndexOf(':');
-  const host = address.slice(0, colon).replace(/^\[|\]$/g, '');
-  return connect({ host, port: Number(address.slice(colon + 1)), noDelay: true });
+export function openDoor(address: string, token: string): Socket {
+  const host = hostOf(address);
+  const at = { host, port: Number(address.slice(address.lastIndexOf(':') + 1)) };
+  const tls = tlsOf(host, token);
+  if (!tls) return connect({ ...at, noDelay: true });
+  return connectSecure({ ...at, ...clientOptions(host, tls) }).setNoDelay();
 }
 
 /** Bytes behind their length. */

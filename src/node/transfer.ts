@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { type ObjectId, ObjectLostError } from '../common/index.js';
 import { failureOf, isSameToken, wire } from '../protocol/index.js';
+import { secureDoor, tlsOf } from '../protocol/tls/index.js';
 import { Readers } from './readers.js';
 import { framed, IDLE_MS_MAX, readHeader } from './transfer-frames.js';
 
@@ -39,12 +40,17 @@ export class TransferServer implements AsyncDisposable {
     const server = createServer();
     const readers = new Readers();
     const transfer = new TransferServer(server);
-    server.on('connection', (socket) => {
-      transfer.#sockets.add(socket);
-      socket.on('close', () => transfer.#sockets.delete(socket));
+    const accept = (socket: Socket): void => {
       socket.on('error', () => {}); // the puller is gone, or asks again
       socket.setTimeout(IDLE_MS_MAX, () => socket.destroy());
       readHeader(socket, (bytes) => serve(socket, bytes, token, source, readers));
+    };
+    const tls = tlsOf(host, token);
+    const door = tls ? secureDoor(tls, { secure: accept, plain: (socket) => socket.destroy() }) : accept;
+    server.on('connection', (socket) => {
+      transfer.#sockets.add(socket);
+      socket.on('close', () => transfer.#sockets.delete(socket));
+      door(socket);
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);

@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Listener } from '../support/listener.js';
 import { Machine, type RunOptions, type RunResult } from '../support/machines.js';
 import { withoutNetworkNamespaces } from '../support/services.js';
+import { MARKER } from './jobs/carried.js';
 
 const CLI = fileURLToPath(new URL('../../../../dist/cli/main.js', import.meta.url));
 const JOBS = fileURLToPath(new URL('./jobs', import.meta.url));
@@ -52,9 +54,10 @@ class Lab implements AsyncDisposable {
     }
   }
 
-  async startBoth(): Promise<void> {
-    await ok(this.a, ['start', '--head', '--host', HEAD, ...SMALL], { env: { RAYLITE_TOKEN: TOKEN } });
-    await ok(this.b, ['start', '--address', `${HEAD}:6379`, ...SMALL], { env: { RAYLITE_TOKEN: TOKEN } });
+  async startBoth(settings: Readonly<Record<string, string>> = {}): Promise<void> {
+    const env = { RAYLITE_TOKEN: TOKEN, ...settings };
+    await ok(this.a, ['start', '--head', '--host', HEAD, ...SMALL], { env });
+    await ok(this.b, ['start', '--address', `${HEAD}:6379`, ...SMALL], { env });
   }
 
   async status(on: Machine = this.a): Promise<Status> {
@@ -222,6 +225,22 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
     await ok(a, ['stop']);
     for (const machine of [a, b]) assertNothingLeft(machine);
   });
+
+  for (const mode of ['TLS', 'plain'] as const)
+    test(`who listens on the cable reads ${mode === 'TLS' ? 'nothing' : 'everything where RAYLITE_TLS=0 asks for it'}`, async () => {
+      await using lab = await Lab.open();
+      const { a, b } = lab;
+      await using listener = await Listener.on(b);
+      await lab.startBoth(mode === 'TLS' ? {} : { RAYLITE_TLS: '0' });
+      const submit = ['job', 'submit', '--working-dir', JOBS, '--', 'node', 'carry.js'];
+      assert.match(await ok(a, submit), /^carried 6600000 there, 6600000 back$/m);
+      await ok(b, ['stop']);
+      await ok(a, ['stop']);
+      const heard = listener.heard();
+      assert.ok(heard.length > 2 * 6_600_000, `${heard.length} bytes went over the cable`);
+      for (const secret of [MARKER, TOKEN])
+        assert.equal(heard.includes(secret), mode === 'plain', `"${secret}" on the cable`);
+    });
 
   test('mistakes are told clearly, with an exit code, and leave nothing running', async () => {
     await using lab = await Lab.open();

@@ -41,25 +41,35 @@ const carriers: Readonly<Record<string, () => Promise<Pair>>> = {
       },
     };
   },
-  gRPC: async () => {
-    const { promise, resolve } = deferred<Channel>();
-    const door = await serveGrpc({ host: '127.0.0.1', port: 0, token: 'secret' }, { 'CallService.Open': resolve });
-    const near = openGrpc('CallService.Open', `127.0.0.1:${door.port}`, 'secret');
-    near.send(Buffer.from('hello'));
-    return {
-      near,
-      far: await promise,
-      async [Symbol.asyncDispose]() {
-        near.close('done');
-        await door[Symbol.asyncDispose]();
-      },
-    };
+  gRPC: () => overGrpc(),
+  'gRPC and TLS': async () => {
+    process.env.RAYLITE_TLS = '1';
+    try {
+      return await overGrpc();
+    } finally {
+      delete process.env.RAYLITE_TLS;
+    }
   },
   memory: async () => {
     const [near, far] = MemoryChannel.pair('near');
     return { near, far, [Symbol.asyncDispose]: async () => near.close('done') };
   },
 };
+
+async function overGrpc(): Promise<Pair> {
+  const { promise, resolve } = deferred<Channel>();
+  const door = await serveGrpc({ host: '127.0.0.1', port: 0, token: 'secret' }, { 'CallService.Open': resolve });
+  const near = openGrpc('CallService.Open', `127.0.0.1:${door.port}`, 'secret');
+  near.send(Buffer.from('hello'));
+  return {
+    near,
+    far: await promise,
+    async [Symbol.asyncDispose]() {
+      near.close('done');
+      await door[Symbol.asyncDispose]();
+    },
+  };
+}
 
 function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
   let resolve!: (value: T) => void;

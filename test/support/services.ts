@@ -25,6 +25,10 @@ export function withoutNetworkNamespaces(): string | false {
   return false;
 }
 
+export function withoutOpenssl(): string | false {
+  return findProgram('openssl') === null && 'the program "openssl" is not installed (Debian: openssl)';
+}
+
 /** A file or folder of the shared material beside the repository, as "data/alpaca-2k.jsonl". */
 export const sharedPath = (path: string): string => resolve('../shared', path);
 

@@ -53,7 +53,8 @@ export function checkPlace(facts: RequestFacts, options: Pick<GuardOptions, 'hos
   if (facts.host === undefined || !options.hosts.has(facts.host.toLowerCase())) {
     return refuse(403, `this server is not ${JSON.stringify(facts.host ?? '')}; use the address it was started with`);
   }
-  if (facts.origin !== undefined && facts.origin !== `http://${facts.host.toLowerCase()}`) {
+  const ours = facts.host.toLowerCase();
+  if (facts.origin !== undefined && facts.origin !== `http://${ours}` && facts.origin !== `https://${ours}`) {
     return refuse(403, 'requests from pages of other sites are refused');
   }
   return allowed;

@@ -1,6 +1,7 @@
 // The HTTP door of the head: listens at once, and loads what answers (handlers.ts) with the first request.
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createDoor, type Server as Door, type Socket } from 'node:net';
+import { secureDoor, tlsOf } from '../../protocol/tls/index.js';
 import type { Cluster } from '../cluster.js';
 import { listenError } from '../listen-error.js';
 import type { PackageStore } from '../packages.js';
@@ -32,8 +33,12 @@ export async function serveHttp(options: HttpOptions): Promise<HttpDoor> {
     headersTimeout: HEADERS_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
   });
-  await listen(server, options);
-  const { port } = server.address() as AddressInfo;
+  // One port for both: the parts of the cluster come by TLS, browsers (which do not know its certificate) by plain HTTP.
+  const enter = (socket: Socket): boolean => server.emit('connection', socket);
+  const tls = tlsOf(options.host, options.token);
+  const door = createDoor(tls ? secureDoor(tls, { secure: enter, plain: enter }) : enter);
+  await listen(door, options);
+  const { port } = door.address() as AddressInfo;
   let handlers: Promise<Handlers> | null = null;
   const load = (): Promise<Handlers> => {
     handlers ??= import('./handlers.js').then(({ createHandlers }) => createHandlers(options, port));
@@ -49,12 +54,12 @@ export async function serveHttp(options: HttpOptions): Promise<HttpDoor> {
     async [Symbol.asyncDispose]() {
       (await handlers)?.[Symbol.dispose]();
       server.closeAllConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+      await new Promise<void>((resolve) => door.close(() => resolve()));
     },
   };
 }
 
-function listen(server: Server, at: { readonly host: string; readonly port: number }): Promise<void> {
+function listen(server: Door, at: { readonly host: string; readonly port: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(listenError('dashboard-port', at, cause)));
     server.listen(at.port, at.host, resolve);

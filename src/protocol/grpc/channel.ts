@@ -3,6 +3,7 @@ import { type ClientDuplexStream, type ServerDuplexStream, status } from '@grpc/
 import { ConnectionError, type RayliteError } from '../../common/index.js';
 import { FRAME_BYTES_MAX, QUEUED_BYTES_MAX } from '../channel.js';
 import { ChannelBase } from '../channel-base.js';
+import { explainHandshake } from '../tls/index.js';
 import type { LooseSockets } from './loose-sockets.js';
 
 type Stream = ClientDuplexStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
@@ -13,7 +14,10 @@ function explain(code: number, details: string): string {
     case status.UNAUTHENTICATED:
       return `${details}. Give the token of this cluster: the one in the join command that "raylite start --head" printed`;
     case status.UNAVAILABLE:
-      return `nothing answers there (${reasonIn(details)}). Is the cluster running, and is the address right?`;
+      return (
+        explainHandshake(details) ??
+        `nothing answers there (${reasonIn(details)}). Is the cluster running, and is the address right?`
+      );
     case status.RESOURCE_EXHAUSTED:
       return `a frame is larger than the limit of ${FRAME_BYTES_MAX} bytes (${details})`;
     default:

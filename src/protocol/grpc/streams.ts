@@ -1,7 +1,8 @@
 // gRPC as raylite uses it: long-lived byte streams, a bearer token on each, every limit set. Loaded only by processes
 // that talk to other machines or to the head.
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import {
+  type ChannelCredentials,
   type ChannelOptions,
   Client,
   credentials,
@@ -15,6 +16,7 @@ import {
 import { ConnectionError } from '../../common/index.js';
 import type { Channel } from '../channel.js';
 import { FRAME_BYTES_MAX } from '../channel.js';
+import { clientOptions, hostOf, secureDoor, type TlsIdentity, tlsOf } from '../tls/index.js';
 import { bearerToken, isSameToken } from '../token.js';
 import { GrpcChannel } from './channel.js';
 import { LooseSockets } from './loose-sockets.js';
@@ -67,7 +69,8 @@ export interface GrpcDoor extends AsyncDisposable {
 
 /**
  * Listens on `host`:`port` (0: any free one) and hands every authenticated stream to its entry in `streams`. A stream
- * without the cluster's token ends with UNAUTHENTICATED before anybody sees it. Rejects with {@link ConnectionError}.
+ * without the cluster's token ends with UNAUTHENTICATED before anybody sees it, one without TLS where `host` asks for it with
+ * FAILED_PRECONDITION. Rejects with {@link ConnectionError}.
  */
 export async function serveGrpc(
   at: { readonly host: string; readonly port: number; readonly token: string },
@@ -92,10 +95,15 @@ export async function serveGrpc(
   }
   // The listening socket is ours, since grpc-js does not let go of its own.
   const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const tls = tlsOf(at.host, at.token);
+  const refusal = tls && plainRefusal(Object.keys(streams) as StreamName[]);
+  const accept = tls
+    ? secureDoor(tls, { secure: injectConnection, plain: (socket) => refusal?.inject(socket), alpn: ['h2'] })
+    : injectConnection;
   const sockets = new LooseSockets();
   const door = createServer((socket) => {
     sockets.add(socket);
-    injectConnection(socket);
+    accept(socket);
   });
   await new Promise<void>((resolve, reject) => {
     door.once('error', (cause) => {
@@ -113,14 +121,43 @@ export async function serveGrpc(
     async [Symbol.asyncDispose]() {
       door.close();
       server.forceShutdown();
+      refusal?.server.forceShutdown();
     },
   };
+}
+
+/** What a client without TLS meets at a door that asks for it: an answer in its own tongue. */
+function plainRefusal(names: readonly StreamName[]): {
+  readonly server: Server;
+  readonly inject: (socket: Socket) => void;
+} {
+  const server = new Server(options);
+  const details =
+    'this cluster takes TLS connections only. Take the address that "raylite start --head" printed, or set RAYLITE_TLS=1';
+  const refuse = (stream: ServerDuplexStream<Buffer, Buffer>): void => {
+    stream.on('error', () => {});
+    stream.emit('error', { code: status.FAILED_PRECONDITION, details, metadata: new Metadata() });
+  };
+  for (const name of names) {
+    const method = name.split('.')[1]!;
+    server.addService({ [method]: definition(name) }, { [method]: refuse });
+  }
+  return { server, inject: server.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection };
+}
+
+function secured(address: string, tls: TlsIdentity): ChannelCredentials {
+  const { ca, checkServerIdentity } = clientOptions(hostOf(address), tls);
+  return credentials.createSsl(Buffer.from(ca as string), null, null, { checkServerIdentity });
 }
 
 /** A stream to a gRPC door, and the connection under it; both end together. */
 export function openGrpc(name: StreamName, address: string, token: string): Channel {
   const sockets = new LooseSockets();
-  const client = new Client(address, sockets.watch(credentials.createInsecure()), options);
+  const tls = tlsOf(hostOf(address), token);
+  const client = new Client(address, sockets.watch(tls ? secured(address, tls) : credentials.createInsecure()), {
+    ...options,
+    ...(tls ? { 'grpc.ssl_target_name_override': clientOptions('', tls).servername } : {}), // an address is no server name
+  });
   const metadata = new Metadata();
   metadata.set('authorization', `Bearer ${token}`);
   const { path } = definition(name);
