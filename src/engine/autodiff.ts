@@ -7,17 +7,36 @@ import { ruleOf } from './ops/index.js';
 /** Outputs that a gradient starts from: what is differentiated is their sum. */
 export const LOSS_OUTPUTS = ['loss', 'valueLoss'] as const;
 
-/** Adds to `graph` the ops that compute the gradient of its losses by every parameter that is not frozen. */
-export function differentiate(graph: Graph): Graph {
+/** Names of the gradients that a part of a model gets by what it made, and gives by what it was given. */
+export const UPSTREAM = 'upstream';
+export const DOWNSTREAM = 'downstream';
+
+/** Where a graph that is a part of a model meets the others. */
+export interface Ends {
+  /** Made here and read by the part behind, which hands back its gradient: the input `upstream`. */
+  readonly made: TensorId | null;
+  /** Given by the part before, which wants its gradient: the output `downstream`. */
+  readonly given: TensorId | null;
+}
+
+/**
+ * Adds to `graph` the ops that compute the gradient of its losses by every parameter that is not frozen; of a part of a model, the
+ * gradient of the whole model's losses.
+ */
+export function differentiate(graph: Graph, { made, given }: Ends = { made: null, given: null }): Graph {
   const roots = LOSS_OUTPUTS.flatMap((name) => graph.outputs.get(name) ?? []);
-  if (roots.length === 0) throw new Error('the graph has no output called loss');
+  if (roots.length === 0 && made === null) throw new Error('the graph has no output called loss');
   const builder = new GraphBuilder(graph);
   const trained = [...graph.parameters.values()].filter((parameter) => !parameter.isFrozen);
-  const wants = needGradient(
-    graph,
-    trained.map((parameter) => parameter.tensor),
-  );
+  const wants = needGradient(graph, [
+    ...trained.map((parameter) => parameter.tensor),
+    ...(given === null ? [] : [given]),
+  ]);
   const gradients = new Map<TensorId, Tensor>();
+  if (made !== null) {
+    const { dtype, dims } = graph.tensors[made]!;
+    gradients.set(made, builder.input(UPSTREAM, dtype, dims, 'gradient'));
+  }
 
   for (const op of graph.ops.toReversed()) {
     const isRoot = roots.includes(op.outputs[0]!);
@@ -40,6 +59,8 @@ export function differentiate(graph: Graph): Graph {
     }
   }
 
+  const downstream = given === null ? undefined : gradients.get(given);
+  if (downstream) builder.output(DOWNSTREAM, downstream);
   const byName = trained.flatMap(({ name, tensor }): [string, TensorId][] => {
     const gradient = gradients.get(tensor);
     return gradient ? [[name, gradient.id]] : [];
@@ -47,9 +68,9 @@ export function differentiate(graph: Graph): Graph {
   return builder.build(new Map(byName));
 }
 
-/** Tensors through which a gradient reaches a trained parameter. */
-function needGradient(graph: Graph, trained: readonly TensorId[]): ReadonlySet<TensorId> {
-  const wants = new Set(trained);
+/** Tensors through which a gradient reaches one of `ends`. */
+function needGradient(graph: Graph, ends: readonly TensorId[]): ReadonlySet<TensorId> {
+  const wants = new Set(ends);
   for (const op of graph.ops) {
     if (op.inputs.some((id) => wants.has(id))) for (const id of op.outputs) wants.add(id);
   }

@@ -18,15 +18,18 @@ export {
   layoutOf,
   parameterGraph,
 } from './compile/inference.js';
+export { type CompiledPart, type CompiledPipeline, compilePipeline } from './compile/pipeline.js';
 export type { Recompute } from './compile/recompute-choice.js';
+export { compileLargest, compileStep, estimateTraining } from './compile/step.js';
 export {
+  type CompiledStep,
   type CompiledTraining,
   compileTraining,
-  estimateTraining,
   FUSIONS,
   type Fusion,
   lossGraph,
   type MemoryFigures,
+  type PipelineSettings,
   shelve,
   type TrainingSettings,
   trainingPasses,
@@ -39,11 +42,13 @@ export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
 export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
+export type { PipelineTimes } from './device/pipeline-runner.js';
 export type { KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
 export {
   type MicroOptions,
   type MicroResult,
+  type MicrosResult,
   type StateKind,
   TrainStep,
   type TrainStepSettings,
@@ -79,6 +84,17 @@ export {
   type ZeroStage,
   zeroGroup,
 } from './passes/zero.js';
+export { type Neighbour, type Replay, readerOf, replay, writerOf } from './pipeline/messages.js';
+export { balance, isPartitionMethod, type PartitionMethod, partition } from './pipeline/partition.js';
+export {
+  bubbleShare,
+  checkShape,
+  type Phase,
+  type PipelineShape,
+  setCount,
+  type Turn,
+  turnsOf,
+} from './pipeline/schedule.js';
 export { explain } from './plan/explain.js';
 export type { Life } from './plan/memory.js';
 export { planMemory } from './plan/memory.js';

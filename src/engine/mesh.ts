@@ -12,16 +12,25 @@ export type Axis = (typeof AXES)[number];
 export interface Mesh extends Readonly<Record<Axis, number>> {
   /** Of a `zero` group, how many ranks that follow each other form one `zeroInner` group: those of one machine. 1: no such groups. */
   readonly zeroInner: number;
+  /** Parts of the model on each rank of a pipeline, which take turns: more than one only where there is a pipeline. */
+  readonly chunks: number;
 }
 
 /**
  * The names of the groups, in the order of a program's table: a collective's attribute `group` is an index into this.
  * `zero`: ranks with the same parameters and other data, which reduce gradients together and share one ZeRO partitioning.
  * `tensor`, `sequence`, `pipeline`: ranks that differ along that axis alone. `world`: all. `zeroInner` and `zeroOuter`: the ranks of a
- * `zero` group on one machine, and those with the same place on each machine.
+ * `zero` group on one machine, and those with the same place on each machine. `tied`: first and last of a pipeline, which share a matrix.
  */
-export const GROUPS = ['zero', 'tensor', 'sequence', 'pipeline', 'world', 'zeroInner', 'zeroOuter'] as const;
+export const GROUPS = ['zero', 'tensor', 'sequence', 'pipeline', 'world', 'zeroInner', 'zeroOuter', 'tied'] as const;
 export type GroupName = (typeof GROUPS)[number];
+
+/**
+ * Ways of one direction between neighbours of a pipeline, each a communicator of two: what a forward makes goes to the next rank, what
+ * a backward makes to the one before; with several chunks also between the last and the first.
+ */
+export const LINKS = ['forwardIn', 'forwardOut', 'backwardIn', 'backwardOut'] as const;
+export type LinkName = (typeof LINKS)[number];
 
 /** What `rank` sees of one of its groups. */
 export interface Group {
@@ -34,23 +43,26 @@ export interface Group {
 
 /** One communicator to join: groups of equal ranks share it. */
 export interface Joint extends Group {
-  readonly names: readonly GroupName[];
+  /** Equal on its ranks alone. */
+  readonly id: string;
+  readonly names: readonly (GroupName | LinkName)[];
 }
 
 /** A mesh with 1 along the axes that are not given. */
 export function meshOf(axes: Partial<Mesh> = {}): Mesh {
-  const mesh = { tensor: 1, sequence: 1, data: 1, pipeline: 1, zeroInner: 1, ...axes };
+  const mesh = { tensor: 1, sequence: 1, data: 1, pipeline: 1, zeroInner: 1, chunks: 1, ...axes };
   for (const [axis, size] of Object.entries(mesh))
     if (!Number.isSafeInteger(size) || size < 1) throw new ConfigError(`mesh.${axis}`, 'a positive integer', size);
   const zero = mesh.sequence * mesh.data;
   if (zero % mesh.zeroInner !== 0)
     throw new ConfigError('mesh.zeroInner', `a divisor of data × sequence = ${zero}`, mesh.zeroInner);
+  if (mesh.chunks > 1 && mesh.pipeline === 1) throw new ConfigError('mesh.chunks', '1 without a pipeline', mesh.chunks);
   return mesh;
 }
 
 /** The mesh of `worldSize` ranks: what the given axes leave is data parallel. */
 export function meshOver(worldSize: number, axes: Omit<Partial<Mesh>, 'data'> = {}): Mesh {
-  const { tensor, sequence, pipeline } = meshOf({ ...axes, zeroInner: 1 });
+  const { tensor, sequence, pipeline } = meshOf({ ...axes, zeroInner: 1, chunks: 1 });
   const model = tensor * sequence * pipeline;
   if (!Number.isSafeInteger(worldSize) || worldSize < 1)
     throw new ConfigError('worldSize', 'a positive integer', worldSize);
@@ -89,7 +101,7 @@ export function rankAt(mesh: Mesh, { tensor, sequence, data, pipeline }: Readonl
   return tensor + mesh.tensor * (sequence + mesh.sequence * (data + mesh.data * pipeline));
 }
 
-const VARIES: Readonly<Record<Exclude<GroupName, 'zeroInner' | 'zeroOuter'>, readonly Axis[]>> = {
+const VARIES: Readonly<Record<Exclude<GroupName, 'zeroInner' | 'zeroOuter' | 'tied'>, readonly Axis[]>> = {
   zero: ['sequence', 'data'],
   tensor: ['tensor'],
   sequence: ['sequence'],
@@ -99,6 +111,11 @@ const VARIES: Readonly<Record<Exclude<GroupName, 'zeroInner' | 'zeroOuter'>, rea
 
 /** The group `name` that `rank` belongs to. */
 export function groupOf(mesh: Mesh, rank: number, name: GroupName): Group {
+  if (name === 'tied') {
+    const { ranks, index, size } = groupOf(mesh, rank, 'pipeline');
+    const isEnd = size > 1 && (index === 0 || index === size - 1);
+    return member(isEnd ? [ranks[0]!, ranks.at(-1)!] : [rank], rank);
+  }
   if (name !== 'zeroInner' && name !== 'zeroOuter') return member(ranksAlong(mesh, rank, VARIES[name]), rank);
   const { ranks, index } = groupOf(mesh, rank, 'zero');
   const machineOf = (place: number) => Math.floor(place / mesh.zeroInner);
@@ -117,9 +134,25 @@ export function jointsOf(mesh: Mesh, rank: number): readonly Joint[] {
     const group = groupOf(mesh, rank, name);
     if (group.size === 1) continue;
     const key = group.ranks.join();
-    joints.set(key, { ...group, names: [...(joints.get(key)?.names ?? []), name] });
+    const { id = `${name}.${group.ranks[0]!}`, names = [] } = joints.get(key) ?? {};
+    joints.set(key, { ...group, id, names: [...names, name] });
   }
-  return [...joints.values()];
+  const links = LINKS.flatMap((name): Joint[] => {
+    const link = linkOf(mesh, rank, name);
+    const id = `${name.replace(/In|Out/, '')}.${link?.ranks.join('.')}`;
+    return link ? [{ ...link, id, names: [name] }] : [];
+  });
+  return [...joints.values(), ...links];
+}
+
+/** The two ranks of a way between neighbours, the sender first; null where the pipeline ends. */
+export function linkOf(mesh: Mesh, rank: number, name: LinkName): Group | null {
+  const { ranks, index, size } = groupOf(mesh, rank, 'pipeline');
+  const step = name === 'forwardOut' || name === 'backwardIn' ? 1 : -1;
+  const isWrapped = index + step < 0 || index + step >= size;
+  if (size === 1 || (isWrapped && mesh.chunks === 1)) return null;
+  const peer = ranks[(index + step + size) % size]!;
+  return member(name.endsWith('Out') ? [rank, peer] : [peer, rank], rank);
 }
 
 /** What a collective of the group `name` has as its attribute `group`. */

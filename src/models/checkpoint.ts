@@ -69,10 +69,11 @@ export class Checkpoint implements AsyncDisposable {
     return source ? source.file.readFloats(source.stored) : initialValues(parameter, this.#seed ?? 0);
   }
 
-  /** Loads every parameter: straight from the files where the target can take that, else one at a time. */
+  /** Loads every parameter that the target has: straight from the files where the target can take that, else one at a time. */
   async loadInto(target: WeightTarget): Promise<void> {
     const byFile = new Map<SafetensorsFile, StoredValues[]>();
     for (const name of this.parameters.keys()) {
+      if (target.has?.(name) === false) continue;
       const isDirect = target.loadFile !== undefined && (target.takesFile?.(name) ?? true);
       const source = isDirect ? this.#sources.get(name) : undefined;
       if (!source) {

@@ -10,7 +10,6 @@ export {
   mergedWeights,
   readAdapter,
   saveAdapter,
-  savedLabelCount,
   withAdapter,
 } from './adapter.js';
 export { Block, stack } from './blocks.js';

@@ -1,17 +1,19 @@
 // First values of a model trained from scratch. Each parameter draws from a generator seeded by the run's seed and its own
 // name, so that values depend on neither order nor rank.
 import { createHash } from 'node:crypto';
-import { type AnyModel, elementCount, fillNormal, type Parameter, parameterGraph } from '../engine/index.js';
+import {
+  type AnyModel,
+  elementCount,
+  fillNormal,
+  type Parameter,
+  parameterGraph,
+  type WeightTarget,
+} from '../engine/index.js';
 
-/** Hands first values of every parameter to `target.load`. Equal seeds give equal models. */
-export function initialise(
-  model: AnyModel,
-  seed: number,
-  target: { load(name: string, values: Float32Array): void },
-): void {
-  for (const parameter of parameterGraph(model).parameters.values()) {
-    target.load(parameter.name, initialValues(parameter, seed));
-  }
+/** Hands first values of every parameter that the target has to `target.load`. Equal seeds give equal models. */
+export function initialise(model: AnyModel, seed: number, target: WeightTarget): void {
+  for (const parameter of parameterGraph(model).parameters.values())
+    if (target.has?.(parameter.name) ?? true) target.load(parameter.name, initialValues(parameter, seed));
 }
 
 /** First values of one parameter. */

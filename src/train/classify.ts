@@ -20,12 +20,11 @@ import { classScores } from './class-scores.js';
 import { evaluateClassifier } from './classify-evaluation.js';
 import { type LabelledOptions, layOutLabels, tokeniseLabels } from './data-tasks.js';
 import { Feed } from './feed.js';
-import { type AdapterOptions, adapterFields, adapterOf } from './lora-options.js';
 import { parse } from './parse.js';
 import { type Config, type DataChoice, type Recipe, type RecipeOptions, recipeFields } from './recipe.js';
 import { expectData, partsOf, recordsOf, skipsBad, split } from './recipe-data.js';
 
-export interface ClassifyOptions extends RecipeOptions, AdapterOptions {
+export interface ClassifyOptions extends RecipeOptions {
   /**
    * A file (JSONL, JSON, CSV), http(s) URL or hf:ID of `{ text, label }` or `{ text, text_pair, label }`, or such records. A label is
    * the name or number of a class, a list of the classes that hold, or a number to predict.
@@ -41,16 +40,12 @@ export interface ClassifyOptions extends RecipeOptions, AdapterOptions {
 
 const schema = z.strictObject({
   ...recipeFields,
-  ...adapterFields,
   evaluationData: z.unknown().optional(),
   heldOut: z.number().min(0).lt(1).default(0.1),
   problemType: z.enum(PROBLEM_TYPES).optional(),
 });
 
 type Checked = z.output<typeof schema>;
-
-/** The head of BERT and that of causal models, as peft calls them; and BERT's pooler, which starts anew where a folder lacks it. */
-const HEAD_MODULES = ['classifier', 'score', 'pooler'];
 
 /** Fine-tunes a classifier; the head starts anew where the model has none or one of other labels. Each record counts the same. */
 export function classify(options: ClassifyOptions): Recipe {
@@ -65,7 +60,8 @@ export function classify(options: ClassifyOptions): Recipe {
     kind: 'classify',
     model,
     tokenizer,
-    lora: adapterOf(options, checked.quantization, 'classify', HEAD_MODULES),
+    lora: null,
+    quantization: null,
     hasFreshHead: true,
     async configure(config) {
       const { records } = await read();

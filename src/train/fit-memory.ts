@@ -1,6 +1,6 @@
 // Makes a training job fit the memory that a worker may take: by computing activations again, or not at all.
 import { ConfigError, formatBytes } from '../common/index.js';
-import { compileTraining, type TrainingSettings, workspaceBytesOf, worldSizeOf, zeroGroup } from '../engine/index.js';
+import { compileLargest, type TrainingSettings, workspaceBytesOf, worldSizeOf, zeroGroup } from '../engine/index.js';
 
 /** What a job is cut down from: settings, the rows that a micro-batch is made of, and the threads of a worker. */
 export interface MemoryRequest {
@@ -33,13 +33,13 @@ export function fitMemory(request: MemoryRequest): TrainingSettings {
 }
 
 function totalBytes({ threads }: MemoryRequest, settings: TrainingSettings): number {
-  return compileTraining(settings).memory.totalBytes + workspaceBytesOf(settings, threads);
+  return compileLargest(settings).memory.totalBytes + workspaceBytesOf(settings, threads);
 }
 
 /** With the least recomputation that fits, or null. */
 function recomputed(request: MemoryRequest, settings: TrainingSettings, limitBytes: number): TrainingSettings | null {
   const full = { ...settings, recompute: 'full' as const };
-  const besideBytes = totalBytes(request, full) - compileTraining(full).memory.activationBytes;
+  const besideBytes = totalBytes(request, full) - compileLargest(full).memory.activationBytes;
   if (besideBytes >= limitBytes) return null;
   const fitted = { ...settings, recompute: { budgetBytes: Math.floor(limitBytes - besideBytes) } };
   try {

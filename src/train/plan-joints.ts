@@ -1,7 +1,7 @@
 // The driver's side of how ranks find each other: which communicators each of them joins, and whether over shared memory or TCP.
 import { randomBytes } from 'node:crypto';
 import type { ObjectRef } from '../client/index.js';
-import { type GroupName, type Joint, jointsOf, type Mesh } from '../engine/index.js';
+import { type GroupName, type Joint, jointsOf, type LinkName, type Mesh } from '../engine/index.js';
 
 /** How the ranks of one communicator find each other. */
 export type JointWay =
@@ -12,7 +12,7 @@ export type JointWay =
 export interface JointPlan {
   /** Equal on its ranks alone. */
   readonly id: string;
-  readonly names: readonly GroupName[];
+  readonly names: readonly (GroupName | LinkName)[];
   readonly rank: number;
   readonly size: number;
   readonly way: JointWay;
@@ -39,7 +39,7 @@ export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: 
   };
   const plans = ranks.map((_, rank) =>
     jointsOf(mesh, rank).map(async (joint): Promise<JointPlan> => {
-      const id = `${joint.names[0]!}.${joint.ranks[0]!}`;
+      const { id } = joint;
       if (!ways.has(id)) ways.set(id, wayOf(id, joint));
       return { id, names: joint.names, rank: joint.index, size: joint.size, way: await ways.get(id)! };
     }),

@@ -10,6 +10,7 @@ import {
   groupIndex,
   groupOf,
   jointsOf,
+  LINKS,
   type Mesh,
   meshOf,
   meshOver,
@@ -24,6 +25,7 @@ const meshes = fc.record({ tensor: size, sequence: size, data: size, pipeline: s
   return fc.constantFrom(...divisors).map((zeroInner) => meshOf({ ...axes, zeroInner }));
 });
 
+const isLink = (name: string) => (LINKS as readonly string[]).includes(name);
 const allRanks = (mesh: Mesh) => Array.from({ length: worldSizeOf(mesh) }, (_, rank) => rank);
 
 test('a mesh of 2 × 2 × 2 × 2 numbers its ranks with tensor as the fastest axis and pipeline as the slowest', () => {
@@ -38,6 +40,7 @@ test('a mesh of 2 × 2 × 2 × 2 numbers its ranks with tensor as the fastest ax
     world: { ranks: allRanks(mesh), index: 5, size: 16 },
     zeroInner: { ranks: [5, 7], index: 0, size: 2 },
     zeroOuter: { ranks: [1, 5], index: 1, size: 2 },
+    tied: { ranks: [5, 13], index: 0, size: 2 },
   });
 });
 
@@ -64,33 +67,38 @@ test('groups of a name cut the ranks into equal parts, and all members see the s
           group.ranks,
           group.ranks.toSorted((a, b) => a - b),
         );
-        assert.equal(group.size, expectedSize(mesh, name));
+        assert.equal(group.size, expectedSize(mesh, name, rank));
         seen.set(group.ranks.join(), (seen.get(group.ranks.join()) ?? 0) + 1);
       }
-      for (const count of seen.values()) assert.equal(count, expectedSize(mesh, name));
+      for (const [ranks, count] of seen) assert.equal(count, ranks.split(',').length);
     }),
   );
 });
 
-const expectedSize = (mesh: Mesh, name: GroupName): number => {
+const expectedSize = (mesh: Mesh, name: GroupName, rank: number): number => {
   const zero = mesh.data * mesh.sequence;
   if (name === 'world') return worldSizeOf(mesh);
   if (name === 'zero') return zero;
   if (name === 'zeroInner') return mesh.zeroInner;
   if (name === 'zeroOuter') return zero / mesh.zeroInner;
+  if (name === 'tied') {
+    const { pipeline } = coordinatesOf(mesh, rank);
+    return mesh.pipeline > 1 && (pipeline === 0 || pipeline === mesh.pipeline - 1) ? 2 : 1;
+  }
   return mesh[name];
 };
 
 test('a rank joins one communicator for each set of ranks, under the same names as its peers', () => {
   fc.assert(
     fc.property(meshes, (mesh) => {
-      const [first] = [jointsOf(mesh, 0)];
+      const namesById = new Map<string, string>();
       for (const rank of allRanks(mesh)) {
-        const joints = jointsOf(mesh, rank);
-        assert.deepEqual(
-          joints.map(({ names }) => names),
-          first.map(({ names }) => names),
-        );
+        const joints = jointsOf(mesh, rank).filter(({ names }) => !names.some(isLink));
+        for (const { id, names } of joints) {
+          const joined = names.join();
+          assert.equal(namesById.get(id) ?? joined, joined);
+          namesById.set(id, joined);
+        }
         assert.equal(new Set(joints.map(({ ranks }) => ranks.join())).size, joints.length);
         const joined = new Set(joints.flatMap(({ names }) => names));
         for (const name of GROUPS) assert.equal(joined.has(name), groupOf(mesh, rank, name).size > 1);
@@ -99,9 +107,30 @@ test('a rank joins one communicator for each set of ranks, under the same names 
   );
 });
 
+test('neighbours of a pipeline join a communicator for each way, the sender first; interleaved chunks go round', () => {
+  const links = (mesh: Mesh, rank: number) =>
+    jointsOf(mesh, rank).flatMap(({ names, ranks, id }) => (isLink(names[0]!) ? [`${names} ${ranks} ${id}`] : []));
+  const plain = meshOf({ pipeline: 3, data: 2 });
+  assert.deepEqual(links(plain, 1), ['forwardOut 1,3 forward.1.3', 'backwardIn 3,1 backward.3.1']);
+  assert.deepEqual(links(plain, 3), [
+    'forwardIn 1,3 forward.1.3',
+    'forwardOut 3,5 forward.3.5',
+    'backwardIn 5,3 backward.5.3',
+    'backwardOut 3,1 backward.3.1',
+  ]);
+  const interleaved = meshOf({ pipeline: 2, chunks: 2 });
+  assert.deepEqual(links(interleaved, 0), [
+    'forwardIn 1,0 forward.1.0',
+    'forwardOut 0,1 forward.0.1',
+    'backwardIn 1,0 backward.1.0',
+    'backwardOut 0,1 backward.0.1',
+  ]);
+  assert.throws(() => meshOf({ chunks: 2 }), /mesh\.chunks: expected 1 without a pipeline/);
+});
+
 test('data parallel ranks need one communicator alone', () => {
   assert.deepEqual(jointsOf(meshOf({ data: 3 }), 1), [
-    { names: ['zero', 'world', 'zeroOuter'], ranks: [0, 1, 2], index: 1, size: 3 },
+    { id: 'zero.0', names: ['zero', 'world', 'zeroOuter'], ranks: [0, 1, 2], index: 1, size: 3 },
   ]);
   assert.deepEqual(jointsOf(meshOf(), 0), []);
   assert.equal(groupIndex('zero'), 0);

@@ -176,7 +176,7 @@ async function runReward({ folder, golden, caseTensors, device }: PreferenceRun)
   await using step = TrainStep.create({ ...job, device });
   await load(step.parameters);
   await step.micro({ ...batch, targets }, { scale: 1, isFirst: true });
-  const names = [...step.compiled.micro.graph.parameters.keys()];
+  const names = step.parameters.parameters.map(({ name }) => name);
   // What moves all scores alike moves no difference of two: the bias of the final norm learns nothing.
   const norm = names.find((name) => /^\D*\.(ln_f|final_layer_norm|norm)\.bias$/.test(name));
   const { idle } = withIdle(folder);

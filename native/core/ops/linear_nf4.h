@@ -1,5 +1,5 @@
 // Dense layers over frozen weights in 4 bits (QLoRA, arXiv:2305.14314 §3): y = x w^T + bias, and the gradient of the input.
-// N rows, I inputs, O outputs; w is [O,I], or [I,O] when transposed, of which no more than a tile exists as T at a time.
+// N rows, I inputs, O outputs; w is [O,I], or [I,O] when transposed, of which no more than a tile exists in 32 bits at a time.
 #pragma once
 #include <cstdint>
 
@@ -21,23 +21,21 @@ struct Nf4Matrix {
 /// Bytes of such a matrix in memory.
 std::int64_t nf4_bytes(std::int64_t rows, std::int64_t columns, bool double_quant);
 
-/// y[N,O] = x[N,I] w + bias[O] (or nullptr). With 16-bit T the values of w are rounded to T before they are multiplied.
-template <class T>
+/// y[N,O] = x[N,I] w + bias[O] (or nullptr).
 struct LinearNf4Arguments {
-  const T* x;
+  const float* x;
   Nf4Matrix w;
-  const T* bias;
-  T* y;
+  const float* bias;
+  float* y;
   std::int64_t n, i, o;
   bool transposed;
 };
 
 /// dx[N,I] = dy[N,O] w.
-template <class T>
 struct LinearNf4BackwardInputArguments {
-  const T* dy;
+  const float* dy;
   Nf4Matrix w;
-  T* dx;
+  float* dx;
   std::int64_t n, i, o;
   bool transposed;
 };

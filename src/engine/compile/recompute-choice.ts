@@ -4,7 +4,6 @@ import type { Graph, TensorId } from '../graph.js';
 import { byteLength, showBytes } from '../graph.js';
 import { type Keeps, keepBlocks, recompute } from '../passes/recompute.js';
 import { type Candidate, candidates } from '../passes/recompute-candidates.js';
-import type { Plan } from '../plan/plan.js';
 
 /**
  * `none` keeps every activation; `full` keeps the tensors between blocks alone and makes the others again in the backward;
@@ -13,32 +12,49 @@ import type { Plan } from '../plan/plan.js';
  */
 export type Recompute = 'none' | 'full' | { readonly every: number } | { readonly budgetBytes: number };
 
+/** What a choice is judged by. */
+export interface Weighed {
+  readonly arena: { readonly peakBytes: number };
+}
+
 /** What became of a choice. */
-export interface RecomputeOutcome {
+export interface RecomputeOutcome<Made extends Weighed> {
   /** `keeps everything`, `keeps every 2nd block`, `makes 12 tensors (3.4 MB) again`. */
   readonly description: string;
-  readonly plan: Plan;
+  readonly plan: Made;
 }
 
 /** `finish` makes the plan of a graph of forward and backward. */
-export function chooseRecompute(graph: Graph, choice: Recompute, finish: (graph: Graph) => Plan): RecomputeOutcome {
+export function chooseRecompute<Made extends Weighed>(
+  graph: Graph,
+  choice: Recompute,
+  finish: (graph: Graph) => Made,
+): RecomputeOutcome<Made> {
   if (choice === 'none') return { description: 'keeps everything', plan: finish(graph) };
   if (choice === 'full') return keepEvery(graph, 1, finish);
   if ('every' in choice) return keepEvery(graph, choice.every, finish);
   return fit(graph, choice.budgetBytes, finish);
 }
 
-function keepEvery(graph: Graph, every: number, finish: (graph: Graph) => Plan): RecomputeOutcome {
+function keepEvery<Made extends Weighed>(
+  graph: Graph,
+  every: number,
+  finish: (graph: Graph) => Made,
+): RecomputeOutcome<Made> {
   const what = every === 1 ? 'each block' : `every ${every} blocks`;
   return { description: `keeps the input of ${what}`, plan: finish(recompute(graph, keepBlocks(graph, every))) };
 }
 
 /** The shortest list of bargains that fits; beyond all of them, fewer and fewer tensors between blocks. */
-function fit(graph: Graph, budgetBytes: number, finish: (graph: Graph) => Plan): RecomputeOutcome {
+function fit<Made extends Weighed>(
+  graph: Graph,
+  budgetBytes: number,
+  finish: (graph: Graph) => Made,
+): RecomputeOutcome<Made> {
   if (!(budgetBytes > 0)) throw new ConfigError('recompute.budgetBytes', 'a positive number of bytes', budgetBytes);
-  const fits = ({ plan }: RecomputeOutcome) => plan.arena.peakBytes <= budgetBytes;
-  let nearest: RecomputeOutcome | null = null;
-  const tried = (outcome: RecomputeOutcome): RecomputeOutcome => {
+  const fits = ({ plan }: RecomputeOutcome<Made>) => plan.arena.peakBytes <= budgetBytes;
+  let nearest: RecomputeOutcome<Made> | null = null;
+  const tried = (outcome: RecomputeOutcome<Made>): RecomputeOutcome<Made> => {
     if (!nearest || outcome.plan.arena.peakBytes < nearest.plan.arena.peakBytes) nearest = outcome;
     return outcome;
   };
@@ -71,7 +87,11 @@ function fit(graph: Graph, budgetBytes: number, finish: (graph: Graph) => Plan):
 }
 
 /** Keeps what the backward reads but the tensors of `dropped`. What it does not read is not kept by anyone. */
-function drop(graph: Graph, dropped: readonly Candidate[], finish: (graph: Graph) => Plan): RecomputeOutcome {
+function drop<Made extends Weighed>(
+  graph: Graph,
+  dropped: readonly Candidate[],
+  finish: (graph: Graph) => Made,
+): RecomputeOutcome<Made> {
   const isDropped = new Set<TensorId>(dropped.flatMap(({ ids }) => ids));
   const isKept = new Set<TensorId>([...candidates(graph).flatMap(({ ids }) => ids), ...graph.borders]);
   const keeps: Keeps = (id) => isKept.has(id) && !isDropped.has(id);

@@ -1,6 +1,6 @@
 // From a model to the two programs of a training step, without a device: what `TrainStep` runs and `estimate` weighs.
 import { createHash } from 'node:crypto';
-import { differentiate } from '../autodiff.js';
+import { differentiate, type Ends } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
 import { byteLength, type FloatType, type Graph, parameterCount } from '../graph.js';
 import type { Layout, StepStorage } from '../layout.js';
@@ -23,6 +23,7 @@ import {
   updateProgram,
   zeroGroup,
 } from '../passes/zero.js';
+import type { PartitionMethod } from '../pipeline/partition.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
 import { chooseRecompute, type Recompute } from './recompute-choice.js';
@@ -53,13 +54,20 @@ export interface TrainingSettings extends StepStorage {
   readonly recompute?: Recompute;
   /** How parameters and activations are stored; default f32. */
   readonly dtype?: FloatType;
+  /** Where the mesh has a pipeline. */
+  readonly pipeline?: PipelineSettings;
 }
 
-export interface CompiledTraining {
+export interface PipelineSettings {
+  /** Micro-batches that a rank runs in each step. */
+  readonly micros: number;
+  /** Default: parameters. */
+  readonly partitionMethod?: PartitionMethod;
+}
+
+/** What the steps of any strategy are compiled to. */
+export interface CompiledStep {
   readonly layout: Layout;
-  /** Runs before the first micro-batch of a step, where gradients are kept as slices of sums; else null. */
-  readonly clear: Plan | null;
-  readonly micro: Plan;
   readonly update: Plan;
   /** What the backward makes again, in words. */
   readonly recompute: string;
@@ -67,6 +75,13 @@ export interface CompiledTraining {
   readonly parameterCount: number;
   /** Equal on all ranks of one job: compare before the first collective. */
   readonly jobHash: string;
+}
+
+export interface CompiledTraining extends CompiledStep {
+  readonly kind: 'whole';
+  /** Runs before the first micro-batch of a step, where gradients are kept as slices of sums; else null. */
+  readonly clear: Plan | null;
+  readonly micro: Plan;
 }
 
 /**
@@ -95,13 +110,13 @@ export function trainingPasses(
 }
 
 /** Forward and backward. */
-function differentiated(forward: Graph, fusions: readonly Fusion[]): Graph {
+export function differentiated(forward: Graph, fusions: readonly Fusion[], ends?: Ends): Graph {
   const when = (fusion: Fusion, pass: (graph: Graph) => Graph) =>
     fusions.includes(fusion) ? pass : (graph: Graph) => graph;
   const passes = [
     when('residual-norm', fuseResidualNorm),
     when('linear-activation', fuseLinearActivation),
-    differentiate,
+    (graph: Graph) => differentiate(graph, ends),
     when('head-loss', fuseHeadLoss),
     when('gradient-sums', fuseGradientSums),
   ];
@@ -109,11 +124,11 @@ function differentiated(forward: Graph, fusions: readonly Fusion[]): Graph {
 }
 
 /** Gradients of parameters add up where they lie; what nobody reads is gone. */
-function finished(graph: Graph): Graph {
+export function finished(graph: Graph): Graph {
   return prune(accumulate(graph));
 }
 
-/** Compiles both programs. Pure: equal settings give equal plans. */
+/** Compiles both programs of a rank that runs the whole model. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32' } = settings;
   const forward = store(lossGraph(model, rows, loss, dropout), dtype);
@@ -133,6 +148,7 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     .digest('hex');
   const memory = weigh([micro, update]);
   return {
+    kind: 'whole',
     layout,
     clear,
     micro,
@@ -142,11 +158,6 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     parameterCount: parameterCount(forward),
     jobHash,
   };
-}
-
-/** What a training job needs, from the very plans that would run it. Needs no device. */
-export function estimateTraining(settings: TrainingSettings): MemoryFigures {
-  return compileTraining(settings).memory;
 }
 
 /** Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. */
@@ -161,7 +172,8 @@ export function shelve(graph: Graph): Shelf {
   return shelf;
 }
 
-function weigh(plans: readonly Plan[]): MemoryFigures {
+/** Bytes of the buffers of `plans`, which share them by name. */
+export function weigh(plans: readonly Plan[]): MemoryFigures {
   const sizes = new Map<string, number>();
   for (const { buffers } of plans) {
     for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));

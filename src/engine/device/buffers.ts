@@ -31,6 +31,15 @@ export class DeviceBuffers {
     this.#buffers.set(name, { id, bytes, isOwned: false });
   }
 
+  /** The same buffers, with memory of its own under `name`, as large as there. Dispose of it before its source. */
+  withOwn(name: string): DeviceBuffers {
+    const derived = new DeviceBuffers(this.#device);
+    for (const [known, { id, bytes }] of this.#buffers) derived.borrow(known, id, bytes);
+    const { bytes } = this.#buffers.get(name)!;
+    derived.#buffers.set(name, { id: this.#device.allocate(bytes), bytes, isOwned: true });
+    return derived;
+  }
+
   id(name: string): number {
     const buffer = this.#buffers.get(name);
     if (!buffer) throw new Error(`there is no buffer ${name}`);

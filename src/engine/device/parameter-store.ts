@@ -20,6 +20,8 @@ export interface StoredValues {
 /** What weights are loaded into. */
 export interface WeightTarget {
   load(name: string, values: Float32Array): void;
+  /** Whether the target has room for this parameter; others are not loaded. Default: for all. */
+  has?(name: string): boolean;
   /** Whole parameters from an open file at once, without a copy in between, where the target can. */
   loadFile?(fd: number, stored: readonly StoredValues[]): Promise<void>;
   /** Whether `loadFile` takes this parameter. Default: all. */
@@ -50,6 +52,11 @@ export class ParameterStore implements Disposable, WeightTarget {
       slices: new Map(mastered.map((slice) => [slice.name, slice])),
     };
     this.#places = placesOf(layout);
+  }
+
+  /** A stage of a pipeline has the parameters of its parts alone. */
+  has(name: string): boolean {
+    return this.#places.has(name);
   }
 
   /** Names and dims, in the order of the layout. */

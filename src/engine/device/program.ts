@@ -46,6 +46,11 @@ export class Program {
     return view;
   }
 
+  /** The bytes of an input or output. */
+  bytes(name: string): Uint8Array {
+    return this.#buffers.bytes(this.plan, name);
+  }
+
   /** Sets an input of one element, where the program reads it: not every optimiser counts steps. */
   setScalar(name: string, value: number): void {
     const id = this.plan.graph.inputs.get(name);

@@ -2,19 +2,23 @@
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
-import { type CompiledTraining, compileTraining, type TrainingSettings } from '../compile/training.js';
+import type { CompiledPipeline } from '../compile/pipeline.js';
+import { compileStep } from '../compile/step.js';
+import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import { coordinatesOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import { narrow } from '../narrow.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
+import type { Plan } from '../plan/plan.js';
 import { widen } from '../widen.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
 import { measureLimits } from './limits.js';
 import { ParameterStore } from './parameter-store.js';
+import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
 import { type StepProfile, StepProfiler } from './profile.js';
 import { Program } from './program.js';
 
@@ -44,6 +48,13 @@ export interface MicroResult {
   readonly tokenLosses: Float32Array;
 }
 
+export interface MicrosResult {
+  /** Of each micro-batch; of a pipeline on its last stage, which alone sees losses (elsewhere 0 and none). */
+  readonly micros: readonly MicroResult[];
+  /** Null without a pipeline. */
+  readonly pipeline: PipelineTimes | null;
+}
+
 export interface UpdateOptions {
   readonly lr: number;
   /** Counts from 1, over the steps that were not skipped. */
@@ -61,7 +72,7 @@ export interface UpdateResult {
 export type StateKind = StateBuffer | 'parameter';
 
 export class TrainStep implements AsyncDisposable {
-  readonly compiled: CompiledTraining;
+  readonly compiled: CompiledTraining | CompiledPipeline;
   readonly parameters: ParameterStore;
   /** The parts of parameters whose optimiser state this rank owns. */
   readonly slices: readonly ParameterSlice[];
@@ -75,14 +86,15 @@ export class TrainStep implements AsyncDisposable {
   readonly #optimizer: OptimizerSettings;
   readonly #buffers: DeviceBuffers;
   readonly #clear: Program | null;
-  readonly #micro: Program;
+  /** Of all the model, or of the parts of a stage. */
+  readonly #forwardBackward: Program | PipelineRunner;
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
 
-  private constructor(settings: TrainStepSettings, compiled: CompiledTraining) {
+  private constructor(settings: TrainStepSettings, compiled: CompiledTraining | CompiledPipeline) {
     const { device, communicators = {}, strategy } = settings;
     this.compiled = compiled;
     this.#model = settings.model;
@@ -97,10 +109,15 @@ export class TrainStep implements AsyncDisposable {
     this.parameters = new ParameterStore(device, compiled.layout, mastered);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
-    this.#buffers.reserve([compiled.micro, compiled.update]);
+    this.#buffers.reserve(plansOf(compiled));
     const groups = communicatorTable(communicators);
-    this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
-    this.#micro = new Program(device, compiled.micro, this.#buffers, groups);
+    if (compiled.kind === 'pipeline') {
+      this.#clear = null;
+      this.#forwardBackward = new PipelineRunner(device, compiled, strategy, this.#buffers, communicators, groups);
+    } else {
+      this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
+      this.#forwardBackward = new Program(device, compiled.micro, this.#buffers, groups);
+    }
     this.#update = new Program(device, compiled.update, this.#buffers, groups);
     const first = initialState(settings.optimizer);
     if (first === 0) return;
@@ -112,8 +129,8 @@ export class TrainStep implements AsyncDisposable {
   /** Compiles, allocates and loads. Parameters start at zero, state as the optimiser wants it. */
   static create(settings: TrainStepSettings): TrainStep {
     const { communicators = {}, strategy } = settings;
-    const compiled = compileTraining(settings);
-    expectCommunicators(communicators, strategy, [compiled.micro, compiled.update]);
+    const compiled = compileStep(settings);
+    expectCommunicators(communicators, strategy, plansOf(compiled));
     return new TrainStep(settings, compiled);
   }
 
@@ -175,24 +192,43 @@ export class TrainStep implements AsyncDisposable {
    * In f16 all gradients are multiplied by `lossScale` on their way; `update` of the step must be given the same.
    */
   micro(batch: Batch, options: MicroOptions): Promise<MicroResult> {
-    if (!Number.isFinite(options.scale)) {
-      return Promise.reject(
-        new ConfigError('scale', 'a finite number (1 / labelled rows: is every label masked?)', options.scale),
-      );
-    }
     const lossScale = this.#lossScale(options);
     return this.#inTurn(async () => {
-      writeBatch(this.#micro, batch, this.#model);
-      this.#writeRandom(options);
-      this.#micro.floats('scale')[0] = options.scale * lossScale;
-      // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
-      this.#micro.floats('beta')[0] = options.isFirst || this.#clear ? 0 : 1;
+      const program = this.#whole('micro');
+      if (options.isFirst) this.#micros = 0;
+      this.#writeMicro(program, batch, options, this.#micros++, lossScale);
       if (options.isFirst && this.#clear) await this.#run(this.#clear);
-      await this.#run(this.#micro);
-      return {
-        loss: this.#micro.floats('loss')[0]! / lossScale,
-        tokenLosses: this.#micro.floats('tokenLosses').slice(),
-      };
+      await this.#run(program);
+      return lossesOf(program, lossScale);
+    });
+  }
+
+  /**
+   * Forward and backward of all micro-batches of a step, as micro(). On a pipeline the only way to run them: every stage is given
+   * the same batches, as many as it was compiled for, and all ranks must call it.
+   */
+  async micros(batches: readonly Batch[], options: Omit<MicroOptions, 'isFirst'>): Promise<MicrosResult> {
+    const runner = this.#forwardBackward;
+    if (runner instanceof Program) {
+      const micros: MicroResult[] = [];
+      for (const [index, batch] of batches.entries())
+        micros.push(await this.micro(batch, { ...options, isFirst: index === 0 }));
+      return { micros, pipeline: null };
+    }
+    const { micros: count } = runner.compiled.shape;
+    if (batches.length !== count) throw new ConfigError('batches', `${count} micro-batches`, batches.length);
+    const lossScale = this.#lossScale(options);
+    return this.#inTurn(async () => {
+      const micros = batches.map((): MicroResult => ({ loss: 0, tokenLosses: new Float32Array(0) }));
+      const pipeline = await runner.run({
+        prepare: (program, micro) =>
+          this.#writeMicro(program, batches[micro]!, { ...options, isFirst: micro === 0 }, micro, lossScale),
+        run: (program) => this.#run(program),
+        finish: (program, micro) => {
+          if (program.plan.graph.outputs.has('loss')) micros[micro] = lossesOf(program, lossScale);
+        },
+      });
+      return { micros, pipeline };
     });
   }
 
@@ -217,13 +253,14 @@ export class TrainStep implements AsyncDisposable {
 
   /**
    * Runs the batch last given once more and says where the first number that is not finite appears: instruction, op, model path.
-   * Null if none does, or where a micro-batch exchanges gradients, which no rank can do alone. The gradients are of no use after.
+   * Null if none does, or where a micro-batch takes several ranks (pipelines, ZeRO stage 2), which no rank can run alone. The gradients are of no use after.
    */
   diagnose(): Promise<string | null> {
     return this.#inTurn(async () => {
-      if (this.#clear) return null;
+      const program = this.#forwardBackward;
+      if (this.#clear || !(program instanceof Program)) return null;
       try {
-        await this.#micro.check();
+        await program.check();
         return null;
       } catch (error) {
         if (error instanceof EngineError) return error.detail;
@@ -249,7 +286,7 @@ export class TrainStep implements AsyncDisposable {
 
   /** Seconds of each instruction of the micro-batch program, on the batch last given. */
   profileMicro(): Promise<Float64Array> {
-    return this.#inTurn(() => this.#micro.profile());
+    return this.#inTurn(() => this.#whole('profileMicro').profile());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -257,7 +294,8 @@ export class TrainStep implements AsyncDisposable {
     this.#isDisposed = true;
     await Promise.allSettled([this.#running]);
     this.#clear?.dispose();
-    this.#micro.dispose();
+    if (this.#forwardBackward instanceof Program) this.#forwardBackward.dispose();
+    else this.#forwardBackward[Symbol.dispose]();
     this.#update.dispose();
     this.#buffers.dispose();
     this.parameters[Symbol.dispose]();
@@ -268,12 +306,25 @@ export class TrainStep implements AsyncDisposable {
     else await program.run();
   }
 
-  #writeRandom({ isFirst, step = this.#updates }: MicroOptions): void {
-    if (isFirst) this.#micros = 0;
+  /** The program of a rank that runs the whole model. */
+  #whole(method: string): Program {
+    if (this.#forwardBackward instanceof Program) return this.#forwardBackward;
+    throw new ConfigError(method, 'micros() on a pipeline', method);
+  }
+
+  /** Everything that the `micro`-th micro-batch of a step has from outside. */
+  #writeMicro(program: Program, batch: Batch, options: MicroOptions, micro: number, lossScale: number): void {
+    const { scale, isFirst, step = this.#updates } = options;
+    if (!Number.isFinite(scale))
+      throw new ConfigError('scale', 'a finite number (1 / labelled rows: is every label masked?)', scale);
+    writeBatch(program, batch, this.#model);
+    program.setScalar('scale', scale * lossScale);
+    // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
+    program.setScalar('beta', isFirst || this.#clear ? 0 : 1);
+    if (!program.plan.graph.inputs.has(RANDOM)) return;
     const { mesh, rank } = this.#strategy;
-    const firstRow = (this.#micros++ * mesh.data + coordinatesOf(mesh, rank).data) * this.#rows;
-    if (!this.#micro.plan.graph.inputs.has(RANDOM)) return;
-    this.#micro.integers(RANDOM).set([...this.#seedWords(), step, firstRow]);
+    const firstRow = (micro * mesh.data + coordinatesOf(mesh, rank).data) * this.#rows;
+    program.integers(RANDOM).set([...this.#seedWords(), step, firstRow]);
   }
 
   /** Low and high 32 bits: a typed array keeps the low bits of what it is given. */
@@ -305,4 +356,15 @@ export class TrainStep implements AsyncDisposable {
     );
     return result;
   }
+}
+
+/** All plans of a step, each once. */
+function plansOf(compiled: CompiledTraining | CompiledPipeline): readonly Plan[] {
+  if (compiled.kind === 'whole') return [compiled.micro, compiled.update];
+  const parts = compiled.parts.flatMap(({ forward, backward }) => (backward ? [forward, backward] : [forward]));
+  return [...parts, compiled.update];
+}
+
+function lossesOf(program: Program, lossScale: number): MicroResult {
+  return { loss: program.floats('loss')[0]! / lossScale, tokenLosses: program.floats('tokenLosses').slice() };
 }

@@ -4,12 +4,11 @@ import {
   attribute,
   expectInputs,
   expectType,
+  f32,
   matrix,
   type OpCall,
   type OpRule,
   operand,
-  storageType,
-  stored,
   totalBytes,
 } from './rule.js';
 
@@ -24,12 +23,11 @@ export const linearNf4: OpRule = {
   attributes: ['transposed', 'outputs', 'doubleQuant'],
   infer(call) {
     expectInputs(call, [2, 3]);
-    const type = storageType(call, 0, 'x');
-    const [rows, inputs] = matrix(call, 0, 'x', type);
+    const [rows, inputs] = matrix(call, 0, 'x');
     const outputs = attribute(call, 'outputs');
     expectWeight(call, inputs, outputs);
-    if (call.inputs[2]) expectType(call, 'bias', call.inputs[2], [outputs], type);
-    return [stored(type, rows, outputs)];
+    if (call.inputs[2]) expectType(call, 'bias', call.inputs[2], [outputs]);
+    return [f32(rows, outputs)];
   },
   backward({ inputs, attributes, gradients, needs, emit }) {
     const dy = gradients[0] ?? null;
@@ -52,11 +50,10 @@ export const linearNf4BackwardInput: OpRule = {
   attributes: ['transposed', 'inputs', 'doubleQuant'],
   infer(call) {
     expectInputs(call, [2]);
-    const type = storageType(call, 0, 'dy');
-    const [rows, outputs] = matrix(call, 0, 'dy', type);
+    const [rows, outputs] = matrix(call, 0, 'dy');
     const inputs = attribute(call, 'inputs');
     expectWeight(call, inputs, outputs);
-    return [stored(type, rows, inputs)];
+    return [f32(rows, inputs)];
   },
   cost: (op) => {
     const [rows, outputs] = op.inputs[0]!.dims as [number, number];

@@ -26,6 +26,13 @@ export interface Strategy {
 /** The ranks that reduce gradients together, and this one's place among them: all that ZeRO asks about a mesh. */
 export const zeroGroup = ({ mesh, rank }: Strategy): Group => groupOf(mesh, rank, 'zero');
 
+/** Parameters that first and last of a pipeline both have: each adds the other's gradient, one of them counts it into the norm. */
+export interface TiedParameters {
+  readonly names: ReadonlySet<string>;
+  readonly isCounted: boolean;
+}
+
+const UNTIED: TiedParameters = { names: new Set(), isCounted: true };
 const BYTES = DTYPE_BYTES.f32;
 
 /** Where everything lies; an optimiser that steps whole matrices wants them whole in slices. */
@@ -68,7 +75,12 @@ export function placeParameters(graph: Graph, layout: Layout, shelf: Shelf): Pla
 }
 
 /** The program that ends a step: gradients of all micro-batches in, stepped parameters out. */
-export function updateProgram(layout: Layout, strategy: Strategy, optimizer: OptimizerSettings): PlacedGraph {
+export function updateProgram(
+  layout: Layout,
+  strategy: Strategy,
+  optimizer: OptimizerSettings,
+  tied: TiedParameters = UNTIED,
+): PlacedGraph {
   const builder = new GraphBuilder();
   const shelf = new Shelf();
   const places = shelf.places;
@@ -93,6 +105,13 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
   const step = scalar('step');
   const squares = scalar('sum_squares');
 
+  for (const { name, offset, length } of placesOf(layout).values()) {
+    if (!tied.names.has(name)) continue;
+    const gradient = flat(`gradients.${name}`, 'gradients', offset, length);
+    const sum = builder.op('all_reduce', name, [gradient], { group: groupIndex('tied'), op: 0 }, 'state')[0]!;
+    places.set(sum.id, places.get(gradient.id)!);
+  }
+
   // The bucket whose gradient is ready first goes first: the head, then the blocks from the last to the first.
   const order = layout.buckets.toReversed();
   const slices = order.map((bucket) => {
@@ -110,11 +129,21 @@ export function updateProgram(layout: Layout, strategy: Strategy, optimizer: Opt
     return slice;
   });
 
-  for (const [index, bucket] of order.entries()) {
-    const sum = builder.op('sum_squares', bucket.name, [slices[index]!], { accumulate: index === 0 ? 0 : 1 })[0]!;
+  const counted = order.flatMap(({ name, parameters }, index) => {
+    const isTied = parameters.some((place) => tied.names.has(place.name));
+    return isTied && !tied.isCounted ? [] : [[name, slices[index]!] as const];
+  });
+  for (const [index, [name, slice]] of counted.entries()) {
+    const sum = builder.op('sum_squares', name, [slice], { accumulate: index === 0 ? 0 : 1 })[0]!;
     places.set(sum.id, places.get(squares.id)!);
   }
-  const total = isPartitioned ? builder.op('all_reduce', 'gradient_norm', [squares], { group, op: 0 })[0]! : squares;
+  if (counted.length === 0) {
+    const none = builder.op('fill', 'gradient_norm', [], { value: 0, elements: 1 })[0]!;
+    places.set(none.id, places.get(squares.id)!);
+  }
+  let total = isPartitioned ? builder.op('all_reduce', 'gradient_norm', [squares], { group, op: 0 })[0]! : squares;
+  if (strategy.mesh.pipeline > 1)
+    total = builder.op('all_reduce', 'gradient_norm', [total], { group: groupIndex('pipeline'), op: 0 })[0]!;
   const scales = layout.dtype === 'f16' ? [scalar('lossScale')] : [];
   const clip = { maxNorm: optimizer.maxGradientNorm };
   const [norm, factor] = builder.op('clip_factor', 'gradient_norm', [total, ...scales], clip);

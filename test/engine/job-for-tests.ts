@@ -1,0 +1,142 @@
+// Training jobs of several ranks, each with a device of its own in this process: what they lose, step by step, and what they learn.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import {
+  type Communicators,
+  coordinatesOf,
+  jointsOf,
+  type Mesh,
+  type TrainingSettings,
+  TrainStep,
+  worldSizeOf,
+} from '#src/engine/index.js';
+import { initialise, type Model } from '#src/models/index.js';
+import { type NativeCommunicator, native } from '#src/native/index.js';
+import { openDevice } from './device-for-tests.js';
+import { labelled, randomBatch } from './models-for-tests.js';
+
+export interface Job extends Pick<TrainingSettings, 'optimizer' | 'dtype' | 'recompute' | 'dropout' | 'loss'> {
+  readonly model: Model;
+  readonly rows: number;
+  readonly mesh: Mesh;
+  readonly zeroStage: TrainingSettings['strategy']['zeroStage'];
+  /** Micro-batches of a step, over all data parallel ranks. */
+  readonly micros: number;
+  readonly steps: number;
+  readonly lr: number;
+  readonly partitionMethod?: NonNullable<TrainingSettings['pipeline']>['partitionMethod'];
+  readonly lossScale?: number;
+  /** What makes the batches, and the model's first values. */
+  readonly seed: string;
+}
+
+export interface Outcome {
+  readonly losses: readonly number[];
+  readonly norms: readonly number[];
+  /** As all ranks that hold it have it. */
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly steps: readonly TrainStep[];
+}
+
+/** Runs a job to its end. `inspect` sees the engines of all ranks before they go. */
+export async function runJob(
+  job: Job,
+  inspect: (steps: readonly TrainStep[]) => void = () => {},
+): Promise<Omit<Outcome, 'steps'>> {
+  const size = worldSizeOf(job.mesh);
+  const joined: NativeCommunicator[] = [];
+  const devices = Array.from({ length: size }, () => openDevice(1));
+  const steps: TrainStep[] = [];
+  try {
+    const groups = await joinAll(job.mesh, joined);
+    for (const [rank, communicators] of groups.entries())
+      steps.push(createStep(job, rank, communicators, devices[rank]!.device));
+    const histories = await Promise.all(steps.map((step, rank) => trainRank(job, step, rank)));
+    inspect(steps);
+    const norms = histories[0]!.norms;
+    for (const history of histories) assert.deepEqual(history.norms, norms);
+    const losses = norms.map((_, step) => histories.reduce((sum, history) => sum + history.losses[step]!, 0));
+    return { losses, norms, parameters: gathered(steps) };
+  } finally {
+    for (const step of steps) await step[Symbol.asyncDispose]();
+    for (const communicator of joined) communicator.dispose();
+    for (const device of devices) device[Symbol.dispose]();
+  }
+}
+
+/** The communicators of every rank. */
+export async function joinAll(mesh: Mesh, joined: NativeCommunicator[]): Promise<readonly Communicators[]> {
+  const job = `rlt-${randomUUID()}`;
+  return Promise.all(
+    Array.from({ length: worldSizeOf(mesh) }, async (_, rank) => {
+      const communicators: Record<string, NativeCommunicator> = {};
+      await Promise.all(
+        jointsOf(mesh, rank).map(async ({ id, names, index, size }) => {
+          const options = { name: `${job}-${id}`, rank: index, size, timeoutMs: 60_000 };
+          const communicator = await native().joinShmGroup(options);
+          joined.push(communicator);
+          for (const name of names) communicators[name] = communicator;
+        }),
+      );
+      return communicators;
+    }),
+  );
+}
+
+export function createStep(job: Job, rank: number, communicators: Communicators, device: TrainStepDevice): TrainStep {
+  const { model, rows, mesh, zeroStage, micros, optimizer, dtype, recompute, dropout, loss, partitionMethod } = job;
+  const step = TrainStep.create({
+    model,
+    rows,
+    strategy: { zeroStage, mesh, rank },
+    optimizer,
+    ...(dtype && { dtype }),
+    ...(recompute && { recompute }),
+    ...(dropout !== undefined && { dropout }),
+    ...(loss && { loss }),
+    pipeline: { micros: micros / mesh.data, ...(partitionMethod && { partitionMethod }) },
+    device,
+    communicators,
+  });
+  initialise(model, 3, step.parameters);
+  return step;
+}
+
+type TrainStepDevice = Parameters<typeof TrainStep.create>[0]['device'];
+
+/** The part of a rank in a job's losses, and the norms that it saw. */
+export async function trainRank(job: Job, step: TrainStep, rank: number, from = 1) {
+  const { mesh, micros, rows, lossScale = 1 } = job;
+  const { data } = coordinatesOf(mesh, rank);
+  const losses: number[] = [];
+  const norms: number[] = [];
+  for (let number = from; number < from + job.steps; number++) {
+    const all = Array.from({ length: micros }, (_, index) => batchOf(job, number, index, rows));
+    const scale = 1 / all.reduce((sum, batch) => sum + labelled(batch), 0);
+    const own = all.filter((_, index) => index % mesh.data === data);
+    const done = await step.micros(own, { scale, step: number - 1, lossScale });
+    losses.push(done.micros.reduce((sum, { loss }) => sum + loss, 0));
+    norms.push((await step.update({ lr: job.lr, step: number, lossScale })).gradientNorm);
+  }
+  return { losses, norms };
+}
+
+/** Micro-batch `index` of a step: packed sequences of several lengths, then padding. */
+function batchOf({ model, seed }: Job, step: number, index: number, rows: number) {
+  const first = 2 + ((step * 7 + index * 5) % (rows - 4));
+  const lengths = [first, Math.max(1, Math.floor((rows - first) / 2))];
+  return randomBatch(lengths, rows, model.vocabularySize, `${seed}/${step}/${index}`);
+}
+
+/** Parameters of all ranks; those that several hold must be equal bit by bit. */
+function gathered(steps: readonly TrainStep[]): ReadonlyMap<string, Float32Array> {
+  const parameters = new Map<string, Float32Array>();
+  for (const step of steps)
+    for (const { name } of step.parameters.parameters) {
+      const values = step.readParameter(name);
+      const known = parameters.get(name);
+      if (known) assert.deepEqual(values, known, name);
+      parameters.set(name, values);
+    }
+  return parameters;
+}
