@@ -20,7 +20,8 @@ class TeamShared {
 
   Barrier barrier;
   alignas(64) std::atomic<std::int64_t> claimed{0};
-  bool stop = false;  // written by the last to arrive at a barrier, read by all after it
+  bool stop = false;     // written by the last to arrive at a barrier, read by all after it
+  double started = 0.0;  // the same: when the instruction began, if that is measured
 
   // The lowest row that held a forbidden value in the current instruction.
   std::mutex fault_mutex;
@@ -158,7 +159,8 @@ struct Executor::Run {
         if (shared.stop) return;
       }
       if (options.jitter != 0) sleep_a_while(options.jitter, stream, index, i);
-      const double start = options.profile ? now_seconds() : 0;
+      // From when all are there: tiles are claimed, so that a thread that comes late may find its work done.
+      if (options.profile) shared.barrier.arrive([&] { shared.started = now_seconds(); });
       try {
         instruction.bound.run(instruction.bound.arguments.get(), team);
       } catch (const GroupError& error) {
@@ -167,7 +169,7 @@ struct Executor::Run {
         fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + error.what(), -1, nullptr);
       }
       settle(shared, i);
-      if (options.profile && index == 0) outcome.seconds[i] = now_seconds() - start;
+      if (options.profile && index == 0) outcome.seconds[i] = now_seconds() - shared.started;
       if (options.check && !shared.stop) {
         if (index == 0) check_outputs(i);
         settle(shared, i);

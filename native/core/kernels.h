@@ -52,6 +52,8 @@ struct KernelsOf {
   Kernel<LinearArguments<T>> linear;
   Kernel<LinearBackwardInputArguments<T>> linear_backward_input;
   Kernel<LinearBackwardWeightArguments<T>> linear_backward_weight;
+  Kernel<LinearNf4Arguments<T>> linear_nf4;
+  Kernel<LinearNf4BackwardInputArguments<T>> linear_nf4_backward_input;
   Kernel<AttentionArguments<T>> attention;
   Kernel<AttentionBackwardArguments<T>> attention_backward;
   Kernel<KvAppendArguments<T>> kv_append;
@@ -82,8 +84,6 @@ struct Kernels {
   KernelsOf<float> f32;
   KernelsOf<BFloat16> bf16;
   KernelsOf<Float16> f16;
-  Kernel<LinearNf4Arguments> linear_nf4;
-  Kernel<LinearNf4BackwardInputArguments> linear_nf4_backward_input;
   Kernel<LogSumExpArguments> log_sum_exp;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;

@@ -54,6 +54,8 @@ RL_DECLARE(softmax_backward, SoftmaxBackwardArguments)
 RL_DECLARE(linear, LinearArguments)
 RL_DECLARE(linear_backward_input, LinearBackwardInputArguments)
 RL_DECLARE(linear_backward_weight, LinearBackwardWeightArguments)
+RL_DECLARE(linear_nf4, LinearNf4Arguments)
+RL_DECLARE(linear_nf4_backward_input, LinearNf4BackwardInputArguments)
 RL_DECLARE(attention, AttentionArguments)
 RL_DECLARE(attention_backward, AttentionBackwardArguments)
 RL_DECLARE(kv_append, KvAppendArguments)
@@ -68,8 +70,6 @@ RL_DECLARE(cast, CastArguments)
 RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
-void linear_nf4(const LinearNf4Arguments&, const Team&);
-void linear_nf4_backward_input(const LinearNf4BackwardInputArguments&, const Team&);
 void log_sum_exp(const LogSumExpArguments&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
@@ -80,14 +80,14 @@ double measure_peak(double seconds);
 RL_DECLARE_WORKSPACE(linear, LinearArguments)
 RL_DECLARE_WORKSPACE(linear_backward_input, LinearBackwardInputArguments)
 RL_DECLARE_WORKSPACE(linear_backward_weight, LinearBackwardWeightArguments)
+RL_DECLARE_WORKSPACE(linear_nf4, LinearNf4Arguments)
+RL_DECLARE_WORKSPACE(linear_nf4_backward_input, LinearNf4BackwardInputArguments)
 RL_DECLARE_WORKSPACE(attention, AttentionArguments)
 RL_DECLARE_WORKSPACE(attention_backward, AttentionBackwardArguments)
 RL_DECLARE_WORKSPACE(attention_cached, AttentionCachedArguments)
 RL_DECLARE_WORKSPACE(linear_cross_entropy, LinearCrossEntropyArguments)
 RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
-std::size_t linear_nf4_workspace(const LinearNf4Arguments&, int threads);
-std::size_t linear_nf4_backward_input_workspace(const LinearNf4BackwardInputArguments&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 
 const Kernels& kernels();

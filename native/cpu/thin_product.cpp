@@ -227,7 +227,8 @@ void multiply_columns(const Gemm<T, C>& g, std::int64_t begin, std::int64_t coun
 /// Tiles of columns are claimed by the threads: about as many for each.
 template <class Word, class T, class C>
 void run(const Gemm<T, C>& g, const Team& team) {
-  const std::int64_t tiles = (g.n + kThinColumns * team.count - 1) / (kThinColumns * team.count) * team.count;
+  const std::int64_t most = (g.b_row == 1 ? 64 : kThinColumns) * team.count;
+  const std::int64_t tiles = (g.n + most - 1) / most * team.count;
   const std::int64_t width = round_up((g.n + tiles - 1) / tiles, 32);
   for (std::int64_t tile = team.claim(); tile * width < g.n; tile = team.claim()) {
     multiply_columns<Word>(g, tile * width, min_of(width, g.n - tile * width));

@@ -20,7 +20,7 @@ export function register(program: Command): void {
     .description(
       'Compiles the programs of a training file and prints the memory of each worker, by use. Starts nothing.',
     )
-    .argument('<file>', 'JSON file, as for "raylite train"')
+    .argument('<file>', 'YAML or JSON file, as for "raylite train"')
     .option('--lives', 'also list every tensor of the arena: bytes, and the first and last instruction that touch it')
     .option('--json', 'print everything as JSON')
     .addHelpText('after', '\nExample:\n  $ raylite estimate examples/sft/sft.json')

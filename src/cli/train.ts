@@ -1,4 +1,4 @@
-// `raylite train FILE`: runs a trainer described by a JSON file, on the cluster of $RAYLITE_ADDRESS or one of its own.
+// `raylite train FILE`: runs a trainer described by a YAML or JSON file, on the cluster of $RAYLITE_ADDRESS or one of its own.
 import type { Command } from 'commander';
 import { init } from '../client/index.js';
 import { Trainer } from '../train/index.js';
@@ -19,9 +19,9 @@ export function register(program: Command): void {
     .command('train')
     .summary('fine-tune a model as a file says')
     .description(
-      'Runs the trainer that a JSON file describes: {"recipe": {"kind": "sft", "model": …, "data": …}, "scaling": …, "deepspeed": …, "run": …}.',
+      'Runs the trainer that a YAML or JSON file describes: {"recipe": {"kind": "sft", "model": …, "data": …}, "scaling": …, "deepspeed": …, "run": …}.',
     )
-    .argument('<file>', 'JSON file')
+    .argument('<file>', 'YAML or JSON file')
     .option('--address <host:port>', 'cluster to run on (default: $RAYLITE_ADDRESS, else one of its own)')
     .option('--profile', 'also take the time of every kind of instruction, beside the limits of the machine')
     .option('--json', 'print losses, metrics and profile as JSON')
@@ -41,5 +41,11 @@ async function train(file: string, options: Options, signal: AbortSignal): Promi
     return;
   }
   if (result.profiles) print(`${profileText(result.profiles)}\n`);
+  for (const [name, value] of Object.entries(result.evaluation ?? {})) print(`${name}: ${formatScore(value)}`);
   print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
+}
+
+/** Counts as they are, shares and losses to four digits. */
+function formatScore(value: number): string {
+  return Number.isInteger(value) ? String(value) : value.toFixed(4);
 }

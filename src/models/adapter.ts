@@ -28,11 +28,11 @@ const schema = z.looseObject({
   lora_dropout: z.number().min(0).lt(1).default(0),
   use_rslora: z.boolean().nullish(),
   target_modules: z.union([z.string(), z.array(z.string()).min(1)]),
+  modules_to_save: z.array(z.string().min(1)).nullish(),
   bias: z.literal('none').default('none'),
   // What would change the numbers and is not supported.
   use_dora: off,
   lora_bias: off,
-  modules_to_save: z.null().optional(),
   exclude_modules: z.null().optional(),
   layers_to_transform: z.null().optional(),
   target_parameters: z.null().optional(),
@@ -50,9 +50,11 @@ export interface Adapter {
   readonly dropout: number;
   /** Whether the linear layer at this path of the model has an adapter. */
   readonly isTarget: (path: string) => boolean;
+  /** Whether the module at this path is trained whole beside the adapters, and saved with them (`modules_to_save`). */
+  readonly isTrained: (path: string) => boolean;
 }
 
-/** A model with an adapter on it: its base parameters are frozen, only the adapter's are trained. */
+/** A model with an adapter on it: its base parameters are frozen but for whole modules that are trained with the adapter. */
 export interface AdaptedModel extends Model {
   readonly adapter: Adapter;
   readonly base: Model;
@@ -64,30 +66,43 @@ export function isAdapted(model: Model): model is AdaptedModel {
 
 const PREFIX = 'base_model.model.';
 const nameOf = (path: string, half: 'A' | 'B') => `${PREFIX}${path}.lora_${half}.weight`;
+/** A parameter's name in adapter_model.safetensors. */
+const storedName = (name: string) => (isHalf(name) ? name : PREFIX + name);
+const isHalf = (name: string) => name.startsWith(PREFIX);
 
 /** The adapter that a parsed adapter_config.json describes. Errors name the key; `place` is the file. */
 export function adapterFromConfig(json: Readonly<Record<string, unknown>>, place = 'adapter_config.json'): Adapter {
   const config = readConfig(schema, json, place);
-  const { r: rank, lora_alpha: alpha, target_modules: targets } = config;
+  const { r: rank, lora_alpha: alpha, target_modules: targets, modules_to_save: whole } = config;
+  const isTarget = targetOf(targets, `${place}.target_modules`);
+  const isTrained = (path: string): boolean => {
+    const modules = path.split('.').map((_part, index, parts) => parts.slice(0, index + 1).join('.'));
+    return modules.some((module) => whole?.some((end) => isEndOf(end, module)));
+  };
   return {
     config: json,
     rank,
     dropout: config.lora_dropout,
     factor: config.use_rslora ? alpha / Math.sqrt(rank) : alpha / rank,
-    isTarget: targetOf(targets, `${place}.target_modules`),
+    isTarget: (path) => isTarget(path) && !isTrained(path),
+    isTrained,
   };
 }
 
 /** As peft reads target_modules: ends of paths, `all-linear`, or one pattern for whole paths. */
 function targetOf(targets: string | readonly string[], key: string): (path: string) => boolean {
   if (targets === 'all-linear') return () => true;
-  if (typeof targets !== 'string') return (path) => targets.some((end) => path === end || path.endsWith(`.${end}`));
+  if (typeof targets !== 'string') return (path) => targets.some((end) => isEndOf(end, path));
   try {
     const pattern = new RegExp(`^(?:${targets})$`);
     return (path) => pattern.test(path);
   } catch {
     throw new ConfigError(key, 'a regular expression', targets);
   }
+}
+
+function isEndOf(end: string, path: string): boolean {
+  return path === end || path.endsWith(`.${end}`);
 }
 
 export async function readAdapter(folder: string): Promise<Adapter> {
@@ -106,7 +121,7 @@ export function withAdapter(base: Model, adapter: Adapter): AdaptedModel {
   return { ...base, base, adapter, adapt: (graph, isTraining) => addLora(graph, settings, isTraining) };
 }
 
-/** The adapter's parameters, by their names in adapter_model.safetensors. */
+/** What is trained: the adapter's own parameters, and those of modules that are trained whole. */
 export function adapterParameters(model: AdaptedModel): readonly Parameter[] {
   return [...parameterGraph(model).parameters.values()].filter(({ isFrozen }) => !isFrozen);
 }
@@ -114,7 +129,15 @@ export function adapterParameters(model: AdaptedModel): readonly Parameter[] {
 /** Hands first values of the adapter to `target.load`: A random, B zero, so that the model starts as it was. */
 export function initialiseAdapter(model: AdaptedModel, seed: number, target: WeightTarget): void {
   for (const parameter of adapterParameters(model))
-    if (target.has?.(parameter.name) ?? true) target.load(parameter.name, initialValues(parameter, seed));
+    if (isHalf(parameter.name) && (target.has?.(parameter.name) ?? true))
+      target.load(parameter.name, initialValues(parameter, seed));
+}
+
+/** How many labels the head has that is saved with the adapter in `folder`; null where none is. */
+export async function savedLabelCount(folder: string): Promise<number | null> {
+  await using file = await SafetensorsFile.open(join(folder, 'adapter_model.safetensors'));
+  const head = ['classifier.weight', 'score.weight'].find((name) => file.tensors.has(storedName(name)));
+  return head === undefined ? null : file.tensors.get(storedName(head))!.shape[0]!;
 }
 
 /** Hands the adapter's weights in `folder` to `target.load`. Throws DataError that names what is missing or unexpected. */
@@ -125,14 +148,15 @@ export async function loadAdapter(
 ): Promise<void> {
   await using file = await SafetensorsFile.open(join(folder, 'adapter_model.safetensors'));
   const parameters = adapterParameters(model);
-  const names = new Set(parameters.map(({ name }) => name));
+  const names = new Set(parameters.map(({ name }) => storedName(name)));
   const unexpected = [...file.tensors.keys()].find((name) => !names.has(name));
   if (unexpected)
     throw new DataError({ place: file.path, detail: `holds ${unexpected}, which the model has no place for` });
   for (const { name, dims } of parameters) {
-    const shape = file.tensors.get(name)?.shape;
-    if (shape && shape.join() !== dims.join()) throw new ConfigError(name, `[${dims.join(', ')}]`, shape, file.path);
-    target.load(name, await file.readFloats(name));
+    const stored = storedName(name);
+    const shape = file.tensors.get(stored)?.shape;
+    if (shape && shape.join() !== dims.join()) throw new ConfigError(stored, `[${dims.join(', ')}]`, shape, file.path);
+    target.load(name, await file.readFloats(stored));
   }
 }
 
@@ -143,7 +167,11 @@ export async function saveAdapter(
   read: (name: string) => Float32Array,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const tensors = adapterParameters(model).map(({ name, dims }) => ({ name, shape: dims, read: () => read(name) }));
+  const tensors = adapterParameters(model).map(({ name, dims }) => ({
+    name: storedName(name),
+    shape: dims,
+    read: () => read(name),
+  }));
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
   const config = { peft_type: 'LORA', bias: 'none', task_type: 'CAUSAL_LM', ...model.adapter.config };
   await writeFile(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`);

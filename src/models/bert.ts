@@ -111,9 +111,10 @@ export function bert(json: Readonly<Record<string, unknown>>, place: string): Mo
       },
     };
   }
-  // BertForPreTraining is a masked language model with a second head, for the order of sentences, that we leave out.
-  if (asked !== MASKED && asked !== 'BertForPreTraining') {
-    throw new ConfigError(`${place}.architectures`, `${CLASSIFIER} or ${MASKED}`, asked);
+  // BertForPreTraining is a masked language model with a second head, for the order of sentences, that we leave out. A bare
+  // BertModel has no head: it can be read where heads start anew.
+  if (![MASKED, 'BertForPreTraining', 'BertModel'].includes(asked)) {
+    throw new ConfigError(`${place}.architectures`, `${CLASSIFIER}, ${MASKED} or BertModel`, asked);
   }
   return {
     ...facts,

@@ -10,6 +10,7 @@ export {
   mergedWeights,
   readAdapter,
   saveAdapter,
+  savedLabelCount,
   withAdapter,
 } from './adapter.js';
 export { Block, stack } from './blocks.js';

@@ -28,8 +28,9 @@ const indexSchema = z.object({
     .object({
       lossScale: z.object({ scale: z.number(), hysteresisLeft: z.int(), goodSteps: z.int() }).nullable(),
       skippedSteps: z.int().min(0),
+      skippedInARow: z.int().min(0).default(0),
     })
-    .default({ lossScale: null, skippedSteps: 0 }),
+    .default({ lossScale: null, skippedSteps: 0, skippedInARow: 0 }),
 });
 export type CheckpointIndex = z.infer<typeof indexSchema>;
 

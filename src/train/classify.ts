@@ -20,11 +20,12 @@ import { classScores } from './class-scores.js';
 import { evaluateClassifier } from './classify-evaluation.js';
 import { type LabelledOptions, layOutLabels, tokeniseLabels } from './data-tasks.js';
 import { Feed } from './feed.js';
+import { type AdapterOptions, adapterFields, adapterOf } from './lora-options.js';
 import { parse } from './parse.js';
 import { type Config, type DataChoice, type Recipe, type RecipeOptions, recipeFields } from './recipe.js';
 import { expectData, partsOf, recordsOf, skipsBad, split } from './recipe-data.js';
 
-export interface ClassifyOptions extends RecipeOptions {
+export interface ClassifyOptions extends RecipeOptions, AdapterOptions {
   /**
    * A file (JSONL, JSON, CSV), http(s) URL or hf:ID of `{ text, label }` or `{ text, text_pair, label }`, or such records. A label is
    * the name or number of a class, a list of the classes that hold, or a number to predict.
@@ -40,12 +41,16 @@ export interface ClassifyOptions extends RecipeOptions {
 
 const schema = z.strictObject({
   ...recipeFields,
+  ...adapterFields,
   evaluationData: z.unknown().optional(),
   heldOut: z.number().min(0).lt(1).default(0.1),
   problemType: z.enum(PROBLEM_TYPES).optional(),
 });
 
 type Checked = z.output<typeof schema>;
+
+/** The head of BERT and that of causal models, as peft calls them; and BERT's pooler, which starts anew where a folder lacks it. */
+const HEAD_MODULES = ['classifier', 'score', 'pooler'];
 
 /** Fine-tunes a classifier; the head starts anew where the model has none or one of other labels. Each record counts the same. */
 export function classify(options: ClassifyOptions): Recipe {
@@ -60,8 +65,7 @@ export function classify(options: ClassifyOptions): Recipe {
     kind: 'classify',
     model,
     tokenizer,
-    lora: null,
-    quantization: null,
+    lora: adapterOf(options, checked.quantization, 'classify', HEAD_MODULES),
     hasFreshHead: true,
     async configure(config) {
       const { records } = await read();

@@ -4,7 +4,18 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigError } from '../common/index.js';
 import { type FloatType, LowRankSum } from '../engine/index.js';
-import { Checkpoint, loadAdapter, mergedWeights, readAdapter, saveModel, withAdapter } from '../models/index.js';
+import {
+  Checkpoint,
+  classifierConfig,
+  loadAdapter,
+  type Model,
+  mergedWeights,
+  modelFromConfig,
+  readAdapter,
+  savedLabelCount,
+  saveModel,
+  withAdapter,
+} from '../models/index.js';
 import { native } from '../native/index.js';
 
 export interface MergeOptions {
@@ -28,7 +39,11 @@ export async function mergeAdapter(adapter: string, out: string, options: MergeO
   const base = options.base ?? (typeof named === 'string' ? named : null);
   if (base === null) throw new ConfigError('base', 'the folder of the base model', base, 'The adapter names none');
   if (resolve(base) === resolve(out)) throw new ConfigError('out', 'another folder than the base', out);
-  await using checkpoint = await Checkpoint.open(base);
+  const labels = await savedLabelCount(adapter);
+  await using checkpoint = await Checkpoint.open(
+    base,
+    labels === null ? {} : { as: (model) => withLabels(model, labels), freshHeads: 0 },
+  );
   const model = withAdapter(checkpoint.model, settings);
   const weights = new Map<string, Float32Array>();
   await loadAdapter(adapter, model, { load: (name, values) => void weights.set(name, values) });
@@ -43,4 +58,12 @@ export async function mergeAdapter(adapter: string, out: string, options: MergeO
   for (const file of await readdir(base))
     if (TOKENIZER_FILES.test(file)) await copyFile(join(base, file), join(out, file));
   return out;
+}
+
+/** The classifier that the head beside an adapter belongs to: the base itself, or the base with a head of unnamed labels. */
+function withLabels(base: Model, count: number): Model {
+  if (base.labelCount === count) return base;
+  const names = Array.from({ length: count }, (_unused, index) => `LABEL_${index}`);
+  const problemType = count === 1 ? 'regression' : 'single_label_classification';
+  return modelFromConfig(classifierConfig(base, names, problemType));
 }

@@ -104,7 +104,13 @@ export interface RecipeSettings extends Omit<z.output<typeof schema>, 'data' | '
   /** The adapter that is trained in place of the model; null: the model itself is. */
   readonly lora: Lora | null;
   /** The frozen weights of linear layers in 4 bits, or null. */
-  readonly quantization: { readonly bits: 4; readonly type: 'nf4'; readonly doubleQuant: boolean } | null;
+  readonly quantization: Quantization | null;
+}
+
+export interface Quantization {
+  readonly bits: 4;
+  readonly type: 'nf4';
+  readonly doubleQuant: boolean;
 }
 
 export type Config = Readonly<Record<string, unknown>>;

@@ -7,7 +7,7 @@ import {
   withAdapter,
   withNf4,
 } from '../models/index.js';
-import type { RecipeSettings } from './recipe.js';
+import type { Recipe, RecipeSettings } from './recipe.js';
 
 export interface TrainedModelPlan {
   /** config.json of the model. */
@@ -21,23 +21,24 @@ export interface TrainedModelPlan {
 export function trainedModel({ config, adapter, quantization }: TrainedModelPlan): Model | AdaptedModel {
   const model = modelFromConfig(config);
   if (adapter === null) return model;
-  const adapted = withAdapter(model, adapterFromConfig(adapter, 'sft.lora'));
+  const adapted = withAdapter(model, adapterFromConfig(adapter, 'adapter'));
   return quantization === null ? adapted : withNf4(adapted, { isDouble: quantization.doubleQuant });
 }
 
 /** adapter_config.json, as peft writes it, of the recipe's choice. */
-export function adapterConfigOf({ lora, model }: RecipeSettings, family: Model['family']): TrainedModelPlan['adapter'] {
+export function adapterConfigOf({ kind, lora, model }: Recipe, family: Model['family']): TrainedModelPlan['adapter'] {
   if (lora === null) return null;
-  const { rank, alpha, dropout, targetModules, rslora } = lora;
+  const { rank, alpha, dropout, targetModules, rslora, modulesToSave } = lora;
   return {
     peft_type: 'LORA',
-    task_type: 'CAUSAL_LM',
+    task_type: kind === 'classify' ? 'SEQ_CLS' : 'CAUSAL_LM',
     base_model_name_or_path: typeof model === 'string' ? model : null,
     r: rank,
     lora_alpha: alpha,
     lora_dropout: dropout,
     target_modules: targetModules,
     use_rslora: rslora,
+    modules_to_save: modulesToSave.length === 0 ? null : modulesToSave,
     bias: 'none',
     fan_in_fan_out: family === 'gpt2',
     inference_mode: true,

@@ -172,8 +172,6 @@ export class Trainer {
     const totalSteps =
       recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
     const ds = resolveDsConfig(dsConfig, { ...auto, totalSteps });
-    if (recipe.quantization !== null && ds.precision.dtype !== 'f32')
-      throw new ConfigError('sft.quantization', 'training in float32', ds.precision.dtype, 'Switch bf16 and fp16 off');
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, mesh, rank: 0 };
     const dropout = recipe.dropout ?? ('model' as const);

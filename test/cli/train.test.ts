@@ -50,6 +50,36 @@ test('the example of the help trains and leaves a model', async () => {
   assert.ok(existsSync(join(model, 'model.safetensors')));
 });
 
+test('a YAML file trains too, shows what was measured on held-out records, and is told the line of a mistake', async () => {
+  using home = temporaryFolder();
+  const file = join(home.path, 'job.yaml');
+  const records = Array.from(
+    { length: 20 },
+    (_unused, i) => `{"text": "${i % 2 ? 'up' : 'down'}", "label": "${i % 2}"}`,
+  );
+  writeFileSync(join(home.path, 'data.jsonl'), records.join('\n'));
+  writeFileSync(
+    file,
+    `# a classifier of two words
+recipe:
+  kind: classify
+  model: { kind: gpt2, layers: 1, hidden: 16, heads: 2 }
+  tokenizer: ${TOKENIZER}
+  data: ${join(home.path, 'data.jsonl')}
+  sequenceLength: 16
+  maxSteps: 2
+`,
+  );
+  const { code, out, err } = await train(home.path, file);
+  assert.equal(code, 0, err);
+  assert.match(out, /^records: 2$/m);
+  assert.match(out, /^accuracy: (0|1|0\.5000)$/m);
+  writeFileSync(file, 'recipe:\n  kind: sft\n   data: x\n');
+  const bad = await train(home.path, file);
+  assert.notEqual(bad.code, 0);
+  assert.match(bad.err, /job\.yaml:2:\d+: /);
+});
+
 test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {
   using home = temporaryFolder();
   const shown = await train(home.path, EXAMPLE, '--profile');

@@ -1,7 +1,7 @@
 // Recipes beside `sft` on real processes: classifiers on BERT and causal models, masked language models, and from one to the other.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -9,11 +9,12 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Cluster, init } from '#src/client/index.js';
 import { type Label, randomFrom } from '#src/data/index.js';
-import { Checkpoint } from '#src/models/index.js';
+import { Checkpoint, writeSafetensors } from '#src/models/index.js';
 import {
   type ClassifyOptions,
   classify,
   maskedLm,
+  mergeAdapter,
   type Recipe,
   Trainer,
   type TrainingResult,
@@ -121,6 +122,46 @@ test('a masked language model learns from both sides, hides the same with two wo
   assert.equal(Array.isArray((await configIn(tuned.model)).architectures), true);
   await using classifier = await Checkpoint.open(tuned.model);
   assert.equal(classifier.model.labelCount, 2);
+});
+
+test('a classifier on LoRA, with 4-bit weights too: body frozen, head trained and saved with the adapter, which merges', async () => {
+  const body = await fit('body', maskedLm({ model: BERT, data: { records: texts(200, byFirst) }, ...base }));
+  // A bare BertModel, as Transformers saves it: no head, and names without the prefix.
+  const bare = join(storage, 'bare');
+  await cp(body.model, bare, { recursive: true });
+  await writeFile(
+    join(bare, 'config.json'),
+    JSON.stringify({ ...(await configIn(body.model)), architectures: ['BertModel'] }),
+  );
+  await using full = await Checkpoint.open(body.model);
+  const names = [...full.parameters.values()].filter(({ name }) => name.startsWith('bert.'));
+  const tensors = await Promise.all(
+    names.map(async ({ name, dims }) => {
+      const values = await full.read(name);
+      return { name: name.slice('bert.'.length), shape: dims, read: () => values };
+    }),
+  );
+  await writeSafetensors(join(bare, 'model.safetensors'), tensors);
+  const recipe = (more: Partial<ClassifyOptions> = {}) =>
+    classify({ ...base, model: bare, data: { records: texts(300, byFirst) }, lora: { rank: 4 }, ...more });
+  const one = await fit('lora', recipe());
+  assert.ok(one.evaluation!.accuracy! > 0.85, JSON.stringify(one.evaluation));
+  close((await fit('lora-2', recipe(), 2)).losses, one.losses);
+  const config = JSON.parse(await readFile(join(one.adapter!, 'adapter_config.json'), 'utf8')) as object;
+  assert.deepEqual(
+    { ...config, r: 4 },
+    { ...config, task_type: 'SEQ_CLS', modules_to_save: ['classifier', 'score', 'pooler'] },
+  );
+  await using tuned = await Checkpoint.open(one.model);
+  assert.deepEqual(
+    await tuned.read('bert.embeddings.word_embeddings.weight'),
+    await full.read('bert.embeddings.word_embeddings.weight'),
+  );
+  const merged = await mergeAdapter(one.adapter!, join(storage, 'merged'), { base: bare });
+  await using joined = await Checkpoint.open(merged);
+  for (const name of tuned.parameters.keys()) assert.deepEqual(await joined.read(name), await tuned.read(name), name);
+  const quantised = await fit('qlora', recipe({ quantization: { bits: 4 }, bf16: true }));
+  assert.ok(quantised.evaluation!.accuracy! > 0.8, JSON.stringify(quantised.evaluation));
 });
 
 test('raylite train runs a classifier that a file describes, on CSV', async () => {

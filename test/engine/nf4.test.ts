@@ -70,7 +70,7 @@ for (const [rows, inputs, outputs] of [
 ] as const) {
   for (const transposed of [0, 1]) {
     for (const isDouble of [false, true]) {
-      test(`a layer of ${inputs} x ${outputs} over ${rows} rows, transposed ${transposed}, double ${isDouble}`, async () => {
+      test(`a layer of ${inputs} x ${outputs} over ${rows} rows, transposed ${transposed}, double ${isDouble}: the bits of a plain layer`, async () => {
         const dims = transposed ? [inputs, outputs] : [outputs, inputs];
         const weights = numbers('w', inputs * outputs);
         const plain = rounded(weights, isDouble);
@@ -106,13 +106,8 @@ for (const [rows, inputs, outputs] of [
               ] as const)
                 run.program.floats(name).set(values);
               await run.program.run();
-              for (const name of ['y', 'dx']) {
-                const expected = run.program.floats(name);
-                const found = run.program.floats(`${name}4`);
-                const size = Math.sqrt(expected.reduce((sum, v) => sum + v * v, 0) / expected.length);
-                const worst = found.reduce((most, v, i) => Math.max(most, Math.abs(v - expected[i]!)), 0);
-                assert.ok(worst < 1e-5 * size, `${name} on ${isa} is off by ${worst} of ${size}`);
-              }
+              for (const name of ['y', 'dx'])
+                assert.deepEqual(run.program.floats(`${name}4`), run.program.floats(name), `${name} on ${isa}`);
             } finally {
               device.dispose();
             }
@@ -127,18 +122,22 @@ const ROWS = 24;
 const CONFIG = { r: 4, lora_alpha: 8, target_modules: 'all-linear' };
 const BATCH = randomBatch([12, 9], ROWS, 37, 'qlora');
 
-for (const [name, make] of [
-  ['gpt2', tinyGpt2],
-  ['llama', tinyLlama],
+for (const [name, make, dtype, tolerance] of [
+  ['gpt2', tinyGpt2, 'f32', 1e-5],
+  ['llama', tinyLlama, 'f32', 1e-5],
+  // A plain layer rounds once, behind the activation that is fused with it.
+  ['gpt2', tinyGpt2, 'bf16', 2e-2],
+  ['llama', tinyLlama, 'bf16', 2e-2],
+  ['llama', tinyLlama, 'f16', 3e-3],
 ] as const) {
-  test(`${name}: over a base in 4 bits an adapter trains as over the values that the base stands for`, async () => {
+  test(`${name} in ${dtype}: over a base in 4 bits an adapter trains as over the values that the base stands for`, async () => {
     const isDouble = true;
     const train = async (isPacked: boolean) => {
       using opened = openDevice();
       const plain = withAdapter(make(), adapterFromConfig(CONFIG));
       const packed = withNf4(plain, { isDouble });
       const model = isPacked ? packed : plain;
-      const job = { model, rows: ROWS, strategy: ALONE, optimizer: { ...OPTIMIZER, eps: 1e-3 } };
+      const job = { model, rows: ROWS, strategy: ALONE, optimizer: { ...OPTIMIZER, eps: 1e-3 }, dtype };
       await using step = TrainStep.create({ ...job, device: opened.device });
       const inFourBits = new Set(
         compileTraining({ ...job, model: packed }).layout.frozen.flatMap((place) => (place.nf4 ? [place.name] : [])),
@@ -159,9 +158,10 @@ for (const [name, make] of [
     };
     const [packed, plain] = [await train(true), await train(false)];
     assert.ok(packed.losses.at(-1)! < packed.losses[0]! - 0.05, packed.losses.join(' '));
-    for (const [i, loss] of packed.losses.entries()) assert.ok(Math.abs(loss - plain.losses[i]!) < 1e-5);
+    for (const [i, loss] of packed.losses.entries())
+      assert.ok(Math.abs(loss - plain.losses[i]!) < tolerance, `${loss} ${plain.losses[i]}`);
     for (const [i, values] of packed.parameters.entries())
-      assert.ok(values.every((value, at) => Math.abs(value - plain.parameters[i]![at]!) < 1e-4));
+      assert.ok(values.every((value, at) => Math.abs(value - plain.parameters[i]![at]!) < 10 * tolerance));
   });
 }
 

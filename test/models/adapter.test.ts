@@ -20,8 +20,11 @@ import {
   initialiseAdapter,
   loadAdapter,
   mergedWeights,
+  modelFromConfig,
   readAdapter,
+  SafetensorsFile,
   saveAdapter,
+  savedLabelCount,
   withAdapter,
 } from '#src/models/index.js';
 import { openDevice } from '../engine/device-for-tests.js';
@@ -137,6 +140,36 @@ test('a saved adapter opens again; one for another model is refused', async () =
     await writeFile(join(folder, 'adapter_config.json'), '{');
     await assert.rejects(readAdapter(folder), /adapter_config\.json: cannot be read as JSON/);
     assert.ok((await readFile(join(folder, 'adapter_model.safetensors'))).length > 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('modules_to_save are trained whole, keep their first values, and are saved under the names of peft', async () => {
+  using opened = openDevice();
+  const base = modelFromConfig({ ...tinyLlama().config, architectures: ['LlamaForSequenceClassification'] });
+  const settings = { ...CONFIG, task_type: 'SEQ_CLS', modules_to_save: ['score'] };
+  const model = withAdapter(base, adapterFromConfig(settings));
+  const step = TrainStep.create({ ...SETTINGS, model, device: opened.device, communicators: {} });
+  await using _ = step;
+  initialise(model.base, 1, step.parameters);
+  const first = step.readParameter('score.weight');
+  initialiseAdapter(model, 2, step.parameters);
+  assert.deepEqual(step.readParameter('score.weight'), first);
+  const labels = BATCH.labels.map((label) => (label === -100 ? label : label % 2));
+  await step.micro({ ...BATCH, labels }, { scale: 1, isFirst: true });
+  await step.update({ lr: 0.05, step: 1 });
+  const trained = step.readParameter('score.weight');
+  assert.notDeepEqual(trained, first);
+  const folder = await mkdtemp(join(tmpdir(), 'adapter-'));
+  try {
+    await saveAdapter(folder, model, (name) => step.readParameter(name));
+    await using file = await SafetensorsFile.open(join(folder, 'adapter_model.safetensors'));
+    assert.ok(file.tensors.has('base_model.model.score.weight'));
+    assert.equal(await savedLabelCount(folder), 2);
+    const loaded = new Map<string, Float32Array>();
+    await loadAdapter(folder, model, { load: (name, values) => void loaded.set(name, values) });
+    assert.deepEqual(loaded.get('score.weight'), trained);
   } finally {
     await rm(folder, { recursive: true });
   }

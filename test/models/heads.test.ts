@@ -74,7 +74,7 @@ test('a task that no head is there for is refused by name', () => {
   );
   assert.throws(
     () => modelFromConfig({ ...BERT, architectures: ['BertForQuestionAnswering'] }),
-    /architectures: expected BertForSequenceClassification or BertForMaskedLM/,
+    /architectures: expected BertForSequenceClassification, BertForMaskedLM or BertModel/,
   );
 });
 

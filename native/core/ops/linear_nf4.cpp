@@ -34,35 +34,40 @@ std::int64_t nf4_bytes(std::int64_t rows, std::int64_t columns, bool double_quan
   return nibbles + aligned(4 * (257 + parts(blocks, kNf4Superblock))) + aligned(blocks);
 }
 
-Bound bind_linear_nf4(Binder& in, const Kernels& kernels) {
-  LinearNf4Arguments a{};
+template <class T>
+static Bound bind_linear_nf4(Binder& in, const KernelsOf<T>& kernels) {
+  LinearNf4Arguments<T> a{};
   Dim n("N"), i("I");
   a.transposed = in.flag("transposed");
   const std::int64_t outputs = in.integer("outputs", 1, std::int64_t{1} << 40);
   const bool double_quant = in.flag("doubleQuant");
-  a.x = in.input("x", {&n, &i});
+  a.x = in.input<T>("x", {&n, &i});
   Dim o("O", outputs);
   a.n = n.value, a.i = i.value, a.o = outputs;
   a.w = take_weight(in, a.transposed ? a.i : a.o, a.transposed ? a.o : a.i, double_quant);
-  if (in.inputs_left() > 0) a.bias = in.input("bias", {&o});
-  a.y = in.output("y", {&n, &o});
+  if (in.inputs_left() > 0) a.bias = in.input<T>("bias", {&o});
+  a.y = in.output<T>("y", {&n, &o});
   in.finish();
   return bound(in, a, kernels.linear_nf4);
 }
 
-Bound bind_linear_nf4_backward_input(Binder& in, const Kernels& kernels) {
-  LinearNf4BackwardInputArguments a{};
+template <class T>
+static Bound bind_linear_nf4_backward_input(Binder& in, const KernelsOf<T>& kernels) {
+  LinearNf4BackwardInputArguments<T> a{};
   Dim n("N"), o("O");
   a.transposed = in.flag("transposed");
   const std::int64_t inputs = in.integer("inputs", 1, std::int64_t{1} << 40);
   const bool double_quant = in.flag("doubleQuant");
-  a.dy = in.input("dy", {&n, &o});
+  a.dy = in.input<T>("dy", {&n, &o});
   Dim i("I", inputs);
   a.n = n.value, a.i = inputs, a.o = o.value;
   a.w = take_weight(in, a.transposed ? a.i : a.o, a.transposed ? a.o : a.i, double_quant);
-  a.dx = in.output("dx", {&n, &i});
+  a.dx = in.output<T>("dx", {&n, &i});
   in.finish();
   return bound(in, a, kernels.linear_nf4_backward_input);
 }
+
+RAYLITE_BIND_STORED(linear_nf4)
+RAYLITE_BIND_STORED(linear_nf4_backward_input)
 
 }  // namespace raylite

@@ -1,5 +1,5 @@
 // Dense layers over frozen weights in 4 bits (QLoRA, arXiv:2305.14314 §3): y = x w^T + bias, and the gradient of the input.
-// N rows, I inputs, O outputs; w is [O,I], or [I,O] when transposed, of which no more than a tile exists in 32 bits at a time.
+// N rows, I inputs, O outputs; w is [O,I], or [I,O] when transposed, of which no more than a tile exists as T at a time.
 #pragma once
 #include <cstdint>
 
@@ -21,21 +21,23 @@ struct Nf4Matrix {
 /// Bytes of such a matrix in memory.
 std::int64_t nf4_bytes(std::int64_t rows, std::int64_t columns, bool double_quant);
 
-/// y[N,O] = x[N,I] w + bias[O] (or nullptr).
+/// y[N,O] = x[N,I] w + bias[O] (or nullptr). With 16-bit T the values of w are rounded to T before they are multiplied.
+template <class T>
 struct LinearNf4Arguments {
-  const float* x;
+  const T* x;
   Nf4Matrix w;
-  const float* bias;
-  float* y;
+  const T* bias;
+  T* y;
   std::int64_t n, i, o;
   bool transposed;
 };
 
 /// dx[N,I] = dy[N,O] w.
+template <class T>
 struct LinearNf4BackwardInputArguments {
-  const float* dy;
+  const T* dy;
   Nf4Matrix w;
-  float* dx;
+  T* dx;
   std::int64_t n, i, o;
   bool transposed;
 };

@@ -4,11 +4,12 @@ import {
   attribute,
   expectInputs,
   expectType,
-  f32,
   matrix,
   type OpCall,
   type OpRule,
   operand,
+  storageType,
+  stored,
   totalBytes,
 } from './rule.js';
 
@@ -23,11 +24,12 @@ export const linearNf4: OpRule = {
   attributes: ['transposed', 'outputs', 'doubleQuant'],
   infer(call) {
     expectInputs(call, [2, 3]);
-    const [rows, inputs] = matrix(call, 0, 'x');
+    const type = storageType(call, 0, 'x');
+    const [rows, inputs] = matrix(call, 0, 'x', type);
     const outputs = attribute(call, 'outputs');
     expectWeight(call, inputs, outputs);
-    if (call.inputs[2]) expectType(call, 'bias', call.inputs[2], [outputs]);
-    return [f32(rows, outputs)];
+    if (call.inputs[2]) expectType(call, 'bias', call.inputs[2], [outputs], type);
+    return [stored(type, rows, outputs)];
   },
   backward({ inputs, attributes, gradients, needs, emit }) {
     const dy = gradients[0] ?? null;
@@ -50,10 +52,11 @@ export const linearNf4BackwardInput: OpRule = {
   attributes: ['transposed', 'inputs', 'doubleQuant'],
   infer(call) {
     expectInputs(call, [2]);
-    const [rows, outputs] = matrix(call, 0, 'dy');
+    const type = storageType(call, 0, 'dy');
+    const [rows, outputs] = matrix(call, 0, 'dy', type);
     const inputs = attribute(call, 'inputs');
     expectWeight(call, inputs, outputs);
-    return [f32(rows, inputs)];
+    return [stored(type, rows, inputs)];
   },
   cost: (op) => {
     const [rows, outputs] = op.inputs[0]!.dims as [number, number];

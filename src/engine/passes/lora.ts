@@ -1,5 +1,6 @@
 // Pass: low-rank adapters (LoRA, arXiv:2106.09685 §4.1). y = x w + b  →  y + factor * (x A^T) B^T for every linear layer that is
-// chosen. All parameters there were are frozen, so that autodiff makes no gradient of them and the layout no room for one.
+// chosen. The parameters there were are frozen, so that autodiff makes no gradient of them and the layout no room for one, but for
+// those of modules that are trained whole beside the adapters (a new head).
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder, RANDOM } from '../builder.js';
 import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
@@ -14,6 +15,8 @@ export interface LoraSettings {
   readonly dropout: number;
   /** Whether the layer at this model path gets an adapter. */
   readonly isTarget: (path: string) => boolean;
+  /** Whether the module at this model path, or one that it is part of, is trained whole. */
+  readonly isTrained: (path: string) => boolean;
   /** Checkpoint name of A [rank, inputs] or B [outputs, rank] of the layer at a path. */
   readonly nameOf: (path: string, half: 'A' | 'B') => string;
 }
@@ -26,10 +29,13 @@ export interface LinearLayer {
 }
 
 export function addLora(graph: Graph, settings: LoraSettings, isTraining: boolean): Graph {
-  const { rank, factor, isTarget, nameOf } = settings;
+  const { rank, factor, isTarget, isTrained, nameOf } = settings;
   const dropout = isTraining ? settings.dropout : 0;
   let stream = streamCount(graph);
-  const frozen = [...graph.parameters.values()].map((parameter) => ({ ...parameter, isFrozen: true }));
+  const frozen = [...graph.parameters.values()].map((parameter) => ({
+    ...parameter,
+    isFrozen: !isTrained(parameter.name.replace(/\.[^.]*$/, '')),
+  }));
   const byName = new Map(frozen.map((parameter) => [parameter.name, parameter]));
   const builder = new GraphBuilder({ ...graph, ops: [], parameters: byName });
   const replaced = new Map<TensorId, Tensor>(); // y → y with its adapter
