@@ -69,7 +69,9 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
                         InstanceMethod<&CommunicatorObject::all_reduce>("allReduce"),
                         InstanceMethod<&CommunicatorObject::reduce_scatter>("reduceScatter"),
                         InstanceMethod<&CommunicatorObject::all_gather>("allGather"),
+                        InstanceMethod<&CommunicatorObject::all_to_all>("allToAll"),
                         InstanceMethod<&CommunicatorObject::broadcast>("broadcast"),
+                        InstanceMethod<&CommunicatorObject::send_receive>("sendReceive"),
                         InstanceMethod<&CommunicatorObject::barrier>("barrier"),
                         InstanceMethod<&CommunicatorObject::abort>("abort"),
                         InstanceMethod<&CommunicatorObject::dispose>("dispose")});
@@ -107,20 +109,42 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     return Napi::Number::New(info.Env(), static_cast<double>(bytes));
   }
 
-  static Napi::Float32Array floats_of(const Napi::Value& value) {
-    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
-      throw Napi::TypeError::New(value.Env(), "data: expected a Float32Array");
-    }
-    return value.As<Napi::Float32Array>();
+  /// The bytes of a typed array.
+  struct Span {
+    std::uint8_t* data;
+    std::size_t bytes;
+  };
+  static Span bytes_of(const Napi::Value& value, const char* name) {
+    if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), std::string(name) + ": expected a typed array");
+    const auto array = value.As<Napi::TypedArray>();
+    return {static_cast<std::uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
   }
 
-  std::size_t slice_of(Napi::Env env, const Napi::Float32Array& data) const {
+  /// Floats, or 16-bit numbers as a Uint16Array of the `type` that follows.
+  static Number number_of(const Napi::Value& value, const Napi::Value& type) {
+    const auto kind = value.IsTypedArray() ? value.As<Napi::TypedArray>().TypedArrayType() : napi_uint8_array;
+    if (kind == napi_float32_array && type.IsUndefined()) return Number::kF32;
+    if (kind != napi_uint16_array) throw Napi::TypeError::New(value.Env(), "data: expected a Float32Array, or a Uint16Array and its type");
+    const std::string name = string_of(type, "type");
+    if (name != "bf16" && name != "f16") throw Napi::TypeError::New(value.Env(), "type: expected \"bf16\" or \"f16\", got \"" + name + "\"");
+    return name == "bf16" ? Number::kBF16 : Number::kF16;
+  }
+
+  /// What one rank of all has of `data`, in units of `width` bytes.
+  std::size_t slice_of(Napi::Env env, const Span& data, std::size_t width) const {
     const auto ranks = static_cast<std::size_t>(size_);
-    if (data.ElementLength() % ranks != 0) {
+    const std::size_t elements = data.bytes / width;
+    if (elements % ranks != 0) {
       throw Napi::RangeError::New(env, "data: expected a multiple of " + std::to_string(size_) + " elements, got " +
-                                           std::to_string(data.ElementLength()));
+                                           std::to_string(elements));
     }
-    return data.ElementLength() / ranks;
+    return elements / ranks;
+  }
+
+  int peer_of(const Napi::Value& value, const char* name) const {
+    const int peer = static_cast<int>(integer_of(value, name, 0, size_ - 1));
+    if (peer == rank_) throw Napi::RangeError::New(value.Env(), std::string(name) + ": expected another rank, got this one");
+    return peer;
   }
 
   /// `work` runs on the communicator's thread; this object and `data` stay until it is done.
@@ -136,35 +160,63 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
   }
 
   Napi::Value all_reduce(const Napi::CallbackInfo& info) {
-    Napi::Float32Array data = floats_of(info[0]);
+    const Number number = number_of(info[0], info[2]);
+    const Span data = bytes_of(info[0], "data");
     const std::string op = string_of(info[1], "op");
     if (op != "sum" && op != "max") throw Napi::TypeError::New(info.Env(), "op: expected \"sum\" or \"max\", got \"" + op + "\"");
     const ReduceOp reduce = op == "sum" ? ReduceOp::kSum : ReduceOp::kMax;
-    return run(info, data, [floats = data.Data(), count = data.ElementLength(), reduce](Communicator& group) {
-      group.all_reduce(floats, count, reduce);
+    return run(info, info[0], [data, number, reduce](Communicator& group) {
+      group.all_reduce(data.data, data.bytes / width_of(number), number, reduce);
     });
   }
 
   Napi::Value reduce_scatter(const Napi::CallbackInfo& info) {
-    Napi::Float32Array data = floats_of(info[0]);
-    return run(info, data, [floats = data.Data(), slice = slice_of(info.Env(), data)](Communicator& group) {
-      group.reduce_scatter(floats, slice);
-    });
+    const Number number = number_of(info[0], info[1]);
+    const Span data = bytes_of(info[0], "data");
+    const std::size_t slice = slice_of(info.Env(), data, width_of(number));
+    return run(info, info[0], [=](Communicator& group) { group.reduce_scatter(data.data, slice, number); });
   }
 
   Napi::Value all_gather(const Napi::CallbackInfo& info) {
-    Napi::Float32Array data = floats_of(info[0]);
-    return run(info, data, [floats = data.Data(), slice = slice_of(info.Env(), data)](Communicator& group) {
-      group.all_gather(floats, slice);
-    });
+    const Span data = bytes_of(info[0], "data");
+    const std::size_t slice = slice_of(info.Env(), data, 1);
+    return run(info, info[0], [=](Communicator& group) { group.all_gather(data.data, slice); });
+  }
+
+  Napi::Value all_to_all(const Napi::CallbackInfo& info) {
+    const Span in = bytes_of(info[0], "input"), out = bytes_of(info[1], "output");
+    if (in.bytes != out.bytes || (in.data < out.data + out.bytes && out.data < in.data + in.bytes)) {
+      throw Napi::RangeError::New(info.Env(), "output: expected as many bytes as the input has, apart from it");
+    }
+    const std::size_t slice = slice_of(info.Env(), in, 1);
+    const Napi::Array both = Napi::Array::New(info.Env(), 2);
+    both.Set(0u, info[0]);
+    both.Set(1u, info[1]);
+    return run(info, both, [=](Communicator& group) { group.all_to_all(in.data, out.data, slice); });
   }
 
   Napi::Value broadcast(const Napi::CallbackInfo& info) {
-    Napi::Float32Array data = floats_of(info[0]);
+    const Span data = bytes_of(info[0], "data");
     const int root = static_cast<int>(integer_of(info[1], "root", 0, size_ - 1));
-    return run(info, data, [floats = data.Data(), count = data.ElementLength(), root](Communicator& group) {
-      group.broadcast(floats, count, root);
-    });
+    return run(info, info[0], [=](Communicator& group) { group.broadcast(data.data, data.bytes, root); });
+  }
+
+  Napi::Value send_receive(const Napi::CallbackInfo& info) {
+    const Napi::Object options = object_of(info[0], "transfer");
+    Transfer transfer;
+    if (options.Has("to")) {
+      const Span data = bytes_of(options.Get("send"), "send");
+      transfer.send = data.data;
+      transfer.send_bytes = data.bytes;
+      transfer.to = peer_of(options.Get("to"), "to");
+    }
+    if (options.Has("from")) {
+      const Span data = bytes_of(options.Get("receive"), "receive");
+      transfer.receive = data.data;
+      transfer.receive_bytes = data.bytes;
+      transfer.from = peer_of(options.Get("from"), "from");
+    }
+    return run(info, options, [=](Communicator& group) { group.send_receive(transfer); });
   }
 
   Napi::Value barrier(const Napi::CallbackInfo& info) {

@@ -1,6 +1,7 @@
 #include "comm/reduce.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 // One clone per instruction set, chosen when the addon is loaded. Additions alone: every clone gives the same bits.
@@ -26,22 +27,99 @@ RL_CLONES void max_pair(float* out, const float* a, const float* b, std::size_t 
   for (std::size_t i = 0; i < count; ++i) out[i] = (a[i] > b[i] || a[i] != a[i]) ? a[i] : b[i];
 }
 
-}  // namespace
+float float_of(std::uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 
-void reduce_in_order(float* out, const float* const* in, int inputs, std::size_t count, ReduceOp op) {
+std::uint32_t bits_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+RL_CLONES void widen_bf16(float* out, const std::uint16_t* in, std::size_t count) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < count; ++i) out[i] = float_of(static_cast<std::uint32_t>(in[i]) << 16);
+}
+
+/// To nearest, ties to even.
+RL_CLONES void narrow_bf16(std::uint16_t* out, const float* in, std::size_t count) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t wide = bits_of(in[i]);
+    const std::uint32_t rounded = wide + 0x7fff + ((wide >> 16) & 1);
+    const bool is_nan = (wide & 0x7fffffff) > 0x7f800000;
+    out[i] = static_cast<std::uint16_t>((is_nan ? wide | 0x400000 : rounded) >> 16);
+  }
+}
+
+RL_CLONES void widen_f16(float* out, const std::uint16_t* in, std::size_t count) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(in[i] & 0x8000) << 16;
+    // The exponent counts from 15 in place of 127; the product takes subnormals along.
+    const std::uint32_t rest = bits_of(float_of(static_cast<std::uint32_t>(in[i] & 0x7fff) << 13) * 0x1p112f);
+    const bool is_finite = (in[i] & 0x7c00) != 0x7c00;
+    out[i] = float_of(sign | (is_finite ? rest : rest | 0x7f800000));
+  }
+}
+
+/// To nearest, ties to even; 65520 and more become infinite.
+RL_CLONES void narrow_f16(std::uint16_t* out, const float* in, std::size_t count) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t sign = (bits_of(in[i]) >> 16) & 0x8000;
+    const std::uint32_t wide = bits_of(in[i]) & 0x7fffffff;
+    // Below 2^-14: beside 0.5 a float has steps of 2^-24, those of a subnormal.
+    const std::uint32_t small = bits_of(float_of(wide) + 0.5f) - 0x3f000000;
+    const std::uint32_t normal = (wide + 0xfff + ((wide >> 13) & 1) - (112u << 23)) >> 13;
+    const std::uint32_t nan = 0x7e00 | ((wide >> 13) & 0x3ff);
+    const std::uint32_t finite = wide < 0x38800000 ? small : normal;
+    out[i] = static_cast<std::uint16_t>(sign | (wide > 0x7f800000 ? nan : wide >= 0x477ff000 ? 0x7c00 : finite));
+  }
+}
+
+void reduce_f32(float* out, const void* const* in, int inputs, std::size_t count, ReduceOp op) {
+  const auto at = [in](int input) { return static_cast<const float*>(in[input]); };
   const auto pair = op == ReduceOp::kSum ? add_pair : max_pair;
   if (inputs == 1) {
-    if (out != in[0]) std::memcpy(out, in[0], count * sizeof(float));
+    if (out != at(0)) std::memcpy(out, at(0), count * sizeof(float));
     return;
   }
-  if (inputs == 2) return pair(out, in[0], in[1], count);
+  if (inputs == 2) return pair(out, at(0), at(1), count);
   float block[kBlock];
   for (std::size_t start = 0; start < count; start += kBlock) {
     const std::size_t length = std::min(kBlock, count - start);
-    pair(block, in[0] + start, in[1] + start, length);
-    for (int input = 2; input < inputs - 1; ++input) pair(block, block, in[input] + start, length);
-    pair(out + start, block, in[inputs - 1] + start, length);
+    pair(block, at(0) + start, at(1) + start, length);
+    for (int input = 2; input < inputs - 1; ++input) pair(block, block, at(input) + start, length);
+    pair(out + start, block, at(inputs - 1) + start, length);
   }
+}
+
+void reduce_halves(std::uint16_t* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op) {
+  const auto pair = op == ReduceOp::kSum ? add_pair : max_pair;
+  const auto widen = number == Number::kBF16 ? widen_bf16 : widen_f16;
+  const auto narrow = number == Number::kBF16 ? narrow_bf16 : narrow_f16;
+  float total[kBlock], next[kBlock];
+  for (std::size_t start = 0; start < count; start += kBlock) {
+    const std::size_t length = std::min(kBlock, count - start);
+    const auto at = [&](int input) { return static_cast<const std::uint16_t*>(in[input]) + start; };
+    widen(total, at(0), length);
+    for (int input = 1; input < inputs; ++input) {
+      widen(next, at(input), length);
+      pair(total, total, next, length);
+    }
+    narrow(out + start, total, length);
+  }
+}
+
+}  // namespace
+
+void reduce_in_order(void* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op) {
+  if (number == Number::kF32) return reduce_f32(static_cast<float*>(out), in, inputs, count, op);
+  reduce_halves(static_cast<std::uint16_t*>(out), in, inputs, count, number, op);
 }
 
 }  // namespace raylite

@@ -6,7 +6,8 @@
 
 namespace raylite {
 
-/// out[i] = ((in[0][i] + in[1][i]) + in[2][i]) + … (or the maximum; a NaN wins). `out` may be one of the inputs, not overlap one.
-void reduce_in_order(float* out, const float* const* in, int inputs, std::size_t count, ReduceOp op);
+/// out[i] = ((in[0][i] + in[1][i]) + in[2][i]) + … (or the maximum; a NaN wins), all arrays of `number`, 16-bit ones rounded
+/// at the end alone. `out` may be one of the inputs, not overlap one.
+void reduce_in_order(void* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op);
 
 }  // namespace raylite

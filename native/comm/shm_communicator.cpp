@@ -21,8 +21,8 @@ namespace raylite {
 
 namespace {
 
-constexpr std::size_t kSlotFloats = ShmSegment::kSlotFloats;
-constexpr std::size_t kAtOnceFloats = 4 << 10;  // up to here a second wait costs more than the additions it saves
+constexpr std::size_t kSlotBytes = ShmSegment::kSlotBytes;
+constexpr std::size_t kAtOnceBytes = 16 << 10;  // up to here a second wait costs more than the additions it saves
 constexpr int kNapMs = 10;                      // between two looks at whether a peer still lives
 
 void pause_cpu() {
@@ -38,16 +38,9 @@ std::chrono::microseconds spin_time(int size) {
   return std::chrono::microseconds(size <= cores ? 50 : 0);
 }
 
-std::size_t chunks_of(std::size_t count, std::size_t per_chunk) { return (count + per_chunk - 1) / per_chunk; }
+std::size_t chunks_of(std::size_t bytes, std::size_t per_chunk) { return (bytes + per_chunk - 1) / per_chunk; }
 
-/// The elements [start, start + length) of `count` that chunk `index` covers.
-struct Range {
-  Range(std::size_t index, std::size_t per_chunk, std::size_t count)
-      : start(std::min(index * per_chunk, count)), length(std::min(per_chunk, count - start)) {}
-  std::size_t start, length;
-};
-
-void copy_floats(float* to, const float* from, std::size_t count) { std::memcpy(to, from, count * sizeof(float)); }
+std::size_t index_of(int rank) { return static_cast<std::size_t>(rank); }
 
 }  // namespace
 
@@ -57,7 +50,7 @@ ShmCommunicator::ShmCommunicator(const std::string& name, const JoinOptions& opt
       size_(options.size),
       operation_timeout_ms_(options.operation_timeout_ms),
       spin_(spin_time(options.size)),
-      inputs_(static_cast<std::size_t>(options.size)) {}
+      inputs_(index_of(options.size)) {}
 
 // stage(chunk, slot data); reduce(chunk, sequence), or nullptr where nothing is summed by parts; collect(chunk, sequence).
 template <typename Stage, typename Reduce, typename Collect>
@@ -67,6 +60,7 @@ void ShmCommunicator::run(const Signature& signature, std::size_t chunks, Stage 
   const std::size_t collect_lag = chunks == 1 ? 0 : by_parts ? 2 : 1;
   const std::size_t reduce_lag = chunks == 1 ? 0 : 1;
   segment_.check_abort();
+  take_slots_back();
   Member& self = segment_.member(rank_);
   for (std::size_t step = 0; step < chunks + collect_lag; ++step) {
     if (step < chunks) {
@@ -99,121 +93,147 @@ void ShmCommunicator::run(const Signature& signature, std::size_t chunks, Stage 
   sequence_ += static_cast<std::uint32_t>(chunks);
 }
 
-void ShmCommunicator::all_reduce(float* data, std::size_t count, ReduceOp op) {
+void ShmCommunicator::all_reduce(void* data, std::size_t count, Number number, ReduceOp op) {
   const std::lock_guard<std::mutex> lock(one_call_);
-  if (size_ <= 2 || count <= kAtOnceFloats) return all_reduce_at_once(data, count, op);
-  all_reduce_by_parts(data, count, op);
+  auto* bytes = static_cast<std::uint8_t*>(data);
+  if (size_ <= 2 || count * width_of(number) <= kAtOnceBytes) return all_reduce_at_once(bytes, count, number, op);
+  all_reduce_by_parts(bytes, count, number, op);
 }
 
-void ShmCommunicator::all_reduce_at_once(float* data, std::size_t count, ReduceOp op) {
-  run({Collective::kAllReduce, static_cast<std::uint32_t>(op), count}, chunks_of(count, kSlotFloats),
-      [&](std::size_t chunk, float* slot) {
-        const Range range(chunk, kSlotFloats, count);
-        copy_floats(slot, data + range.start, range.length);
+void ShmCommunicator::all_reduce_at_once(std::uint8_t* data, std::size_t count, Number number, ReduceOp op) {
+  const std::size_t width = width_of(number), bytes = count * width;
+  run(Signature::all_reduce(count, number, op), chunks_of(bytes, kSlotBytes),
+      [&](std::size_t chunk, std::uint8_t* slot) {
+        const Range range(chunk, kSlotBytes, bytes);
+        std::memcpy(slot, data + range.start, range.length);
         count_sent(range.length);
       },
       nullptr,
       [&](std::size_t chunk, std::uint32_t sequence) {
-        const Range range(chunk, kSlotFloats, count);
+        const Range range(chunk, kSlotBytes, bytes);
         for (int rank = 0; rank < size_; ++rank) {
-          inputs_[static_cast<std::size_t>(rank)] = rank == rank_ ? data + range.start : staged(rank, sequence);
+          inputs_[index_of(rank)] = rank == rank_ ? data + range.start : staged(rank, sequence);
         }
-        reduce_in_order(data + range.start, inputs_.data(), size_, range.length, op);
+        reduce_in_order(data + range.start, inputs_.data(), size_, range.length / width, number, op);
       });
 }
 
-void ShmCommunicator::all_reduce_by_parts(float* data, std::size_t count, ReduceOp op) {
-  const std::size_t part_floats = kSlotFloats / static_cast<std::size_t>(size_);
-  const std::size_t chunk_floats = part_floats * static_cast<std::size_t>(size_);
-  run({Collective::kAllReduce, static_cast<std::uint32_t>(op), count}, chunks_of(count, chunk_floats),
-      [&](std::size_t chunk, float* slot) {
-        const Range range(chunk, chunk_floats, count);
-        copy_floats(slot, data + range.start, range.length);
+void ShmCommunicator::all_reduce_by_parts(std::uint8_t* data, std::size_t count, Number number, ReduceOp op) {
+  const std::size_t width = width_of(number), bytes = count * width;
+  const std::size_t part_bytes = part_of_slot();
+  const std::size_t chunk_bytes = part_bytes * index_of(size_);
+  run(Signature::all_reduce(count, number, op), chunks_of(bytes, chunk_bytes),
+      [&](std::size_t chunk, std::uint8_t* slot) {
+        const Range range(chunk, chunk_bytes, bytes);
+        std::memcpy(slot, data + range.start, range.length);
         count_sent(range.length);
       },
       [&](std::size_t chunk, std::uint32_t sequence) {
-        const Range range(chunk, chunk_floats, count);
-        const Range part(static_cast<std::size_t>(rank_), part_floats, range.length);
-        for (int rank = 0; rank < size_; ++rank) {
-          inputs_[static_cast<std::size_t>(rank)] = staged(rank, sequence) + part.start;
-        }
+        const Range range(chunk, chunk_bytes, bytes);
+        const Range part(index_of(rank_), part_bytes, range.length);
+        for (int rank = 0; rank < size_; ++rank) inputs_[index_of(rank)] = staged(rank, sequence) + part.start;
         // Into this rank's own slot: nobody else reads that part of it before the sum is there.
-        reduce_in_order(segment_.slot(rank_, sequence).data + part.start, inputs_.data(), size_, part.length, op);
+        std::uint8_t* sum = segment_.slot(rank_, sequence).data + part.start;
+        reduce_in_order(sum, inputs_.data(), size_, part.length / width, number, op);
         count_sent(part.length);
       },
       [&](std::size_t chunk, std::uint32_t sequence) {
-        const Range range(chunk, chunk_floats, count);
+        const Range range(chunk, chunk_bytes, bytes);
         for (int rank = 0; rank < size_; ++rank) {
-          const Range part(static_cast<std::size_t>(rank), part_floats, range.length);
-          copy_floats(data + range.start + part.start, staged(rank, sequence) + part.start, part.length);
+          const Range part(index_of(rank), part_bytes, range.length);
+          std::memcpy(data + range.start + part.start, staged(rank, sequence) + part.start, part.length);
         }
       });
 }
 
-void ShmCommunicator::reduce_scatter(float* data, std::size_t slice_count) {
+void ShmCommunicator::reduce_scatter(void* whole, std::size_t slice_count, Number number) {
   const std::lock_guard<std::mutex> lock(one_call_);
-  const std::size_t part_floats = kSlotFloats / static_cast<std::size_t>(size_);
-  float* own = data + static_cast<std::size_t>(rank_) * slice_count;
-  run({Collective::kReduceScatter, 0, slice_count}, chunks_of(slice_count, part_floats),
-      [&](std::size_t chunk, float* slot) {
-        const Range range(chunk, part_floats, slice_count);
-        for (int rank = 0; rank < size_; ++rank) {
-          if (rank == rank_) continue;
-          const auto index = static_cast<std::size_t>(rank);
-          copy_floats(slot + index * part_floats, data + index * slice_count + range.start, range.length);
-        }
-        count_sent(range.length * static_cast<std::size_t>(size_ - 1));
-      },
+  auto* data = static_cast<std::uint8_t*>(whole);
+  const std::size_t width = width_of(number), slice_bytes = slice_count * width;
+  const std::size_t part_bytes = part_of_slot();
+  std::uint8_t* own = data + index_of(rank_) * slice_bytes;
+  run(Signature::reduce_scatter(slice_count, number), chunks_of(slice_bytes, part_bytes),
+      [&](std::size_t chunk, std::uint8_t* slot) { stage_parts(Range(chunk, part_bytes, slice_bytes), data, slice_bytes, slot); },
       nullptr,
       [&](std::size_t chunk, std::uint32_t sequence) {
-        const Range range(chunk, part_floats, slice_count);
+        const Range range(chunk, part_bytes, slice_bytes);
         for (int rank = 0; rank < size_; ++rank) {
-          inputs_[static_cast<std::size_t>(rank)] =
-              rank == rank_ ? own + range.start : staged(rank, sequence) + static_cast<std::size_t>(rank_) * part_floats;
+          inputs_[index_of(rank)] =
+              rank == rank_ ? own + range.start : staged(rank, sequence) + index_of(rank_) * part_bytes;
         }
-        reduce_in_order(own + range.start, inputs_.data(), size_, range.length, ReduceOp::kSum);
+        reduce_in_order(own + range.start, inputs_.data(), size_, range.length / width, number, ReduceOp::kSum);
       });
 }
 
-void ShmCommunicator::all_gather(float* data, std::size_t slice_count) {
+void ShmCommunicator::all_to_all(const void* in, void* out, std::size_t slice_bytes) {
   const std::lock_guard<std::mutex> lock(one_call_);
-  run({Collective::kAllGather, 0, slice_count}, chunks_of(slice_count, kSlotFloats),
-      [&](std::size_t chunk, float* slot) {
-        const Range range(chunk, kSlotFloats, slice_count);
-        copy_floats(slot, data + static_cast<std::size_t>(rank_) * slice_count + range.start, range.length);
+  const auto* from = static_cast<const std::uint8_t*>(in);
+  auto* to = static_cast<std::uint8_t*>(out);
+  const std::size_t part_bytes = part_of_slot();
+  const std::size_t own = index_of(rank_) * slice_bytes;
+  run(Signature::all_to_all(slice_bytes), chunks_of(slice_bytes, part_bytes),
+      [&](std::size_t chunk, std::uint8_t* slot) { stage_parts(Range(chunk, part_bytes, slice_bytes), from, slice_bytes, slot); },
+      nullptr,
+      [&](std::size_t chunk, std::uint32_t sequence) {
+        const Range range(chunk, part_bytes, slice_bytes);
+        for (int rank = 0; rank < size_; ++rank) {
+          const std::uint8_t* part =
+              rank == rank_ ? from + own + range.start : staged(rank, sequence) + index_of(rank_) * part_bytes;
+          std::memcpy(to + index_of(rank) * slice_bytes + range.start, part, range.length);
+        }
+      });
+}
+
+/// Part p of the slot is for rank p: what `range` of slice p of `data` holds.
+void ShmCommunicator::stage_parts(const Range& range, const std::uint8_t* data, std::size_t slice_bytes, std::uint8_t* slot) {
+  const std::size_t part_bytes = part_of_slot();
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    std::memcpy(slot + index_of(rank) * part_bytes, data + index_of(rank) * slice_bytes + range.start, range.length);
+  }
+  count_sent(range.length * index_of(size_ - 1));
+}
+
+void ShmCommunicator::all_gather(void* whole, std::size_t slice_bytes) {
+  const std::lock_guard<std::mutex> lock(one_call_);
+  auto* data = static_cast<std::uint8_t*>(whole);
+  run(Signature::all_gather(slice_bytes), chunks_of(slice_bytes, kSlotBytes),
+      [&](std::size_t chunk, std::uint8_t* slot) {
+        const Range range(chunk, kSlotBytes, slice_bytes);
+        std::memcpy(slot, data + index_of(rank_) * slice_bytes + range.start, range.length);
         count_sent(range.length);
       },
       nullptr,
       [&](std::size_t chunk, std::uint32_t sequence) {
-        const Range range(chunk, kSlotFloats, slice_count);
+        const Range range(chunk, kSlotBytes, slice_bytes);
         for (int rank = 0; rank < size_; ++rank) {
           if (rank == rank_) continue;
-          copy_floats(data + static_cast<std::size_t>(rank) * slice_count + range.start, staged(rank, sequence),
-                      range.length);
+          std::memcpy(data + index_of(rank) * slice_bytes + range.start, staged(rank, sequence), range.length);
         }
       });
 }
 
-void ShmCommunicator::broadcast(float* data, std::size_t count, int root) {
+void ShmCommunicator::broadcast(void* whole, std::size_t bytes, int root) {
   const std::lock_guard<std::mutex> lock(one_call_);
-  run({Collective::kBroadcast, static_cast<std::uint32_t>(root), count}, chunks_of(count, kSlotFloats),
-      [&](std::size_t chunk, float* slot) {
+  auto* data = static_cast<std::uint8_t*>(whole);
+  run(Signature::broadcast(bytes, root), chunks_of(bytes, kSlotBytes),
+      [&](std::size_t chunk, std::uint8_t* slot) {
         if (rank_ != root) return;
-        const Range range(chunk, kSlotFloats, count);
-        copy_floats(slot, data + range.start, range.length);
+        const Range range(chunk, kSlotBytes, bytes);
+        std::memcpy(slot, data + range.start, range.length);
         count_sent(range.length);
       },
       nullptr,
       [&](std::size_t chunk, std::uint32_t sequence) {
         if (rank_ == root) return;
-        const Range range(chunk, kSlotFloats, count);
-        copy_floats(data + range.start, staged(root, sequence), range.length);
+        const Range range(chunk, kSlotBytes, bytes);
+        std::memcpy(data + range.start, staged(root, sequence), range.length);
       });
 }
 
 void ShmCommunicator::barrier() {
   const std::lock_guard<std::mutex> lock(one_call_);
-  run({Collective::kBarrier, 0, 0}, 1, [](std::size_t, float*) {}, nullptr, [](std::size_t, std::uint32_t) {});
+  run(Signature::barrier(), 1, [](std::size_t, std::uint8_t*) {}, nullptr, [](std::size_t, std::uint32_t) {});
 }
 
 void ShmCommunicator::abort(const std::string& reason) noexcept {
@@ -238,17 +258,21 @@ void ShmCommunicator::wait_for(int peer, Counter Member::*which, std::uint32_t t
   while (!counter.reached(target)) {
     counter.sleep_below(target, deadline.left_ms(kNapMs));
     if (counter.reached(target)) return;
+    const bool is_alive = segment_.is_alive(peer);
+    if (counter.reached(target)) return;  // it may have left after its part
+    if (!is_alive) fail_lost(peer);
     segment_.check_abort();
-    // Only the peer waited for: where that one waits for another that ended, it finds out itself and says so to all.
-    if (!segment_.is_alive(peer) && !counter.reached(target)) {
-      fail(peer, "rank " + std::to_string(peer) + " ended or left during a collective");
-    }
-    if (deadline.expired() && !counter.reached(target)) {
-      const int late = latest();
-      fail(late, "rank " + std::to_string(late) + " is late: nothing came from it for " +
-                     milliseconds(operation_timeout_ms_));
-    }
+    if (deadline.expired()) fail_late(latest());
   }
+}
+
+/// Only ever the peer waited for: where that one waits for another that ended, it finds out itself and says so to all.
+void ShmCommunicator::fail_lost(int rank) {
+  fail(rank, "rank " + std::to_string(rank) + " ended or left during a collective");
+}
+
+void ShmCommunicator::fail_late(int rank) {
+  fail(rank, "rank " + std::to_string(rank) + " is late: nothing came from it for " + milliseconds(operation_timeout_ms_));
 }
 
 // The peer that has staged the fewest chunks: the others may be waiting for it too.

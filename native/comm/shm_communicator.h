@@ -1,5 +1,6 @@
 // The Communicator of ranks on one machine: each stages its data in chunks in shared memory and reads the others' there.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -20,25 +21,50 @@ class ShmCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
-  void all_reduce(float* data, std::size_t count, ReduceOp op) override;
-  void reduce_scatter(float* data, std::size_t slice_count) override;
-  void all_gather(float* data, std::size_t slice_count) override;
-  void broadcast(float* data, std::size_t count, int root) override;
+  void all_reduce(void* data, std::size_t count, Number number, ReduceOp op) override;
+  void reduce_scatter(void* data, std::size_t slice_count, Number number) override;
+  void all_gather(void* data, std::size_t slice_bytes) override;
+  void all_to_all(const void* in, void* out, std::size_t slice_bytes) override;
+  void broadcast(void* data, std::size_t bytes, int root) override;
+  void send_receive(const Transfer& transfer) override;
   void barrier() override;
   void abort(const std::string& reason) noexcept override;
 
  private:
   using Member = ShmSegment::Member;
-  void all_reduce_at_once(float* data, std::size_t count, ReduceOp op);
-  void all_reduce_by_parts(float* data, std::size_t count, ReduceOp op);
+  using Lane = ShmSegment::Lane;
+  /// The bytes [start, start + length) of `bytes` that chunk `index` covers.
+  struct Range {
+    Range(std::size_t index, std::size_t per_chunk, std::size_t bytes)
+        : start(std::min(index * per_chunk, bytes)), length(std::min(per_chunk, bytes - start)) {}
+    std::size_t start, length;
+  };
+  /// A slot that holds a chunk for one peer: free once that one has consumed so many of the lane.
+  struct Lent {
+    int to = -1;
+    std::uint32_t posted = 0;
+  };
+  void all_reduce_at_once(std::uint8_t* data, std::size_t count, Number number, ReduceOp op);
+  void all_reduce_by_parts(std::uint8_t* data, std::size_t count, Number number, ReduceOp op);
   template <typename Stage, typename Reduce, typename Collect>
   void run(const Signature& signature, std::size_t chunks, Stage stage, Reduce reduce, Collect collect);
   void wait_for_peers(Counter Member::*counter, std::uint32_t target);
   void wait_for(int peer, Counter Member::*counter, std::uint32_t target);
   [[noreturn]] void fail(int rank, const std::string& reason);
   int latest() const;
-  const float* staged(int rank, std::uint32_t sequence) const { return segment_.slot(rank, sequence).data; }
-  void count_sent(std::size_t floats) { bytes_sent_.fetch_add(floats * sizeof(float), std::memory_order_relaxed); }
+  void stage_parts(const Range& range, const std::uint8_t* data, std::size_t slice_bytes, std::uint8_t* slot);
+  bool send_chunk(const Transfer& transfer, std::size_t chunk);
+  bool receive_chunk(const Transfer& transfer, std::size_t chunk);
+  bool is_free(const Lent& slot) const;
+  void take_slots_back();
+  template <typename Condition>
+  void wait_for_bell(int peer, Condition is_met);
+  [[noreturn]] void fail_lost(int rank);
+  [[noreturn]] void fail_late(int rank);
+  /// What a slot has for each rank, in whole cache lines.
+  std::size_t part_of_slot() const { return ShmSegment::kSlotBytes / static_cast<std::size_t>(size_) & ~std::size_t{63}; }
+  const std::uint8_t* staged(int rank, std::uint32_t sequence) const { return segment_.slot(rank, sequence).data; }
+  void count_sent(std::size_t bytes) { bytes_sent_.fetch_add(bytes, std::memory_order_relaxed); }
 
   ShmSegment segment_;
   const int rank_;
@@ -46,8 +72,10 @@ class ShmCommunicator final : public Communicator {
   const double operation_timeout_ms_;
   const std::chrono::microseconds spin_;
   std::mutex one_call_;
-  std::vector<const float*> inputs_;  // of the reduction under way, by rank
-  std::uint32_t sequence_ = 0;  // chunks of all calls so far: equal on all ranks between calls
+  std::vector<const void*> inputs_;  // of the reduction under way, by rank
+  std::uint32_t sequence_ = 0;  // chunks of all collectives so far: equal on all ranks between calls
+  std::uint32_t transfers_ = 0;  // chunks that this rank has sent to single peers
+  Lent lent_[ShmSegment::kSlots];
   std::atomic<std::uint64_t> bytes_sent_{0};
 };
 

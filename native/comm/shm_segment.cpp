@@ -26,6 +26,11 @@ void Counter::advance(std::uint32_t to) {
   if (sleepers.load(std::memory_order_seq_cst) > 0) wake_all();
 }
 
+void Counter::ring() {
+  value.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers.load(std::memory_order_seq_cst) > 0) wake_all();
+}
+
 void Counter::sleep_below(std::uint32_t target, int milliseconds) {
   sleepers.fetch_add(1, std::memory_order_seq_cst);
   const std::uint32_t seen = value.load(std::memory_order_seq_cst);
@@ -141,7 +146,8 @@ bool ShmSegment::open() {
 }
 
 std::size_t ShmSegment::bytes_of(int size) {
-  return sizeof(Header) + static_cast<std::size_t>(size) * (sizeof(Member) + kSlots * sizeof(Slot));
+  const auto ranks = static_cast<std::size_t>(size);
+  return sizeof(Header) + ranks * (sizeof(Member) + ranks * sizeof(Lane) + kSlots * sizeof(Slot));
 }
 
 /// Maps the first `bytes` of the file, instead of what was mapped before.
@@ -187,8 +193,13 @@ ShmSegment::Member& ShmSegment::member(int rank) const {
 }
 
 ShmSegment::Slot& ShmSegment::slot(int rank, std::uint32_t sequence) const {
-  auto* slots = reinterpret_cast<Slot*>(reinterpret_cast<Member*>(header_ + 1) + size_);
+  auto* slots = reinterpret_cast<Slot*>(&lane(size_, 0));
   return slots[static_cast<std::size_t>(rank) * kSlots + sequence % kSlots];
+}
+
+ShmSegment::Lane& ShmSegment::lane(int from, int to) const {
+  auto* lanes = reinterpret_cast<Lane*>(reinterpret_cast<Member*>(header_ + 1) + size_);
+  return lanes[static_cast<std::size_t>(from) * static_cast<std::size_t>(size_) + static_cast<std::size_t>(to)];
 }
 
 bool ShmSegment::try_lock(int rank) const {
@@ -225,6 +236,7 @@ void ShmSegment::abort(int rank, const std::string& reason) noexcept {
     member(peer).posted.wake_all();
     member(peer).reduced.wake_all();
     member(peer).consumed.wake_all();
+    member(peer).bell.wake_all();
   }
 }
 

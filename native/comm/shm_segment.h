@@ -26,6 +26,7 @@ struct alignas(64) Counter {
   }
   void advance(std::uint32_t to);
   void wake_all();
+  void ring();
   /// Sleeps until the counter moves from below `target`, at most `milliseconds`.
   void sleep_below(std::uint32_t target, int milliseconds);
 };
@@ -33,18 +34,25 @@ struct alignas(64) Counter {
 class ShmSegment {
  public:
   static constexpr std::uint32_t kSlots = 4;               // chunks of one rank under way at once
-  static constexpr std::size_t kSlotFloats = 64 << 10;     // 256 KiB: a chunk stays in the second-level cache
+  static constexpr std::size_t kSlotBytes = 256 << 10;     // a chunk stays in the second-level cache
 
   struct Member {
     Counter posted;    // chunks staged for the others to read
     Counter reduced;   // chunks of which this rank's part is summed
     Counter consumed;  // chunks read from all others, so that their slots may be used again
+    Counter bell;      // rung by peers whenever a lane from or to this rank moves
     std::atomic<std::uint32_t> has_joined;
     std::atomic<std::uint32_t> has_left;
   };
   struct Slot {
     Signature signature;
-    alignas(64) float data[kSlotFloats];
+    alignas(64) std::uint8_t data[kSlotBytes];
+  };
+  /// What one rank sends to one other alone, in slots of the sender.
+  struct alignas(64) Lane {
+    std::atomic<std::uint32_t> posted;    // chunks, by the sender
+    std::atomic<std::uint32_t> consumed;  // by the receiver
+    std::uint32_t slots[kSlots];          // where chunk n lies, at n % kSlots
   };
 
   /// Joins the group `name`; returns when all ranks have. Throws CommError naming the ranks that did not come.
@@ -55,6 +63,7 @@ class ShmSegment {
 
   Member& member(int rank) const;
   Slot& slot(int rank, std::uint32_t sequence) const;
+  Lane& lane(int from, int to) const;
   /// False once the process of `rank` has ended or left the group.
   bool is_alive(int rank) const;
   /// The first caller's reason stays; everybody is woken.

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::uint32_t kFrameMagic = 0x46434C52;  // "RLCF"
 constexpr std::uint32_t kNewsMagic = 0x4E434C52;   // "RLCN"
-constexpr std::size_t kFlatFloats = 8 << 10;       // up to here one round trip beats sending less
+constexpr std::size_t kFlatBytes = 32 << 10;       // up to here one round trip beats sending less
 constexpr std::size_t kTurnBytes = 1 << 20;        // from one peer before the next has its turn
 constexpr int kNapMs = 1000;
 constexpr int kNewsMs = 500;
@@ -44,54 +44,96 @@ TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<
   for (int rank = 0; rank < size_; ++rank) peer(rank).links = std::move(links[static_cast<std::size_t>(rank)]);
 }
 
-void TcpCommunicator::all_reduce(float* data, std::size_t count, ReduceOp op) {
-  const Signature signature{Collective::kAllReduce, static_cast<std::uint32_t>(op), count};
-  if (size_ == 2 || count <= kFlatFloats) {
+void TcpCommunicator::all_reduce(void* whole, std::size_t count, Number number, ReduceOp op) {
+  auto* data = static_cast<std::uint8_t*>(whole);
+  const std::size_t width = width_of(number), bytes = count * width;
+  const Signature signature = Signature::all_reduce(count, number, op);
+  if (size_ == 2 || bytes <= kFlatBytes) {
     // Two ranks send as much either way; this one has a single phase.
-    FlatExchange exchange(rank_, size_, data, count, op, scratch_);
+    FlatExchange exchange(rank_, size_, data, bytes, number, op, scratch_);
     return run(signature, exchange);
   }
   const auto ranks = static_cast<std::size_t>(size_);
-  SliceExchange exchange(rank_, size_, data, count, (count + ranks - 1) / ranks, {true, true}, op, scratch_);
+  const std::size_t slice_bytes = (count + ranks - 1) / ranks * width;
+  SliceExchange exchange(rank_, size_, data, bytes, slice_bytes, {true, true}, number, op, scratch_);
   run(signature, exchange);
 }
 
-void TcpCommunicator::reduce_scatter(float* data, std::size_t slice_count) {
-  const std::size_t count = slice_count * static_cast<std::size_t>(size_);
-  SliceExchange exchange(rank_, size_, data, count, slice_count, {true, false}, ReduceOp::kSum, scratch_);
-  run({Collective::kReduceScatter, 0, slice_count}, exchange);
+void TcpCommunicator::reduce_scatter(void* whole, std::size_t slice_count, Number number) {
+  auto* data = static_cast<std::uint8_t*>(whole);
+  const std::size_t slice_bytes = slice_count * width_of(number), bytes = slice_bytes * static_cast<std::size_t>(size_);
+  SliceExchange exchange(rank_, size_, data, bytes, slice_bytes, {true, false}, number, ReduceOp::kSum, scratch_);
+  run(Signature::reduce_scatter(slice_count, number), exchange);
 }
 
-void TcpCommunicator::all_gather(float* data, std::size_t slice_count) {
-  const std::size_t count = slice_count * static_cast<std::size_t>(size_);
-  SliceExchange exchange(rank_, size_, data, count, slice_count, {false, true}, ReduceOp::kSum, scratch_);
-  run({Collective::kAllGather, 0, slice_count}, exchange);
+void TcpCommunicator::all_gather(void* whole, std::size_t slice_bytes) {
+  auto* data = static_cast<std::uint8_t*>(whole);
+  const std::size_t bytes = slice_bytes * static_cast<std::size_t>(size_);
+  SliceExchange exchange(rank_, size_, data, bytes, slice_bytes, {false, true}, Number::kF32, ReduceOp::kSum, scratch_);
+  run(Signature::all_gather(slice_bytes), exchange);
 }
 
-void TcpCommunicator::broadcast(float* data, std::size_t count, int root) {
-  BroadcastExchange exchange(rank_, size_, data, count, root);
-  run({Collective::kBroadcast, static_cast<std::uint32_t>(root), count}, exchange);
+void TcpCommunicator::all_to_all(const void* in, void* out, std::size_t slice_bytes) {
+  const auto* from = static_cast<const std::uint8_t*>(in);
+  auto* to = static_cast<std::uint8_t*>(out);
+  std::vector<DirectExchange::Route> routes;
+  for (std::size_t start = 0; routes.size() < peers_.size(); start += slice_bytes) {
+    routes.push_back({from + start, slice_bytes, true, to + start, slice_bytes, true});
+  }
+  const std::size_t own = static_cast<std::size_t>(rank_) * slice_bytes;
+  if (slice_bytes > 0) std::memcpy(to + own, from + own, slice_bytes);
+  DirectExchange exchange(std::move(routes));
+  run(Signature::all_to_all(slice_bytes), exchange);
+}
+
+void TcpCommunicator::broadcast(void* whole, std::size_t bytes, int root) {
+  auto* data = static_cast<std::uint8_t*>(whole);
+  std::vector<DirectExchange::Route> routes(peers_.size());
+  if (rank_ == root) std::fill(routes.begin(), routes.end(), DirectExchange::Route{data, bytes, true});
+  else routes[static_cast<std::size_t>(root)] = {nullptr, 0, false, data, bytes, true};
+  DirectExchange exchange(std::move(routes));
+  run(Signature::broadcast(bytes, root), exchange);
+}
+
+void TcpCommunicator::send_receive(const Transfer& transfer) {
+  std::vector<DirectExchange::Route> routes(peers_.size());
+  if (transfer.to >= 0) {
+    DirectExchange::Route& route = routes[static_cast<std::size_t>(transfer.to)];
+    route.out = static_cast<const std::uint8_t*>(transfer.send);
+    route.out_bytes = transfer.send_bytes;
+    route.is_sent = true;
+  }
+  if (transfer.from >= 0) {
+    DirectExchange::Route& route = routes[static_cast<std::size_t>(transfer.from)];
+    route.in = static_cast<std::uint8_t*>(transfer.receive);
+    route.in_bytes = transfer.receive_bytes;
+    route.is_received = true;
+  }
+  DirectExchange exchange(std::move(routes));
+  run(Signature::transfer(transfer.send_bytes), Signature::transfer(transfer.receive_bytes), exchange);
 }
 
 void TcpCommunicator::barrier() {
-  FlatExchange exchange(rank_, size_, nullptr, 0, ReduceOp::kSum, scratch_);
-  run({Collective::kBarrier, 0, 0}, exchange);
+  FlatExchange exchange(rank_, size_, nullptr, 0, Number::kF32, ReduceOp::kSum, scratch_);
+  run(Signature::barrier(), exchange);
 }
 
-void TcpCommunicator::run(const Signature& signature, Exchange& exchange) {
+void TcpCommunicator::run(const Signature& out, const Signature& in, Exchange& exchange) {
   const std::lock_guard<std::mutex> lock(one_call_);
   check_abort();
-  call_ += 1;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
-    if (peer(rank).links.control.is_open()) read_news(rank);
-    peer(rank).frames_to_send = exchange.frames_out(rank);
-    peer(rank).frames_to_receive = exchange.frames_in(rank);
+    Peer& other = peer(rank);
+    if (other.links.control.is_open()) read_news(rank);
+    other.frames_to_send = exchange.frames_out(rank);
+    other.frames_to_receive = exchange.frames_in(rank);
+    other.calls_out += other.frames_to_send > 0;
+    other.calls_in += other.frames_to_receive > 0;
   }
   Clock::time_point last_progress = Clock::now();
   bool is_first_look = true;
   while (!is_done()) {
-    if (advance(exchange, signature) == Progress::kSome) {
+    if (advance(exchange, out, in) == Progress::kSome) {
       is_first_look = true;
       continue;
     }
@@ -112,12 +154,12 @@ bool TcpCommunicator::is_done() const {
   });
 }
 
-TcpCommunicator::Progress TcpCommunicator::advance(Exchange& exchange, const Signature& signature) {
+TcpCommunicator::Progress TcpCommunicator::advance(Exchange& exchange, const Signature& out, const Signature& in) {
   Progress progress = Progress::kNone;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
-    if (send_some(rank, exchange, signature) == Progress::kSome) progress = Progress::kSome;
-    if (receive_some(rank, exchange, signature) == Progress::kSome) progress = Progress::kSome;
+    if (send_some(rank, exchange, out) == Progress::kSome) progress = Progress::kSome;
+    if (receive_some(rank, exchange, in) == Progress::kSome) progress = Progress::kSome;
   }
   return progress;
 }
@@ -128,11 +170,11 @@ TcpCommunicator::Progress TcpCommunicator::send_some(int rank, Exchange& exchang
   for (std::size_t turn = 0; to.frames_to_send > 0 && turn < kTurnBytes;) {
     if (!to.is_sending) {
       if (!exchange.next(rank, to.out)) break;
-      to.out_header = {kFrameMagic, call_, signature, to.out.phase, to.out.chunk, to.out.floats};
+      to.out_header = {kFrameMagic, to.calls_out, signature, to.out.phase, to.out.chunk, to.out.bytes};
       to.out_bytes = 0;
       to.is_sending = true;
     }
-    const std::size_t data_bytes = to.out.floats * sizeof(float);
+    const std::size_t data_bytes = to.out.bytes;
     iovec parts[2];
     int count = 0;
     if (to.out_bytes < sizeof(FrameHeader)) {
@@ -173,7 +215,7 @@ TcpCommunicator::Progress TcpCommunicator::receive_some(int rank, Exchange& exch
       from.is_stalled = true;
       break;
     }
-    const std::size_t data_bytes = from.in_bytes < sizeof(FrameHeader) ? 0 : from.in_header.floats * sizeof(float);
+    const std::size_t data_bytes = from.in_bytes < sizeof(FrameHeader) ? 0 : from.in_header.bytes;
     const bool is_header = from.in_bytes < sizeof(FrameHeader);
     const std::size_t wanted = is_header ? sizeof(FrameHeader) - from.in_bytes
                                          : sizeof(FrameHeader) + data_bytes - from.in_bytes;
@@ -203,11 +245,11 @@ bool TcpCommunicator::find_place(int rank, Exchange& exchange, const Signature& 
   Peer& from = peer(rank);
   const FrameHeader& header = from.in_header;
   if (header.magic != kFrameMagic) fail(rank, "rank " + std::to_string(rank) + " sent something that is no frame");
-  if (header.signature != signature || header.call != call_) {
+  if (header.signature != signature || header.call != from.calls_in) {
     fail(rank, mismatch(rank, header.signature, rank_, signature));
   }
-  float* to = nullptr;
-  switch (exchange.place(rank, header.phase, header.chunk, header.floats, to)) {
+  std::uint8_t* to = nullptr;
+  switch (exchange.place(rank, header.phase, header.chunk, header.bytes, to)) {
     case Exchange::Place::kLater:
       return false;
     case Exchange::Place::kWrong:

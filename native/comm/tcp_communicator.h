@@ -22,21 +22,23 @@ class TcpCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
-  void all_reduce(float* data, std::size_t count, ReduceOp op) override;
-  void reduce_scatter(float* data, std::size_t slice_count) override;
-  void all_gather(float* data, std::size_t slice_count) override;
-  void broadcast(float* data, std::size_t count, int root) override;
+  void all_reduce(void* data, std::size_t count, Number number, ReduceOp op) override;
+  void reduce_scatter(void* data, std::size_t slice_count, Number number) override;
+  void all_gather(void* data, std::size_t slice_bytes) override;
+  void all_to_all(const void* in, void* out, std::size_t slice_bytes) override;
+  void broadcast(void* data, std::size_t bytes, int root) override;
+  void send_receive(const Transfer& transfer) override;
   void barrier() override;
   void abort(const std::string& reason) noexcept override;
 
  private:
   struct FrameHeader {
     std::uint32_t magic;
-    std::uint32_t call;  // the sender's calls so far, as a check
+    std::uint32_t call;  // the sender's calls so far that sent to the receiver, as a check
     Signature signature;
     std::uint32_t phase;
     std::uint32_t chunk;
-    std::uint64_t floats;
+    std::uint64_t bytes;
   };
   struct BadNews {
     std::uint32_t magic;
@@ -53,7 +55,8 @@ class TcpCommunicator final : public Communicator {
     // the frame under way from the peer
     FrameHeader in_header{};
     std::size_t in_bytes = 0;
-    float* in_data = nullptr;  // null until the header is whole and there is a place for the data
+    std::uint8_t* in_data = nullptr;  // null until the header is whole and there is a place for the data
+    std::uint32_t calls_out = 0, calls_in = 0;  // that frames went to the peer in, or came from it
     // of the present call
     std::size_t frames_to_send = 0, frames_to_receive = 0;
     bool is_stalled = false;  // the frame at hand has no place yet
@@ -62,9 +65,10 @@ class TcpCommunicator final : public Communicator {
   };
   enum class Progress { kNone, kSome };
 
-  void run(const Signature& signature, Exchange& exchange);
+  void run(const Signature& signature, Exchange& exchange) { run(signature, signature, exchange); }
+  void run(const Signature& out, const Signature& in, Exchange& exchange);
   bool is_done() const;
-  Progress advance(Exchange& exchange, const Signature& signature);
+  Progress advance(Exchange& exchange, const Signature& out, const Signature& in);
   Progress send_some(int rank, Exchange& exchange, const Signature& signature);
   Progress receive_some(int rank, Exchange& exchange, const Signature& signature);
   bool find_place(int rank, Exchange& exchange, const Signature& signature);
@@ -84,7 +88,6 @@ class TcpCommunicator final : public Communicator {
   Fd wake_;                  // an eventfd that abort() writes to
   Scratch scratch_;
   std::mutex one_call_;
-  std::uint32_t call_ = 0;
   std::atomic<std::uint64_t> bytes_sent_{0};
   std::atomic<bool> is_aborted_{false};
   std::mutex abort_mutex_;

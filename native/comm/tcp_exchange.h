@@ -11,15 +11,15 @@
 
 namespace raylite {
 
-constexpr std::size_t kChunkFloats = 64 << 10;  // 256 KiB
+constexpr std::size_t kChunkBytes = 256 << 10;
 
 enum Phase : std::uint32_t { kContribution = 0, kResult = 1 };
 
 struct Frame {
   std::uint32_t phase;
   std::uint32_t chunk;
-  const float* data;
-  std::size_t floats;
+  const std::uint8_t* data;
+  std::size_t bytes;
 };
 
 /// The rank's own view of one collective. Peers are ranks; the rank's own is never asked about.
@@ -33,7 +33,7 @@ class Exchange {
   virtual void sent(int peer, const Frame& frame) = 0;
   enum class Place { kReady, kLater, kWrong };
   /// Where a frame from `peer` belongs. kLater: nothing may be read from the peer now. kWrong: no such frame is due.
-  virtual Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t floats, float*& to) = 0;
+  virtual Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t bytes, std::uint8_t*& to) = 0;
   virtual void arrived(int peer, std::uint32_t phase, std::uint32_t chunk) = 0;
 };
 
@@ -42,25 +42,25 @@ class Scratch {
  public:
   static constexpr std::size_t kDepth = 4;  // chunks that a peer may be ahead of the slowest
   explicit Scratch(int size) : chunks_(static_cast<std::size_t>(size) * kDepth) {}
-  float* at(int peer, std::size_t chunk) {
-    std::vector<float>& place = chunks_[static_cast<std::size_t>(peer) * kDepth + chunk % kDepth];
-    if (place.empty()) place.resize(kChunkFloats);
+  std::uint8_t* at(int peer, std::size_t chunk) {
+    std::vector<std::uint8_t>& place = chunks_[static_cast<std::size_t>(peer) * kDepth + chunk % kDepth];
+    if (place.empty()) place.resize(kChunkBytes);
     return place.data();
   }
 
  private:
-  std::vector<std::vector<float>> chunks_;
+  std::vector<std::vector<std::uint8_t>> chunks_;
 };
 
 /// Everybody sends everything to everybody and sums by itself: all-reduce of little data or two ranks, and the barrier.
 class FlatExchange final : public Exchange {
  public:
-  FlatExchange(int rank, int size, float* data, std::size_t count, ReduceOp op, Scratch& scratch);
+  FlatExchange(int rank, int size, std::uint8_t* data, std::size_t bytes, Number number, ReduceOp op, Scratch& scratch);
   std::size_t frames_out(int) const override { return chunks_; }
   std::size_t frames_in(int) const override { return chunks_; }
   bool next(int peer, Frame& frame) override;
   void sent(int peer, const Frame& frame) override;
-  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t floats, float*& to) override;
+  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t bytes, std::uint8_t*& to) override;
   void arrived(int peer, std::uint32_t phase, std::uint32_t chunk) override;
 
  private:
@@ -68,14 +68,15 @@ class FlatExchange final : public Exchange {
   void reduce_ready();
 
   const int rank_, size_;
-  float* const data_;
-  const std::size_t count_;
+  std::uint8_t* const data_;
+  const std::size_t bytes_;
+  const Number number_;
   const ReduceOp op_;
   Scratch& scratch_;
   const std::size_t chunks_;  // at least one, so that a barrier has a frame
   std::size_t reduced_ = 0;
   std::vector<std::size_t> taken_, sent_, arrived_;  // chunks, by peer
-  std::vector<const float*> inputs_;
+  std::vector<const void*> inputs_;
 };
 
 /// The data is cut into one slice per rank. Contribution phase: each slice goes to its rank, which sums it. Result phase:
@@ -85,53 +86,60 @@ class SliceExchange final : public Exchange {
   struct Phases {
     bool contribute, share;
   };
-  /// Slices have `slice_count` elements; the last ones are cut to what `count` leaves.
-  SliceExchange(int rank, int size, float* data, std::size_t count, std::size_t slice_count, Phases phases, ReduceOp op,
-                Scratch& scratch);
+  /// Slices have `slice_bytes`; the last ones are cut to what `bytes` leaves.
+  SliceExchange(int rank, int size, std::uint8_t* data, std::size_t bytes, std::size_t slice_bytes, Phases phases,
+                Number number, ReduceOp op, Scratch& scratch);
   std::size_t frames_out(int peer) const override;
   std::size_t frames_in(int peer) const override;
   bool next(int peer, Frame& frame) override;
   void sent(int, const Frame&) override {}
-  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t floats, float*& to) override;
+  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t bytes, std::uint8_t*& to) override;
   void arrived(int peer, std::uint32_t phase, std::uint32_t chunk) override;
 
  private:
   std::size_t start_of(int slice) const;
   std::size_t length_of(int slice) const;
   std::size_t chunks_of(int slice) const;
-  float* chunk_at(int slice, std::size_t chunk, std::size_t& floats) const;
+  std::uint8_t* chunk_at(int slice, std::size_t chunk, std::size_t& bytes) const;
   void reduce_ready();
 
   const int rank_, size_;
-  float* const data_;
-  const std::size_t count_, slice_count_;
+  std::uint8_t* const data_;
+  const std::size_t bytes_, slice_bytes_;
   const Phases phases_;
+  const Number number_;
   const ReduceOp op_;
   Scratch& scratch_;
   std::size_t ready_;  // chunks of the own slice that may be shared
   std::vector<std::size_t> contributed_, shared_, arrived_, results_;  // chunks, by peer
-  std::vector<const float*> inputs_;
+  std::vector<const void*> inputs_;
 };
 
-/// The root sends everything to everybody.
-class BroadcastExchange final : public Exchange {
+/// Bytes that go where they belong as they are: to each peer some, from each peer some.
+class DirectExchange final : public Exchange {
  public:
-  BroadcastExchange(int rank, int size, float* data, std::size_t count, int root);
-  std::size_t frames_out(int) const override { return rank_ == root_ ? chunks_ : 0; }
-  std::size_t frames_in(int peer) const override { return peer == root_ ? chunks_ : 0; }
+  struct Route {
+    const std::uint8_t* out = nullptr;
+    std::size_t out_bytes = 0;
+    bool is_sent = false;
+    std::uint8_t* in = nullptr;
+    std::size_t in_bytes = 0;
+    bool is_received = false;
+  };
+  /// By peer. What is sent or received has at least one frame, if an empty one.
+  explicit DirectExchange(std::vector<Route> routes);
+  std::size_t frames_out(int peer) const override;
+  std::size_t frames_in(int peer) const override;
   bool next(int peer, Frame& frame) override;
   void sent(int, const Frame&) override {}
-  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t floats, float*& to) override;
-  void arrived(int, std::uint32_t, std::uint32_t) override { arrived_ += 1; }
+  Place place(int peer, std::uint32_t phase, std::uint32_t chunk, std::size_t bytes, std::uint8_t*& to) override;
+  void arrived(int peer, std::uint32_t, std::uint32_t) override { arrived_[static_cast<std::size_t>(peer)] += 1; }
 
  private:
-  std::size_t length_of(std::size_t chunk) const;
+  const Route& route(int peer) const { return routes_[static_cast<std::size_t>(peer)]; }
 
-  const int rank_, root_;
-  float* const data_;
-  const std::size_t count_, chunks_;
-  std::size_t arrived_ = 0;
-  std::vector<std::size_t> taken_;
+  const std::vector<Route> routes_;
+  std::vector<std::size_t> taken_, arrived_;  // chunks, by peer
 };
 
 }  // namespace raylite

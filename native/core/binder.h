@@ -60,6 +60,9 @@ class Binder {
   float* output(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, true, DType::kF32)); }
   std::int32_t* int_output(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, true, DType::kI32)); }
   float* flat_output(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, true, DType::kF32)); }
+  // Where the type is any: of what is only moved, or of reductions.
+  const void* flat_input(const char* name, Dim& count, DType type) { return take_flat(name, count, false, type); }
+  void* flat_output(const char* name, Dim& count, DType type) { return take_flat(name, count, true, type); }
   /// Of the output that is taken next, if there is one.
   DType output_dtype() const { return outputs_left() > 0 ? outputs_[next_output_].row->dtype : DType::kF32; }
   DType input_dtype(std::size_t at) const { return at < inputs_.size() ? inputs_[at].row->dtype : DType::kF32; }

@@ -11,7 +11,8 @@ namespace raylite {
   OP(cast) OP(copy) OP(fill) OP(gather_rows) OP(kv_append) OP(attention_cached) OP(log_sum_exp) OP(sum_squares) \
   OP(clip_factor) OP(softmax) OP(softmax_backward) OP(target_loss) OP(target_loss_backward) OP(dropout)         \
   OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(linear_nf4) OP(linear_nf4_backward_input)              \
-  OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(barrier)
+  OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(all_to_all) OP(broadcast) OP(send) OP(recv) OP(send_recv) \
+  OP(barrier)
 
 #define RAYLITE_DECLARE(name) Bound bind_##name(Binder& binder, const Kernels& kernels);
 RAYLITE_OPS(RAYLITE_DECLARE)

@@ -85,9 +85,12 @@ export interface NativeComm {
   ): Promise<NativeCommunicator>;
 }
 
+export type Bytes = Float32Array | Uint16Array | Uint8Array;
+
 /**
- * Collectives of float32, summed in the order of the ranks: all ranks, and both kinds of group, get the same bits. Calls
+ * Collectives, summed in the order of the ranks: all ranks, and both kinds of group, get the same bits. Calls
  * queue up; all ranks make the same calls in the same order (else: an error). `data` must not be touched meanwhile.
+ * Reductions are of floats, or of 16-bit numbers in a Uint16Array of a `type`, which are summed in f32 and rounded once.
  * A rank that ends, leaves, is late or aborts makes every peer's call reject with code "COMM", field `rank` (where
  * known), and one same message; the group is then of no more use.
  */
@@ -95,12 +98,21 @@ export interface NativeCommunicator {
   readonly rank: number;
   readonly size: number;
   readonly bytesSent: number;
-  allReduce(data: Float32Array, op: 'sum' | 'max'): Promise<void>;
+  allReduce(data: Float32Array | Uint16Array, op: 'sum' | 'max', type?: 'bf16' | 'f16'): Promise<void>;
   /** `data` has size × slice elements; afterwards slice `rank` of it holds the sum. The other slices are unspecified. */
-  reduceScatter(data: Float32Array): Promise<void>;
-  /** `data` has size × slice elements; slice `rank` of it is sent to all. */
-  allGather(data: Float32Array): Promise<void>;
-  broadcast(data: Float32Array, root: number): Promise<void>;
+  reduceScatter(data: Float32Array | Uint16Array, type?: 'bf16' | 'f16'): Promise<void>;
+  /** `data` has size × slice bytes; slice `rank` of it is sent to all. */
+  allGather(data: Bytes): Promise<void>;
+  /** Both have size × slice bytes, apart: slice p of `input` becomes slice `rank` of the output of rank p. */
+  allToAll(input: Bytes, output: Bytes): Promise<void>;
+  broadcast(data: Bytes, root: number): Promise<void>;
+  /** Sends to one peer and receives from one, or either alone. Of the others nobody takes part. */
+  sendReceive(transfer: {
+    readonly send?: Bytes;
+    readonly to?: number;
+    readonly receive?: Bytes;
+    readonly from?: number;
+  }): Promise<void>;
   barrier(): Promise<void>;
   /** Fails the calls of all ranks, now and later. */
   abort(reason: string): void;

@@ -1,5 +1,6 @@
 // The data of the collectives' tests, and how it is compared.
 import { createHash } from 'node:crypto';
+import { narrow } from '#src/engine/index.js';
 
 /** The two carriers of collectives. */
 export type Sibling = 'shm' | 'tcp';
@@ -15,7 +16,20 @@ export function fill(rank: number, count: number): Float32Array {
 }
 const magnitudes = [1, 10, 1e2, 1e3, 1e4, 1e5, 1e6];
 
-export function digest(data: Float32Array): string {
+/** The same in 16 bits, small enough for f16 and down to its subnormals. */
+export function fillHalves(rank: number, count: number, type: 'bf16' | 'f16'): Uint16Array {
+  return narrow(
+    fill(rank, count).map((value) => value * 1e-7),
+    type,
+  );
+}
+
+/** `count` bytes that differ from rank to rank and from place to place. */
+export function fillBytes(rank: number, count: number): Uint8Array {
+  return Uint8Array.from({ length: count }, (_, index) => Math.imul(index + 1, 2654435761) >>> (8 + rank));
+}
+
+export function digest(data: Float32Array | Uint16Array | Uint8Array): string {
   return createHash('sha256')
     .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     .digest('hex');

@@ -4,9 +4,10 @@ import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { narrow, widen } from '#src/engine/index.js';
 import { native } from '#src/native/index.js';
-import { digest, fill, type Sibling } from './comm-data.js';
-import type { CommRequest, Operation } from './comm-peer.js';
+import { digest, fill, fillBytes, fillHalves, type Sibling } from './comm-data.js';
+import { type CommRequest, OPERATIONS, type Operation } from './comm-peer.js';
 import { failureOf, type PeerFailure, Peer as PeerProcess } from './peer-process.js';
 
 const prefix = `raylite-test-comm-${process.pid}-`;
@@ -64,48 +65,63 @@ async function formed(sibling: Sibling, peers: readonly Peer[], options: GroupOp
 
 /** What every rank must hold afterwards, computed here one element at a time in the order of ranks. */
 function expected(operation: Operation, size: number, count: number, root: number): readonly string[] {
-  const inputs = Array.from({ length: size }, (_, rank) => fill(rank, count));
-  const reduced = (combine: (a: number, b: number) => number) => {
+  const ranks = Array.from({ length: size }, (_, rank) => rank);
+  const reduced = (inputs: readonly Float32Array[], combine = (a: number, b: number) => a + b) => {
     const total = Float32Array.from(inputs[0]!);
     for (const input of inputs.slice(1)) {
       for (let index = 0; index < count; index++) total[index] = combine(total[index]!, input[index]!);
     }
     return total;
   };
-  const sum = (a: number, b: number) => a + b;
-  const ranks = inputs.map((_, rank) => rank);
-  const slice = count / size;
+  const floats = () => ranks.map((rank) => fill(rank, count));
+  const halves = (type: 'bf16' | 'f16') => {
+    const wide = ranks.map((rank) => widen(new Uint8Array(fillHalves(rank, count, type).buffer), type));
+    return narrow(reduced(wide), type);
+  };
+  const sliceOf = <T extends Float32Array | Uint16Array | Uint8Array>(data: T, rank: number) =>
+    data.subarray((rank * count) / size, ((rank + 1) * count) / size);
+  const gathered = (of: readonly Uint8Array[], slice: (rank: number) => number) => {
+    const whole = new Uint8Array(count);
+    for (const rank of ranks) whole.set(sliceOf(of[rank]!, slice(rank)), (rank * count) / size);
+    return digest(whole);
+  };
+  const bytes = () => ranks.map((rank) => fillBytes(rank, count));
+  const all = (data: Float32Array | Uint16Array | Uint8Array) => Array(size).fill(digest(data));
   switch (operation) {
     case 'allReduceSum':
-      return ranks.map(() => digest(reduced(sum)));
+      return all(reduced(floats()));
     case 'allReduceMax':
-      return ranks.map(() => digest(reduced(Math.max)));
+      return all(reduced(floats(), Math.max));
+    case 'allReduceBf16':
+      return all(halves('bf16'));
+    case 'allReduceF16':
+      return all(halves('f16'));
     case 'reduceScatter': {
-      const total = reduced(sum);
-      return ranks.map((rank) => digest(total.subarray(rank * slice, (rank + 1) * slice)));
+      const total = reduced(floats());
+      return ranks.map((rank) => digest(sliceOf(total, rank)));
     }
-    case 'allGather': {
-      const gathered = new Float32Array(count);
-      for (const rank of ranks) gathered.set(inputs[rank]!.subarray(rank * slice, (rank + 1) * slice), rank * slice);
-      return ranks.map(() => digest(gathered));
+    case 'reduceScatterBf16': {
+      const total = halves('bf16');
+      return ranks.map((rank) => digest(sliceOf(total, rank)));
     }
+    case 'allGather':
+      return Array(size).fill(gathered(bytes(), (rank) => rank));
+    case 'allToAll':
+      return ranks.map((rank) => gathered(bytes(), () => rank));
     case 'broadcast':
-      return ranks.map(() => digest(inputs[root]!));
+      return all(fillBytes(root, count));
+    case 'sendReceive':
+      return ranks.map((rank) =>
+        digest(size === 1 ? new Uint8Array(count) : fillBytes((rank + size - 1) % size, count)),
+      );
     case 'barrier':
       return ranks.map(() => 'passed');
   }
 }
 
-const operations: readonly Operation[] = [
-  'allReduceSum',
-  'allReduceMax',
-  'reduceScatter',
-  'allGather',
-  'broadcast',
-  'barrier',
-];
-// Nothing, less than a rank each, around the borders of a chunk (65,536), and several chunks with a rest.
-const counts = [0, 1, 2, 3, 17, 4097, 65_535, 65_536, 65_537, 400_003];
+const SLICED: readonly Operation[] = ['reduceScatter', 'reduceScatterBf16', 'allGather', 'allToAll'];
+// Nothing, less than a rank each, around the borders of a chunk of floats and of bytes, and several chunks with a rest.
+const counts = [0, 1, 2, 3, 17, 4097, 65_535, 65_536, 65_537, 262_145, 400_003];
 
 for (const sibling of ['shm', 'tcp'] as const) {
   describe(`collectives over ${sibling}`, () => {
@@ -121,10 +137,9 @@ for (const sibling of ['shm', 'tcp'] as const) {
       test(`every collective gives ${size} rank(s) the bits of the sum in rank order`, async () => {
         const ranks = peers.slice(0, size);
         await formed(sibling, ranks);
-        for (const operation of operations) {
+        for (const operation of OPERATIONS) {
           for (const length of counts) {
-            const isSliced = operation === 'reduceScatter' || operation === 'allGather';
-            const count = isSliced ? length - (length % size) : length;
+            const count = SLICED.includes(operation) ? length - (length % size) : length;
             const root = (size - 1) % 3;
             const digests = await Promise.all(ranks.map((peer) => peer.ask({ kind: 'run', operation, count, root })));
             assert.deepEqual(digests, expected(operation, size, count, root), `${operation} of ${count}`);

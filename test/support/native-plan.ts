@@ -4,6 +4,7 @@ import type { NativeCommunicator, NativeDevice, NativeProgram } from '#src/nativ
 const DTYPES = {
   f32: { code: 0, array: Float32Array },
   i32: { code: 1, array: Int32Array },
+  u8: { code: 2, array: Uint8Array },
   bf16: { code: 3, array: Uint16Array },
   f16: { code: 4, array: Uint16Array },
 } as const;
@@ -148,7 +149,7 @@ export class LoadedPlan {
   }
 
   /** The tensor's memory itself; 16-bit numbers as their bits. */
-  view(tensor: TensorHandle): Float32Array | Int32Array | Uint16Array {
+  view(tensor: TensorHandle): Float32Array | Int32Array | Uint16Array | Uint8Array {
     return new DTYPES[tensor.dtype].array(this.#device.view(this.#buffer), tensor.offsetBytes, elements(tensor.dims));
   }
 

@@ -1,41 +1,23 @@
 // The contracts of the collectives, and their calls: the communicator does the work, whatever the instruction set.
 #include "core/ops/collectives.h"
 
+#include <functional>
+
 #include "core/bind.h"
 
 namespace raylite {
 
 namespace {
 
-enum class Kind { kAllReduceSum, kAllReduceMax, kReduceScatter, kAllGather, kBarrier };
-
 struct CollectiveArguments {
-  Kind kind;
-  float* data;
-  std::int64_t count;  // of the whole (all_reduce) or of a slice
   std::shared_ptr<Communicator> group;
+  std::function<void(Communicator&)> call;
 };
-
-void call(const CollectiveArguments& a) {
-  const auto count = static_cast<std::size_t>(a.count);
-  switch (a.kind) {
-    case Kind::kAllReduceSum:
-      return a.group->all_reduce(a.data, count, ReduceOp::kSum);
-    case Kind::kAllReduceMax:
-      return a.group->all_reduce(a.data, count, ReduceOp::kMax);
-    case Kind::kReduceScatter:
-      return a.group->reduce_scatter(a.data, count);
-    case Kind::kAllGather:
-      return a.group->all_gather(a.data, count);
-    case Kind::kBarrier:
-      return a.group->barrier();
-  }
-}
 
 void run(const CollectiveArguments& a, const Team& team) {
   if (team.index != 0) return;
   try {
-    call(a);
+    a.call(*a.group);
   } catch (const CommError& error) {
     throw GroupError(error, a.group.get());
   }
@@ -43,77 +25,152 @@ void run(const CollectiveArguments& a, const Team& team) {
 
 constexpr Kernel<CollectiveArguments> kKernel{run, nullptr};
 
+Bound bind_call(Binder& in, std::shared_ptr<Communicator> group, std::function<void(Communicator&)> call) {
+  return bound(in, CollectiveArguments{std::move(group), std::move(call)}, kKernel);
+}
+
+std::size_t bytes_of(DType type, std::int64_t count) {
+  return static_cast<std::size_t>(count) * (type == DType::kU8 ? 1 : type == DType::kBF16 || type == DType::kF16 ? 2 : 4);
+}
+
+Number number_of(DType type) {
+  return type == DType::kBF16 ? Number::kBF16 : type == DType::kF16 ? Number::kF16 : Number::kF32;
+}
+
 /// `slice` must be slice `rank` of `whole`.
-template <class T>
-void check_slice(const Binder& in, const CollectiveArguments& a, const T* whole, std::int64_t whole_count, const T* slice,
-                 std::int64_t slice_count) {
-  const std::int64_t size = a.group->size();
+void check_slice(const Binder& in, const Communicator& group, DType type, const void* whole, std::int64_t whole_count,
+                 const void* slice, std::int64_t slice_count) {
+  const std::int64_t size = group.size();
   if (whole_count != size * slice_count) {
     in.fail_shape("the whole has " + std::to_string(whole_count) + " elements, expected " + std::to_string(size) +
                   " slices of " + std::to_string(slice_count));
   }
-  if (slice != whole + a.group->rank() * slice_count) {
-    in.fail_shape("the slice does not lie inside the whole at rank " + std::to_string(a.group->rank()));
+  const std::size_t offset = static_cast<std::size_t>(group.rank()) * bytes_of(type, slice_count);
+  if (slice != static_cast<const std::uint8_t*>(whole) + offset) {
+    in.fail_shape("the slice does not lie inside the whole at rank " + std::to_string(group.rank()));
   }
+}
+
+/// The attribute `name`: a rank of the group that is not this one.
+int peer_of(Binder& in, const Communicator& group, const char* name) {
+  const auto peer = static_cast<int>(in.integer(name, 0, group.size() - 1));
+  if (peer == group.rank()) in.fail_shape(std::string("attribute \"") + name + "\" is this rank, " + std::to_string(peer));
+  return peer;
 }
 
 }  // namespace
 
 Bound bind_all_reduce(Binder& in, const Kernels&) {
-  CollectiveArguments a{};
   Dim n("n");
-  a.group = in.group("group");
-  a.kind = in.integer("op", 0, 1) == 0 ? Kind::kAllReduceSum : Kind::kAllReduceMax;
-  in.flat_input("x", n);
-  a.data = in.flat_output("x", n);
+  const DType type = in.storage();
+  const auto group = in.group("group");
+  const ReduceOp op = in.integer("op", 0, 1) == 0 ? ReduceOp::kSum : ReduceOp::kMax;
+  in.flat_input("x", n, type);
+  void* x = in.flat_output("x", n, type);
   in.must_share("x", "x");
   in.finish();
-  a.count = n.value;
-  return bound(in, std::move(a), kKernel);
+  return bind_call(in, group, [=, count = static_cast<std::size_t>(n.value), number = number_of(type)](Communicator& ranks) {
+    ranks.all_reduce(x, count, number, op);
+  });
 }
 
 Bound bind_reduce_scatter(Binder& in, const Kernels&) {
-  CollectiveArguments a{};
   Dim whole("size*n"), n("n");
-  a.kind = Kind::kReduceScatter;
-  a.group = in.group("group");
-  const float* x = in.flat_input("x", whole);
-  const float* slice = in.flat_output("slice", n);
+  const DType type = in.storage();
+  const auto group = in.group("group");
+  void* x = const_cast<void*>(in.flat_input("x", whole, type));  // the contract: its other slices are scratch afterwards
+  const void* slice = in.flat_output("slice", n, type);
   in.may_overlap("x", "slice");
   in.finish();
-  check_slice(in, a, x, whole.value, slice, n.value);
-  a.data = const_cast<float*>(x);  // the contract: the other slices of x are scratch afterwards
-  a.count = n.value;
-  return bound(in, std::move(a), kKernel);
+  check_slice(in, *group, type, x, whole.value, slice, n.value);
+  return bind_call(in, group, [=, count = static_cast<std::size_t>(n.value), number = number_of(type)](Communicator& ranks) {
+    ranks.reduce_scatter(x, count, number);
+  });
 }
 
-template <class T>
-static Bound bind_all_gather(Binder& in, const KernelsOf<T>&) {
-  CollectiveArguments a{};
+Bound bind_all_gather(Binder& in, const Kernels&) {
   Dim whole("size*n"), n("n");
-  a.kind = Kind::kAllGather;
-  a.group = in.group("group");
-  const T* slice = in.flat_input<T>("slice", n);
-  T* y = in.flat_output<T>("y", whole);
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  const void* slice = in.flat_input("slice", n, type);
+  void* y = in.flat_output("y", whole, type);
   in.may_overlap("y", "slice");
   in.finish();
-  check_slice(in, a, y, whole.value, slice, n.value);
-  // The communicator only moves these bytes, in words of a float.
-  const auto bytes = static_cast<std::size_t>(n.value) * sizeof(T);
-  if (bytes % sizeof(float) != 0) in.fail_shape("a slice of " + std::to_string(n.value) + " 16-bit numbers is no whole number of words");
-  a.data = reinterpret_cast<float*>(y);
-  a.count = static_cast<std::int64_t>(bytes / sizeof(float));
-  return bound(in, std::move(a), kKernel);
+  check_slice(in, *group, type, y, whole.value, slice, n.value);
+  return bind_call(in, group, [=, bytes = bytes_of(type, n.value)](Communicator& ranks) { ranks.all_gather(y, bytes); });
 }
 
-RAYLITE_BIND_STORED(all_gather)
+Bound bind_all_to_all(Binder& in, const Kernels&) {
+  Dim n("size*n");
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  const void* x = in.flat_input("x", n, type);
+  void* y = in.flat_output("y", n, type);
+  in.finish();
+  const std::int64_t size = group->size();
+  if (n.value % size != 0) in.fail_shape(std::to_string(n.value) + " elements are not " + std::to_string(size) + " equal slices");
+  return bind_call(in, group, [=, bytes = bytes_of(type, n.value / size)](Communicator& ranks) { ranks.all_to_all(x, y, bytes); });
+}
+
+Bound bind_broadcast(Binder& in, const Kernels&) {
+  Dim n("n");
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  const auto root = static_cast<int>(in.integer("root", 0, group->size() - 1));
+  in.flat_input("x", n, type);
+  void* x = in.flat_output("x", n, type);
+  in.must_share("x", "x");
+  in.finish();
+  return bind_call(in, group, [=, bytes = bytes_of(type, n.value)](Communicator& ranks) { ranks.broadcast(x, bytes, root); });
+}
+
+Bound bind_send(Binder& in, const Kernels&) {
+  Dim n("n");
+  Transfer transfer;
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  transfer.to = peer_of(in, *group, "to");
+  transfer.send = in.flat_input("x", n, type);
+  in.finish();
+  transfer.send_bytes = bytes_of(type, n.value);
+  return bind_call(in, group, [=](Communicator& ranks) { ranks.send_receive(transfer); });
+}
+
+Bound bind_recv(Binder& in, const Kernels&) {
+  Dim n("n");
+  Transfer transfer;
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  transfer.from = peer_of(in, *group, "from");
+  in.flat_input("y", n, type);
+  transfer.receive = in.flat_output("y", n, type);
+  in.must_share("y", "y");
+  in.finish();
+  transfer.receive_bytes = bytes_of(type, n.value);
+  return bind_call(in, group, [=](Communicator& ranks) { ranks.send_receive(transfer); });
+}
+
+Bound bind_send_recv(Binder& in, const Kernels&) {
+  Dim n("n"), m("m");
+  Transfer transfer;
+  const DType type = in.input_dtype(0);
+  const auto group = in.group("group");
+  transfer.to = peer_of(in, *group, "to");
+  transfer.from = peer_of(in, *group, "from");
+  transfer.send = in.flat_input("x", n, type);
+  in.flat_input("y", m, type);
+  transfer.receive = in.flat_output("y", m, type);
+  in.must_share("y", "y");
+  in.finish();
+  transfer.send_bytes = bytes_of(type, n.value);
+  transfer.receive_bytes = bytes_of(type, m.value);
+  return bind_call(in, group, [=](Communicator& ranks) { ranks.send_receive(transfer); });
+}
 
 Bound bind_barrier(Binder& in, const Kernels&) {
-  CollectiveArguments a{};
-  a.kind = Kind::kBarrier;
-  a.group = in.group("group");
+  const auto group = in.group("group");
   in.finish();
-  return bound(in, std::move(a), kKernel);
+  return bind_call(in, group, [](Communicator& ranks) { ranks.barrier(); });
 }
 
 }  // namespace raylite

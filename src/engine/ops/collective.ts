@@ -1,7 +1,22 @@
-// Exchanges between the ranks of a group. They run on the communication stream.
-import { expectInputs, f32, type OpRule, storageType, stored, vector } from './rule.js';
+// Exchanges between the ranks of a group. They run on the communication stream. Reductions sum in f32, in the order of ranks;
+// what is only moved may be of any type.
+import {
+  attribute,
+  expectInputs,
+  type OpCall,
+  type OpRule,
+  operand,
+  storageType,
+  stored,
+  type TensorType,
+} from './rule.js';
 
-/** x[n] → the sum (op 0) or largest (op 1) of all ranks, on the same bytes. */
+const typeOf = (call: OpCall, index: number, name: string): TensorType => {
+  const { dtype, dims } = operand(call, index, name);
+  return { dtype, dims };
+};
+
+/** x T → the sum (op 0) or largest (op 1) of all ranks, on the same bytes. */
 export const allReduce: OpRule = {
   kind: 'all_reduce',
   attributes: ['group', 'op'],
@@ -9,19 +24,19 @@ export const allReduce: OpRule = {
   isCollective: true,
   infer(call) {
     expectInputs(call, [1]);
-    return [f32(vector(call, 0, 'x'))];
+    storageType(call, 0, 'x');
+    return [typeOf(call, 0, 'x')];
   },
 };
 
-/** x[size*n] → slice[n] with the sum, inside x at rank*n. `slice` is n; only the compiler reads it. */
+/** x T[size*n] → slice T[n] with the sum, inside x at rank*n. `slice` is n; only the compiler reads it. */
 export const reduceScatter: OpRule = {
   kind: 'reduce_scatter',
   attributes: ['group'],
   isCollective: true,
   infer(call) {
     expectInputs(call, [1]);
-    vector(call, 0, 'x');
-    return [f32(call.attributes.slice!)];
+    return [stored(storageType(call, 0, 'x'), attribute(call, 'slice'))];
   },
 };
 
@@ -32,8 +47,78 @@ export const allGather: OpRule = {
   isCollective: true,
   infer(call) {
     expectInputs(call, [1]);
-    const type = storageType(call, 0, 'slice');
-    vector(call, 0, 'slice', type);
-    return [stored(type, call.attributes.whole!)];
+    const { dtype } = operand(call, 0, 'slice');
+    return [{ dtype, dims: [attribute(call, 'whole')] }];
+  },
+};
+
+/** x[size*n] → y[size*n]: slice p goes to rank p, where it is slice `rank`. Slices are of the elements in row-major order. */
+export const allToAll: OpRule = {
+  kind: 'all_to_all',
+  attributes: ['group'],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [1]);
+    return [typeOf(call, 0, 'x')];
+  },
+};
+
+/** x → what rank `root` of the group has, on the same bytes. */
+export const broadcast: OpRule = {
+  kind: 'broadcast',
+  attributes: ['group', 'root'],
+  updates: [[0, 0]],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [1]);
+    return [typeOf(call, 0, 'x')];
+  },
+};
+
+/** x → nothing here; rank `to` of the group receives it. */
+export const send: OpRule = {
+  kind: 'send',
+  attributes: ['group', 'to'],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [1]);
+    operand(call, 0, 'x');
+    return [];
+  },
+};
+
+/** y → what rank `from` of the group sends, on the same bytes. */
+export const recv: OpRule = {
+  kind: 'recv',
+  attributes: ['group', 'from'],
+  updates: [[0, 0]],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [1]);
+    return [typeOf(call, 0, 'y')];
+  },
+};
+
+/** x, y → y: sends x and receives y at the same time, so that two ranks may do so with each other. */
+export const sendRecv: OpRule = {
+  kind: 'send_recv',
+  attributes: ['group', 'to', 'from'],
+  updates: [[0, 1]],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [2]);
+    operand(call, 0, 'x');
+    return [typeOf(call, 1, 'y')];
+  },
+};
+
+/** Nothing passes it before all ranks of the group have come. */
+export const barrier: OpRule = {
+  kind: 'barrier',
+  attributes: ['group'],
+  isCollective: true,
+  infer(call) {
+    expectInputs(call, [0]);
+    return [];
   },
 };

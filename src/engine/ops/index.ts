@@ -2,7 +2,17 @@
 import { activation, activationBackward, gatedActivation, gatedActivationBackward } from './activation.js';
 import { attention, attentionBackward } from './attention.js';
 import { attentionCached, kvAppend } from './cache.js';
-import { allGather, allReduce, reduceScatter } from './collective.js';
+import {
+  allGather,
+  allReduce,
+  allToAll,
+  barrier,
+  broadcast,
+  recv,
+  reduceScatter,
+  send,
+  sendRecv,
+} from './collective.js';
 import { dropout } from './dropout.js';
 import { add, cast, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
@@ -34,9 +44,12 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     addRmsNorm,
     allGather,
     allReduce,
+    allToAll,
     attention,
     attentionBackward,
     attentionCached,
+    barrier,
+    broadcast,
     cast,
     clipFactor,
     dropout,
@@ -59,11 +72,14 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     lion,
     logSumExp,
     muon,
+    recv,
     reduceScatter,
     rmsNorm,
     rmsNormBackward,
     rotary,
     scale,
+    send,
+    sendRecv,
     sgd,
     softmax,
     softmaxBackward,

@@ -7,7 +7,8 @@ export function prune(graph: Graph): Graph {
   const live = new Set<TensorId>([...graph.outputs.values(), ...graph.gradients.values()]);
   const kept: Op[] = [];
   for (const op of graph.ops.toReversed()) {
-    if (!op.outputs.some((id) => live.has(id) || updatesOutside(graph, id))) continue;
+    // What gives nothing is there for its effect: it sends, or waits for all.
+    if (op.outputs.length > 0 && !op.outputs.some((id) => live.has(id) || updatesOutside(graph, id))) continue;
     for (const id of op.inputs) live.add(id);
     for (const id of op.outputs) {
       const { continues } = graph.tensors[id]!;
