@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Figure, OpenScene, Scene } from '../harness/figure.js';
 import { LineProcess, startSides } from '../harness/line-process.js';
 import { awaits, nodeStart, pingPong } from '../limits/index.js';
+import { headScene } from './head.js';
 
 const OURS = fileURLToPath(new URL('./ours.js', import.meta.url));
 const RAY = 'bench/peers/ray_core.py';
@@ -23,7 +24,7 @@ const CALLS = [
 const INIT = 'init of a local cluster';
 
 export function coreSuite(python: string | null): readonly Scene[] {
-  return [{ names: [...CALLS.map(({ name }) => name), INIT], open: () => openCalls(python) }];
+  return [{ names: [...CALLS.map(({ name }) => name), INIT], open: () => openCalls(python) }, headScene];
 }
 
 /** Starts both runtimes, each in a process of its own; both stay up, so that either is measured beside an idle other. */

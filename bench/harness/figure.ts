@@ -11,8 +11,8 @@ export interface Figure {
   readonly unit: string;
   /** Whether more of the unit is better; `ratio` is above 1 when ours is better, either way. */
   readonly isMoreBetter: boolean;
-  /** What is aimed at: so many times the peer, or this share of the limit. */
-  readonly goal: { readonly ratio: number } | { readonly share: number };
+  /** What is aimed at: so many times the peer, this share of the limit, or so much of the unit. */
+  readonly goal: { readonly ratio: number } | { readonly share: number } | { readonly value: number };
   readonly ours: () => Promise<Sample>;
   readonly peer: (() => Promise<Sample>) | null;
   readonly warmUps: number;
@@ -43,13 +43,16 @@ export interface Measured {
   readonly peer: number | null;
   readonly peerName: string | null;
   readonly ratio: number | null;
-  /** The ratio to the peer aimed at; null where the goal is a share of the limit. */
+  /** The ratio to the peer aimed at; null where the goal is another. */
   readonly goal: number | null;
   readonly limit: number | null;
   readonly limitName: string | null;
   /** Ours by the limit: 1 is all that the machine can do. */
   readonly shareOfLimit: number | null;
   readonly goalShare: number | null;
+  readonly goalValue: number | null;
+  /** 1: the goal is met, where it is so much of the unit. */
+  readonly shareOfGoal: number | null;
   readonly machine: string;
 }
 
@@ -75,6 +78,7 @@ export async function measure(figure: Figure, suite: string, peerName: string, m
   const best = figure.isMoreBetter ? Math.max(...limits) : Math.min(...limits);
   const limit = figure.limit ? best : null;
   const better = (one: number, two: number) => rounded(figure.isMoreBetter ? one / two : two / one);
+  const goalValue = 'value' in figure.goal ? figure.goal.value : null;
   return {
     suite,
     name: figure.name,
@@ -88,6 +92,8 @@ export async function measure(figure: Figure, suite: string, peerName: string, m
     limitName: figure.limit?.name ?? null,
     shareOfLimit: limit === null ? null : better(own, limit),
     goalShare: 'share' in figure.goal ? figure.goal.share : null,
+    goalValue,
+    shareOfGoal: goalValue === null ? null : better(own, goalValue),
     machine,
   };
 }

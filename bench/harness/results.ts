@@ -17,7 +17,7 @@ export function table(figures: readonly Measured[]): string {
     text(figure.peer),
     figure.peerName ?? '–',
     figure.ratio === null ? '–' : `${figure.ratio.toFixed(2)} ×`,
-    figure.goal === null ? `${percent(figure.goalShare)} of limit` : `${figure.goal} ×`,
+    goalOf(figure),
     figure.limit === null ? '–' : `${text(figure.limit)} (${figure.limitName})`,
     percent(figure.shareOfLimit),
   ]);
@@ -30,6 +30,11 @@ export function table(figures: readonly Measured[]): string {
       .join('  ')
       .trimEnd();
   return all.map(line).join('\n');
+}
+
+function goalOf({ goal, goalShare, goalValue }: Measured): string {
+  if (goal !== null) return `${goal} ×`;
+  return goalShare === null ? text(goalValue) : `${percent(goalShare)} of limit`;
 }
 
 const percent = (share: number | null): string => (share === null ? '–' : `${Math.round(100 * share)} %`);
@@ -51,7 +56,7 @@ export function regressions(figure: Measured): readonly string[] {
   const files = existsSync(FOLDER) ? readdirSync(FOLDER).filter((name) => name.endsWith(`-${machineSlug()}.json`)) : [];
   const saved = files.sort().flatMap((name) => read(join(FOLDER, name)));
   const old = saved.findLast((candidate) => isSame(figure, candidate));
-  const key = figure.ratio === null ? 'shareOfLimit' : 'ratio';
+  const key = figure.ratio !== null ? 'ratio' : figure.limit !== null ? 'shareOfLimit' : 'shareOfGoal';
   const [before, now] = [old?.[key] ?? null, figure[key]];
   if (before === null || now === null || now >= before * WORSE_BELOW) return [];
   return [`worse: ${figure.suite} / ${figure.name}: ${key} ${now}, saved ${before}`];

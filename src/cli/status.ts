@@ -55,7 +55,7 @@ function show(
   }
   if (cluster.pending.length > 0) {
     print();
-    print(`Waiting (${cluster.pending.length})`);
+    print(`Waiting (${cluster.pendingCount})`);
     print(
       table(
         ['KIND', 'WHAT', 'WHY'],

@@ -8,14 +8,14 @@ const round = (amount: number): number => Math.round(amount * STEPS_PER_UNIT) / 
 
 export function addResources(a: Resources, b: Resources): Resources {
   const sum: Record<string, number> = { ...a };
-  for (const [name, amount] of Object.entries(b)) sum[name] = round((sum[name] ?? 0) + amount);
+  for (const name in b) sum[name] = round((sum[name] ?? 0) + b[name]!);
   return sum;
 }
 
 /** `a - b`; may go below zero, which callers exclude with {@link fits} first. */
 export function subtractResources(a: Resources, b: Resources): Resources {
   const rest: Record<string, number> = { ...a };
-  for (const [name, amount] of Object.entries(b)) rest[name] = round((rest[name] ?? 0) - amount);
+  for (const name in b) rest[name] = round((rest[name] ?? 0) - b[name]!);
   return rest;
 }
 
@@ -23,15 +23,32 @@ export function subtractResources(a: Resources, b: Resources): Resources {
 export const fits = (demand: Resources, available: Resources): boolean =>
   Object.entries(demand).every(([name, amount]) => round(amount) <= round(available[name] ?? 0));
 
+/** Whether `demand` is at most what `used` leaves of `total`, in every name. */
+export function fitsBeside(demand: Resources, total: Resources, used: Resources): boolean {
+  for (const name in demand) {
+    if (round(demand[name]!) > round((total[name] ?? 0) - (used[name] ?? 0))) return false;
+  }
+  return true;
+}
+
+/** Use of the scarcest resource of `total`, from 0 to 1, once `demand` is there beside what is `used`. */
+export function useBeside(demand: Resources, total: Resources, used: Resources): number {
+  let most = 0;
+  for (const name in used) most = Math.max(most, shareOf((used[name] ?? 0) + (demand[name] ?? 0), total[name] ?? 0));
+  for (const name in demand) if (!(name in used)) most = Math.max(most, shareOf(demand[name] ?? 0, total[name] ?? 0));
+  return Math.min(1, most);
+}
+const shareOf = (amount: number, whole: number): number => (whole > 0 ? round(amount) / whole : 0);
+
 /** The names in which `demand` is more than `available`, for error messages. */
 export const shortfall = (demand: Resources, available: Resources): readonly string[] =>
   Object.keys(demand).filter((name) => round(demand[name] ?? 0) > round(available[name] ?? 0));
 
-/** `{"CPU": 2, "memory": 1073741824}` as "2 CPU, 1 GiB memory". */
-export const formatResources = (resources: Resources): string => {
+/** `{"CPU": 2, "memory": 1073741824}` as "2 CPU, 1 GiB memory"; `none` where all are 0. */
+export const formatResources = (resources: Resources, none = 'nothing'): string => {
   const parts = Object.entries(resources).filter(([, amount]) => amount !== 0);
   return parts.length === 0
-    ? 'nothing'
+    ? none
     : parts
         .map(([name, amount]) => (name === 'memory' ? `${formatBytes(amount)} memory` : `${amount} ${name}`))
         .join(', ');

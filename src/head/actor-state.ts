@@ -14,7 +14,8 @@ import {
   ENDED_ACTORS_MAX,
   FAILED_STARTS_MAX,
 } from './cluster-state.js';
-import { infeasible, schedule } from './schedule.js';
+import { infeasible, schedule, wait } from './schedule.js';
+import { addActor, buryActor, nameKey, retireWorker } from './tables.js';
 
 /** The state as users know it from Ray. */
 export function actorStateName(actor: ActorRecord): 'PENDING_CREATION' | 'RESTARTING' | 'ALIVE' | 'DEAD' {
@@ -22,9 +23,6 @@ export function actorStateName(actor: ActorRecord): 'PENDING_CREATION' | 'RESTAR
   if (actor.phase.kind === 'dead') return 'DEAD';
   return actor.incarnation > 1 ? 'RESTARTING' : 'PENDING_CREATION';
 }
-
-const nameKey = (actor: { readonly namespace: string; readonly name: string }): string =>
-  `${actor.namespace}/${actor.name}`;
 
 /** Accepts or refuses a new actor; the same id twice is the same actor. */
 export function createActor(
@@ -53,16 +51,15 @@ export function createActor(
   }
   const refusal = infeasible(state, `actor ${wanted.className}`, wanted.demand, wanted.waitsIfInfeasible);
   if (refusal) return refuse(refusal);
-  state.actors.set(wanted.actorId, {
+  addActor(state, {
     ...wanted,
-    phase: { kind: 'pending', reason: '' },
+    phase: { kind: 'pending' },
     incarnation: 1,
     restartCount: 0,
     failedStarts: 0,
     createdAtMs: atMs,
   });
-  if (wanted.name !== '') state.names.set(nameKey(wanted), wanted.actorId);
-  state.pending.add(`actor:${wanted.actorId}`);
+  wait(state, `actor:${wanted.actorId}`);
   return [{ kind: 'save', table: 'actor', id: wanted.actorId }, accepted, ...schedule(state)];
 }
 
@@ -114,8 +111,8 @@ export function actorStartFailed(
 }
 
 function waitAgain(state: ClusterState, actor: ActorRecord): readonly Effect[] {
-  actor.phase = { kind: 'pending', reason: '' };
-  state.pending.add(`actor:${actor.actorId}`);
+  actor.phase = { kind: 'pending' };
+  wait(state, `actor:${actor.actorId}`);
   return [
     { kind: 'save', table: 'actor', id: actor.actorId },
     { kind: 'actorChanged', actorId: actor.actorId },
@@ -135,7 +132,7 @@ export function endActor(
   if (actor.phase.kind !== 'pending') {
     const worker = state.workers.get(actor.phase.workerId);
     if (worker) {
-      worker.purpose = null;
+      retireWorker(state, worker);
       effects.push({
         kind: 'stopWorker',
         nodeId: worker.nodeId,
@@ -147,8 +144,8 @@ export function endActor(
     }
   }
   state.pending.delete(`actor:${actor.actorId}`);
-  if (actor.name !== '' && state.names.get(nameKey(actor)) === actor.actorId) state.names.delete(nameKey(actor));
   actor.phase = { kind: 'dead', death, endedAtMs: atMs };
+  buryActor(state, actor);
   return [
     { kind: 'save', table: 'actor', id: actor.actorId },
     ...effects,
@@ -182,15 +179,20 @@ export function killActor(
 
 /** Non-detached actors end with the process that made them. */
 export function endActorsOf(state: ClusterState, ownerId: WorkerId, detail: string, atMs: number): readonly Effect[] {
-  return [...state.actors.values()]
-    .filter((actor) => actor.ownerId === ownerId && !actor.isDetached)
+  return state.actorsOf
+    .of(ownerId)
+    .map((actorId) => state.actors.get(actorId)!)
+    .filter((actor) => !actor.isDetached)
     .flatMap((actor) => endActor(state, actor, { detail, lastLogLines: [], cause: null }, atMs));
 }
 
 function forgetOldest(state: ClusterState): readonly Effect[] {
-  const ended = [...state.actors.values()].filter((actor) => actor.phase.kind === 'dead');
-  return ended.slice(0, Math.max(0, ended.length - ENDED_ACTORS_MAX)).map((actor) => {
-    state.actors.delete(actor.actorId);
-    return { kind: 'forget', table: 'actor', id: actor.actorId };
-  });
+  const effects: Effect[] = [];
+  for (const actorId of state.endedActors) {
+    if (state.endedActors.size <= ENDED_ACTORS_MAX) break;
+    state.endedActors.delete(actorId);
+    state.actors.delete(actorId);
+    effects.push({ kind: 'forget', table: 'actor', id: actorId });
+  }
+  return effects;
 }

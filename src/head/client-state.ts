@@ -6,6 +6,7 @@ import { dropGroupsOf } from './group-state.js';
 import { endJob, startTimes } from './job-state.js';
 import { endLeasesOf } from './lease-state.js';
 import { schedule } from './schedule.js';
+import { demandFor } from './scheduler/place.js';
 
 /** A client says hello, for the first time or again. A driver that is no submitted job becomes a job of its own. */
 export function clientJoined(
@@ -25,7 +26,7 @@ export function clientJoined(
     jobId: client.jobId,
     entrypoint,
     runtimeEnv: { package: '', envVars: {} },
-    demand: { needs: {}, selector: {}, strategy: 'DEFAULT', locality: [] },
+    demand: demandFor({ needs: {}, selector: {}, strategy: 'DEFAULT', locality: [] }),
     metadata: {},
     type: 'DRIVER',
     status: 'RUNNING',

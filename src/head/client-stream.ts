@@ -15,6 +15,7 @@ import { type Channel, failureOf, MessageChannel, wire } from '../protocol/index
 import type { Cluster } from './cluster.js';
 import type { Answer, ClientRecord } from './cluster-state.js';
 import { groupNamed } from './group-state.js';
+import { waitReason } from './schedule.js';
 import { actorIn, groupIn, leaseIn } from './wire-in.js';
 import { actorOut, groupOut, nodeOut, noSuchActor } from './wire-out.js';
 
@@ -93,13 +94,13 @@ async function answer(
       const id = wanted.actorId || cluster.state.names.get(`${namespace}/${wanted.name}`);
       const actor = id ? cluster.state.actors.get(id as ActorId) : undefined;
       if (!actor) throw noSuchActor(namespace, wanted.name || wanted.actorId || '');
-      return { actor: actorOut(actor) };
+      return { actor: actorOut(cluster.state, actor) };
     }
     case 'watchActor': {
       const actor = cluster.state.actors.get(message.watchActor!.actorId as ActorId);
       if (!actor) throw noSuchActor(client.namespace, message.watchActor!.actorId ?? '');
       cluster.watch(actor.actorId, link);
-      return { actor: actorOut(actor) };
+      return { actor: actorOut(cluster.state, actor) };
     }
     case 'listNamedActors': {
       const { allNamespaces, namespace } = message.listNamedActors!;
@@ -148,7 +149,7 @@ async function answer(
       const { groupId, name, namespace } = message.getGroup!;
       const inNamespace = namespace || client.namespace;
       const group = name ? groupNamed(cluster.state, inNamespace, name) : cluster.state.groups.get(groupId as GroupId);
-      if (group) return { group: groupOut(group) };
+      if (group) return { group: groupOut(cluster.state, group) };
       if (!name) throw new PlacementGroupRemovedError({ groupId: groupId as GroupId });
       const known = `the name of a placement group in namespace ${JSON.stringify(inNamespace)}`;
       throw new ConfigError('name', known, name);
@@ -158,8 +159,7 @@ async function answer(
       return replyOf(cluster, await cluster.ask((request) => ({ kind: 'removeGroup', groupId, request })));
     }
     case 'explainLease': {
-      const phase = cluster.state.leases.get(message.explainLease!.leaseId as LeaseId)?.phase;
-      return { waiting: { reason: phase?.kind === 'pending' ? phase.reason : '' } };
+      return { waiting: { reason: waitReason(cluster.state, `lease:${message.explainLease!.leaseId ?? ''}`) } };
     }
     case 'flushLogs':
       await cluster.flushLogs(client.jobId);
@@ -226,10 +226,10 @@ function replyOf(cluster: Cluster, answered: Answer): Reply {
       const group = cluster.state.groups.get(answered.groupId);
       // It may have been removed between the decision and this answer.
       return group
-        ? { group: groupOut(group) }
+        ? { group: groupOut(cluster.state, group) }
         : { failure: failureOf(new PlacementGroupRemovedError({ groupId: answered.groupId })) };
     }
     case 'actor':
-      return { actor: actorOut(cluster.state.actors.get(answered.actorId)!) };
+      return { actor: actorOut(cluster.state, cluster.state.actors.get(answered.actorId)!) };
   }
 }

@@ -1,7 +1,10 @@
 // What the head knows, as plain data: nodes, workers, actors, leases, jobs. The rules that change it are in the other
 // *-state.ts files; nothing here reads a clock or opens a socket.
 import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
-import type { Demand } from './scheduler/place.js';
+import { Multimap } from './multimap.js';
+import { PendingQueue } from './pending-queue.js';
+import { NodeIndex } from './scheduler/node-index.js';
+import type { Demand, PlacedBy } from './scheduler/place.js';
 import type { GroupStrategy } from './scheduler/place-bundles.js';
 
 /** Where a process can be called (proto WorkerAddress). */
@@ -76,6 +79,8 @@ export interface WorkerRecord {
   holds: Resources;
   /** Its CPUs, while it waits for objects and others may use them; not in `holds` then. */
   lent?: Resources;
+  /** Among which workers it counts where SPREAD counts; null: among none, it is ending. */
+  alike: string | null;
   /** null: it was told to stop and nobody waits for it. */
   purpose:
     | { readonly kind: 'actor'; readonly actorId: ActorId }
@@ -130,7 +135,7 @@ export interface Death {
  * Shown to users as PENDING_CREATION (RESTARTING from the second incarnation on), ALIVE and DEAD.
  */
 export type ActorPhase =
-  | { readonly kind: 'pending'; reason: string }
+  | { readonly kind: 'pending' }
   | { readonly kind: 'starting'; readonly nodeId: NodeId; readonly workerId: WorkerId }
   | {
       readonly kind: 'alive';
@@ -145,6 +150,8 @@ export interface ActorRecord extends ActorRequest {
   phase: ActorPhase;
   /** Where in its placement group it runs. */
   bundle?: BundlePlace;
+  /** What decided for its node when it was last placed. */
+  placedBy?: PlacedBy;
   incarnation: number; // from 1: how many times it was started or is about to be
   restartCount: number;
   failedStarts: number; // in a row, without a constructor having run
@@ -164,13 +171,14 @@ export interface LeaseRequest {
 }
 
 export type LeasePhase =
-  | { readonly kind: 'pending'; reason: string; readonly request: number | null }
+  | { readonly kind: 'pending'; readonly request: number | null }
   | { readonly kind: 'starting'; readonly nodeId: NodeId; readonly workerId: WorkerId; readonly request: number | null }
   | { readonly kind: 'granted'; readonly nodeId: NodeId; readonly workerId: WorkerId; readonly address: Address };
 
 export interface LeaseRecord extends LeaseRequest {
   phase: LeasePhase;
   bundle?: BundlePlace;
+  placedBy?: PlacedBy;
   failedStarts: number;
 }
 
@@ -195,10 +203,7 @@ export interface BundleRecord {
 }
 
 export interface GroupRecord extends GroupRequest {
-  phase:
-    | { readonly kind: 'pending'; reason: string }
-    | { readonly kind: 'created' }
-    | { readonly kind: 'rescheduling'; reason: string };
+  phase: { readonly kind: 'pending' } | { readonly kind: 'created' } | { readonly kind: 'rescheduling' };
   places: BundleRecord[]; // of the bundles, in their order
   readonly createdAtMs: number;
   /** Requests that wait for it to be created; the memory of one head. */
@@ -222,6 +227,7 @@ export interface JobRecord extends JobRequest {
   status: JobStatus;
   message: string;
   nodeId: NodeId | null;
+  placedBy?: PlacedBy;
   driverId: WorkerId | null;
   exitCode: number | null;
   isStopRequested: boolean;
@@ -237,9 +243,6 @@ export interface ClientRecord {
   readonly namespace: string;
 }
 
-/** One placement that waits for room, in order of arrival. */
-export type PendingKey = `group:${string}` | `actor:${string}` | `lease:${string}` | `job:${string}`;
-
 export interface ClusterState {
   readonly nodes: Map<NodeId, NodeRecord>;
   readonly workers: Map<WorkerId, WorkerRecord>;
@@ -250,7 +253,19 @@ export interface ClusterState {
   readonly jobs: Map<JobId, JobRecord>;
   readonly groups: Map<GroupId, GroupRecord>;
   readonly clients: Map<WorkerId, ClientRecord>;
-  readonly pending: Set<PendingKey>;
+  readonly pending: PendingQueue;
+  /** Finds nodes for demands. */
+  readonly index: NodeIndex;
+  /** What belongs to whom (`tables.ts`): of owners, of nodes, of placement groups. Ended actors are in none. */
+  readonly actorsOf: Multimap<WorkerId, ActorId>;
+  readonly leasesOf: Multimap<WorkerId, LeaseId>;
+  readonly groupsOf: Multimap<WorkerId, GroupId>;
+  readonly workersAt: Multimap<NodeId, WorkerId>;
+  readonly actorsIn: Multimap<GroupId, ActorId>;
+  readonly leasesIn: Multimap<GroupId, LeaseId>;
+  readonly workersIn: Multimap<GroupId, WorkerId>;
+  /** In order of their ends. */
+  readonly endedActors: Set<ActorId>;
   /** How workers of leases that nobody has given back yet ended; their holders will ask. */
   readonly leaseEnds: Map<LeaseId, WorkerEnd>;
   /** Requests that wait to hear how a worker ended. */
@@ -276,7 +291,16 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   jobs: new Map(),
   groups: new Map(),
   clients: new Map(),
-  pending: new Set(),
+  pending: new PendingQueue(),
+  index: new NodeIndex(),
+  actorsOf: new Multimap(),
+  leasesOf: new Multimap(),
+  groupsOf: new Multimap(),
+  workersAt: new Multimap(),
+  actorsIn: new Multimap(),
+  leasesIn: new Multimap(),
+  workersIn: new Multimap(),
+  endedActors: new Set(),
   leaseEnds: new Map(),
   endQuestions: new Map(),
   newWorkerId,

@@ -263,7 +263,7 @@ export class Cluster {
         const actor = this.state.actors.get(effect.actorId);
         const watchers = this.#watchers.get(effect.actorId);
         if (!actor || !watchers) return;
-        for (const link of watchers) link.send({ requestId: 0, actor: actorOut(actor) });
+        for (const link of watchers) link.send({ requestId: 0, actor: actorOut(this.state, actor) });
         if (actor.phase.kind === 'dead') this.#watchers.delete(effect.actorId);
         return;
       }

@@ -15,8 +15,10 @@ import {
 } from '../common/index.js';
 import { endActor } from './actor-state.js';
 import type { ClusterState, Effect, GroupRecord, GroupRequest } from './cluster-state.js';
-import { candidatesOf, groupDemand, hold, release, schedule } from './schedule.js';
-import { placeBundles } from './scheduler/place-bundles.js';
+import { groupDemand, schedule, wait } from './schedule.js';
+import { explainGroupInfeasible } from './scheduler/explain-group.js';
+import { mayEverHold } from './scheduler/place-bundles.js';
+import { addGroup, deleteGroup, deleteLease, hold, release, retireWorker } from './tables.js';
 
 /** The state as users know it from Ray. */
 export const groupStateName = (group: GroupRecord): 'PENDING' | 'CREATED' | 'RESCHEDULING' =>
@@ -47,19 +49,25 @@ export function createGroup(
   }
   const group: GroupRecord = {
     ...wanted,
-    phase: { kind: 'pending', reason: '' },
+    phase: { kind: 'pending' },
     places: wanted.bundles.map(() => ({ nodeId: null, used: {} })),
     createdAtMs: atMs,
     waiters: [],
   };
-  if (!wanted.waitsIfInfeasible) {
-    const placement = placeBundles(groupDemand(group), candidatesOf(state));
-    if (placement.kind === 'infeasible')
-      return refuse(new InfeasibleError({ detail: `the placement group ${placement.reason}` }));
+  addGroup(state, group);
+  wait(state, `group:${groupId}`);
+  const effects = schedule(state);
+  // Only where it found no room at once is it worth asking whether it ever could.
+  if (state.pending.has(`group:${groupId}`) && !wanted.waitsIfInfeasible && state.index.size > 0) {
+    const [demand, nodes] = [groupDemand(group), state.index.nodes()];
+    if (!mayEverHold(demand, nodes)) {
+      deleteGroup(state, group);
+      state.pending.delete(`group:${groupId}`);
+      const detail = `the placement group ${explainGroupInfeasible(demand, nodes)}`;
+      return [...effects, ...refuse(new InfeasibleError({ detail }))];
+    }
   }
-  state.groups.set(groupId, group);
-  state.pending.add(`group:${groupId}`);
-  return [{ kind: 'save', table: 'group', id: groupId }, ...schedule(state), accepted];
+  return [{ kind: 'save', table: 'group', id: groupId }, ...effects, accepted];
 }
 
 /** Answered when all bundles of the group are set aside; with an error once it is gone. */
@@ -90,37 +98,39 @@ export function removeGroup(
 
 /** Groups end with the process that made them, unless they are detached. */
 export const dropGroupsOf = (state: ClusterState, ownerId: WorkerId, atMs: number): readonly Effect[] =>
-  [...state.groups.values()]
-    .filter((group) => group.ownerId === ownerId && !group.isDetached)
-    .flatMap((group) => dropGroup(state, group.groupId, atMs));
+  state.groupsOf
+    .of(ownerId)
+    .filter((groupId) => !state.groups.get(groupId)!.isDetached)
+    .flatMap((groupId) => dropGroup(state, groupId, atMs));
 
 /** As {@link removeGroup}, without placing pending work yet. */
 export function dropGroup(state: ClusterState, groupId: GroupId, atMs: number): readonly Effect[] {
   const group = state.groups.get(groupId);
   if (!group) return [];
-  state.groups.delete(groupId);
+  deleteGroup(state, group);
   state.pending.delete(`group:${groupId}`);
   for (const [index, { nodeId }] of group.places.entries())
     if (nodeId !== null) release(state, { nodeId }, group.bundles[index]!.needs);
-  for (const worker of state.workers.values()) {
-    if (worker.bundle?.groupId !== groupId) continue;
+  for (const workerId of state.workersIn.of(groupId)) {
+    const worker = state.workers.get(workerId)!;
+    state.workersIn.delete(groupId, workerId);
     delete worker.bundle; // what it holds until it ends is the node's now
     hold(state, worker, worker.holds);
   }
   const death = { detail: `its placement group ${groupId} was removed`, lastLogLines: [], cause: null };
   const effects: Effect[] = [{ kind: 'forget', table: 'group', id: groupId }];
-  for (const actor of state.actors.values())
-    if (actor.demand.bundle?.groupId === groupId) effects.push(...endActor(state, actor, death, atMs));
-  for (const lease of [...state.leases.values()]) {
-    if (lease.demand.bundle?.groupId !== groupId) continue;
+  for (const actorId of state.actorsIn.of(groupId))
+    effects.push(...endActor(state, state.actors.get(actorId)!, death, atMs));
+  for (const leaseId of state.leasesIn.of(groupId)) {
+    const lease = state.leases.get(leaseId)!;
     if (lease.phase.kind !== 'pending') {
       // Its holder sees the broken stream and asks how the worker ended.
       const { nodeId, workerId } = lease.phase;
       effects.push({ kind: 'stopWorker', nodeId, workerId, force: true, reason: death.detail });
     }
     if (lease.phase.kind === 'granted') continue;
-    if (lease.phase.kind === 'starting') state.workers.get(lease.phase.workerId)!.purpose = null;
-    state.leases.delete(lease.leaseId);
+    if (lease.phase.kind === 'starting') retireWorker(state, state.workers.get(lease.phase.workerId)!);
+    deleteLease(state, lease);
     state.pending.delete(`lease:${lease.leaseId}`);
     effects.push(gone(groupId, lease.phase.request));
   }
@@ -134,8 +144,8 @@ export function loseBundles(state: ClusterState, nodeId: NodeId): readonly Effec
     const lost = group.places.filter((place) => place.nodeId === nodeId);
     if (lost.length === 0) continue;
     for (const place of lost) Object.assign(place, { nodeId: null, used: {} });
-    group.phase = { kind: 'rescheduling', reason: '' };
-    state.pending.add(`group:${group.groupId}`);
+    group.phase = { kind: 'rescheduling' };
+    wait(state, `group:${group.groupId}`);
     effects.push({ kind: 'save', table: 'group', id: group.groupId });
   }
   return effects;

@@ -13,7 +13,8 @@ import {
   type JobStatus,
 } from './cluster-state.js';
 import { dropGroup } from './group-state.js';
-import { infeasible, release, schedule } from './schedule.js';
+import { infeasible, schedule, wait } from './schedule.js';
+import { release } from './tables.js';
 
 export const isEnded = (job: { readonly status: JobStatus }): boolean =>
   job.status === 'STOPPED' || job.status === 'SUCCEEDED' || job.status === 'FAILED';
@@ -47,7 +48,7 @@ export function submitJob(
     startedAtMs: null,
     endedAtMs: null,
   });
-  state.pending.add(`job:${wanted.jobId}`);
+  wait(state, `job:${wanted.jobId}`);
   return [
     { kind: 'save', table: 'job', id: wanted.jobId },
     { kind: 'answer', request, answer: { kind: 'done' } },

@@ -13,7 +13,8 @@ import {
   type LeaseRequest,
   type WorkerEnd,
 } from './cluster-state.js';
-import { infeasible, release, schedule } from './schedule.js';
+import { infeasible, schedule, wait } from './schedule.js';
+import { addLease, deleteLease, deleteWorker, retireWorker } from './tables.js';
 
 /** Answered when a worker is ready; refused at once when no node could ever hold it. */
 export function requestLease(state: ClusterState, wanted: LeaseRequest, request: number | null): readonly Effect[] {
@@ -21,8 +22,8 @@ export function requestLease(state: ClusterState, wanted: LeaseRequest, request:
   if (known) return askAgain(known, request);
   const refusal = infeasible(state, 'the task', wanted.demand, wanted.waitsIfInfeasible);
   if (refusal) return [{ kind: 'answer', request, answer: { kind: 'failure', error: refusal } }];
-  state.leases.set(wanted.leaseId, { ...wanted, phase: { kind: 'pending', reason: '', request }, failedStarts: 0 });
-  state.pending.add(`lease:${wanted.leaseId}`);
+  addLease(state, { ...wanted, phase: { kind: 'pending', request }, failedStarts: 0 });
+  wait(state, `lease:${wanted.leaseId}`);
   return schedule(state);
 }
 
@@ -55,20 +56,19 @@ export function leaseWorkerGone(
 ): readonly Effect[] {
   if (lease.phase.kind === 'granted') {
     state.leaseEnds.set(lease.leaseId, end);
-    for (const old of [...state.leaseEnds.keys()].slice(0, Math.max(0, state.leaseEnds.size - LEASE_ENDS_MAX)))
-      state.leaseEnds.delete(old);
-    return forget(state, lease.leaseId);
+    if (state.leaseEnds.size > LEASE_ENDS_MAX) state.leaseEnds.delete(state.leaseEnds.keys().next().value!);
+    return forget(state, lease);
   }
   if (lease.phase.kind === 'pending') return [];
   const { nodeId, workerId, request } = lease.phase;
   lease.failedStarts += 1;
   if (error === null && lease.failedStarts < FAILED_STARTS_MAX) {
-    lease.phase = { kind: 'pending', reason: '', request };
-    state.pending.add(`lease:${lease.leaseId}`);
+    lease.phase = { kind: 'pending', request };
+    wait(state, `lease:${lease.leaseId}`);
     return [];
   }
   const failure = error ?? new WorkerCrashedError({ workerId, nodeId, ...end });
-  return [...forget(state, lease.leaseId), { kind: 'answer', request, answer: { kind: 'failure', error: failure } }];
+  return [...forget(state, lease), { kind: 'answer', request, answer: { kind: 'failure', error: failure } }];
 }
 
 /**
@@ -91,28 +91,25 @@ export function returnLease(
   const running = lease.phase.kind === 'granted' ? state.workers.get(lease.phase.workerId) : undefined;
   if (!worker.isBroken || !running) return [...endLease(state, lease, worker.isBroken), done, ...schedule(state)];
   // What it holds comes back when its node says that it is gone.
-  running.purpose = null;
+  retireWorker(state, running);
   if (request !== null) state.endQuestions.set(running.workerId, request);
   const { nodeId, workerId } = running;
   const reason = 'its lease was given back as broken';
-  return [...forget(state, leaseId), { kind: 'stopWorker', nodeId, workerId, force: worker.force, reason }];
+  return [...forget(state, lease), { kind: 'stopWorker', nodeId, workerId, force: worker.force, reason }];
 }
 
 /** Leases end with the process that holds them; what runs there is stopped, since nobody waits for it. */
 export function endLeasesOf(state: ClusterState, ownerId: WorkerId): readonly Effect[] {
-  return [...state.leases.values()]
-    .filter((lease) => lease.ownerId === ownerId)
-    .flatMap((lease) => endLease(state, lease, true));
+  return state.leasesOf.of(ownerId).flatMap((leaseId) => endLease(state, state.leases.get(leaseId)!, true));
 }
 
 function endLease(state: ClusterState, lease: LeaseRecord, force: boolean): readonly Effect[] {
-  const effects = [...forget(state, lease.leaseId)];
+  const effects = [...forget(state, lease)];
   if (lease.phase.kind === 'pending') return effects;
   const worker = state.workers.get(lease.phase.workerId);
   if (worker) {
     // Room comes back at once: a returned worker is idle, and the next task should not wait for its exit.
-    state.workers.delete(worker.workerId);
-    release(state, worker, worker.holds);
+    deleteWorker(state, worker);
     effects.push({
       kind: 'stopWorker',
       nodeId: worker.nodeId,
@@ -124,8 +121,8 @@ function endLease(state: ClusterState, lease: LeaseRecord, force: boolean): read
   return effects;
 }
 
-function forget(state: ClusterState, leaseId: LeaseId): readonly Effect[] {
-  state.leases.delete(leaseId);
-  state.pending.delete(`lease:${leaseId}`);
-  return [{ kind: 'forget', table: 'lease', id: leaseId }];
+function forget(state: ClusterState, lease: LeaseRecord): readonly Effect[] {
+  deleteLease(state, lease);
+  state.pending.delete(`lease:${lease.leaseId}`);
+  return [{ kind: 'forget', table: 'lease', id: lease.leaseId }];
 }

@@ -2,7 +2,7 @@
 //
 //   (new) ─nodeJoined→ connected ─nodeAway→ away ─nodeJoined→ connected
 //   connected | away ─nodeLost→ dead (final)
-import type { ActorId, JobId, LeaseId, NodeId, Resources, WorkerId } from '../common/index.js';
+import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '../common/index.js';
 import { actorStarted } from './actor-state.js';
 import {
   type Address,
@@ -14,7 +14,8 @@ import {
 } from './cluster-state.js';
 import { loseBundles } from './group-state.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
-import { hold, schedule } from './schedule.js';
+import { schedule } from './schedule.js';
+import { addWorker, closeNode, setNode, workersAt } from './tables.js';
 import { loseWorker, workerStarted } from './worker-state.js';
 
 /** A worker that a joining node says is running. `address` is null until it serves calls. */
@@ -38,7 +39,7 @@ export function nodeJoined(
     const reason = `the cluster gave node ${facts.nodeId} up (${known.endReason}); it may join again as a new node`;
     return [{ kind: 'freeNode', nodeId: facts.nodeId, reason }];
   }
-  state.nodes.set(facts.nodeId, {
+  setNode(state, {
     ...facts,
     status: 'connected',
     used: known?.used ?? {},
@@ -49,8 +50,8 @@ export function nodeJoined(
   });
   const effects: Effect[] = [{ kind: 'save', table: 'node', id: facts.nodeId }];
   const here = new Set(running.workers.map((worker) => worker.workerId));
-  for (const worker of [...state.workers.values()]) {
-    if (worker.nodeId !== facts.nodeId || here.has(worker.workerId)) continue;
+  for (const worker of workersAt(state, facts.nodeId)) {
+    if (here.has(worker.workerId)) continue;
     const detail = `its process was gone when node ${facts.nodeId} came back`;
     effects.push(
       ...loseWorker(
@@ -93,15 +94,10 @@ function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker)
   // The head lost the record of the start, not the actor: what runs is better than a second copy.
   // Which bundle of a placement group it ran in went with that record.
   if (actor.demand.bundle) return [stop];
-  take(state, nodeId, worker.workerId, actor.holds, actor.actorId);
+  addWorker(state, { nodeId }, worker.workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
   state.pending.delete(`actor:${actor.actorId}`);
   actor.phase = { kind: 'starting', nodeId, workerId: worker.workerId };
   return actorStarted(actor, worker.address, worker.pid);
-}
-
-function take(state: ClusterState, nodeId: NodeId, workerId: WorkerId, holds: Resources, actorId: ActorId): void {
-  state.workers.set(workerId, { workerId, nodeId, holds, purpose: { kind: 'actor', actorId } });
-  hold(state, { nodeId }, holds);
 }
 
 export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat): readonly Effect[] {
@@ -113,7 +109,7 @@ export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat): r
 /** Its stream broke: nothing new is placed there, and nothing is lost yet. */
 export function nodeAway(state: ClusterState, nodeId: NodeId): readonly Effect[] {
   const node = state.nodes.get(nodeId);
-  if (node?.status === 'connected') node.status = 'away';
+  if (node?.status === 'connected') closeNode(state, node, 'away');
   return [];
 }
 
@@ -121,7 +117,7 @@ export function nodeAway(state: ClusterState, nodeId: NodeId): readonly Effect[]
 export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, atMs: number): readonly Effect[] {
   const node = state.nodes.get(nodeId);
   if (!node || node.status === 'dead') return [];
-  node.status = 'dead';
+  closeNode(state, node, 'dead');
   node.endedAtMs = atMs;
   node.endReason = reason;
   const effects: Effect[] = [
@@ -129,8 +125,8 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
     { kind: 'freeNode', nodeId, reason },
   ];
   const detail = `its node ${nodeId} (${node.hostname}) was lost: ${reason}`;
-  for (const worker of [...state.workers.values()]) {
-    if (worker.nodeId !== nodeId) continue;
+  for (const worker of workersAt(state, nodeId)) {
+    if (!state.workers.has(worker.workerId)) continue; // it ended with its owner, a worker of this node
     effects.push(
       ...loseWorker(
         state,

@@ -12,8 +12,9 @@ import type {
   Table,
 } from './cluster-state.js';
 import { isEnded } from './job-state.js';
-import { hold } from './schedule.js';
+import { wait } from './schedule.js';
 import type { Change, Entry } from './store.js';
+import { addActor, addGroup, addLease, addWorker, hold, setNode } from './tables.js';
 
 /** The change that makes the store hold the present record of `table`/`id`. */
 export function changeOf(state: ClusterState, table: Table, id: string): Change {
@@ -49,38 +50,31 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
   const of = <T>(table: Table): readonly T[] =>
     entries.filter((entry) => entry.table === table).map((entry) => entry.value as T);
   for (const node of [...of<NodeRecord>('node')].sort((a, b) => a.joinedAtMs - b.joinedAtMs)) {
-    state.nodes.set(node.nodeId, { ...node, status: node.status === 'dead' ? 'dead' : 'away' });
+    setNode(state, { ...node, status: node.status === 'dead' ? 'dead' : 'away' });
   }
   for (const group of [...of<GroupRecord>('group')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
-    state.groups.set(group.groupId, group);
+    addGroup(state, group);
     if (!group.isDetached) owners.add(group.ownerId);
-    if (group.phase.kind !== 'created') state.pending.add(`group:${group.groupId}`);
+    if (group.phase.kind !== 'created') wait(state, `group:${group.groupId}`);
     for (const [index, { nodeId }] of group.places.entries())
       if (nodeId !== null) hold(state, { nodeId }, group.bundles[index]!.needs);
   }
   for (const actor of [...of<ActorRecord>('actor')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
-    state.actors.set(actor.actorId, actor);
+    addActor(state, actor);
     if (actor.phase.kind === 'dead') continue;
-    if (actor.name !== '') state.names.set(`${actor.namespace}/${actor.name}`, actor.actorId);
     if (!actor.isDetached) owners.add(actor.ownerId);
     if (actor.phase.kind === 'pending') {
-      state.pending.add(`actor:${actor.actorId}`);
+      wait(state, `actor:${actor.actorId}`);
     } else {
       const { nodeId, workerId } = actor.phase;
-      const purpose = { kind: 'actor', actorId: actor.actorId } as const;
-      const worker = { ...placeOf(nodeId, actor), workerId, holds: actor.holds, purpose };
-      state.workers.set(workerId, worker);
-      hold(state, worker, actor.holds);
+      addWorker(state, placeOf(nodeId, actor), workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
     }
   }
   for (const lease of of<LeaseRecord>('lease')) {
     if (lease.phase.kind !== 'granted') continue;
     const { nodeId, workerId } = lease.phase;
-    const purpose = { kind: 'lease', leaseId: lease.leaseId } as const;
-    state.leases.set(lease.leaseId, lease);
-    const worker = { ...placeOf(nodeId, lease), workerId, holds: lease.demand.needs, purpose };
-    state.workers.set(workerId, worker);
-    hold(state, worker, lease.demand.needs);
+    addLease(state, lease);
+    addWorker(state, placeOf(nodeId, lease), workerId, lease.demand.needs, { kind: 'lease', leaseId: lease.leaseId });
     owners.add(lease.ownerId);
   }
   for (const job of [...of<JobRecord>('job')].sort((a, b) => a.submittedAtMs - b.submittedAtMs)) {
@@ -91,7 +85,7 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
       const { driverId, jobId } = job;
       state.clients.set(driverId, { workerId: driverId, isDriver: true, jobId: jobId as JobId, namespace: 'default' });
     }
-    if (job.status === 'PENDING') state.pending.add(`job:${job.jobId}`);
+    if (job.status === 'PENDING') wait(state, `job:${job.jobId}`);
     else if (job.nodeId !== null) hold(state, { nodeId: job.nodeId }, job.demand.needs);
   }
   return { owners };

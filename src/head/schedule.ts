@@ -1,7 +1,6 @@
-// Places what waits: walks the pending work in order of arrival and gives each what fits now.
+// Places what waits: gives the most urgent of each line what fits now.
 import {
   type ActorId,
-  addResources,
   type GroupId,
   InfeasibleError,
   type JobId,
@@ -9,41 +8,15 @@ import {
   type NodeId,
   PlacementGroupRemovedError,
   type Resources,
-  subtractResources,
 } from '../common/index.js';
-import type {
-  BundlePlace,
-  ClusterState,
-  Effect,
-  GroupRecord,
-  PendingKey,
-  Place,
-  WorkerRecord,
-} from './cluster-state.js';
-import { type Candidate, type Demand, type Placement, place } from './scheduler/place.js';
-import { type GroupDemand, placeBundles } from './scheduler/place-bundles.js';
-import { type BundleChoice, placeInBundle } from './scheduler/place-in-bundle.js';
-
-/** The nodes that may hold work now (connected) or soon (away), in order of joining. `isAlike`: which workers SPREAD counts. */
-export function candidatesOf(
-  state: ClusterState,
-  isAlike: (purpose: WorkerRecord['purpose']) => boolean = () => false,
-): readonly Candidate[] {
-  const counts = new Map<NodeId, number>();
-  for (const { nodeId, purpose } of state.workers.values())
-    if (isAlike(purpose)) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
-  return [...state.nodes.values()]
-    .filter((node) => node.status !== 'dead')
-    .map((node) => ({
-      nodeId: node.nodeId,
-      hostname: node.hostname,
-      isConnected: node.status === 'connected',
-      total: node.total,
-      used: node.used,
-      labels: node.labels,
-      alikeCount: counts.get(node.nodeId) ?? 0,
-    }));
-}
+import type { BundlePlace, ClusterState, Effect, GroupRecord, Place } from './cluster-state.js';
+import type { PendingKey } from './pending-queue.js';
+import { explainInfeasible, explainWait } from './scheduler/explain.js';
+import { explainGroupWait } from './scheduler/explain-group.js';
+import type { Demand, PlacedBy } from './scheduler/place.js';
+import { type GroupDemand, mayHoldSome, placeBundles } from './scheduler/place-bundles.js';
+import { type BundleChoice, type BundleWish, placeInBundle } from './scheduler/place-in-bundle.js';
+import { ALIKE_TASKS, addWorker, alikeActors, hold } from './tables.js';
 
 /**
  * An error if no node of the cluster could ever hold `demand`, unless it is to wait for one; with no node at all, work
@@ -58,22 +31,25 @@ export function infeasible(
   const groupId = demand.bundle?.groupId as GroupId | undefined;
   if (groupId !== undefined && !state.groups.has(groupId)) return new PlacementGroupRemovedError({ groupId });
   if (waits && groupId === undefined) return null;
-  const placement = choose(state, demand, () => candidatesOf(state));
-  return placement.kind === 'infeasible' ? new InfeasibleError({ detail: `${what} ${placement.reason}` }) : null;
+  if (demand.bundle !== undefined) {
+    const choice = chooseBundle(state, demand.needs, demand.bundle);
+    return choice.kind === 'infeasible' ? new InfeasibleError({ detail: `${what} ${choice.reason}` }) : null;
+  }
+  if (state.index.place(demand, ALIKE_TASKS).kind !== 'infeasible') return null;
+  return new InfeasibleError({ detail: `${what} ${explainInfeasible(demand, state.index.nodes())}` });
 }
 
-/** A node, or the bundle that the demand names or one of its group. */
-function choose(state: ClusterState, demand: Demand, candidates: () => readonly Candidate[]): Placement | BundleChoice {
-  if (demand.bundle === undefined) return place(demand, candidates());
-  const group = state.groups.get(demand.bundle.groupId as GroupId);
-  if (!group) return { kind: 'wait', reason: `its placement group ${demand.bundle.groupId} was removed` };
+/** The bundle that `wish` names, or one of its group. */
+function chooseBundle(state: ClusterState, needs: Resources, wish: BundleWish): BundleChoice {
+  const group = state.groups.get(wish.groupId as GroupId);
+  if (!group) return { kind: 'wait', reason: `its placement group ${wish.groupId} was removed` };
   const rooms = group.places.map(({ nodeId, used }, index) => ({
     needs: group.bundles[index]!.needs,
     used,
     nodeId,
     isConnected: nodeId !== null && state.nodes.get(nodeId)?.status === 'connected',
   }));
-  return placeInBundle(demand.needs, demand.bundle, rooms);
+  return placeInBundle(needs, wish, rooms);
 }
 
 /** What is still to be found for a group. */
@@ -83,56 +59,60 @@ export const groupDemand = ({ strategy, domain, bundles, places }: GroupRecord):
   bundles: bundles.map((bundle, index) => ({ ...bundle, nodeId: places[index]!.nodeId })),
 });
 
-const placeOf = (demand: Demand, choice: Placement | BundleChoice): Place | null => {
-  if (choice.kind === 'node') return { nodeId: choice.nodeId };
-  if (choice.kind !== 'bundle') return null;
-  return { nodeId: choice.nodeId, bundle: { groupId: demand.bundle!.groupId as GroupId, index: choice.index } };
-};
+/** Puts something in line; {@link schedule} places it. */
+export function wait(state: ClusterState, key: PendingKey): void {
+  const { kind, id } = split(key);
+  if (kind === 'group') {
+    // Before what waits for it.
+    const group = state.groups.get(id as GroupId)!;
+    state.pending.add(key, JSON.stringify(groupDemand(group)), Number.MAX_SAFE_INTEGER);
+    return;
+  }
+  const priority = kind === 'lease' ? state.leases.get(id as LeaseId)!.priority : 0;
+  state.pending.add(key, demandOf(state, key)!.shape, priority);
+}
 
-/** Gives free room to pending work. Equal demands that did not fit are tried once a pass. */
+/** Gives free room to what waits. */
 export function schedule(state: ClusterState): readonly Effect[] {
-  if (state.pending.size === 0) return [];
   const effects: Effect[] = [];
-  const failed = new Map<string, string>();
-  let candidates = candidatesOf(state);
-  for (const key of inOrder(state)) {
-    const group = groupOf(state, key);
-    if (group) {
-      effects.push(...reserve(state, group, candidates));
-      if (group.phase.kind === 'created') candidates = candidatesOf(state);
-      continue;
-    }
-    const demand = demandOf(state, key);
-    if (demand === null) {
+  // A group that was created is room for others.
+  while (state.pending.mayFit) {
+    state.pending.drain((key, gained) => {
+      const started = tryToStart(state, key, gained);
+      if (started === null) return 'no room';
       state.pending.delete(key);
-      continue;
-    }
-    const shape = JSON.stringify([demand.needs, demand.selector, demand.fallbacks, demand.strategy, demand.bundle]);
-    const known = failed.get(shape);
-    const choices = () => (demand.strategy === 'SPREAD' ? candidatesOf(state, alikeTo(state, key)) : candidates);
-    const placement: Placement | BundleChoice =
-      known === undefined ? choose(state, demand, choices) : { kind: 'wait', reason: known };
-    if (placement.kind === 'node' || placement.kind === 'bundle') {
-      state.pending.delete(key);
-      effects.push(...start(state, key, placeOf(demand, placement)!));
-      if (placement.kind === 'node') candidates = candidatesOf(state);
-    } else {
-      // What was feasible when it was accepted may not be after a node was lost: it waits for another to join.
-      failed.set(shape, placement.reason);
-      setReason(state, key, placement.reason);
-    }
+      effects.push(...started);
+      return 'placed';
+    });
   }
   return effects;
 }
 
-/** Sets all missing bundles of a group aside, or none. */
-function reserve(state: ClusterState, group: GroupRecord, candidates: readonly Candidate[]): readonly Effect[] {
-  const placement = placeBundles(groupDemand(group), candidates);
-  if (placement.kind !== 'nodes') {
-    if (group.phase.kind !== 'created') group.phase.reason = placement.reason;
-    return [];
+/** Null: it does not fit now. */
+function tryToStart(state: ClusterState, key: PendingKey, gained: readonly NodeId[] | null): readonly Effect[] | null {
+  const { kind, id } = split(key);
+  if (kind === 'group') return reserve(state, state.groups.get(id as GroupId)!, gained);
+  const demand = demandOf(state, key);
+  if (demand === null) return [];
+  if (demand.bundle === undefined) {
+    const placement = state.index.place(demand, alikeTo(state, key));
+    return placement.kind === 'node' ? start(state, key, { nodeId: placement.nodeId }, placement.by) : null;
   }
-  for (const [index, nodeId] of placement.nodeIds.entries()) {
+  const choice = chooseBundle(state, demand.needs, demand.bundle);
+  if (choice.kind !== 'bundle') return null;
+  const bundle = { groupId: demand.bundle.groupId as GroupId, index: choice.index };
+  return start(state, key, { nodeId: choice.nodeId, bundle }, 'bundle');
+}
+
+/** Sets all missing bundles of a group aside, or none. */
+function reserve(state: ClusterState, group: GroupRecord, gained: readonly NodeId[] | null): readonly Effect[] | null {
+  const demand = groupDemand(group);
+  // An arrangement that was not there before has a bundle where room was gained.
+  const nodes = gained?.flatMap((nodeId) => state.index.node(nodeId) ?? []);
+  if (nodes && !mayHoldSome(demand, nodes)) return null;
+  const nodeIds = placeBundles(demand, state.index.nodes());
+  if (nodeIds === null) return null;
+  for (const [index, nodeId] of nodeIds.entries()) {
     const place = group.places[index]!;
     if (place.nodeId !== null) continue;
     place.nodeId = nodeId;
@@ -141,82 +121,63 @@ function reserve(state: ClusterState, group: GroupRecord, candidates: readonly C
   const { groupId, waiters } = group;
   group.phase = { kind: 'created' };
   group.waiters = [];
-  state.pending.delete(`group:${groupId}`);
+  for (const nodeId of new Set(nodeIds)) state.pending.roomGained(nodeId);
   return [
     { kind: 'save', table: 'group', id: groupId },
     ...waiters.map((request): Effect => ({ kind: 'answer', request, answer: { kind: 'group', groupId } })),
   ];
 }
 
-const groupOf = (state: ClusterState, key: PendingKey): GroupRecord | undefined =>
-  key.startsWith('group:') ? state.groups.get(key.slice('group:'.length) as GroupId) : undefined;
+/** Why something waits, from what the nodes have now; '' where it does not wait. */
+export const waitReason = (state: ClusterState, key: PendingKey): string => waitReasons(state)(key);
 
-/** What waits: placement groups, since others wait for them, then by priority, then in order of arrival. */
-function inOrder(state: ClusterState): readonly PendingKey[] {
-  const keys = [...state.pending];
-  const priorities = new Map(keys.map((key) => [key, priorityOf(state, key)]));
-  if ([...priorities.values()].every((priority) => priority === 0)) return keys;
-  return keys.sort((a, b) => priorities.get(b)! - priorities.get(a)!);
+/** As {@link waitReason}, for many: what is equal is looked into once. */
+export function waitReasons(state: ClusterState): (key: PendingKey) => string {
+  const known = new Map<string, string>();
+  return (key) => {
+    const shape = state.pending.shapeOf(key);
+    if (shape === undefined) return '';
+    const reason = known.get(shape) ?? reasonOf(state, key);
+    known.set(shape, reason);
+    return reason;
+  };
 }
 
-function priorityOf(state: ClusterState, key: PendingKey): number {
+function reasonOf(state: ClusterState, key: PendingKey): string {
   const { kind, id } = split(key);
-  if (kind === 'group') return Number.MAX_SAFE_INTEGER;
-  return kind === 'lease' ? (state.leases.get(id as LeaseId)?.priority ?? 0) : 0;
+  const nodes = state.index.nodes();
+  if (kind === 'group') return explainGroupWait(groupDemand(state.groups.get(id as GroupId)!), nodes);
+  const demand = demandOf(state, key)!;
+  if (demand.bundle === undefined) return explainWait(demand, nodes);
+  const choice = chooseBundle(state, demand.needs, demand.bundle);
+  return choice.kind === 'bundle' ? 'is about to be placed' : choice.reason;
 }
 
-function split(key: PendingKey): { readonly kind: string; readonly id: string } {
+export function split(key: PendingKey): { readonly kind: string; readonly id: string } {
   const at = key.indexOf(':');
   return { kind: key.slice(0, at), id: key.slice(at + 1) };
 }
 
-function demandOf(state: ClusterState, key: PendingKey): Demand | null {
+export function demandOf(state: ClusterState, key: PendingKey): Demand | null {
   const { kind, id } = split(key);
   if (kind === 'actor') return state.actors.get(id as ActorId)?.demand ?? null;
   if (kind === 'lease') return state.leases.get(id as LeaseId)?.demand ?? null;
   return state.jobs.get(id as JobId)?.demand ?? null;
 }
 
-/** What SPREAD spreads: actors of one class of one job among themselves, tasks among tasks. What is ending does not count. */
-function alikeTo(state: ClusterState, key: PendingKey): (purpose: WorkerRecord['purpose']) => boolean {
+function alikeTo(state: ClusterState, key: PendingKey): string {
   const { kind, id } = split(key);
-  const actor = kind === 'actor' ? state.actors.get(id as ActorId) : undefined;
-  if (!actor) return (purpose) => purpose?.kind === 'lease';
-  return (purpose) => {
-    const other = purpose?.kind === 'actor' ? state.actors.get(purpose.actorId) : undefined;
-    return other !== undefined && other.className === actor.className && other.jobId === actor.jobId;
-  };
+  return kind === 'actor' ? alikeActors(state.actors.get(id as ActorId)!) : ALIKE_TASKS;
 }
 
-function setBundle(record: { bundle?: BundlePlace }, { bundle }: Place): void {
-  if (bundle) record.bundle = bundle;
-}
-
-function setReason(state: ClusterState, key: PendingKey, reason: string): void {
-  const { kind, id } = split(key);
-  if (kind === 'job') {
-    const job = state.jobs.get(id as JobId);
-    if (job) job.message = reason;
-    return;
-  }
-  const phase = (kind === 'actor' ? state.actors.get(id as ActorId) : state.leases.get(id as LeaseId))?.phase;
-  if (phase?.kind === 'pending') phase.reason = reason;
-}
-
-function start(state: ClusterState, key: PendingKey, place: Place): readonly Effect[] {
+function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy): readonly Effect[] {
   const { nodeId } = place;
   const { kind, id } = split(key);
   if (kind === 'actor') {
     const actor = state.actors.get(id as ActorId)!;
     const workerId = state.newWorkerId();
-    hold(state, place, actor.holds);
-    setBundle(actor, place);
-    state.workers.set(workerId, {
-      ...place,
-      workerId,
-      holds: actor.holds,
-      purpose: { kind: 'actor', actorId: actor.actorId },
-    });
+    markPlaced(actor, place, by);
+    addWorker(state, place, workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
     actor.phase = { kind: 'starting', nodeId, workerId };
     return [
       { kind: 'save', table: 'actor', id },
@@ -228,22 +189,16 @@ function start(state: ClusterState, key: PendingKey, place: Place): readonly Eff
     const lease = state.leases.get(id as LeaseId)!;
     const workerId = state.newWorkerId();
     const request = lease.phase.kind === 'pending' ? lease.phase.request : null;
-    hold(state, place, lease.demand.needs);
-    setBundle(lease, place);
-    state.workers.set(workerId, {
-      ...place,
-      workerId,
-      holds: lease.demand.needs,
-      purpose: { kind: 'lease', leaseId: lease.leaseId },
-    });
+    markPlaced(lease, place, by);
+    addWorker(state, place, workerId, lease.demand.needs, { kind: 'lease', leaseId: lease.leaseId });
     lease.phase = { kind: 'starting', nodeId, workerId, request };
     return [{ kind: 'startWorker', nodeId, workerId, incarnation: 0 }];
   }
   const job = state.jobs.get(id as JobId)!;
   hold(state, place, job.demand.needs);
   job.status = 'RUNNING';
-  job.message = '';
   job.nodeId = nodeId;
+  job.placedBy = by;
   return [
     { kind: 'save', table: 'job', id },
     { kind: 'startJob', nodeId, jobId: job.jobId },
@@ -251,15 +206,7 @@ function start(state: ClusterState, key: PendingKey, place: Place): readonly Eff
   ];
 }
 
-export function hold(state: ClusterState, place: Place, amounts: Resources): void {
-  const holder = holderOf(state, place);
-  if (holder) holder.used = addResources(holder.used, amounts);
+function markPlaced(record: { bundle?: BundlePlace; placedBy?: PlacedBy }, { bundle }: Place, by: PlacedBy): void {
+  if (bundle) record.bundle = bundle;
+  record.placedBy = by;
 }
-
-export function release(state: ClusterState, place: Place, amounts: Resources): void {
-  const holder = holderOf(state, place);
-  if (holder) holder.used = subtractResources(holder.used, amounts);
-}
-
-const holderOf = (state: ClusterState, { nodeId, bundle }: Place): { used: Resources } | undefined =>
-  bundle ? state.groups.get(bundle.groupId)?.places[bundle.index] : state.nodes.get(nodeId);

@@ -21,7 +21,7 @@ import type {
 } from './cluster-state.js';
 import type { RunningWorker } from './node-state.js';
 import { isLabelRule } from './scheduler/labels.js';
-import { type Demand, isStrategy } from './scheduler/place.js';
+import { type Demand, demandFor, isStrategy } from './scheduler/place.js';
 import { GROUP_STRATEGIES, type GroupStrategy } from './scheduler/place-bundles.js';
 
 /** More of one resource than any machine has; keeps sums exact. */
@@ -92,14 +92,15 @@ function demandIn(
   const { bundle } = message;
   if (bundle) {
     const wish = { groupId: bundle.groupId ?? '', index: bundle.index ?? 0 };
-    return { demand: { needs: declared, selector: {}, strategy, locality: [], bundle: wish }, declared };
+    return { demand: demandFor({ needs: declared, selector: {}, strategy, locality: [], bundle: wish }), declared };
   }
   const needs = Object.keys(declared).length === 0 ? DEFAULT_NEEDS : declared;
   const selector = selectorIn(message.labelSelector, 'labels');
   const fallbacks = (message.fallbackSelectors ?? []).map((each, index) =>
     selectorIn(each.labels, `fallbackLabels[${index}]`),
   );
-  return { demand: { needs, selector, fallbacks, strategy, locality: locality as readonly NodeId[] }, declared };
+  const asked = { needs, selector, fallbacks, strategy, locality: locality as readonly NodeId[] };
+  return { demand: demandFor(asked), declared };
 }
 
 /** @param from the client that asks, and owns the actor */
@@ -139,7 +140,7 @@ export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseReq
     leaseId: message.leaseId as LeaseId,
     ownerId,
     jobId: message.jobId as JobId,
-    demand: { ...demand, needs: declared }, // a task says its cores; with none it may run beside full actors
+    demand: demandFor({ ...demand, needs: declared }), // a task says its cores; with none it may run beside full actors
     runtimeEnv: runtimeEnvIn(message.runtimeEnv),
     waitsIfInfeasible: message.waitsIfInfeasible,
     priority: message.priority,

@@ -12,9 +12,10 @@ import type {
   WorkerRecord,
 } from './cluster-state.js';
 import { groupStateName } from './group-state.js';
+import { waitReason } from './schedule.js';
 
 /** An actor as clients see it; of a dead one, the failure that its callers get. */
-export function actorOut(actor: ActorRecord): wire.ActorInfo.$Properties {
+export function actorOut(state: ClusterState, actor: ActorRecord): wire.ActorInfo.$Properties {
   const { phase } = actor;
   return {
     actorId: actor.actorId,
@@ -24,7 +25,7 @@ export function actorOut(actor: ActorRecord): wire.ActorInfo.$Properties {
     name: actor.name,
     code: actor.code,
     handle: actor.handle,
-    pendingReason: phase.kind === 'pending' ? phase.reason : '',
+    pendingReason: waitReason(state, `actor:${actor.actorId}`),
     ...(phase.kind === 'alive' ? { address: phase.address } : {}),
     ...(phase.kind === 'dead' ? { death: deathOut(actor, phase.death) } : {}),
   };
@@ -99,7 +100,7 @@ const bundleOut = (
   capturesChildren: boolean,
 ): { readonly bundle?: wire.BundleWish.$Properties } => (bundle ? { bundle: { ...bundle, capturesChildren } } : {});
 
-export const groupOut = (group: GroupRecord): wire.GroupInfo.$Properties => ({
+export const groupOut = (state: ClusterState, group: GroupRecord): wire.GroupInfo.$Properties => ({
   groupId: group.groupId,
   state: groupStateName(group),
   name: group.name,
@@ -108,7 +109,7 @@ export const groupOut = (group: GroupRecord): wire.GroupInfo.$Properties => ({
     resources: { amounts: needs },
     nodeId: group.places[index]!.nodeId ?? '',
   })),
-  reason: group.phase.kind === 'created' ? '' : group.phase.reason,
+  reason: waitReason(state, `group:${group.groupId}`),
 });
 
 export const startJobOut = (job: JobRecord): wire.StartJob.$Properties => ({

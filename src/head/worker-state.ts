@@ -5,7 +5,8 @@ import type { Address, ClusterState, Death, Effect, WorkerEnd } from './cluster-
 import { dropGroupsOf } from './group-state.js';
 import { startTimes } from './job-state.js';
 import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
-import { hold, release, schedule } from './schedule.js';
+import { schedule } from './schedule.js';
+import { deleteWorker, hold, release } from './tables.js';
 
 const NO_END: WorkerEnd = { detail: '', exitCode: null, signal: null, lastLogLines: [], isIntended: false };
 
@@ -39,7 +40,7 @@ export function workerFailed(
   const worker = state.workers.get(workerId);
   if (!worker) return [];
   const { purpose } = worker;
-  drop(state, workerId);
+  deleteWorker(state, worker);
   const effects: Effect[] = [
     { kind: 'stopWorker', nodeId: worker.nodeId, workerId, force: true, reason: 'it failed to start' },
   ];
@@ -103,20 +104,14 @@ export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerE
   state.endQuestions.delete(workerId);
   const worker = state.workers.get(workerId);
   if (!worker) return effects;
-  drop(state, workerId);
-  if (worker.purpose?.kind === 'actor') {
-    const actor = state.actors.get(worker.purpose.actorId);
+  const { purpose } = worker;
+  deleteWorker(state, worker);
+  if (purpose?.kind === 'actor') {
+    const actor = state.actors.get(purpose.actorId);
     if (actor) effects.push(...actorWorkerGone(state, actor, end, atMs));
-  } else if (worker.purpose?.kind === 'lease') {
-    const lease = state.leases.get(worker.purpose.leaseId);
+  } else if (purpose?.kind === 'lease') {
+    const lease = state.leases.get(purpose.leaseId);
     if (lease) effects.push(...leaseWorkerGone(state, lease, end, null));
   }
   return effects;
-}
-
-function drop(state: ClusterState, workerId: WorkerId): void {
-  const worker = state.workers.get(workerId);
-  if (!worker) return;
-  state.workers.delete(workerId);
-  release(state, worker, worker.holds);
 }

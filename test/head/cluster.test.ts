@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '#src/common/index.js';
-import { step } from '#src/head/index.js';
+import { step, waitReason } from '#src/head/index.js';
 import { scenario } from './scenario.js';
 
 const actorId = (id: string): ActorId => id as ActorId;
@@ -43,8 +43,8 @@ test('work that does not fit now waits with a reason and runs when there is room
   cluster.actor('first');
   cluster.ready('first');
   assert.deepEqual(cluster.actor('second'), ['save actor second', 'accept second']);
-  const phase = cluster.state.actors.get(actorId('second'))!.phase;
-  assert.equal(phase.kind === 'pending' && phase.reason, 'waits for 1 CPU: node a has 0 of 1 CPU free');
+  assert.equal(cluster.state.actors.get(actorId('second'))!.phase.kind, 'pending');
+  assert.equal(waitReason(cluster.state, 'actor:second'), 'waits for 1 CPU: node a has 0 of 1 CPU free');
   assert.deepEqual(cluster.crash('first'), [
     'save actor first',
     'first is dead: its process was ended by SIGKILL',

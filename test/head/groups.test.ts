@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ActorId, GroupId, JobId, NodeId, WorkerId } from '#src/common/index.js';
+import { waitReason } from '#src/head/index.js';
 import { type Scenario, scenario } from './scenario.js';
 
 const CPU = (amount: number) => ({ CPU: amount });
@@ -71,9 +72,8 @@ test('all bundles are set aside or none, and whoever waits hears when they are',
   nodes.actor('first', { needs: CPU(2) });
   assert.deepEqual(nodes.group('g', [CPU(2), CPU(2)]), ['save group g', 'group g']);
   assert.deepEqual([used(nodes, 'a'), used(nodes, 'b')], [2, 0], 'half a group holds nothing');
-  const { phase } = nodes.state.groups.get('g' as GroupId)!;
   assert.equal(
-    phase.kind === 'pending' && phase.reason,
+    waitReason(nodes.state, 'group:g'),
     'waits for bundles of 2 × 2 CPU on few nodes. Free is node a (host-a): nothing; node b (host-b): 2 CPU',
   );
   assert.deepEqual(nodes.send({ kind: 'awaitGroup', groupId: 'g' as GroupId, request: 7 }), []);
@@ -128,9 +128,8 @@ test('bundles of a lost node are set aside elsewhere, and actors with restarts f
   nodes.ready('moves');
   lose(nodes, 'b');
   assert.deepEqual(nodes.placesOf('g'), ['a', '-']);
-  const { phase } = nodes.state.actors.get('moves' as ActorId)!;
   assert.equal(
-    phase.kind === 'pending' && phase.reason,
+    waitReason(nodes.state, 'actor:moves'),
     'waits for 1 CPU in bundle 1 of placement group g, which waits for room',
   );
   assert.deepEqual(nodes.node('c', CPU(2)).slice(-4), [

@@ -2,28 +2,31 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeId, Resources } from '#src/common/index.js';
-import { type Candidate, type Demand, place } from '#src/head/index.js';
+import { type Demand, demandFor, explainInfeasible, explainWait, NodeIndex, type NodeRoom } from '#src/head/index.js';
 
-const node = (id: string, total: Resources, used: Resources = {}, rest: Partial<Candidate> = {}): Candidate => ({
+interface Node extends NodeRoom {
+  readonly alikeCount: number;
+}
+const node = (id: string, total: Resources, used: Resources = {}, rest: Partial<Node> = {}): Node => ({
   nodeId: id as NodeId,
   hostname: `host-${id}`,
-  isConnected: true,
+  status: 'connected',
   total,
   used,
   labels: {},
   alikeCount: 0,
   ...rest,
 });
-const demand = (needs: Resources, rest: Partial<Demand> = {}): Demand => ({
-  needs,
-  selector: {},
-  strategy: 'DEFAULT',
-  locality: [],
-  ...rest,
-});
-const chosen = (wanted: Demand, nodes: readonly Candidate[]): string => {
-  const placement = place(wanted, nodes);
-  return placement.kind === 'node' ? placement.nodeId : `${placement.kind}: ${placement.reason}`;
+const demand = (needs: Resources, rest: Partial<Demand> = {}): Demand =>
+  demandFor({ needs, selector: {}, strategy: 'DEFAULT', locality: [], ...rest });
+const chosen = (wanted: Demand, nodes: readonly Node[]): string => {
+  const index = new NodeIndex();
+  for (const each of nodes) index.set(each);
+  for (const { nodeId, alikeCount } of nodes)
+    for (let count = 0; count < alikeCount; count += 1) index.countAlike('this', nodeId, 1);
+  const placement = index.place(wanted, 'this');
+  if (placement.kind === 'node') return placement.nodeId;
+  return `${placement.kind}: ${(placement.kind === 'wait' ? explainWait : explainInfeasible)(wanted, nodes)}`;
 };
 
 test('DEFAULT packs one node up to half of it, then takes the least used', () => {
@@ -102,7 +105,7 @@ test('a node that holds the arguments is preferred', () => {
 
 test('a node that is away is waited for, not refused', () => {
   assert.equal(
-    chosen(demand({ GPU: 1 }), [node('a', { GPU: 1 }, {}, { isConnected: false })]),
+    chosen(demand({ GPU: 1 }), [node('a', { GPU: 1 }, {}, { status: 'away' })]),
     'wait: waits for 1 GPU: node a is away',
   );
 });

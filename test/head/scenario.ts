@@ -4,6 +4,7 @@ import {
   type ClusterEvent,
   type ClusterState,
   createClusterState,
+  demandFor,
   type Effect,
   type GroupStrategy,
   step,
@@ -88,13 +89,14 @@ export function scenario(): Scenario {
     strategy = 'DEFAULT',
     selector: Record<string, string> = {},
     bundle?: [groupId: string, index: number],
-  ) => ({
-    ...(bundle ? { bundle: { groupId: bundle[0], index: bundle[1] } } : {}),
-    needs,
-    selector,
-    strategy,
-    locality: [],
-  });
+  ) =>
+    demandFor({
+      ...(bundle ? { bundle: { groupId: bundle[0], index: bundle[1] } } : {}),
+      needs,
+      selector,
+      strategy,
+      locality: [],
+    });
   return {
     state,
     send,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ConfigError, type JobId, newJobId } from '../../common/index.js';
 import type { JobRequest } from '../cluster-state.js';
 import type { PackageStore } from '../packages.js';
+import { demandFor } from '../scheduler/place.js';
 
 const text = (max: number) => z.string().max(max);
 const amount = z.number().min(0).max(1e9);
@@ -62,7 +63,12 @@ export function jobIn(body: unknown, packages: PackageStore): JobRequest {
     jobId: (wanted.submission_id as JobId | undefined) ?? newJobId(),
     entrypoint: wanted.entrypoint,
     runtimeEnv: { package: sha256, envVars: wanted.runtime_env?.env_vars ?? {} },
-    demand: { needs, selector: wanted.entrypoint_label_selector ?? {}, strategy: 'DEFAULT', locality: [] },
+    demand: demandFor({
+      needs,
+      selector: wanted.entrypoint_label_selector ?? {},
+      strategy: 'DEFAULT',
+      locality: [],
+    }),
     metadata: wanted.metadata ?? {},
   };
 }

@@ -1,12 +1,22 @@
 // The cluster as JSON for the page, the command line and scripts. Jobs have Ray's field names. Values of environment
 // variables never leave: only their names do.
-import { addResources, RAYLITE_VERSION, type Resources, subtractResources } from '../../common/index.js';
+import {
+  type ActorId,
+  addResources,
+  type GroupId,
+  type LeaseId,
+  RAYLITE_VERSION,
+  type Resources,
+  subtractResources,
+} from '../../common/index.js';
 import type { RunReport } from '../../observe/index.js';
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
-import type { ActorRecord, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
+import type { ActorRecord, ClusterState, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
 import { groupStateName } from '../group-state.js';
+import type { PendingKey } from '../pending-queue.js';
 import type { RunRecord } from '../runs.js';
+import { split, waitReasons } from '../schedule.js';
 import { nodeStateName } from '../wire-out.js';
 
 export interface NodeView {
@@ -88,7 +98,9 @@ export interface ClusterView {
   readonly total: Resources;
   readonly used: Resources;
   readonly nodeCount: number;
+  /** What waits for room, the first few of all. */
   readonly pending: readonly { readonly kind: string; readonly what: string; readonly reason: string }[];
+  readonly pendingCount: number;
 }
 
 export interface Snapshot {
@@ -98,6 +110,8 @@ export interface Snapshot {
   readonly jobs: readonly JobView[];
   readonly runs: readonly RunView[];
 }
+
+type WhyWaits = ReturnType<typeof waitReasons>;
 
 const HIDDEN = '***';
 /** Rows of a kind in one live snapshot, newest first. */
@@ -119,7 +133,7 @@ export const nodeView = (node: NodeRecord): NodeView => ({
   version: node.version,
 });
 
-export function actorView(actor: ActorRecord): ActorView {
+function actorView(actor: ActorRecord, whyWaits: WhyWaits): ActorView {
   const { phase } = actor;
   return {
     actorId: actor.actorId,
@@ -132,12 +146,12 @@ export function actorView(actor: ActorRecord): ActorView {
     pid: phase.kind === 'alive' ? phase.pid : null,
     resources: actor.holds,
     restartCount: actor.restartCount,
-    reason: phase.kind === 'pending' ? phase.reason || null : phase.kind === 'dead' ? phase.death.detail : null,
+    reason: phase.kind === 'dead' ? phase.death.detail : whyWaits(`actor:${actor.actorId}`) || null,
     createdAtMs: actor.createdAtMs,
   };
 }
 
-export const groupView = (group: GroupRecord): PlacementGroupView => ({
+const groupView = (group: GroupRecord, whyWaits: WhyWaits): PlacementGroupView => ({
   groupId: group.groupId,
   name: group.name,
   namespace: group.namespace,
@@ -147,11 +161,11 @@ export const groupView = (group: GroupRecord): PlacementGroupView => ({
   jobId: group.jobId,
   isDetached: group.isDetached,
   bundles: group.bundles.map(({ needs }, index) => ({ resources: needs, ...group.places[index]! })),
-  reason: group.phase.kind === 'created' ? null : group.phase.reason || null,
+  reason: whyWaits(`group:${group.groupId}`) || null,
   createdAtMs: group.createdAtMs,
 });
 
-export function jobView(cluster: Cluster, job: JobRecord): JobView {
+export function jobView(cluster: Cluster, job: JobRecord, whyWaits = waitReasons(cluster.state)): JobView {
   const { package: sha256, envVars } = job.runtimeEnv;
   return {
     type: job.type,
@@ -159,7 +173,7 @@ export function jobView(cluster: Cluster, job: JobRecord): JobView {
     submission_id: job.type === 'SUBMISSION' ? job.jobId : null,
     status: job.status,
     entrypoint: job.entrypoint,
-    message: job.message,
+    message: job.message || whyWaits(`job:${job.jobId}`),
     start_time: job.startedAtMs,
     end_time: job.endedAtMs,
     submit_time: job.submittedAtMs,
@@ -180,7 +194,7 @@ export const runView = (run: RunRecord): RunView => ({
   updatedAtMs: run.updatedAtMs,
 });
 
-export function clusterView(cluster: Cluster, headAddress: string): ClusterView {
+export function clusterView(cluster: Cluster, headAddress: string, whyWaits = waitReasons(cluster.state)): ClusterView {
   const { state } = cluster;
   const live = [...state.nodes.values()].filter((node) => node.status === 'connected');
   const total = live.reduce<Resources>((sum, node) => addResources(sum, node.total), {});
@@ -192,42 +206,52 @@ export function clusterView(cluster: Cluster, headAddress: string): ClusterView 
     total,
     used,
     nodeCount: live.length,
-    pending: [
-      ...[...state.groups.values()].flatMap((group) =>
-        group.phase.kind === 'created'
-          ? []
-          : [{ kind: 'placement group', what: group.name || group.groupId, reason: group.phase.reason }],
-      ),
-      ...[...state.actors.values()].flatMap((actor) =>
-        actor.phase.kind === 'pending' ? [{ kind: 'actor', what: actor.className, reason: actor.phase.reason }] : [],
-      ),
-      ...[...state.leases.values()].flatMap((lease) =>
-        lease.phase.kind === 'pending' ? [{ kind: 'task', what: lease.jobId, reason: lease.phase.reason }] : [],
-      ),
-      ...[...state.jobs.values()].flatMap((job) =>
-        job.status === 'PENDING' ? [{ kind: 'job', what: job.jobId, reason: job.message }] : [],
-      ),
-    ],
+    pending: [...state.pending.keys()].slice(0, SNAPSHOT_ROWS_MAX).map((key) => pendingView(state, key, whyWaits)),
+    pendingCount: state.pending.size,
   };
+}
+
+function pendingView(state: ClusterState, key: PendingKey, whyWaits: WhyWaits): ClusterView['pending'][number] {
+  const { kind, id } = split(key);
+  const reason = whyWaits(key);
+  if (kind === 'group') return { kind: 'placement group', what: state.groups.get(id as GroupId)?.name || id, reason };
+  if (kind === 'actor') return { kind, what: state.actors.get(id as ActorId)?.className ?? id, reason };
+  if (kind === 'lease') return { kind: 'task', what: state.leases.get(id as LeaseId)?.jobId ?? id, reason };
+  return { kind, what: id, reason };
+}
+
+/** One view after the other, each reason looked into once. */
+function viewWith<Record, View>(
+  cluster: Cluster,
+  view: (record: Record, whyWaits: WhyWaits) => View,
+): (record: Record) => View {
+  const whyWaits = waitReasons(cluster.state);
+  return (record) => view(record, whyWaits);
 }
 
 const newestFirst = <T>(records: Iterable<T>): T[] => [...records].reverse();
 
 export const nodesView = (cluster: Cluster): readonly NodeView[] => [...cluster.state.nodes.values()].map(nodeView);
 export const actorsView = (cluster: Cluster): readonly ActorView[] =>
-  newestFirst(cluster.state.actors.values()).map(actorView);
+  newestFirst(cluster.state.actors.values()).map(viewWith(cluster, actorView));
 export const groupsView = (cluster: Cluster): readonly PlacementGroupView[] =>
-  newestFirst(cluster.state.groups.values()).map(groupView);
+  newestFirst(cluster.state.groups.values()).map(viewWith(cluster, groupView));
 export const jobsView = (cluster: Cluster): readonly JobView[] =>
   newestFirst(cluster.state.jobs.values()).map((job) => jobView(cluster, job));
 
 /** What the page shows at once. */
-export const snapshot = (cluster: Cluster, headAddress: string): Snapshot => ({
-  cluster: clusterView(cluster, headAddress),
-  nodes: nodesView(cluster),
-  actors: newestFirst(cluster.state.actors.values()).slice(0, SNAPSHOT_ROWS_MAX).map(actorView),
-  jobs: newestFirst(cluster.state.jobs.values())
-    .slice(0, SNAPSHOT_ROWS_MAX)
-    .map((job) => jobView(cluster, job)),
-  runs: cluster.runs.list().slice(0, SNAPSHOT_ROWS_MAX).map(runView),
-});
+export function snapshot(cluster: Cluster, headAddress: string): Snapshot {
+  const { state } = cluster;
+  const whyWaits = waitReasons(state);
+  return {
+    cluster: clusterView(cluster, headAddress, whyWaits),
+    nodes: nodesView(cluster),
+    actors: newestFirst(state.actors.values())
+      .slice(0, SNAPSHOT_ROWS_MAX)
+      .map((actor) => actorView(actor, whyWaits)),
+    jobs: newestFirst(state.jobs.values())
+      .slice(0, SNAPSHOT_ROWS_MAX)
+      .map((job) => jobView(cluster, job, whyWaits)),
+    runs: cluster.runs.list().slice(0, SNAPSHOT_ROWS_MAX).map(runView),
+  };
+}

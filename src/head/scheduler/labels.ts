@@ -3,23 +3,35 @@
 /** The label that every node has without being asked: its id. */
 export const NODE_ID_LABEL = 'raylite.io/node-id';
 
-/** Whether `rule` is one that {@link matchesLabels} knows. */
+export type Labels = Readonly<Record<string, string>>;
+
+/** Whether `rule` is one that {@link labelTest} knows. */
 export const isLabelRule = (rule: string): boolean => /^!?(in\([^()]*\)|exists\(\)|[^()!]*)$/.test(rule);
 
-/** Whether a node with `labels` satisfies every entry of `selector`. An absent label equals no value. */
-export function matchesLabels(
-  selector: Readonly<Record<string, string>>,
-  labels: Readonly<Record<string, string>>,
-  nodeId: string,
-): boolean {
-  return Object.entries(selector).every(([key, rule]) => {
-    const value = key === NODE_ID_LABEL ? nodeId : labels[key];
-    const isNegated = rule.startsWith('!');
-    const body = isNegated ? rule.slice(1) : rule;
-    if (body === 'exists()') return isNegated === (value === undefined);
-    const list = /^in\((.*)\)$/.exec(body);
-    const wanted = list ? list[1]!.split(',').map((part) => part.trim()) : [body];
-    const isAmong = value !== undefined && wanted.includes(value);
-    return isNegated ? !isAmong : isAmong;
-  });
+interface Labelled {
+  readonly nodeId: string;
+  readonly labels: Labels;
+}
+
+/** The value that a rule is about; its own id is a node's label too. */
+export const labelOf = ({ nodeId, labels }: Labelled, key: string): string | undefined =>
+  key === NODE_ID_LABEL ? nodeId : labels[key];
+
+/** Whether a node satisfies every entry of `selector`. An absent label equals no value. */
+export function labelTest(selector: Labels): (node: Labelled) => boolean {
+  const rules = Object.entries(selector).map(([key, rule]) => ({ key, allows: ruleTest(rule) }));
+  return (node) => rules.every(({ key, allows }) => allows(labelOf(node, key)));
+}
+
+/** The entries of `selector` that the node does not satisfy. */
+export const unmetRules = (selector: Labels, node: Labelled): readonly (readonly [key: string, rule: string])[] =>
+  Object.entries(selector).filter(([key, rule]) => !ruleTest(rule)(labelOf(node, key)));
+
+function ruleTest(rule: string): (value: string | undefined) => boolean {
+  const isNegated = rule.startsWith('!');
+  const body = isNegated ? rule.slice(1) : rule;
+  if (body === 'exists()') return (value) => isNegated === (value === undefined);
+  const list = /^in\((.*)\)$/.exec(body);
+  const wanted = list ? list[1]!.split(',').map((part) => part.trim()) : [body];
+  return (value) => isNegated !== (value !== undefined && wanted.includes(value));
 }

@@ -1,14 +1,15 @@
-// Chooses nodes for the bundles of a placement group, for all of them or none. Pure: the same candidates give the same answer.
+// Chooses nodes for the bundles of a placement group, for all of them or none. Pure: the same nodes give the same answer.
 import {
   addResources,
   fits,
-  formatResources,
+  fitsBeside,
   type NodeId,
   type Resources,
   subtractResources,
+  useBeside,
 } from '../../common/index.js';
-import { matchesLabels } from './labels.js';
-import { type Candidate, describeNodes, utilisation } from './place.js';
+import { labelTest } from './labels.js';
+import type { NodeRoom } from './place.js';
 
 /** STRICT_PACK: one node. PACK: few. SPREAD: many. STRICT_SPREAD: a node for each. As in Ray. */
 export const GROUP_STRATEGIES = ['PACK', 'SPREAD', 'STRICT_PACK', 'STRICT_SPREAD'] as const;
@@ -28,36 +29,70 @@ export interface GroupDemand {
   readonly bundles: readonly BundleDemand[];
 }
 
-export type GroupPlacement =
-  | { readonly kind: 'nodes'; readonly nodeIds: readonly NodeId[] } // of all bundles, in their order
-  | { readonly kind: 'wait'; readonly reason: string }
-  | { readonly kind: 'infeasible'; readonly reason: string };
-
 /** A node while bundles are laid out: what is left of it, and how many bundles of the group it has. */
 interface Room {
-  readonly node: Candidate;
+  readonly node: NodeRoom;
   readonly before: Resources;
   free: Resources;
   count: number;
 }
 
-/** `candidates` in order of joining: where two are equally good, the earlier wins. */
-export function placeBundles(group: GroupDemand, candidates: readonly Candidate[]): GroupPlacement {
-  if (candidates.length === 0) return { kind: 'wait', reason: 'waits for a first node to join' };
-  const connected = candidates.filter((node) => node.isConnected);
-  const nodeIds = assign(group, connected, (node) => subtractResources(node.total, node.used));
-  if (nodeIds) return { kind: 'nodes', nodeIds };
-  if (mayEverFit(group, candidates)) return { kind: 'wait', reason: explainWait(group, candidates) };
-  return {
-    kind: 'infeasible',
-    reason: `asks for ${describeGroup(group)}, which the nodes can never hold. The cluster has ${describeNodes(candidates)}`,
-  };
+/**
+ * The nodes of all bundles, in their order, or null: no arrangement was found. `nodes` in order of joining: where two are
+ * equally good, the earlier wins.
+ */
+export function placeBundles(group: GroupDemand, nodes: readonly NodeRoom[]): readonly NodeId[] | null {
+  const compiled = compile(group);
+  const holders = new Set(group.bundles.map(({ nodeId }) => nodeId));
+  const useful = nodes.filter(
+    (node) => holdsSome(compiled, node) || (node.status === 'connected' && holders.has(node.nodeId)),
+  );
+  return assign(compiled, useful, (node) => subtractResources(node.total, node.used));
 }
 
+/** Whether one of the nodes has room for a bundle that is still to be placed. */
+export function mayHoldSome(group: GroupDemand, nodes: readonly NodeRoom[]): boolean {
+  const compiled = compile(group);
+  return nodes.some((node) => holdsSome(compiled, node));
+}
+
+const holdsSome = ({ bundles }: Group, node: NodeRoom): boolean =>
+  node.status === 'connected' &&
+  bundles.some(
+    ({ nodeId, needs, allows }) => nodeId === null && fitsBeside(needs, node.total, node.used) && allows(node),
+  );
+
+/**
+ * Whether empty nodes could hold the group. For PACK and SPREAD an arrangement that was not found may exist (bin packing):
+ * false only where a bundle fits no node, or all of them are more than there is.
+ */
+export function mayEverHold(group: GroupDemand, nodes: readonly NodeRoom[]): boolean {
+  const fresh = compile({ ...group, bundles: group.bundles.map((bundle) => ({ ...bundle, nodeId: null })) });
+  if (assign(fresh, nodes, (node) => node.total)) return true;
+  if (group.strategy === 'STRICT_PACK' || group.strategy === 'STRICT_SPREAD') return false;
+  const sum = group.bundles.reduce<Resources>((all, { needs }) => addResources(all, needs), {});
+  return poolsOf(fresh, nodes).some(
+    (pool) =>
+      fits(
+        sum,
+        pool.reduce<Resources>((all, node) => addResources(all, node.total), {}),
+      ) && fresh.bundles.every(({ needs, allows }) => pool.some((node) => fits(needs, node.total) && allows(node))),
+  );
+}
+
+/** A bundle with its selector compiled. */
+type Bundle = BundleDemand & { readonly allows: (node: NodeRoom) => boolean };
+type Group = Omit<GroupDemand, 'bundles'> & { readonly bundles: readonly Bundle[] };
+
+const compile = (group: GroupDemand): Group => ({
+  ...group,
+  bundles: group.bundles.map((bundle) => ({ ...bundle, allows: labelTest(bundle.selector) })),
+});
+
 function assign(
-  group: GroupDemand,
-  nodes: readonly Candidate[],
-  roomOf: (node: Candidate) => Resources,
+  group: Group,
+  nodes: readonly NodeRoom[],
+  roomOf: (node: NodeRoom) => Resources,
 ): readonly NodeId[] | null {
   for (const pool of poolsOf(group, nodes)) {
     const found = arrange(group, pool, roomOf);
@@ -67,9 +102,9 @@ function assign(
 }
 
 /** The sets of nodes that the group may lie in: each value of its domain, or all nodes. */
-function poolsOf(group: GroupDemand, nodes: readonly Candidate[]): readonly (readonly Candidate[])[] {
+function poolsOf(group: Group, nodes: readonly NodeRoom[]): readonly (readonly NodeRoom[])[] {
   if (group.domain === '') return [nodes];
-  const pools = new Map<string, Candidate[]>();
+  const pools = new Map<string, NodeRoom[]>();
   for (const node of nodes) {
     const value = node.labels[group.domain];
     if (value === undefined) continue;
@@ -84,9 +119,9 @@ function poolsOf(group: GroupDemand, nodes: readonly Candidate[]): readonly (rea
 }
 
 function arrange(
-  group: GroupDemand,
-  pool: readonly Candidate[],
-  roomOf: (node: Candidate) => Resources,
+  group: Group,
+  pool: readonly NodeRoom[],
+  roomOf: (node: NodeRoom) => Resources,
 ): readonly NodeId[] | null {
   const counts = new Map<NodeId, number>();
   for (const { nodeId } of group.bundles) if (nodeId !== null) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
@@ -107,7 +142,7 @@ function arrange(
   return found && group.bundles.map(({ nodeId }, index) => nodeId ?? found.get(index)!);
 }
 
-function byStrategy(group: GroupDemand, missing: readonly number[], rooms: () => Room[]): Found | null {
+function byStrategy(group: Group, missing: readonly number[], rooms: () => Room[]): Found | null {
   const { bundles, strategy } = group;
   switch (strategy) {
     case 'STRICT_PACK':
@@ -127,20 +162,19 @@ function byStrategy(group: GroupDemand, missing: readonly number[], rooms: () =>
 
 /** Bundle → its node. */
 type Found = ReadonlyMap<number, NodeId>;
-type Bundles = readonly BundleDemand[];
+type Bundles = readonly Bundle[];
 
 /** The node that is fullest afterwards: larger ones stay free for larger groups. */
 function onOneNode(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
   const needs = missing.reduce<Resources>((sum, index) => addResources(sum, bundles[index]!.needs), {});
   const isRescheduled = missing.length < bundles.length;
   const use = (room: Room): number =>
-    utilisation(addResources(subtractResources(room.node.total, room.before), needs), room.node.total);
+    useBeside(needs, room.node.total, subtractResources(room.node.total, room.before));
   let best: Room | null = null;
   for (const room of rooms) {
     if (isRescheduled && room.count === 0) continue;
     if (!fits(needs, room.free)) continue;
-    if (!missing.every((index) => matchesLabels(bundles[index]!.selector, room.node.labels, room.node.nodeId)))
-      continue;
+    if (!missing.every((index) => bundles[index]!.allows(room.node))) continue;
     if (best === null || use(room) > use(best)) best = room;
   }
   return best && new Map(missing.map((index) => [index, best.node.nodeId]));
@@ -208,7 +242,7 @@ function takenBy(bundles: Bundles, left: readonly number[], room: Room): readonl
 /** Each on the node with the fewest bundles of the group, then the least used. */
 function onManyNodes(bundles: Bundles, missing: readonly number[], rooms: readonly Room[]): Found | null {
   const found = new Map<number, NodeId>();
-  const use = (room: Room): number => utilisation(subtractResources(room.node.total, room.free), room.node.total);
+  const use = (room: Room): number => useBeside({}, room.node.total, subtractResources(room.node.total, room.free));
   for (const index of missing) {
     let best: Room | null = null;
     for (const room of rooms) {
@@ -222,63 +256,12 @@ function onManyNodes(bundles: Bundles, missing: readonly number[], rooms: readon
   return found;
 }
 
-const suits = (bundle: BundleDemand, room: Room): boolean =>
-  fits(bundle.needs, room.free) && matchesLabels(bundle.selector, room.node.labels, room.node.nodeId);
+const suits = (bundle: Bundle, room: Room): boolean => fits(bundle.needs, room.free) && bundle.allows(room.node);
 
-function put(bundle: BundleDemand, room: Room): void {
+function put(bundle: Bundle, room: Room): void {
   room.free = subtractResources(room.free, bundle.needs);
   room.count += 1;
 }
 
 const larger = (a: Resources, b: Resources): number =>
   (a.GPU ?? 0) - (b.GPU ?? 0) || (a.CPU ?? 0) - (b.CPU ?? 0) || (a.memory ?? 0) - (b.memory ?? 0);
-
-/**
- * Whether empty nodes could hold the group. For PACK and SPREAD an arrangement that was not found may exist (bin packing):
- * false only where a bundle fits no node, or all of them are more than there is.
- */
-function mayEverFit(group: GroupDemand, candidates: readonly Candidate[]): boolean {
-  const fresh = { ...group, bundles: group.bundles.map((bundle) => ({ ...bundle, nodeId: null })) };
-  if (assign(fresh, candidates, (node) => node.total)) return true;
-  if (group.strategy === 'STRICT_PACK' || group.strategy === 'STRICT_SPREAD') return false;
-  const sum = group.bundles.reduce<Resources>((all, { needs }) => addResources(all, needs), {});
-  return poolsOf(fresh, candidates).some(
-    (pool) =>
-      fits(
-        sum,
-        pool.reduce<Resources>((all, node) => addResources(all, node.total), {}),
-      ) &&
-      group.bundles.every(({ needs, selector }) =>
-        pool.some((node) => fits(needs, node.total) && matchesLabels(selector, node.labels, node.nodeId)),
-      ),
-  );
-}
-
-const MEANING: Readonly<Record<GroupStrategy, string>> = {
-  PACK: 'on few nodes',
-  SPREAD: 'on many nodes',
-  STRICT_PACK: 'on one node',
-  STRICT_SPREAD: 'each on a node of its own',
-};
-
-function describeGroup(group: GroupDemand): string {
-  const counts = new Map<string, number>();
-  for (const { needs, selector, nodeId } of group.bundles) {
-    if (nodeId !== null) continue;
-    const labels = Object.entries(selector).map(([key, value]) => `${key}=${value}`);
-    const text = `${formatResources(needs)}${labels.length > 0 ? ` with ${labels.join(', ')}` : ''}`;
-    counts.set(text, (counts.get(text) ?? 0) + 1);
-  }
-  const bundles = [...counts].map(([text, count]) => `${count} × ${text}`).join(' and ');
-  const domain = group.domain === '' ? '' : ` with one value of the label ${group.domain}`;
-  return `bundles of ${bundles} ${MEANING[group.strategy]}${domain}`;
-}
-
-function explainWait(group: GroupDemand, candidates: readonly Candidate[]): string {
-  const free = candidates.map((node) =>
-    node.isConnected
-      ? { ...node, total: subtractResources(node.total, node.used) }
-      : { ...node, hostname: `${node.hostname}, away`, total: {} },
-  );
-  return `waits for ${describeGroup(group)}. Free is ${describeNodes(free)}`;
-}

@@ -1,156 +1,103 @@
-// Chooses a node for one demand. Pure: the same candidates give the same answer.
-import {
-  addResources,
-  fits,
-  formatResources,
-  type NodeId,
-  type Resources,
-  shortfall,
-  subtractResources,
-} from '../../common/index.js';
-import { matchesLabels } from './labels.js';
+// The policies: how good a node is for one demand, as a number. Pure; `NodeIndex` finds the node with the least.
+import { fitsBeside, type NodeId, type Resources, useBeside } from '../../common/index.js';
+import { type Labels, labelTest } from './labels.js';
 import type { BundleWish } from './place-in-bundle.js';
 
 export interface Demand {
   readonly needs: Resources;
   /** Label → "v", "!v", "in(a,b)", "!in(a,b)", "exists()" or "!exists()". */
-  readonly selector: Readonly<Record<string, string>>;
+  readonly selector: Labels;
   /** Selectors to try, in this order, where no node of `selector` has room. */
-  readonly fallbacks?: readonly Readonly<Record<string, string>>[];
+  readonly fallbacks?: readonly Labels[];
   /** "DEFAULT", "SPREAD", "node:<id>", or "prefer:<id>": as DEFAULT where that node has no room. */
   readonly strategy: string;
   /** Nodes that already hold the arguments, best first. */
   readonly locality: readonly NodeId[];
   /** In a placement group: what is said above about nodes does not count then. */
   readonly bundle?: BundleWish;
+  /** Equal where the same nodes have room for it. */
+  readonly shape: string;
 }
 
-export interface Candidate {
+export function demandFor(asked: Omit<Demand, 'shape'>): Demand {
+  const { needs, selector, fallbacks, strategy, bundle } = asked;
+  const only = nodeNamed(strategy, 'node'); // other strategies say which is better, not which has room
+  return { ...asked, shape: JSON.stringify([needs, selector, fallbacks, only, bundle]) };
+}
+
+/** What the scheduler reads of a node. */
+export interface NodeRoom {
   readonly nodeId: NodeId;
   readonly hostname: string;
-  /** A node that is away counts for "could this ever run", not for "can it run now". */
-  readonly isConnected: boolean;
+  /** One that is away counts for "could this ever run", not for "can it run now"; a dead one for neither. */
+  readonly status: 'connected' | 'away' | 'dead';
   readonly total: Resources;
   readonly used: Resources;
-  readonly labels: Readonly<Record<string, string>>;
-  /** Workers there that do what is to be placed: what SPREAD evens out. */
-  readonly alikeCount: number;
+  readonly labels: Labels;
 }
+
+/** What decided for a node: the first of these that applied. */
+export type PlacedBy = 'affinity' | 'preference' | 'locality' | 'packing' | 'least use' | 'spreading' | 'bundle';
 
 export type Placement =
-  | { readonly kind: 'node'; readonly nodeId: NodeId }
-  | { readonly kind: 'wait'; readonly reason: string }
-  | { readonly kind: 'infeasible'; readonly reason: string };
+  | { readonly kind: 'node'; readonly nodeId: NodeId; readonly by: PlacedBy; readonly selectorIndex: number }
+  | { readonly kind: 'wait' }
+  | { readonly kind: 'infeasible' };
 
 /** Below this use, DEFAULT packs work on one node; above, it spreads (Ray's scheduler_spread_threshold). */
-const SPREAD_THRESHOLD = 0.5;
-/** Nodes named in a message, at most. */
-const NODES_SHOWN = 5;
+export const SPREAD_THRESHOLD = 0.5;
 
-/** Whether `strategy` is one that {@link place} knows. */
+/** Whether `strategy` is one that is known. */
 export const isStrategy = (strategy: string): boolean => /^(DEFAULT|SPREAD|(node|prefer):.+)$/.test(strategy);
 
-/** `candidates` in order of joining: where two are equally good, the earlier wins. */
-export function place(demand: Demand, candidates: readonly Candidate[]): Placement {
-  if (candidates.length === 0) return { kind: 'wait', reason: 'waits for a first node to join' };
-  const wanted = demand.strategy.startsWith('node:') ? demand.strategy.slice('node:'.length) : null;
-  const large = candidates.filter(
-    (node) => (wanted === null || node.nodeId === wanted) && fits(demand.needs, node.total),
-  );
-  const able = new Set<Candidate>();
-  for (const selector of [demand.selector, ...(demand.fallbacks ?? [])]) {
-    const matching = large.filter((node) => matchesLabels(selector, node.labels, node.nodeId));
-    const free = matching.filter(
-      (node) => node.isConnected && fits(demand.needs, subtractResources(node.total, node.used)),
-    );
-    if (free.length > 0) return { kind: 'node', nodeId: best(demand, free).nodeId };
-    for (const node of matching) able.add(node);
+/** The node of "node:<id>" or "prefer:<id>". */
+export const nodeNamed = (strategy: string, kind: 'node' | 'prefer'): NodeId | null =>
+  strategy.startsWith(`${kind}:`) ? (strategy.slice(kind.length + 1) as NodeId) : null;
+
+/** A node of an earlier selector goes before any of a later one. */
+const SELECTOR_WEIGHT = 2 ** 22;
+/** Work without a GPU goes to nodes without one first. */
+const GPU_NODE_WEIGHT = 2;
+/** SPREAD counts no further. */
+const ALIKE_MAX = 2 ** 20;
+
+/** Which selector of its demand a node of this rank satisfies: the first is 0. */
+export const selectorIndexOf = (rank: number): number => Math.floor(rank / SELECTOR_WEIGHT);
+/** Whether DEFAULT packed: the node stays under the threshold. */
+export const isPacked = (rank: number): boolean => (rank % SELECTOR_WEIGHT) % GPU_NODE_WEIGHT === 0;
+
+/** The part of a demand that makes nodes better or worse for it, compiled. */
+export class Policy {
+  readonly #needs: Resources;
+  readonly #isSpread: boolean;
+  readonly #isGpuWork: boolean;
+  readonly #selectors: readonly ((node: NodeRoom) => boolean)[];
+
+  constructor({ needs, selector, fallbacks = [], strategy }: Demand) {
+    this.#needs = needs;
+    this.#isSpread = strategy === 'SPREAD';
+    this.#isGpuWork = (needs.GPU ?? 0) > 0;
+    this.#selectors = [selector, ...fallbacks].map(labelTest);
   }
-  if (able.size === 0) return { kind: 'infeasible', reason: explainInfeasible(demand, candidates) };
-  return { kind: 'wait', reason: explainWait(demand, [...able]) };
-}
 
-/** Of nodes that have room. */
-function best(demand: Demand, free: readonly Candidate[]): Candidate {
-  const { strategy, locality } = demand;
-  if (strategy === 'SPREAD') return leastLoaded(free);
-  const liked = strategy.startsWith('prefer:') ? [strategy.slice('prefer:'.length), ...locality] : locality;
-  for (const id of liked) {
-    const node = free.find(({ nodeId }) => nodeId === id);
-    if (node) return node;
+  /** The first selector that the node satisfies, if it is large enough; -1: it can never hold the demand. */
+  selectorOf(node: NodeRoom): number {
+    if (node.status === 'dead' || !fitsBeside(this.#needs, node.total, {})) return -1;
+    return this.#selectors.findIndex((isMet) => isMet(node));
   }
-  return pack(demand, free);
-}
 
-/** Ray's hybrid policy: the first node that stays under the threshold, else the least used; CPU work keeps off GPU nodes. */
-function pack(demand: Demand, free: readonly Candidate[]): Candidate {
-  const isGpuWork = (demand.needs.GPU ?? 0) > 0;
-  const withoutGpu = free.filter((node) => (node.total.GPU ?? 0) === 0);
-  const pool = !isGpuWork && withoutGpu.length > 0 ? withoutGpu : free;
-  const score = (node: Candidate): number => {
-    const use = utilisation(addResources(node.used, demand.needs), node.total);
-    return use <= SPREAD_THRESHOLD ? 0 : use;
-  };
-  return minBy(pool, (node) => [score(node), 0]);
-}
-
-const leastLoaded = (free: readonly Candidate[]): Candidate =>
-  minBy(free, (node) => [node.alikeCount, utilisation(node.used, node.total)]);
-
-/** Use of the scarcest resource, 0 to 1. */
-export function utilisation(used: Resources, total: Resources): number {
-  let most = 0;
-  for (const [name, amount] of Object.entries(used)) {
-    const whole = total[name] ?? 0;
-    if (whole > 0) most = Math.max(most, amount / whole);
+  /**
+   * Less is better; Infinity: no room now. `alikeCount`: workers there that do what is to be placed, which SPREAD evens
+   * out. DEFAULT is Ray's hybrid policy: all nodes that stay under the threshold are alike (the earliest to join wins), of
+   * the others the least used is best; CPU work keeps off GPU nodes.
+   */
+  rank(node: NodeRoom, selectorIndex: number, alikeCount: number): number {
+    if (selectorIndex < 0 || node.status !== 'connected') return Number.POSITIVE_INFINITY;
+    if (!fitsBeside(this.#needs, node.total, node.used)) return Number.POSITIVE_INFINITY;
+    const rank = selectorIndex * SELECTOR_WEIGHT;
+    if (this.#isSpread) return rank + 2 * Math.min(alikeCount, ALIKE_MAX) + useBeside({}, node.total, node.used);
+    const use = useBeside(this.#needs, node.total, node.used);
+    const isAvoided = !this.#isGpuWork && (node.total.GPU ?? 0) > 0;
+    return rank + (isAvoided ? GPU_NODE_WEIGHT : 0) + (use <= SPREAD_THRESHOLD ? 0 : use);
   }
-  return most;
-}
-
-function minBy(nodes: readonly Candidate[], rank: (node: Candidate) => readonly [number, number]): Candidate {
-  let first = nodes[0]!;
-  let firstRank = rank(first);
-  for (const node of nodes.slice(1)) {
-    const own = rank(node);
-    if (own[0] < firstRank[0] || (own[0] === firstRank[0] && own[1] < firstRank[1])) {
-      first = node;
-      firstRank = own;
-    }
-  }
-  return first;
-}
-
-function describeDemand(demand: Demand): string {
-  const labels = [demand.selector, ...(demand.fallbacks ?? [])]
-    .map((selector) => Object.entries(selector).map(([key, value]) => `${key}=${value}`))
-    .map((parts) => (parts.length > 0 ? parts.join(', ') : 'any labels'))
-    .join(' or ');
-  const hasLabels = Object.keys(demand.selector).length > 0;
-  const where = demand.strategy.startsWith('node:') ? ` on node ${demand.strategy.slice('node:'.length)}` : '';
-  return `${formatResources(demand.needs)}${where}${hasLabels ? ` on a node with ${labels}` : ''}`;
-}
-
-function explainInfeasible(demand: Demand, candidates: readonly Candidate[]): string {
-  return `asks for ${describeDemand(demand)}, which no node can ever hold. The cluster has ${describeNodes(candidates)}`;
-}
-
-/** The first few nodes, each with what it has. */
-export function describeNodes(candidates: readonly Candidate[]): string {
-  const shown = candidates
-    .slice(0, NODES_SHOWN)
-    .map((node) => `node ${node.nodeId} (${node.hostname}): ${formatResources(node.total)}`);
-  const more = candidates.length > NODES_SHOWN ? `; and ${candidates.length - NODES_SHOWN} more` : '';
-  return `${shown.join('; ')}${more}`;
-}
-
-function explainWait(demand: Demand, able: readonly Candidate[]): string {
-  const shown = able.slice(0, NODES_SHOWN).map((node) => {
-    if (!node.isConnected) return `node ${node.nodeId} is away`;
-    const available = subtractResources(node.total, node.used);
-    const scarce = shortfall(demand.needs, available).map(
-      (name) => `${available[name] ?? 0} of ${node.total[name] ?? 0} ${name} free`,
-    );
-    return `node ${node.nodeId} has ${scarce.join(', ')}`;
-  });
-  return `waits for ${describeDemand(demand)}: ${shown.join('; ')}`;
 }
