@@ -51,6 +51,8 @@ export class TrainingView {
     switch (event.kind) {
       case 'data':
         return dataText(event);
+      case 'notes':
+        return event.notes.map((note) => `note: ${note}`).join('\n');
       case 'started': {
         const group = { alone: 'one worker', shm: 'workers in shared memory', tcp: 'workers over TCP' }[event.group];
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';

@@ -75,6 +75,7 @@ export {
 } from './ops/index.js';
 export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
+export { planGathers } from './passes/plan-gathers.js';
 export { quantiseWeights } from './passes/quantise-weights.js';
 export {
   layoutFor,
@@ -84,6 +85,7 @@ export {
   type ZeroStage,
   zeroGroup,
 } from './passes/zero.js';
+export { ZERO_TUNING, type ZeroTuning } from './passes/zero-tuning.js';
 export { type Neighbour, type Replay, readerOf, replay, writerOf } from './pipeline/messages.js';
 export { balance, isPartitionMethod, type PartitionMethod, partition } from './pipeline/partition.js';
 export {

@@ -1,33 +1,36 @@
 // Which byte of which flat buffer is whose. Parameters lie in buckets (embeddings, one per block, head), each padded so that
-// it cuts into equal, 64-byte aligned slices, one per partition. Gradients have the layout of the parameters; optimiser state
-// holds one partition's slices, bucket after bucket. Parameters that decay come first in a bucket. Matrices that an optimiser
-// steps whole have buckets of their own, in which each lies inside one slice. Frozen parameters lie behind all buckets, where
-// gradients and state have no room. ZeRO, arXiv:1910.02054 §5.
+// it cuts into equal slices, one per partition. Gradients have the layout of whole parameters; optimiser state holds one
+// partition's slices, bucket after bucket. Parameters that decay come first in a bucket. Frozen parameters lie behind all buckets,
+// where gradients and state have no room. ZeRO, arXiv:1910.02054 §5. At stage 3 a partition keeps its slices of the parameters alone,
+// of the frozen ones too; small ones, which would cost more to fetch than to keep, stay whole (persist).
 import { ConfigError } from '../common/index.js';
-import { DTYPE_BYTES, elementCount, type FloatType, type Parameter } from './graph.js';
-import { type Nf4Settings, nf4Bytes } from './nf4.js';
+import { align, type ParameterPlace, placeOf, shapeBuckets, storedElements } from './bucket-shapes.js';
+import { elementCount, type FloatType, type Parameter } from './graph.js';
 
-const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
+export type { ParameterPlace } from './bucket-shapes.js';
 
-/** Where a parameter lies in its bucket, in elements. */
-export interface ParameterPlace {
-  readonly name: string;
-  readonly dims: readonly number[];
-  readonly offset: number;
-  readonly length: number;
-  /** Stored in 4 bits, in fewer bytes than its length says. */
-  readonly nf4?: Nf4Settings;
-}
+const PERSISTENT = 'persistent';
 
 /** A flat run of parameters that is exchanged as one. All figures are in elements. */
-export interface Bucket {
+export interface ParameterBucket {
   readonly name: string;
+  /** The model's name of what its parameters belong to: buckets of one block are used together. */
+  readonly block: string;
   /** Padded length: `partitions * sliceElements`. */
   readonly elements: number;
   readonly sliceElements: number;
+  /** Whether a partition keeps only its slice of the parameters. */
+  readonly isSliced: boolean;
+  /** Start inside the buffer `parameters`: of the whole bucket, or of the slice. */
+  readonly parameterOffset: number;
+  readonly parameters: readonly ParameterPlace[];
+}
+
+/** One whose parameters are trained. */
+export interface Bucket extends ParameterBucket {
   /** Elements from here on take no weight decay. */
   readonly decayEnd: number;
-  /** Start inside the buffers `parameters` and `gradients`. */
+  /** Start inside the buffer `gradients` of whole gradients. */
   readonly offset: number;
   /** Start of a partition's slice inside buffers that hold slices of all buckets. */
   readonly sliceOffset: number;
@@ -35,7 +38,6 @@ export interface Bucket {
   readonly stateOffset: number;
   /** Whether its parameters are matrices, each wholly inside one slice. */
   readonly isOfMatrices: boolean;
-  readonly parameters: readonly ParameterPlace[];
 }
 
 export type StateDtype = 'f32' | 'bf16';
@@ -48,6 +50,25 @@ export interface StepStorage {
   readonly stateDtype?: StateDtype;
 }
 
+/** Which parameters stay whole where the others are sliced. */
+export interface Persistence {
+  /** Most elements of such a parameter. */
+  readonly elementsMax: number;
+  /** Most elements of all of them; the first in the model stay. */
+  readonly totalMax: number;
+}
+
+export interface LayoutOptions extends StepStorage {
+  /** How parameters are stored. Default f32. */
+  readonly dtype?: FloatType;
+  /** Parameters that never cross the border of a slice. Default: none. */
+  readonly isWhole?: (parameter: Parameter) => boolean;
+  /** A bucket has no more elements than this, unless one parameter alone has. Default: no limit. */
+  readonly bucketElementsMax?: number;
+  /** Not null: partitions keep slices of the parameters, but of those that persist. Default null: whole parameters. */
+  readonly sliced?: Persistence | null;
+}
+
 export interface Layout {
   /** How `parameters` are stored; gradients are f32. */
   readonly dtype: FloatType;
@@ -57,19 +78,22 @@ export interface Layout {
   readonly stateDtype: StateDtype;
   readonly partitions: number;
   readonly buckets: readonly Bucket[];
-  /** Length of `gradients`: all buckets. */
-  readonly elements: number;
-  /** Length of `parameters`: all buckets, then the frozen parameters. */
-  readonly parameterElements: number;
-  /** Parameters without gradient or state; offsets inside the buffer `parameters`. */
+  /** Of frozen parameters that are sliced. */
+  readonly frozenBuckets: readonly ParameterBucket[];
+  /** Frozen parameters that are whole: offsets inside `parameters`. */
   readonly frozen: readonly ParameterPlace[];
+  /** Length of whole gradients: all buckets. */
+  readonly elements: number;
+  /** Length of `parameters`: all buckets, then what is frozen. */
+  readonly parameterElements: number;
+  /** What one partition owns: a slice of every bucket. */
   readonly sliceElements: number;
 }
 
-/** A part of a parameter that one partition owns. */
+/** A part of one parameter that one partition owns. All figures are in elements. */
 export interface ParameterSlice {
   readonly name: string;
-  /** First element of the part, inside the flattened parameter. */
+  /** First element of the part, inside the parameter. */
   readonly parameterOffset: number;
   readonly length: number;
   readonly bucket: Bucket;
@@ -79,20 +103,20 @@ export interface ParameterSlice {
   readonly stateOffset: number;
 }
 
-/** A bucket before it has its place. */
-type Shape = Pick<Bucket, 'name' | 'sliceElements' | 'decayEnd' | 'isOfMatrices' | 'parameters'>;
+/** What a rank keeps of a parameter, in elements of the layout's type (of 4-bit parameters: of their bytes). */
+export interface ParameterPart {
+  /** First element kept, inside the parameter. */
+  readonly start: number;
+  readonly length: number;
+  /** Where it lies in the buffer `parameters`. */
+  readonly offset: number;
+  readonly isAll: boolean;
+}
 
-/**
- * Lays out `parameters` (in order of first use) for a number of partitions: 1, or the ranks of ZeRO. Those that are to be
- * `isWhole` never cross the border of a slice.
- */
-export function layOut(
-  parameters: Iterable<Parameter>,
-  partitions: number,
-  isWhole: (parameter: Parameter) => boolean = () => false,
-  dtype: FloatType = 'f32',
-  { hasMasters = dtype !== 'f32', stateDtype = 'f32' }: StepStorage = {},
-): Layout {
+/** Lays out `parameters` (in order of first use) for a number of partitions: 1, or the ranks of ZeRO. */
+export function layOut(parameters: Iterable<Parameter>, partitions: number, options: LayoutOptions = {}): Layout {
+  const { dtype = 'f32', hasMasters = dtype !== 'f32', stateDtype = 'f32' } = options;
+  const { isWhole = () => false, bucketElementsMax = Number.POSITIVE_INFINITY, sliced = null } = options;
   if (!Number.isSafeInteger(partitions) || partitions < 1) {
     throw new ConfigError('partitions', 'a positive integer', partitions);
   }
@@ -100,98 +124,85 @@ export function layOut(
     throw new ConfigError('hasMasters', 'true', hasMasters, `Only bf16 is stepped without masters, not ${dtype}`);
   if (dtype !== 'bf16' && stateDtype !== 'f32')
     throw new ConfigError('stateDtype', '"f32"', stateDtype, `Beside parameters of ${dtype} optimizer state is f32`);
-  const byBucket = new Map<string, Parameter[]>();
-  const untrained: Parameter[] = [];
-  for (const parameter of parameters) {
-    if (parameter.isFrozen) {
-      untrained.push(parameter);
-      continue;
-    }
-    const members = byBucket.get(parameter.bucket);
-    if (members) members.push(parameter);
-    else byBucket.set(parameter.bucket, [parameter]);
-  }
-  const shapes: Shape[] = [];
-  let matrices: Parameter[] = [];
-  let joined = 0;
-  for (const [index, [name, members]] of [...byBucket].entries()) {
-    const others = members.filter((parameter) => !isWhole(parameter));
-    if (others.length > 0) shapes.push(cutBucket(name, others, partitions));
-    const whole = members.filter(isWhole);
-    matrices.push(...whole);
-    if (whole.length > 0) joined++;
-    // As many blocks as partitions share their matrices out evenly, whatever the shapes inside a block.
-    if (matrices.length > 0 && (joined === partitions || index === byBucket.size - 1)) {
-      shapes.push(dealBucket(`${matrices[0]!.bucket}.matrices`, matrices, partitions));
-      matrices = [];
-      joined = 0;
-    }
-  }
+  const all = [...parameters];
+  const isSlicing = sliced !== null && partitions > 1;
+  const persistent = isSlicing ? persistentOf(all, sliced) : new Set(all);
+  const trained = all.filter(({ isFrozen }) => !isFrozen);
+  const rules = { partitions, dtype, isWhole, elementsMax: bucketElementsMax };
+  const shapes = [
+    // What persists is gathered once a step, as one.
+    ...shapeBuckets(
+      trained.filter((parameter) => persistent.has(parameter)),
+      ({ bucket }) => (isSlicing ? PERSISTENT : bucket),
+      rules,
+    ).map((shape) => ({ ...shape, isSliced: false })),
+    ...shapeBuckets(
+      trained.filter((parameter) => !persistent.has(parameter)),
+      ({ bucket }) => bucket,
+      rules,
+    ).map((shape) => ({ ...shape, isSliced: true })),
+  ];
   const buckets: Bucket[] = [];
   let offset = 0;
   let sliceOffset = 0;
+  let parameterOffset = 0;
   const stateElements = { matrices: 0, others: 0 };
   for (const shape of shapes) {
     const kind = shape.isOfMatrices ? 'matrices' : 'others';
     const elements = shape.sliceElements * partitions;
-    buckets.push({ ...shape, elements, offset, sliceOffset, stateOffset: stateElements[kind] });
+    buckets.push({ ...shape, elements, offset, parameterOffset, sliceOffset, stateOffset: stateElements[kind] });
     offset += elements;
+    parameterOffset += shape.isSliced ? shape.sliceElements : elements;
     sliceOffset += shape.sliceElements;
     stateElements[kind] += shape.sliceElements;
   }
-  let parameterElements = offset;
-  const frozen = untrained.map(({ name, dims, nf4 }) => {
-    const length = elementCount(dims);
-    const place = { name, dims, offset: parameterElements, length };
-    const elements = nf4 ? Math.ceil(nf4Bytes(length, nf4) / DTYPE_BYTES[dtype]) : length;
-    parameterElements = align(parameterElements + elements, ALIGNED_ELEMENTS);
-    return nf4 ? { ...place, nf4 } : place;
+  const still = all.filter(({ isFrozen }) => isFrozen);
+  const frozenBuckets = shapeBuckets(
+    still.filter((parameter) => !persistent.has(parameter)),
+    ({ bucket }) => bucket,
+    { partitions, dtype, isWhole: () => false, elementsMax: Number.POSITIVE_INFINITY },
+  ).map(({ name, block, sliceElements, parameters }): ParameterBucket => {
+    const start = parameterOffset;
+    parameterOffset += sliceElements;
+    const elements = sliceElements * partitions;
+    const cut = { block, elements, sliceElements, isSliced: true, parameterOffset: start, parameters };
+    return { name: `${name}.frozen`, ...cut };
   });
+  const frozen = still
+    .filter((parameter) => persistent.has(parameter))
+    .map((parameter) => {
+      const place = placeOf(parameter, parameterOffset);
+      parameterOffset = align(parameterOffset + storedElements(place, dtype));
+      return place;
+    });
   return {
     dtype,
     hasMasters: dtype !== 'f32' && hasMasters,
     stateDtype,
     partitions,
     buckets,
-    elements: offset,
-    parameterElements,
+    frozenBuckets,
     frozen,
+    elements: offset,
+    parameterElements: parameterOffset,
     sliceElements: sliceOffset,
   };
 }
 
-/** One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. */
-function cutBucket(name: string, members: readonly Parameter[], partitions: number): Shape {
-  const sorted = [...members.filter(decays), ...members.filter((parameter) => !decays(parameter))];
-  let end = 0;
-  let decayEnd = 0;
-  const parameters: ParameterPlace[] = [];
-  for (const parameter of sorted) {
-    const length = elementCount(parameter.dims);
-    parameters.push({ name: parameter.name, dims: parameter.dims, offset: end, length });
-    end = align(end + length, ALIGNED_ELEMENTS);
-    if (decays(parameter)) decayEnd = end;
+/** The small ones, in the order of the model as far as they may be. */
+function persistentOf(
+  parameters: readonly Parameter[],
+  { elementsMax, totalMax }: Persistence,
+): ReadonlySet<Parameter> {
+  const found = new Set<Parameter>();
+  let total = 0;
+  for (const parameter of parameters) {
+    const elements = elementCount(parameter.dims);
+    if (elements > elementsMax || total + elements > totalMax) continue;
+    total += elements;
+    found.add(parameter);
   }
-  const sliceElements = align(Math.ceil(end / partitions), ALIGNED_ELEMENTS);
-  return { name, sliceElements, decayEnd, isOfMatrices: false, parameters };
-}
-
-/** Every matrix whole, the largest first, to the partition that has least so far. */
-function dealBucket(name: string, members: readonly Parameter[], partitions: number): Shape {
-  const loads = new Array<number>(partitions).fill(0);
-  const bySize = members.toSorted((a, b) => elementCount(b.dims) - elementCount(a.dims));
-  const dealt = bySize.map(({ name, dims }) => {
-    const length = elementCount(dims);
-    const owner = loads.indexOf(Math.min(...loads));
-    const start = loads[owner]!;
-    loads[owner] = align(start + length, ALIGNED_ELEMENTS);
-    return { name, dims, owner, start, length };
-  });
-  const sliceElements = Math.max(...loads);
-  const parameters = dealt.map(({ name, dims, owner, start, length }) => {
-    return { name, dims, offset: owner * sliceElements + start, length };
-  });
-  return { name, sliceElements, decayEnd: sliceElements * partitions, isOfMatrices: true, parameters };
+  return found;
 }
 
 /** The parts of parameters that partition `rank` owns, in the order of its state. Padding belongs to nobody. */
@@ -216,7 +227,41 @@ export function slicesOf(layout: Layout, rank: number): readonly ParameterSlice[
   });
 }
 
-/** First element and dims of a parameter inside the buffers `parameters` and (unless frozen) `gradients`. */
+/** What partition `rank` keeps of each parameter; those of which it keeps nothing are left out. */
+export function partsOf(layout: Layout, rank: number): ReadonlyMap<string, ParameterPart> {
+  const parts = new Map<string, ParameterPart>();
+  const keep = (place: ParameterPlace, offset: number) => {
+    parts.set(place.name, { start: 0, length: storedElements(place, layout.dtype), offset, isAll: true });
+  };
+  for (const bucket of parameterBuckets(layout))
+    for (const place of bucket.parameters) {
+      if (!bucket.isSliced) {
+        keep(place, bucket.parameterOffset + place.offset);
+        continue;
+      }
+      const sliceStart = rank * bucket.sliceElements;
+      const stored = storedElements(place, layout.dtype);
+      const start = Math.max(place.offset, sliceStart);
+      const end = Math.min(place.offset + stored, sliceStart + bucket.sliceElements);
+      if (start >= end) continue;
+      const offset = bucket.parameterOffset + start - sliceStart;
+      parts.set(place.name, { start: start - place.offset, length: end - start, offset, isAll: false });
+    }
+  for (const place of layout.frozen) keep(place, place.offset);
+  return parts;
+}
+
+/** All buckets, trained and frozen. */
+export function parameterBuckets(layout: Layout): readonly ParameterBucket[] {
+  return [...layout.buckets, ...layout.frozenBuckets];
+}
+
+/** Name, dims and length of every parameter, trained ones first. */
+export function parametersOf(layout: Layout): readonly ParameterPlace[] {
+  return [...parameterBuckets(layout).flatMap(({ parameters }) => parameters), ...layout.frozen];
+}
+
+/** First element and dims of a parameter inside buffers of whole parameters: `gradients`, and `parameters` where none is sliced. */
 export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
   const places = new Map<string, ParameterPlace>();
   for (const bucket of layout.buckets) {
@@ -229,12 +274,4 @@ export function placesOf(layout: Layout): ReadonlyMap<string, ParameterPlace> {
 /** Whether steps round by chance: what is kept in bf16 alone would else stand still under small changes. */
 export function isByChance({ dtype, hasMasters, stateDtype }: Layout): boolean {
   return stateDtype === 'bf16' || (dtype === 'bf16' && !hasMasters);
-}
-
-function decays(parameter: Parameter): boolean {
-  return parameter.dims.length >= 2;
-}
-
-function align(value: number, to: number): number {
-  return Math.ceil(value / to) * to;
 }

@@ -164,7 +164,7 @@ export async function loadAdapter(
 export async function saveAdapter(
   folder: string,
   model: AdaptedModel,
-  read: (name: string) => Float32Array,
+  read: (name: string) => Float32Array | Promise<Float32Array>,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
   const tensors = adapterParameters(model).map(({ name, dims }) => ({

@@ -22,6 +22,6 @@ export type { Family, Model } from './model.js';
 export { withNf4 } from './quantised.js';
 export { type Rope, type RopeFields, ropeOf, ropeTables } from './rope.js';
 export { SafetensorsFile, type StoredTensor } from './safetensors.js';
-export { type SaveOptions, saveModel } from './save.js';
+export { readingOrder, type SaveOptions, saveModel } from './save.js';
 export { storedType } from './stored-type.js';
-export { type TensorToWrite, writeSafetensors } from './write-safetensors.js';
+export { inFileOrder, type TensorToWrite, writeSafetensors } from './write-safetensors.js';

@@ -3,10 +3,10 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError } from '../common/index.js';
-import { DTYPE_BYTES, elementCount, type FloatType, parameterGraph } from '../engine/index.js';
+import { DTYPE_BYTES, elementCount, type FloatType, type Parameter, parameterGraph } from '../engine/index.js';
 import type { Model } from './model.js';
 import { DTYPE_NAMES } from './stored-type.js';
-import { type TensorToWrite, writeSafetensors } from './write-safetensors.js';
+import { inFileOrder, type TensorToWrite, writeSafetensors } from './write-safetensors.js';
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
@@ -27,14 +27,13 @@ export async function saveModel(
   read: (name: string) => Float32Array | Promise<Float32Array>,
   { dtype = 'f32', maxShardBytes = MAX_SHARD_BYTES }: SaveOptions = {},
 ): Promise<void> {
-  if (!(maxShardBytes >= 1)) throw new ConfigError('maxShardBytes', 'a positive number of bytes', maxShardBytes);
+  const shards = shardsOf(model, dtype, maxShardBytes);
   await mkdir(folder, { recursive: true });
-  const tensors = [...parameterGraph(model).parameters.values()].map(({ name, dims }) => ({
-    name,
-    shape: dims,
-    read: () => read(name),
-  }));
-  await writeWeights(folder, tensors, dtype, maxShardBytes);
+  await writeWeights(
+    folder,
+    shards.map((shard) => shard.map(({ name, dims }) => ({ name, shape: dims, read: () => read(name) }))),
+    dtype,
+  );
   const config = {
     ...model.config,
     architectures: [model.architecture],
@@ -50,24 +49,34 @@ export async function saveModel(
   await writeFile(join(folder, 'generation_config.json'), `${JSON.stringify(generation, null, 2)}\n`);
 }
 
-/** One file, or shards in the order of the model, each as full as it may be; a tensor larger than that has one of its own. */
-async function writeWeights(
-  folder: string,
-  tensors: readonly TensorToWrite[],
-  dtype: FloatType,
-  maxShardBytes: number,
-): Promise<void> {
-  const bytesOf = ({ shape }: TensorToWrite) => elementCount(shape) * DTYPE_BYTES[dtype];
-  const shards: TensorToWrite[][] = [[]];
+/** Names of the weights in the order in which {@link saveModel} reads them. */
+export function readingOrder(model: Model, { dtype = 'f32', maxShardBytes = MAX_SHARD_BYTES }: SaveOptions = {}) {
+  return shardsOf(model, dtype, maxShardBytes).flatMap((shard) => inFileOrder(shard).map(({ name }) => name));
+}
+
+/** All in one, or in the order of the model, each shard as full as it may be; a tensor larger than that has one of its own. */
+function shardsOf(model: Model, dtype: FloatType, maxShardBytes: number): readonly (readonly Parameter[])[] {
+  if (!(maxShardBytes >= 1)) throw new ConfigError('maxShardBytes', 'a positive number of bytes', maxShardBytes);
+  const shards: Parameter[][] = [[]];
   let bytes = 0;
-  for (const tensor of tensors) {
-    if (bytes > 0 && bytes + bytesOf(tensor) > maxShardBytes) {
+  for (const parameter of parameterGraph(model).parameters.values()) {
+    const size = elementCount(parameter.dims) * DTYPE_BYTES[dtype];
+    if (bytes > 0 && bytes + size > maxShardBytes) {
       shards.push([]);
       bytes = 0;
     }
-    shards.at(-1)!.push(tensor);
-    bytes += bytesOf(tensor);
+    shards.at(-1)!.push(parameter);
+    bytes += size;
   }
+  return shards;
+}
+
+/** One file, or a file for each shard and their index. */
+async function writeWeights(
+  folder: string,
+  shards: readonly (readonly TensorToWrite[])[],
+  dtype: FloatType,
+): Promise<void> {
   const five = (number: number) => String(number).padStart(5, '0');
   const fileOf = (index: number) =>
     shards.length === 1 ? SINGLE : `model-${five(index + 1)}-of-${five(shards.length)}.safetensors`;
@@ -75,7 +84,7 @@ async function writeWeights(
   for (const [index, shard] of shards.entries()) await writeSafetensors(join(folder, fileOf(index)), shard, dtype);
   if (shards.length > 1) {
     const weights = shards.flatMap((shard, index) => shard.map(({ name }) => [name, fileOf(index)] as const));
-    const total = tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+    const total = shards.flat().reduce((sum, { shape }) => sum + elementCount(shape) * DTYPE_BYTES[dtype], 0);
     const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(weights.sort()) };
     await writeFile(join(folder, INDEX), `${JSON.stringify(index, null, 2)}\n`);
     written.add(INDEX);

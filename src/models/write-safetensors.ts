@@ -16,7 +16,7 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   dtype: FloatType = 'f32',
 ): Promise<void> {
-  const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const sorted = inFileOrder(tensors);
   const header: Record<string, unknown> = Object.create(null); // a tensor may be called __proto__
   header.__metadata__ = { format: 'pt' };
   let end = 0;
@@ -49,4 +49,9 @@ export async function writeSafetensors(
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** The order in which a file holds tensors, and in which they are read. */
+export function inFileOrder<T extends { readonly name: string }>(tensors: readonly T[]): readonly T[] {
+  return tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }

@@ -115,18 +115,21 @@ interface Piece {
   readonly length: number;
 }
 
-/** Loads trained parameters whole and this rank's part of the optimizer state, whatever number of ranks wrote them. */
+/** Loads what this rank keeps of trained parameters and its part of the optimizer state, whatever number of ranks wrote them. */
 export async function readSlices(path: string, train: TrainStep): Promise<CheckpointIndex> {
   const index = await readIndex(path);
   const files: SafetensorsFile[] = [];
   try {
     for (const name of index.files) files.push(await SafetensorsFile.open(join(path, name)));
     const pieces = piecesOf(files);
-    for (const { name, length } of train.parameters.trained)
-      train.loadParameter(name, await gather(path, pieces, name, 'parameter', 0, length));
+    for (const { name } of train.parameters.trained) {
+      const part = train.parameters.partOf(name);
+      if (!part) continue;
+      train.parameters.loadPart(name, await gather(path, pieces, name, 'parameter', part.start, part.length));
+    }
     for (const slice of train.slices)
       for (const kind of train.stateOf(slice)) {
-        if (kind === 'parameter') continue; // loaded whole above
+        if (kind === 'parameter') continue; // loaded above
         const values = await gather(path, pieces, slice.name, kind, slice.parameterOffset, slice.length);
         train.writeState(kind, slice, values);
       }

@@ -54,6 +54,12 @@ export function openStart(folder: string, config: Config, freshHeads: number | n
 
 export const freshHeadsOf = ({ hasFreshHead, seed }: Recipe): number | null => (hasFreshHead ? seed : null);
 
+/** Columns of the hidden states, as the families call them. */
+export function hiddenSizeOf(config: Config): { readonly hiddenSize?: number } {
+  const size = config.hidden_size ?? config.n_embd;
+  return typeof size === 'number' ? { hiddenSize: size } : {};
+}
+
 async function openTokenizer({ kind, tokenizer, model }: Recipe): Promise<Tokenizer> {
   if (tokenizer instanceof Tokenizer) return tokenizer;
   if (tokenizer !== null) return loadTokenizer(tokenizer);

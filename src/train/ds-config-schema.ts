@@ -114,6 +114,9 @@ const offload = z.strictObject({
   ratio: any,
 });
 
+/** A number of parameters. */
+const elements = z.union([z.number().min(0), auto]).optional();
+
 const zero = z.strictObject({
   stage: z.int().min(0).max(3).default(0),
   offload_optimizer: offload.optional(),
@@ -123,7 +126,15 @@ const zero = z.strictObject({
   zero_quantized_gradients: flag.default(false),
   zero_hpz_partition_size: count.default(1),
   mics_shard_size: z.int().default(-1),
-  // How DeepSpeed moves and stores bytes; results do not depend on them.
+  // How memory is traded for exchanges; results do not depend on it.
+  overlap_comm: z.union([flag, z.null()]).optional(),
+  reduce_bucket_size: elements,
+  stage3_max_live_parameters: elements,
+  stage3_max_reuse_distance: elements,
+  stage3_model_persistence_threshold: elements,
+  stage3_param_persistence_threshold: elements,
+  stage3_prefetch_bucket_size: elements,
+  // How DeepSpeed moves and stores bytes; where it asks for something else than what happens here anyway, a note says so.
   allgather_bucket_size: any,
   allgather_partitions: any,
   contiguous_gradients: any,
@@ -131,15 +142,12 @@ const zero = z.strictObject({
   ignore_unused_parameters: any,
   load_from_fp32_weights: any,
   memory_efficient_linear: any,
-  overlap_comm: any,
-  reduce_bucket_size: any,
   reduce_scatter: any,
   round_robin_gradients: any,
+  stage3_allgather_sequential: any,
   stage3_gather_16bit_weights_on_model_save: any,
-  stage3_max_live_parameters: any,
-  stage3_max_reuse_distance: any,
-  stage3_param_persistence_threshold: any,
-  stage3_prefetch_bucket_size: any,
+  stage3_module_granularity_threshold: any,
+  stage3_use_all_reduce_for_fetch_params: any,
   sub_group_size: any,
   use_multi_rank_bucket_allreduce: any,
 });

@@ -1,7 +1,7 @@
 // Gives a ds_config.json its meaning: batch arithmetic, "auto" values, optimizer, schedule – or says what cannot be done here.
 import { readFile } from 'node:fs/promises';
 import { ConfigError, DataError } from '../common/index.js';
-import type { OptimizerSettings, ZeroStage } from '../engine/index.js';
+import type { OptimizerSettings } from '../engine/index.js';
 import {
   DS_CONFIG_KEYS,
   type DsConfig,
@@ -11,6 +11,7 @@ import {
 } from './ds-config-schema.js';
 import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
 import { type Precision, resolvePrecision } from './ds-precision.js';
+import { type ResolvedZero, resolveZero } from './ds-zero.js';
 import { parse } from './parse.js';
 import type { Schedule } from './schedule.js';
 
@@ -24,9 +25,8 @@ export interface BatchSizes {
   readonly accumulation: number;
 }
 
-export interface ResolvedDsConfig {
+export interface ResolvedDsConfig extends ResolvedZero {
   readonly batch: BatchSizes;
-  readonly zeroStage: ZeroStage;
   readonly optimizer: OptimizerSettings;
   readonly precision: Precision;
   readonly schedule: Schedule;
@@ -67,7 +67,7 @@ export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsC
   const { optimizer, rate } = resolveOptimizer(config, auto);
   return {
     batch: resolveBatch(config, auto),
-    zeroStage: zeroStageOf(config),
+    ...resolveZero(config, auto.hiddenSize ?? null),
     optimizer,
     precision: resolvePrecision(config, auto),
     schedule: resolveSchedule(config, rate, auto.totalSteps),
@@ -112,18 +112,6 @@ function resolveBatch(config: DsConfig, auto: AutoValues): BatchSizes {
   return resolved;
 }
 
-function zeroStageOf(config: DsConfig): ZeroStage {
-  const zero = config.zero_optimization;
-  const stage = typeof zero === 'boolean' ? Number(zero) : zero.stage;
-  if (stage === 0 || stage === 1 || stage === 2) return stage;
-  throw new ConfigError(
-    'deepspeed.zero_optimization.stage',
-    '0, 1 or 2',
-    stage,
-    'Stage 3 is not supported yet; stage 2 partitions optimizer state and gradients',
-  );
-}
-
 function refuseUnsupported(config: DsConfig): void {
   if (config.activation_checkpointing?.partition_activations)
     throw new ConfigError(
@@ -132,32 +120,6 @@ function refuseUnsupported(config: DsConfig): void {
       true,
       'It needs tensor parallelism, which is not supported yet',
     );
-  const zero = config.zero_optimization;
-  if (typeof zero === 'boolean') return;
-  for (const name of ['offload_optimizer', 'offload_param'] as const) {
-    const device = zero[name]?.device ?? 'none';
-    if (device !== 'none')
-      throw new ConfigError(
-        `deepspeed.zero_optimization.${name}.device`,
-        '"none"',
-        device,
-        'Offload is not supported yet',
-      );
-  }
-  for (const name of [
-    'zero_quantized_weights',
-    'zero_quantized_nontrainable_weights',
-    'zero_quantized_gradients',
-  ] as const)
-    if (zero[name])
-      throw new ConfigError(
-        `deepspeed.zero_optimization.${name}`,
-        'false',
-        true,
-        'Quantised exchange is not supported yet',
-      );
-  if (zero.zero_hpz_partition_size > 1 || zero.mics_shard_size > 0)
-    throw new ConfigError('deepspeed.zero_optimization', 'no hpZ and no MiCS', zero, 'They are not supported yet');
 }
 
 function resolveSchedule(config: DsConfig, rate: number, totalSteps: number): Schedule {

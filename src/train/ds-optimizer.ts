@@ -12,6 +12,8 @@ export interface AutoValues extends ChosenPrecision {
   readonly weightDecay: number;
   readonly maxGradientNorm: number;
   readonly microBatch: number;
+  /** Columns of the model's hidden states, once the model is known. */
+  readonly hiddenSize?: number;
 }
 
 /** A value of the config, or what stands for "auto", null and nothing. */

@@ -7,7 +7,7 @@ import {
   type TrainingSettings,
   workspaceBytesOf,
 } from '../engine/index.js';
-import { chosenModel } from './chosen-model.js';
+import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
@@ -36,11 +36,12 @@ export interface Estimate {
 /** Throws {@link ConfigError} for what a Trainer of these options would refuse. Reads the model's folder, not its weights or data. */
 export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { recipe, scaling, deepspeed } = checkTrainerOptions(options);
-  const { model } = await chosenModel(recipe);
+  const { model, config } = await chosenModel(recipe);
   const { workers } = scaling;
   const mesh = meshOver(workers);
   const ds = resolveDsConfig(await readDsConfig(deepspeed), {
     ...recipe,
+    ...hiddenSizeOf(config),
     worldSize: mesh.data,
     totalSteps: recipe.maxSteps ?? 1,
   });
@@ -49,7 +50,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const asked: TrainingSettings = {
     model,
     rows: microBatch * recipe.sequenceLength,
-    strategy: { zeroStage: ds.zeroStage, mesh, rank: 0 },
+    strategy: { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 },
     optimizer: ds.optimizer,
     ...ds.precision,
     loss: lossOf(recipe),

@@ -1,6 +1,13 @@
 // Makes a training job fit the memory that a worker may take: by computing activations again, or not at all.
 import { ConfigError, formatBytes } from '../common/index.js';
-import { compileLargest, type TrainingSettings, workspaceBytesOf, worldSizeOf, zeroGroup } from '../engine/index.js';
+import {
+  compileLargest,
+  type Strategy,
+  type TrainingSettings,
+  workspaceBytesOf,
+  worldSizeOf,
+  zeroGroup,
+} from '../engine/index.js';
 
 /** What a job is cut down from: settings, the rows that a micro-batch is made of, and the threads of a worker. */
 export interface MemoryRequest {
@@ -50,6 +57,11 @@ function recomputed(request: MemoryRequest, settings: TrainingSettings, limitByt
   }
 }
 
+const SLICED = 'ZeRO stage 3 with stage3_max_reuse_distance 0';
+const sliced = (strategy: Strategy): Strategy => {
+  return { ...strategy, zeroStage: 3, tuning: { ...strategy.tuning, maxReuseDistance: 0 } };
+};
+
 /** The first of these changes, with blocks computed again, that fits; tried from the cheapest to the dearest. */
 function nearest(request: MemoryRequest, limitBytes: number): string {
   const { settings, microBatch } = request;
@@ -57,16 +69,17 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
   const halves = Array.from({ length: Math.floor(Math.log2(microBatch)) }, (_, index) => microBatch >> (index + 1));
   const changes: readonly (readonly [string, Partial<TrainingSettings>])[] = [
     ...halves.map((rows) => [`a micro-batch of ${rows}`, { rows: (settings.rows / microBatch) * rows }] as const),
-    ...(zeroGroup(strategy).size > 1 && strategy.zeroStage < 2
-      ? [['ZeRO stage 2', { strategy: { ...strategy, zeroStage: 2 } }] as const]
-      : []),
+    ...(zeroGroup(strategy).size === 1
+      ? []
+      : [
+          ...(strategy.zeroStage < 2 ? [['ZeRO stage 2', { strategy: { ...strategy, zeroStage: 2 } }] as const] : []),
+          [SLICED, { strategy: sliced(strategy) }] as const,
+        ]),
     ...[2, 4, 8].map((times) => {
       const { mesh } = strategy;
       const workers = times * worldSizeOf(mesh);
-      return [
-        `${workers} workers at ZeRO stage 2`,
-        { strategy: { ...strategy, mesh: { ...mesh, data: times * mesh.data }, zeroStage: 2 } },
-      ] as const;
+      const more = { ...strategy, mesh: { ...mesh, data: times * mesh.data } };
+      return [`${workers} workers at ${SLICED}`, { strategy: sliced(more) }] as const;
     }),
   ];
   for (const [name, change] of changes) {

@@ -4,6 +4,8 @@ import type { FeedFacts } from './feed.js';
 
 export type TrainingEvent =
   | { readonly kind: 'data'; readonly records: number; readonly skippedRecords: number; readonly facts: FeedFacts }
+  /** Keys of the ds_config that change nothing, and why. */
+  | { readonly kind: 'notes'; readonly notes: readonly string[] }
   | {
       readonly kind: 'started';
       /** 0 for the first attempt. */

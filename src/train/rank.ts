@@ -6,7 +6,6 @@ import {
   type Communicators,
   type Dropout,
   type LossOptions,
-  LowRankSum,
   type MemoryFigures,
   type Mesh,
   type Recompute,
@@ -14,12 +13,14 @@ import {
   type TrainingSettings,
   TrainStep,
   type ZeroStage,
+  type ZeroTuning,
 } from '../engine/index.js';
-import { initialise, initialiseAdapter, isAdapted, mergedWeights, saveAdapter, saveModel } from '../models/index.js';
+import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
 import { type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
 import type { Precision } from './ds-precision.js';
+import { exportAdapter, exportModel } from './export-model.js';
 import { JoinedGroups } from './joined-groups.js';
 import type { JointPlan } from './plan-joints.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
@@ -40,6 +41,7 @@ export interface RankPlan {
   readonly quantization: TrainedModelPlan['quantization'];
   readonly rows: number;
   readonly zeroStage: ZeroStage;
+  readonly zeroTuning: ZeroTuning;
   readonly optimizer: TrainingSettings['optimizer'];
   readonly schedule: Schedule;
   readonly precision: Precision;
@@ -114,13 +116,13 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, mesh, rows, optimizer, zeroStage, loss, dropout, recompute, seed, precision } = plan;
+    const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, loss, dropout, recompute, seed, precision } = plan;
     const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
       model,
       rows,
-      strategy: { zeroStage, mesh, rank },
+      strategy: { zeroStage, mesh, rank, tuning: zeroTuning },
       optimizer,
       ...precision,
       loss,
@@ -192,22 +194,14 @@ export class TrainRank {
     return index;
   }
 
-  /** Writes the model as a Hugging Face folder (weights and configuration), an adapter added in. */
-  async exportModel(path: string): Promise<void> {
-    const { train, plan, device } = this.#built();
-    const model = trainedModel(plan);
-    const read = (name: string) => train.readParameter(name);
-    const { dtype } = plan.precision;
-    if (!isAdapted(model)) return saveModel(path, model, read, { dtype });
-    using sum = new LowRankSum(device);
-    await saveModel(path, model.base, mergedWeights(model, read, sum), { dtype });
+  /** Writes the model as a Hugging Face folder (weights and configuration), an adapter added in. Every rank must be asked. */
+  exportModel(path: string): Promise<void> {
+    return exportModel(path, this.#built());
   }
 
-  /** Writes the adapter that is trained as a folder that peft opens. */
-  async exportAdapter(path: string): Promise<void> {
-    const { train, plan } = this.#built();
-    const model = trainedModel(plan);
-    if (isAdapted(model)) await saveAdapter(path, model, (name) => train.readParameter(name));
+  /** Writes the adapter that is trained as a folder that peft opens. Every rank must be asked. */
+  exportAdapter(path: string): Promise<void> {
+    return exportAdapter(path, this.#built());
   }
 
   /** Frees device and groups. Safe to repeat. */

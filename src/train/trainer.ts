@@ -14,7 +14,7 @@ import {
   type StepProfile,
 } from '../engine/index.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
-import { chosenModel, freshHeadsOf } from './chosen-model.js';
+import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
@@ -171,9 +171,10 @@ export class Trainer {
     const { trainBatch } = resolveDsConfig(dsConfig, auto).batch;
     const totalSteps =
       recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
-    const ds = resolveDsConfig(dsConfig, { ...auto, totalSteps });
+    const ds = resolveDsConfig(dsConfig, { ...auto, ...hiddenSizeOf(config), totalSteps });
+    if (ds.notes.length > 0) emit({ kind: 'notes', notes: ds.notes });
     const rows = ds.batch.microBatch * recipe.sequenceLength;
-    const strategy = { zeroStage: ds.zeroStage, mesh, rank: 0 };
+    const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };
     const dropout = recipe.dropout ?? ('model' as const);
     const loss = lossOf(recipe);
     const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
@@ -211,6 +212,7 @@ export class Trainer {
       quantization: recipe.quantization,
       rows,
       zeroStage: ds.zeroStage,
+      zeroTuning: ds.zeroTuning,
       optimizer: ds.optimizer,
       schedule: ds.schedule,
       precision: ds.precision,
@@ -262,9 +264,9 @@ export class Trainer {
         totalSteps,
       });
       await orStopped(this.#steps(prepared, progress, group, from, emit));
-      await orStopped(group.ranks[0]!.exportModel(join(runPath, 'model')));
+      await orStopped(group.all((rank) => rank.exportModel(join(runPath, 'model'))));
       await prepared.tokenizer.save(join(runPath, 'model'));
-      if (plan.adapter !== null) await orStopped(group.ranks[0]!.exportAdapter(join(runPath, 'adapter')));
+      if (plan.adapter !== null) await orStopped(group.all((rank) => rank.exportAdapter(join(runPath, 'adapter'))));
       await group.close();
     } finally {
       signal?.removeEventListener('abort', onAbort);
@@ -411,7 +413,7 @@ export class Trainer {
   ): Promise<void> {
     const path = checkpointPath(prepared.runPath, step);
     const files = (await group.all((rank) => rank.save(path))).filter((file) => file !== null);
-    if (prepared.plan.adapter !== null) await group.ranks[0]!.exportAdapter(join(path, 'adapter'));
+    if (prepared.plan.adapter !== null) await group.all((rank) => rank.exportAdapter(join(path, 'adapter')));
     const index = {
       format: 1,
       step,

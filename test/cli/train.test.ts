@@ -80,6 +80,24 @@ recipe:
   assert.match(bad.err, /job\.yaml:2:\d+: /);
 });
 
+test('the example of ZeRO stage 3 trains as that of stage 1, and its model is whole', async () => {
+  using home = temporaryFolder();
+  const [one, three] = await Promise.all(
+    [EXAMPLE, 'examples/sft/zero-3.json'].map(async (file, index) => {
+      const own = join(home.path, `${index}`);
+      mkdirSync(own);
+      const { code, out, err } = await train(own, file, '--json');
+      assert.equal(code, 0, err);
+      assert.doesNotMatch(err, /has no effect/);
+      return JSON.parse(out) as TrainingResult;
+    }),
+  );
+  for (const [step, loss] of three!.losses.entries()) assert.ok(Math.abs(loss - one!.losses[step]!) < 1e-4, `${step}`);
+  assert.ok(three!.metrics.memory.parameterBytes < 0.6 * one!.metrics.memory.parameterBytes);
+  const sizes = [one!, three!].map(({ model }) => readFileSync(join(model, 'model.safetensors')).length);
+  assert.equal(sizes[1], sizes[0]);
+});
+
 test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {
   using home = temporaryFolder();
   const shown = await train(home.path, EXAMPLE, '--profile');

@@ -9,17 +9,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type Cluster, init } from '#src/client/index.js';
-import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
 import { Checkpoint, SafetensorsFile } from '#src/models/index.js';
-import {
-  type DsConfigInput,
-  mergeAdapter,
-  type SftOptions,
-  sft,
-  Trainer,
-  type TrainerOptions,
-  type TrainingEvent,
-} from '#src/train/index.js';
+import { mergeAdapter, type SftOptions, sft, Trainer, type TrainingEvent } from '#src/train/index.js';
+import { close, rankPids, STEPS, tinyTrainer, tokenizer } from './tiny-trainer.js';
 
 const CLI = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 let cluster: Cluster;
@@ -33,65 +25,8 @@ after(async () => {
   await rm(storage, { recursive: true, force: true });
 });
 
-const { train: records } = generateInstructions({ train: 300, heldOut: 0, seed: 1 });
-const texts = records.map(({ record }) =>
-  record.kind === 'alpaca' ? `${promptOf(record.instruction, record.input, 'short')} ${record.output}` : '',
-);
-const tokenizer = trainBpe(texts, { vocabSize: 400, splitDigits: true });
-const STEPS = 8;
-
-function trainer(
-  name: string,
-  workers: number,
-  more: {
-    run?: TrainerOptions['run'];
-    zero?: 0 | 1 | 2;
-    learningRate?: number;
-    optimizer?: 'AdamW' | 'Muon';
-    recipe?: Partial<SftOptions>;
-    deepspeed?: DsConfigInput;
-  } = {},
-): Trainer {
-  return new Trainer({
-    recipe: sft({
-      model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 2 },
-      data: { records },
-      tokenizer,
-      template: 'short',
-      sequenceLength: 64,
-      maxSteps: STEPS,
-      learningRate: more.learningRate ?? 3e-3,
-      ...more.recipe,
-    }),
-    scaling: { workers },
-    deepspeed: {
-      train_batch_size: 4,
-      train_micro_batch_size_per_gpu: 1,
-      optimizer: { type: more.optimizer ?? 'AdamW', params: { weight_decay: 0.1 } },
-      zero_optimization: { stage: more.zero ?? 1 },
-      ...more.deepspeed,
-    },
-    run: { storage, name, ...more.run },
-  });
-}
-
-function close(a: readonly number[], b: readonly number[]): void {
-  assert.equal(a.length, b.length);
-  a.forEach((loss, step) => {
-    assert.ok(Math.abs(loss - b[step]!) < 2e-5, `step ${step}: ${loss} and ${b[step]}`);
-  });
-}
-
-/** The process ids of the trainer's workers, from the children of this machine's cluster. */
-function rankPids(): number[] {
-  const tree = execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n').slice(1);
-  const rows = tree.map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line)).filter((row) => row !== null);
-  const below = new Set([process.pid]);
-  for (const [, pid, ppid] of [...rows, ...rows, ...rows]) if (below.has(Number(ppid))) below.add(Number(pid));
-  return rows
-    .filter(([, pid, , args]) => below.has(Number(pid)) && /TrainRank/.test(args ?? ''))
-    .map(([, pid]) => Number(pid));
-}
+const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
+  tinyTrainer(storage, name, workers, more);
 
 test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses; the model is a Hugging Face folder', async () => {
   const one = await trainer('one', 1).fit();

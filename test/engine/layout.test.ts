@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { elementCount, layOut, type Parameter, placesOf, slicesOf } from '#src/engine/index.js';
+import { elementCount, layOut, type Parameter, partsOf, placesOf, slicesOf } from '#src/engine/index.js';
 
 const parameters = fc
   .array(
@@ -46,6 +46,53 @@ test('the slices of all ranks cover every parameter once, and state offsets of o
   );
 });
 
+test('sliced parameters have every element on one rank, small ones all elements on every rank, frozen or not', () => {
+  fc.assert(
+    fc.property(
+      parameters,
+      fc.integer({ min: 2, max: 5 }),
+      fc.integer({ min: 0, max: 300 }),
+      fc.integer({ min: 0, max: 900 }),
+      fc.integer({ min: 1, max: 2000 }),
+      (drawn, ranks, elementsMax, totalMax, bucketElementsMax) => {
+        const list = drawn.map((parameter, index) => ({ ...parameter, isFrozen: index % 3 === 0 }));
+        const layout = layOut(list, ranks, { sliced: { elementsMax, totalMax }, bucketElementsMax });
+        const all = Array.from({ length: ranks }, (_, rank) => partsOf(layout, rank));
+        let persistent = 0;
+        for (const { name, dims } of list) {
+          const parts = all.map((byName) => byName.get(name));
+          const length = elementCount(dims);
+          if (parts[0]?.isAll) {
+            assert.ok(length <= elementsMax, `${name} of ${length} elements is whole`);
+            assert.ok(parts.every((part) => part?.isAll && part.length === length));
+            persistent += length;
+            continue;
+          }
+          let next = 0; // ranks hold consecutive parts
+          for (const part of parts) {
+            if (!part) continue;
+            assert.equal(part.start, next);
+            next += part.length;
+          }
+          assert.equal(next, length);
+        }
+        assert.ok(persistent <= totalMax);
+        for (const byName of all) {
+          let reached = 0;
+          for (const { offset, length } of [...byName.values()].sort((a, b) => a.offset - b.offset)) {
+            assert.ok(offset >= reached);
+            reached = offset + length;
+          }
+          assert.ok(reached <= layout.parameterElements);
+        }
+        for (const bucket of layout.buckets)
+          if (bucket.parameters.length > 1)
+            assert.ok(bucket.parameters.reduce((sum, { length }) => sum + length, 0) <= bucketElementsMax);
+      },
+    ),
+  );
+});
+
 test('buckets cut into equal slices of whole 64-byte lines, and parameters that decay come first', () => {
   fc.assert(
     fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
@@ -66,7 +113,7 @@ test('whole matrices lie inside one slice each, and as many blocks as ranks shar
   fc.assert(
     fc.property(parameters, fc.integer({ min: 1, max: 7 }), (list, ranks) => {
       const isWhole = ({ dims, bucket }: Parameter) => dims.length === 2 && bucket.startsWith('block');
-      const layout = layOut(list, ranks, isWhole);
+      const layout = layOut(list, ranks, { isWhole });
       const placed = new Map(
         layout.buckets.flatMap((bucket) => bucket.parameters.map((place) => [place.name, { bucket, place }] as const)),
       );
@@ -89,7 +136,8 @@ test('whole matrices lie inside one slice each, and as many blocks as ranks shar
       return { name: `${bucket}.${index}`, tensor: 0, dims, bucket, init: { kind: 'zeros' }, isFrozen: false };
     });
   const blocks = Array.from({ length: 8 }, (_, index) => block(`block ${index}`)).flat();
-  for (const ranks of [1, 2, 4, 8]) assert.equal(layOut(blocks, ranks, () => true).elements, 8 * 12 * 64 * 64);
+  for (const ranks of [1, 2, 4, 8])
+    assert.equal(layOut(blocks, ranks, { isWhole: () => true }).elements, 8 * 12 * 64 * 64);
 });
 
 test('places inside the whole buffer do not meet', () => {

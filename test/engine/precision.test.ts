@@ -86,8 +86,7 @@ class Update implements Disposable {
     const layout = layOut(
       [{ name: 'p', tensor: 0, dims: [length / 20, 20], bucket: 'all', init, isFrozen: false }],
       1,
-      () => optimizer.kind === 'muon',
-      dtype,
+      { isWhole: () => optimizer.kind === 'muon', dtype },
     );
     const planned = plan(updateProgram(layout, ALONE, optimizer));
     this.#states = stateBuffers(optimizer, layout.buckets[0]!);

@@ -54,7 +54,7 @@ async function stepped(isa: (typeof ISAS)[number], start: number, change: number
   try {
     const length = 20_000;
     const parameter = { name: 'p', tensor: 0, dims: [length], bucket: 'all', isFrozen: false } as const;
-    const layout = layOut([{ ...parameter, init: { kind: 'zeros' } }], 1, () => false, 'bf16', BARE);
+    const layout = layOut([{ ...parameter, init: { kind: 'zeros' } }], 1, { ...BARE, dtype: 'bf16' });
     const sgd = { kind: 'sgd', ...COMMON, momentum: 0, dampening: 0, isNesterov: false } as const;
     const planned = plan(updateProgram(layout, ALONE, sgd));
     const buffers = new DeviceBuffers(device);

@@ -1,4 +1,4 @@
-// ZeRO stages 0 to 2 over 1, 2 and 4 ranks with several micro-batches per step: the same losses, norms and parameters as one
+// ZeRO stages 0 to 3 over 1, 2 and 4 ranks with several micro-batches per step: the same losses, norms and parameters as one
 // rank, for random small models; the bytes that ranks send and the memory that they plan are those of the formulas.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -9,10 +9,12 @@ import {
   type FloatType,
   meshOf,
   type OptimizerSettings,
+  type Recompute,
   type StateKind,
   type Strategy,
   TrainStep,
   type ZeroStage,
+  type ZeroTuning,
 } from '#src/engine/index.js';
 import { adapterFromConfig, initialise, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
@@ -22,6 +24,8 @@ import { labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-
 const ROWS = 16;
 const VOCABULARY = 37;
 // A large eps: steps follow the gradient smoothly, so that rounding stays rounding (Adam makes full steps of noise otherwise).
+/** No parameter of these small models persists, nothing is kept from one use to the next. */
+const TIGHT: Partial<ZeroTuning> = { paramPersistenceThreshold: 0, maxReuseDistance: 0 };
 const SMOOTH: OptimizerSettings = { ...OPTIMIZER, eps: 1e-2 };
 
 interface Job {
@@ -35,6 +39,9 @@ interface Job {
   readonly optimizer?: OptimizerSettings;
   readonly lr?: number;
   readonly dtype?: FloatType;
+  readonly tuning?: Partial<ZeroTuning>;
+  readonly recompute?: Recompute;
+  readonly dropout?: number;
 }
 
 interface Outcome {
@@ -67,14 +74,17 @@ async function run(job: Job): Promise<readonly Outcome[]> {
 async function runRank(job: Job, rank: number, communicator: NativeCommunicator | null): Promise<Outcome> {
   using opened = openDevice(1);
   const { zeroStage, worldSize, micros, steps, optimizer = SMOOTH, lr = 1e-2, dtype = 'f32' } = job;
+  const { tuning = TIGHT, recompute = 'none', dropout = null } = job;
   const model = job.model();
-  const strategy = { zeroStage, mesh: meshOf({ data: worldSize }), rank };
+  const strategy = { zeroStage, mesh: meshOf({ data: worldSize }), rank, tuning };
   const settings = {
     model,
     rows: ROWS,
     strategy,
     optimizer,
     dtype,
+    recompute,
+    dropout,
     device: opened.device,
     communicators: { zero: communicator },
   };
@@ -99,7 +109,8 @@ async function runRank(job: Job, rank: number, communicator: NativeCommunicator 
     microBytes = between - before;
     updateBytes = (communicator?.bytesSent ?? 0) - between;
   }
-  const parameters = new Map(step.parameters.parameters.map(({ name }) => [name, step.readParameter(name)]));
+  const parameters = new Map<string, Float32Array>();
+  for (const { name } of step.parameters.parameters) parameters.set(name, await step.gatherParameter(name));
   const pieces = step.slices.flatMap((slice) =>
     step.stateOf(slice).map((kind) => ({
       kind,
@@ -184,7 +195,7 @@ test('random models train the same at any stage on any number of ranks', async (
   await fc.assert(
     fc.asyncProperty(
       widths,
-      fc.constantFrom<ZeroStage>(0, 1, 2),
+      fc.constantFrom<ZeroStage>(0, 1, 2, 3),
       fc.constantFrom(1, 2, 4),
       fc.integer({ min: 1, max: 2 }),
       async (shape, zeroStage, worldSize, perRank) => {
@@ -208,11 +219,50 @@ test('with one micro-batch per rank, stage 2 gives the bits of stage 1', async (
   }
 });
 
+test('stage 3 gives the bits of stage 2, however parameters are kept, fetched ahead or made again', async () => {
+  const bits = (outcomes: readonly Outcome[]) =>
+    outcomes.map(({ losses, norms, parameters, pieces }) => ({ losses, norms, parameters, pieces }));
+  const settings: readonly Partial<ZeroTuning>[] = [
+    {},
+    { maxReuseDistance: 1e9 },
+    { overlapComm: false },
+    { prefetchBucketSize: 0 },
+    { maxLiveParameters: 0 },
+    { maxReuseDistance: 1e9, maxLiveParameters: 3000, prefetchBucketSize: 1 },
+  ];
+  for (const [model, worldSize] of [
+    [tinyGpt2, 2],
+    [tinyLlama, 3],
+  ] as const) {
+    for (const [recompute, dropout] of [
+      ['none', 0],
+      ['full', 0.1],
+    ] as const) {
+      const job = { model, worldSize, micros: 2 * worldSize, steps: [1, 3], recompute, dropout } as const;
+      const expected = bits(await run({ ...job, zeroStage: 2 }));
+      for (const tuning of settings)
+        assert.deepEqual(bits(await run({ ...job, zeroStage: 3, tuning: { ...TIGHT, ...tuning } })), expected);
+    }
+  }
+});
+
+test('small parameters that persist, and buckets cut finer, change nothing but the order of sums', async () => {
+  const job = { model: tinyLlama, micros: 4, steps: [1, 3] } as const;
+  const alone = await run({ ...job, zeroStage: 0, worldSize: 1 });
+  for (const tuning of [
+    { paramPersistenceThreshold: 100 },
+    { paramPersistenceThreshold: 1e5 },
+    { paramPersistenceThreshold: 300, modelPersistenceThreshold: 400 },
+    { ...TIGHT, reduceBucketSize: 300 },
+  ])
+    assertEqual(await run({ ...job, zeroStage: 3, worldSize: 2, tuning }), alone);
+});
+
 test('an adapter over a frozen model trains the same at every stage', async () => {
   const config = { r: 2, lora_alpha: 6, target_modules: ['q_proj', 'v_proj', 'down_proj'] };
   const job = { model: () => withAdapter(tinyLlama(), adapterFromConfig(config)), micros: 4, steps: [1, 3] } as const;
   const alone = await run({ ...job, zeroStage: 0, worldSize: 1 });
-  for (const zeroStage of [1, 2] as const) assertEqual(await run({ ...job, zeroStage, worldSize: 2 }), alone);
+  for (const zeroStage of [1, 2, 3] as const) assertEqual(await run({ ...job, zeroStage, worldSize: 2 }), alone);
 });
 
 test('in 16 bits every stage on any number of ranks trains the same, up to a rounding of a few parameters', async () => {
@@ -224,44 +274,55 @@ test('in 16 bits every stage on any number of ranks trains the same, up to a rou
       [1, 2],
       [2, 2],
       [2, 4],
+      [3, 2],
+      [3, 4],
     ] as const) {
       assertEqual(await run({ ...job, zeroStage, worldSize }), alone, dtype === 'bf16' ? 1e-2 : 2e-3);
     }
   }
 });
 
-test('an overflow on one rank skips the step on all', async () => {
-  const communicators = await joinAll(2);
-  const outcomes = await Promise.all(
-    communicators.map(async (communicator, rank) => {
-      using opened = openDevice(1);
-      const model = tinyGpt2();
-      const strategy = { zeroStage: 1, mesh: meshOf({ data: 2 }), rank } as const;
-      const common = { model, rows: ROWS, strategy, optimizer: SMOOTH, dtype: 'f16' } as const;
-      await using step = TrainStep.create({ ...common, device: opened.device, communicators: { zero: communicator } });
-      initialise(model, 3, step.parameters);
-      const batch = randomBatch([9], ROWS, VOCABULARY, `${rank}`);
-      const snapshot = () => [
-        ...step.parameters.parameters.map(({ name }) => step.readParameter(name)),
-        ...step.slices.flatMap((slice) => step.stateOf(slice).map((kind) => step.readState(kind, slice))),
-      ];
-      const lossScale = 256;
-      await step.micro(batch, { scale: 0.05, isFirst: true, lossScale });
-      const good = await step.update({ lr: 1e-2, step: 1, lossScale });
-      const before = snapshot();
-      // Beyond 65504 gradients are infinite in f16.
-      await step.micro(batch, { scale: rank === 1 ? 1e9 : 0.05, isFirst: true, lossScale });
-      const bad = await step.update({ lr: 1e-2, step: 2, lossScale });
-      assert.deepEqual(snapshot(), before);
-      return [good.isSkipped, bad.isSkipped];
-    }),
-  );
-  assert.deepEqual(outcomes, [
-    [false, true],
-    [false, true],
-  ]);
-  for (const communicator of communicators) communicator?.dispose();
-});
+for (const zeroStage of [1, 3] as const)
+  test(`at stage ${zeroStage} an overflow on one rank skips the step on all`, async () => {
+    const communicators = await joinAll(2);
+    const outcomes = await Promise.all(
+      communicators.map(async (communicator, rank) => {
+        using opened = openDevice(1);
+        const model = tinyGpt2();
+        const strategy = { zeroStage, mesh: meshOf({ data: 2 }), rank, tuning: TIGHT };
+        const common = { model, rows: ROWS, strategy, optimizer: SMOOTH, dtype: 'f16' } as const;
+        await using step = TrainStep.create({
+          ...common,
+          device: opened.device,
+          communicators: { zero: communicator },
+        });
+        initialise(model, 3, step.parameters);
+        const batch = randomBatch([9], ROWS, VOCABULARY, `${rank}`);
+        const snapshot = async () => {
+          const parameters: Float32Array[] = [];
+          for (const { name } of step.parameters.parameters) parameters.push(await step.gatherParameter(name));
+          return [
+            ...parameters,
+            ...step.slices.flatMap((slice) => step.stateOf(slice).map((kind) => step.readState(kind, slice))),
+          ];
+        };
+        const lossScale = 256;
+        await step.micro(batch, { scale: 0.05, isFirst: true, lossScale });
+        const good = await step.update({ lr: 1e-2, step: 1, lossScale });
+        const before = await snapshot();
+        // Beyond 65504 gradients are infinite in f16.
+        await step.micro(batch, { scale: rank === 1 ? 1e9 : 0.05, isFirst: true, lossScale });
+        const bad = await step.update({ lr: 1e-2, step: 2, lossScale });
+        assert.deepEqual(await snapshot(), before);
+        return [good.isSkipped, bad.isSkipped];
+      }),
+    );
+    assert.deepEqual(outcomes, [
+      [false, true],
+      [false, true],
+    ]);
+    for (const communicator of communicators) communicator?.dispose();
+  });
 
 test('a job goes on at another stage with another number of ranks', async () => {
   const job = { model: tinyGpt2, micros: 4 } as const;
@@ -271,6 +332,8 @@ test('a job goes on at another stage with another number of ranks', async () => 
     [0, 1],
     [1, 2],
     [2, 4],
+    [3, 2],
+    [3, 4],
   ] as const) {
     const rest = await run({ ...job, zeroStage, worldSize, steps: [3, 4], resumeFrom: half });
     const expected = whole.map((outcome) => ({
@@ -313,6 +376,7 @@ for (const [optimizer, lr] of OTHERS) {
         [1, 2],
         [2, 2],
         [2, 4],
+        [3, 4],
       ] as const) {
         const ranks = await run({ ...job, zeroStage, worldSize, steps: [1, 4] });
         assertEqual(ranks, alone);
@@ -348,6 +412,15 @@ test('ranks send what the formulas say', async () => {
       assert.equal(microBytes, perRank * reduceScatter);
       assert.equal(updateBytes, norm + allGather);
     }
+    // 3Ψ: gathered for the forward and for the backward, but for the last block, which goes straight from one into the other.
+    const last = layout.buckets.findLast(({ name }) => name !== 'head')!;
+    for (const { microBytes, updateBytes } of await run({ ...job, zeroStage: 3 })) {
+      assert.equal(microBytes, perRank * (reduceScatter + 2 * allGather - (4 * last.elements) / worldSize));
+      assert.equal(updateBytes, norm);
+    }
+    const keeping = { ...TIGHT, maxReuseDistance: 1e9 };
+    for (const { microBytes } of await run({ ...job, zeroStage: 3, tuning: keeping }))
+      assert.equal(microBytes, perRank * (reduceScatter + allGather));
   }
 });
 

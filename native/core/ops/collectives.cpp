@@ -1,6 +1,7 @@
 // The contracts of the collectives, and their calls: the communicator does the work, whatever the instruction set.
 #include "core/ops/collectives.h"
 
+#include <cstring>
 #include <functional>
 
 #include "core/bind.h"
@@ -37,14 +38,16 @@ Number number_of(DType type) {
   return type == DType::kBF16 ? Number::kBF16 : type == DType::kF16 ? Number::kF16 : Number::kF32;
 }
 
-/// `slice` must be slice `rank` of `whole`.
-void check_slice(const Binder& in, const Communicator& group, DType type, const void* whole, std::int64_t whole_count,
-                 const void* slice, std::int64_t slice_count) {
+void check_count(const Binder& in, const Communicator& group, std::int64_t whole_count, std::int64_t slice_count) {
   const std::int64_t size = group.size();
-  if (whole_count != size * slice_count) {
-    in.fail_shape("the whole has " + std::to_string(whole_count) + " elements, expected " + std::to_string(size) +
-                  " slices of " + std::to_string(slice_count));
-  }
+  if (whole_count == size * slice_count) return;
+  in.fail_shape("the whole has " + std::to_string(whole_count) + " elements, expected " + std::to_string(size) +
+                " slices of " + std::to_string(slice_count));
+}
+
+/// `slice` must be slice `rank` of `whole`.
+void check_slice(const Binder& in, const Communicator& group, DType type, const void* whole, const void* slice,
+                 std::int64_t slice_count) {
   const std::size_t offset = static_cast<std::size_t>(group.rank()) * bytes_of(type, slice_count);
   if (slice != static_cast<const std::uint8_t*>(whole) + offset) {
     in.fail_shape("the slice does not lie inside the whole at rank " + std::to_string(group.rank()));
@@ -82,7 +85,8 @@ Bound bind_reduce_scatter(Binder& in, const Kernels&) {
   const void* slice = in.flat_output("slice", n, type);
   in.may_overlap("x", "slice");
   in.finish();
-  check_slice(in, *group, type, x, whole.value, slice, n.value);
+  check_count(in, *group, whole.value, n.value);
+  check_slice(in, *group, type, x, slice, n.value);
   return bind_call(in, group, [=, count = static_cast<std::size_t>(n.value), number = number_of(type)](Communicator& ranks) {
     ranks.reduce_scatter(x, count, number);
   });
@@ -96,8 +100,18 @@ Bound bind_all_gather(Binder& in, const Kernels&) {
   void* y = in.flat_output("y", whole, type);
   in.may_overlap("y", "slice");
   in.finish();
-  check_slice(in, *group, type, y, whole.value, slice, n.value);
-  return bind_call(in, group, [=, bytes = bytes_of(type, n.value)](Communicator& ranks) { ranks.all_gather(y, bytes); });
+  check_count(in, *group, whole.value, n.value);
+  const std::size_t bytes = bytes_of(type, n.value);
+  auto* to = static_cast<std::uint8_t*>(y);
+  const auto* from = static_cast<const std::uint8_t*>(slice);
+  if (from + bytes <= to || to + bytes_of(type, whole.value) <= from) {
+    return bind_call(in, group, [=](Communicator& ranks) {
+      std::memcpy(to + static_cast<std::size_t>(ranks.rank()) * bytes, from, bytes);
+      ranks.all_gather(y, bytes);
+    });
+  }
+  check_slice(in, *group, type, y, slice, n.value);
+  return bind_call(in, group, [=](Communicator& ranks) { ranks.all_gather(y, bytes); });
 }
 
 Bound bind_all_to_all(Binder& in, const Kernels&) {

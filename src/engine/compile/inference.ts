@@ -2,14 +2,16 @@
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
 import type { FloatType, Graph, Tensor } from '../graph.js';
-import { type Layout, layOut } from '../layout.js';
+import { type Layout, layOut, parameterBuckets } from '../layout.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import { placeParameters } from '../passes/zero.js';
+import { ZERO_TUNING } from '../passes/zero-tuning.js';
 import { type Plan, plan } from '../plan/plan.js';
 import { shelve } from './training.js';
 
@@ -42,7 +44,7 @@ export interface DecodeSettings {
 
 /** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order. */
 export function layoutOf(model: AnyModel, dtype: FloatType = 'f32'): Layout {
-  return layOut(parameterGraph(model).parameters.values(), 1, () => false, dtype);
+  return layOut(parameterGraph(model).parameters.values(), 1, { dtype });
 }
 
 /** The model with a batch of one row: for what does not depend on the batch (names, dims, buckets, initialisers). */
@@ -95,7 +97,9 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
 
 function inferencePlan(graph: Graph, layout: Layout): Plan {
   const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
-  return plan(placeParameters(optimised, layout, shelve(optimised)));
+  const placed = placeParameters(optimised, layout, shelve(optimised));
+  const isSliced = parameterBuckets(layout).some((bucket) => bucket.isSliced);
+  return plan(isSliced ? partitionParameters(placed, layout, ZERO_TUNING) : placed);
 }
 
 function integerInputs(graph: GraphBuilder, names: readonly string[], rows: number): readonly Tensor[] {

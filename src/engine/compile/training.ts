@@ -13,13 +13,16 @@ import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
+import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import {
   hasSlicedGradients,
+  hasSlicedParameters,
   layoutFor,
   placeParameters,
   type Strategy,
+  tuningOf,
   updateProgram,
   zeroGroup,
 } from '../passes/zero.js';
@@ -134,11 +137,13 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const forward = store(lossGraph(model, rows, loss, dropout), dtype);
   const layout = layoutFor(forward, strategy, optimizer, settings);
   const isSliced = hasSlicedGradients(strategy);
+  const tuning = tuningOf(strategy);
   const clear = isSliced ? plan(clearGradients(layout)) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
     const last = finished(graph);
     const whole = placeParameters(last, layout, shelve(last));
-    return plan(isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index) : whole);
+    const reduced = isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning) : whole;
+    return plan(hasSlicedParameters(strategy) ? partitionParameters(reduced, layout, tuning) : reduced);
   });
   const update = plan(updateProgram(layout, strategy, optimizer));
   const { zeroStage, mesh } = strategy;

@@ -4,6 +4,7 @@ import type { AnyModel } from '../model.js';
 import type { Plan } from '../plan/plan.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
+import { type Communicators, communicatorTable } from './communicators.js';
 import type { ParameterStore } from './parameter-store.js';
 import { Program } from './program.js';
 
@@ -28,14 +29,17 @@ export class Forward implements Disposable {
   readonly #program: Program;
   readonly #buffers: DeviceBuffers;
 
-  /** Compiles and loads over the parameters of `store`, which stays the caller's and must outlive this. */
-  constructor(settings: ForwardSettings, store: ParameterStore) {
+  /**
+   * Compiles and loads over the parameters of `store`, which stays the caller's and must outlive this. Where ranks keep slices of
+   * them (ZeRO stage 3) every run gathers, so that all ranks must run, and `communicators` must be those of the training job.
+   */
+  constructor(settings: ForwardSettings, store: ParameterStore, communicators: Communicators = {}) {
     this.#model = settings.model;
     this.plan = compileForward(settings, store.layout);
     this.#buffers = new DeviceBuffers(store.device);
     store.lendTo(this.#buffers);
     this.#buffers.reserve([this.plan]);
-    this.#program = new Program(store.device, this.plan, this.#buffers);
+    this.#program = new Program(store.device, this.plan, this.#buffers, communicatorTable(communicators));
   }
 
   /** One run at a time; results are copies. */

@@ -1,13 +1,22 @@
-// A model's parameters in device memory, by checkpoint name. Training, evaluation and decoding share one store. Where they are
-// stored in 16 bits, a training job also keeps the exact values of what its rank owns: the masters that the optimiser steps.
+// A model's parameters in device memory, by checkpoint name, or of each what its rank keeps (ZeRO stage 3). Training, evaluation
+// and decoding share one store. Where they are stored in 16 bits, a training job also keeps the exact values of what its rank owns:
+// the masters that the optimiser steps.
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice, TensorRead } from '../../native/index.js';
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
-import { type Layout, type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
+import {
+  type Layout,
+  type ParameterPart,
+  type ParameterPlace,
+  type ParameterSlice,
+  parameterBuckets,
+  parametersOf,
+  partsOf,
+} from '../layout.js';
 import { narrow } from '../narrow.js';
-import { dequantiseNf4, nf4Bytes, quantiseNf4 } from '../nf4.js';
-import { widen } from '../widen.js';
+import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
 import type { DeviceBuffers } from './buffers.js';
+import { decodeParameter } from './decode-parameter.js';
 
 /** Where a file holds the values of a parameter. */
 export interface StoredValues {
@@ -37,10 +46,14 @@ export class ParameterStore implements Disposable, WeightTarget {
   readonly #buffer: number;
   readonly #master: { readonly buffer: number; readonly slices: ReadonlyMap<string, ParameterSlice> } | null;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
+  readonly #parts: ReadonlyMap<string, ParameterPart>;
   #isDisposed = false;
 
-  /** Allocates zeroed memory for the parameters of `layout`, and for f32 masters of the parts in `mastered`. */
-  constructor(device: NativeDevice, layout: Layout, mastered: readonly ParameterSlice[] | null = null) {
+  /**
+   * Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them, and for f32 masters of the
+   * parts in `mastered`.
+   */
+  constructor(device: NativeDevice, layout: Layout, mastered: readonly ParameterSlice[] | null = null, rank = 0) {
     this.device = device;
     this.layout = layout;
     const bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
@@ -51,7 +64,8 @@ export class ParameterStore implements Disposable, WeightTarget {
       buffer: device.allocate(masterBytes),
       slices: new Map(mastered.map((slice) => [slice.name, slice])),
     };
-    this.#places = placesOf(layout);
+    this.#places = new Map(parametersOf(layout).map((place) => [place.name, place]));
+    this.#parts = partsOf(layout, rank);
   }
 
   /** A stage of a pipeline has the parameters of its parts alone. */
@@ -66,8 +80,24 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** Those that are not frozen. */
   get trained(): readonly ParameterPlace[] {
-    const frozen = new Set(this.layout.frozen.map(({ name }) => name));
-    return this.parameters.filter(({ name }) => !frozen.has(name));
+    return this.layout.buckets.flatMap(({ parameters }) => parameters);
+  }
+
+  /** Whether there are parameters that no rank keeps whole. */
+  get isSliced(): boolean {
+    return parameterBuckets(this.layout).some(({ isSliced }) => isSliced);
+  }
+
+  /** What this rank keeps of a parameter; null for nothing. */
+  partOf(name: string): ParameterPart | null {
+    this.#place(name);
+    return this.#parts.get(name) ?? null;
+  }
+
+  /** Where the part of a parameter that this rank owns lies in the buffer `parameters`, in elements. */
+  offsetOf({ name, parameterOffset }: ParameterSlice): number {
+    const { offset, start } = this.#parts.get(name)!;
+    return offset + parameterOffset - start;
   }
 
   /** Makes the memory known to programs, as `parameters` and `master`. It stays this store's. */
@@ -77,30 +107,41 @@ export class ParameterStore implements Disposable, WeightTarget {
     if (this.#master) buffers.borrow('master', this.#master.buffer, sliceElements * DTYPE_BYTES.f32);
   }
 
-  /** The memory itself of an f32 parameter: writes through it change the model. */
+  /** The memory itself of an f32 parameter that is whole: writes through it change the model. */
   view(name: string): Float32Array {
-    const { offset, length, nf4 } = this.#place(name);
+    const { length, nf4 } = this.#place(name);
     if (nf4) throw new ConfigError(name, 'a parameter in 32 bits', 'one in 4 bits', 'Use load() and read()');
     if (this.layout.dtype !== 'f32') throw new ConfigError(name, 'parameters stored in f32', this.layout.dtype);
-    return new Float32Array(this.device.view(this.#buffer), offset * DTYPE_BYTES.f32, length);
+    return new Float32Array(this.device.view(this.#buffer), this.#whole(name).offset * DTYPE_BYTES.f32, length);
   }
 
-  /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. */
+  /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. Of a sliced one this rank's part stays. */
   load(name: string, values: Float32Array): void {
     const { length, nf4 } = this.#place(name);
     if (values.length !== length) throw new ConfigError(name, `${length} values`, values.length);
-    if (nf4) quantiseNf4(values, this.#bytes(name), nf4);
-    else this.#write(name, 0, values);
+    const part = this.#parts.get(name);
+    if (!part) return;
+    if (nf4) this.#writeNf4(part, values, nf4);
+    else this.loadPart(name, values.subarray(part.start, part.start + part.length));
+  }
+
+  /** As load(), given only the values of {@link partOf}. Not for parameters in 4 bits. */
+  loadPart(name: string, values: Float32Array): void {
+    const part = this.#parts.get(name);
+    if (values.length !== (part?.length ?? 0))
+      throw new ConfigError(name, `${part?.length ?? 0} values`, values.length);
+    if (!part) return;
+    this.#write(part.offset, values);
     const slice = this.#master?.slices.get(name);
     if (!slice) return;
-    const { parameterOffset } = slice;
-    this.#masterOf(slice).set(values.subarray(parameterOffset, parameterOffset + slice.length));
+    const from = slice.parameterOffset - part.start;
+    this.#masterOf(slice).set(values.subarray(from, from + slice.length));
   }
 
   /** Sets the part of a parameter that a rank owns, as load() the whole. */
   loadSlice(slice: ParameterSlice, values: Float32Array): void {
     if (values.length !== slice.length) throw new ConfigError(slice.name, `${slice.length} values`, values.length);
-    this.#write(slice.name, slice.parameterOffset, values);
+    this.#write(this.offsetOf(slice), values);
     if (this.#master) this.#masterOf(slice).set(values);
   }
 
@@ -113,9 +154,12 @@ export class ParameterStore implements Disposable, WeightTarget {
   async loadFile(fd: number, stored: readonly StoredValues[]): Promise<void> {
     const { dtype: to } = this.layout;
     const reads = stored.flatMap(({ name, fileOffset, dtype: from }): TensorRead[] => {
-      const { offset, length } = this.#place(name);
-      const whole = {
-        fileOffset,
+      this.#place(name);
+      const part = this.#parts.get(name);
+      if (!part) return [];
+      const { start, length, offset } = part;
+      const kept = {
+        fileOffset: fileOffset + start * DTYPE_BYTES[from],
         count: length,
         from,
         buffer: this.#buffer,
@@ -123,11 +167,11 @@ export class ParameterStore implements Disposable, WeightTarget {
         to,
       };
       const slice = this.#master?.slices.get(name);
-      if (!slice) return [whole];
+      if (!slice) return [kept];
       const { parameterOffset, sliceOffset, length: owned } = slice;
       const begin = fileOffset + parameterOffset * DTYPE_BYTES[from];
       const bufferOffset = sliceOffset * DTYPE_BYTES.f32;
-      return [whole, { fileOffset: begin, count: owned, from, buffer: this.#master!.buffer, bufferOffset, to: 'f32' }];
+      return [kept, { fileOffset: begin, count: owned, from, buffer: this.#master!.buffer, bufferOffset, to: 'f32' }];
     });
     try {
       await this.device.readFile(fd, reads);
@@ -136,21 +180,10 @@ export class ParameterStore implements Disposable, WeightTarget {
     }
   }
 
-  /** A copy of the parameter as programs see it. */
+  /** A copy of a parameter that is whole, as programs see it. */
   read(name: string): Float32Array {
-    const { offset, length, nf4 } = this.#place(name);
-    if (nf4) return dequantiseNf4(this.#bytes(name), length, nf4);
-    const { dtype } = this.layout;
-    if (dtype === 'f32') return this.view(name).slice();
-    const size = DTYPE_BYTES[dtype];
-    return widen(new Uint8Array(this.device.view(this.#buffer), offset * size, length * size), dtype);
-  }
-
-  /** Of a parameter in 4 bits. */
-  #bytes(name: string): Uint8Array {
-    const { offset, length, nf4 } = this.#place(name);
-    const { dtype } = this.layout;
-    return new Uint8Array(this.device.view(this.#buffer), offset * DTYPE_BYTES[dtype], nf4Bytes(length, nf4!));
+    const { offset } = this.#whole(name);
+    return decodeParameter(this.device.view(this.#buffer), offset, this.#place(name), this.layout.dtype);
   }
 
   [Symbol.dispose](): void {
@@ -160,15 +193,26 @@ export class ParameterStore implements Disposable, WeightTarget {
     if (this.#master) this.device.free(this.#master.buffer);
   }
 
-  /** Rounds values to the storage type, from element `start` of a parameter on. */
-  #write(name: string, start: number, values: Float32Array): void {
+  /** Rounds values to the storage type, from element `offset` of the buffer on. */
+  #write(offset: number, values: Float32Array): void {
     const { dtype } = this.layout;
-    if (dtype === 'f32') {
-      this.view(name).set(values, start);
+    const memory = this.device.view(this.#buffer);
+    if (dtype === 'f32') new Float32Array(memory, offset * DTYPE_BYTES.f32, values.length).set(values);
+    else new Uint16Array(memory, offset * DTYPE_BYTES[dtype], values.length).set(narrow(values, dtype));
+  }
+
+  #writeNf4({ start, length, offset, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
+    const size = DTYPE_BYTES[this.layout.dtype];
+    const memory = this.device.view(this.#buffer);
+    const bytes = nf4Bytes(values.length, nf4);
+    if (isAll) {
+      quantiseNf4(values, new Uint8Array(memory, offset * size, bytes), nf4);
       return;
     }
-    const offset = (this.#place(name).offset + start) * DTYPE_BYTES[dtype];
-    new Uint16Array(this.device.view(this.#buffer), offset, values.length).set(narrow(values, dtype));
+    const whole = new Uint8Array(bytes);
+    quantiseNf4(values, whole, nf4);
+    const part = whole.subarray(start * size, (start + length) * size);
+    new Uint8Array(memory, offset * size, part.length).set(part);
   }
 
   #masterOf({ sliceOffset, length }: ParameterSlice): Float32Array {
@@ -179,5 +223,17 @@ export class ParameterStore implements Disposable, WeightTarget {
     const place = this.#places.get(name);
     if (!place) throw new ConfigError(name, 'the name of a parameter of the model', name);
     return place;
+  }
+
+  #whole(name: string): ParameterPart {
+    this.#place(name);
+    const part = this.#parts.get(name);
+    if (part?.isAll) return part;
+    throw new ConfigError(
+      name,
+      'a parameter that this rank keeps whole',
+      'a slice of it',
+      'Call gatherParameter() of the training job, on every rank',
+    );
   }
 }

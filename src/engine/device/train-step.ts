@@ -16,6 +16,7 @@ import { widen } from '../widen.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
+import { GatheredBuckets } from './gathered-buckets.js';
 import { measureLimits } from './limits.js';
 import { ParameterStore } from './parameter-store.js';
 import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
@@ -90,6 +91,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #forwardBackward: Program | PipelineRunner;
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
+  readonly #gathered: GatheredBuckets;
   #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
@@ -106,10 +108,11 @@ export class TrainStep implements AsyncDisposable {
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
     const mastered = compiled.layout.hasMasters ? this.slices : null;
-    this.parameters = new ParameterStore(device, compiled.layout, mastered);
+    this.parameters = new ParameterStore(device, compiled.layout, mastered, zeroGroup(strategy).index);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve(plansOf(compiled));
+    this.#gathered = new GatheredBuckets(this.parameters, communicators);
     const groups = communicatorTable(communicators);
     if (compiled.kind === 'pipeline') {
       this.#clear = null;
@@ -138,20 +141,29 @@ export class TrainStep implements AsyncDisposable {
     this.parameters.load(name, values);
   }
 
+  /** A copy of a parameter as programs see it. Refused where this rank keeps a slice of it (ZeRO stage 3): gather it. */
   readParameter(name: string): Float32Array {
     return this.parameters.read(name);
   }
 
+  /** As readParameter(), for sliced parameters too: all ranks must ask for the same ones in the same order. */
+  gatherParameter(name: string): Promise<Float32Array> {
+    return this.#inTurn(async () => {
+      const part = this.parameters.partOf(name);
+      return part?.isAll ? this.parameters.read(name) : this.#gathered.read(name);
+    });
+  }
+
   /**
    * The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks.
-   * Refused where gradients are exchanged in the micro-batch and only slices of their sums are kept (ZeRO stage 2).
+   * Refused where gradients are exchanged in the micro-batch and only slices of their sums are kept (ZeRO stages 2 and 3).
    */
   readGradient(name: string): Float32Array {
     const place = this.#places.get(name);
     if (!place || place.offset >= this.compiled.layout.elements) {
       throw new ConfigError(name, 'the name of a trained parameter of the model', name);
     }
-    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', 2);
+    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.#strategy.zeroStage);
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
   }
 
@@ -168,14 +180,14 @@ export class TrainStep implements AsyncDisposable {
       return this.#buffers.floats('master', slice.sliceOffset, length).slice();
     const [buffer, dtype, offset] =
       kind === 'parameter'
-        ? (['parameters', layout.dtype, this.#places.get(slice.name)!.offset + slice.parameterOffset] as const)
+        ? (['parameters', layout.dtype, this.parameters.offsetOf(slice)] as const)
         : ([kind, layout.stateDtype, slice.stateOffset] as const);
     return dtype === 'f32'
       ? this.#buffers.floats(buffer, offset, length).slice()
       : widen(new Uint8Array(this.#buffers.halves(buffer, offset, length).slice().buffer), dtype);
   }
 
-  /** Sets the state of one of `slices`. A parameter must get the same values on every rank, so load whole ones. */
+  /** Sets the state of one of `slices`. Where every rank keeps a parameter whole, it must get the same values everywhere: load that whole. */
   writeState(kind: StateKind, slice: ParameterSlice, values: Float32Array): void {
     if (values.length !== slice.length)
       throw new ConfigError(`${kind} of ${slice.name}`, `${slice.length} values`, values.length);
@@ -186,7 +198,7 @@ export class TrainStep implements AsyncDisposable {
   /**
    * Forward and backward of one micro-batch. `scale` is what each labelled row counts: 1 / (labelled rows of the whole step
    * over all micro-batches and ranks) for a loss weighted by tokens. The first micro-batch of a step overwrites the
-   * gradients, the others add to them. With ZeRO stage 2 this exchanges gradients: all ranks must call it equally often.
+   * gradients, the others add to them. With ZeRO stages 2 and 3 this exchanges: all ranks must call it equally often.
    * The n-th micro-batch at data coordinate d holds the rows from (n * mesh.data + d) * rows on of the step, which is what masks of dropout
    * depend on: the same rows in other micro-batches or on other ranks are dropped alike.
    * In f16 all gradients are multiplied by `lossScale` on their way; `update` of the step must be given the same.
@@ -233,7 +245,7 @@ export class TrainStep implements AsyncDisposable {
   }
 
   /**
-   * Exchanges gradients, clips, steps the optimiser and gathers the parameters. `step` counts from 1. All ranks must call it.
+   * Exchanges gradients, clips, steps the optimiser and gathers the parameters that are kept whole. `step` counts from 1. All ranks must call it.
    * `gradientNorm` is the norm over all parameters before clipping. Where it is not finite nothing was changed, on any rank.
    */
   update(options: UpdateOptions): Promise<UpdateResult> {
@@ -297,11 +309,13 @@ export class TrainStep implements AsyncDisposable {
     if (this.#forwardBackward instanceof Program) this.#forwardBackward.dispose();
     else this.#forwardBackward[Symbol.dispose]();
     this.#update.dispose();
+    this.#gathered[Symbol.dispose]();
     this.#buffers.dispose();
     this.parameters[Symbol.dispose]();
   }
 
   async #run(program: Program): Promise<void> {
+    this.#gathered[Symbol.dispose](); // what was gathered for readers is about to change
     if (this.#profiler) this.#profiler.add(program.plan, await program.profile());
     else await program.run();
   }

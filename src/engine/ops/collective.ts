@@ -40,7 +40,7 @@ export const reduceScatter: OpRule = {
   },
 };
 
-/** slice[n], inside y at rank*n → y[size*n]. `whole` is size*n; only the compiler reads it. */
+/** slice[n], inside y at rank*n or outside y → y[size*n]. `whole` is size*n; only the compiler reads it. */
 export const allGather: OpRule = {
   kind: 'all_gather',
   attributes: ['group'],

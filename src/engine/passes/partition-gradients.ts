@@ -1,17 +1,23 @@
 // Pass: ZeRO stage 2 (arXiv:1910.02054 §5.2). The gradients of a bucket live in scratch memory from their first write to
 // their reduction; what lasts is this rank's slice of their sum. After the last write to a bucket follows its reduce_scatter,
 // on the communication stream. The sum is added to the slice one bucket later, so that the backward never waits for a
-// reduction that has had no time, and at most two finished buckets exist at once.
+// reduction that has had no time, and at most two finished buckets exist at once (without overlap: one).
 import { GraphBuilder } from '../builder.js';
 import type { Graph, Op, Tensor } from '../graph.js';
 import type { Bucket, Layout } from '../layout.js';
 import { groupIndex } from '../mesh.js';
 import type { Place, PlacedGraph } from '../plan/placement.js';
+import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
 const BYTES = 4;
 
 /** `placed` has its gradients in the whole buffer `gradients`; the result has slices there (number `rank` of the `zero` group), which the caller clears per step. */
-export function partitionGradients(placed: PlacedGraph, layout: Layout, rank: number): PlacedGraph {
+export function partitionGradients(
+  placed: PlacedGraph,
+  layout: Layout,
+  rank: number,
+  { overlapComm }: Pick<ZeroTuning, 'overlapComm'> = ZERO_TUNING,
+): PlacedGraph {
   const { graph } = placed;
   const builder = new GraphBuilder(graph);
   const places = new Map(placed.places);
@@ -51,7 +57,12 @@ export function partitionGradients(placed: PlacedGraph, layout: Layout, rank: nu
 
   const built = builder.build(graph.gradients);
   const buffers = new Map([...placed.buffers, ['gradients', layout.sliceElements * BYTES] as const]);
-  return { graph: { ...built, ops: interleave(built.ops, graph.ops.length, insertions) }, places, buffers, scratch };
+  return {
+    graph: { ...built, ops: interleave(built.ops, graph.ops.length, insertions, overlapComm) },
+    places,
+    buffers,
+    scratch,
+  };
 }
 
 /** The program that begins a step: sets the slices of the gradients to zero. */
@@ -100,6 +111,7 @@ function interleave(
   ops: readonly Op[],
   count: number,
   insertions: readonly { readonly lastWrite: number; readonly reductionOps: number }[],
+  isOverlapped: boolean,
 ): readonly Op[] {
   const result: Op[] = [];
   let copied = 0;
@@ -111,6 +123,10 @@ function interleave(
     result.push(...ops.slice(next, next + reductionOps));
     if (addition) result.push(addition);
     addition = ops[next + reductionOps]!;
+    if (!isOverlapped) {
+      result.push(addition);
+      addition = null;
+    }
     next += reductionOps + 1;
   }
   result.push(...ops.slice(copied, count));

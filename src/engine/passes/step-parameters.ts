@@ -63,7 +63,8 @@ export class StepEmitter {
     const { dtype, hasMasters, stateDtype } = this.#layout;
     const { name, sliceElements, stateOffset } = bucket;
     const first = rank * sliceElements;
-    const parameters: SlicePlace = { buffer: 'parameters', dtype, offset: bucket.offset + first };
+    const offset = bucket.parameterOffset + (bucket.isSliced ? 0 : first);
+    const parameters: SlicePlace = { buffer: 'parameters', dtype, offset };
     const at: SlicePlace = hasMasters ? { buffer: 'master', dtype: 'f32', offset: bucket.sliceOffset } : parameters;
     if (this.#optimizer.kind === 'muon' && bucket.isOfMatrices) {
       const owned = bucket.parameters.filter(({ offset }) => offset >= first && offset < first + sliceElements);

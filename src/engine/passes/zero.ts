@@ -1,27 +1,33 @@
-// Pass: data parallelism without partitioning (stage 0) or with the optimiser cut into slices (ZeRO stages 1 and 2). Gives every
+// Pass: data parallelism without partitioning (stage 0) or with the optimiser cut into slices (ZeRO stages 1 to 3). Gives every
 // parameter and gradient of the micro-batch program its place in the layout, and makes the update program: exchange the
-// gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather the parameters again.
+// gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather what is kept whole again.
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
 import { GraphBuilder, RANDOM } from '../builder.js';
 import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
-import { isByChance, type Layout, layOut, placesOf, type StepStorage } from '../layout.js';
+import { isByChance, type Layout, layOut, parameterBuckets, placesOf, type StepStorage } from '../layout.js';
 import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
+import { wholeRegion } from './partition-parameters.js';
 import { StepEmitter } from './step-parameters.js';
+import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
 /**
  * 0: every rank owns all optimiser state. 1: rank r owns slice r. 2: it also keeps slice r of the gradients alone, which are
- * exchanged in every micro-batch.
+ * exchanged in every micro-batch. 3: of the parameters too, which are gathered for every use.
  */
-export type ZeroStage = 0 | 1 | 2;
+export type ZeroStage = 0 | 1 | 2 | 3;
 
 /** How the ranks share the work of a step. */
 export interface Strategy {
   readonly zeroStage: ZeroStage;
   readonly mesh: Mesh;
   readonly rank: number;
+  /** What is not given is as in {@link ZERO_TUNING}. */
+  readonly tuning?: Partial<ZeroTuning>;
 }
+
+export const tuningOf = ({ tuning }: Strategy): ZeroTuning => ({ ...ZERO_TUNING, ...tuning });
 
 /** The ranks that reduce gradients together, and this one's place among them: all that ZeRO asks about a mesh. */
 export const zeroGroup = ({ mesh, rank }: Strategy): Group => groupOf(mesh, rank, 'zero');
@@ -43,8 +49,20 @@ export function layoutFor(
   storage: StepStorage = {},
 ): Layout {
   const { size } = zeroGroup(strategy);
-  const isWhole = (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter);
-  return layOut(graph.parameters.values(), strategy.zeroStage === 0 ? 1 : size, isWhole, parameterType(graph), storage);
+  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold } = tuningOf(strategy);
+  const options = {
+    ...storage,
+    dtype: parameterType(graph),
+    isWhole: (parameter: Parameter) => optimizer !== null && isWholeMatrix(optimizer, parameter),
+    bucketElementsMax: reduceBucketSize,
+  };
+  const partitions = strategy.zeroStage === 0 ? 1 : size;
+  const layout = layOut(graph.parameters.values(), partitions, options);
+  if (!hasSlicedParameters(strategy)) return layout;
+  // Chances go by place in a bucket: where steps round by chance, nothing may lie elsewhere than at the other stages.
+  const elementsMax = isByChance(layout) ? 0 : paramPersistenceThreshold;
+  const sliced = { elementsMax, totalMax: modelPersistenceThreshold };
+  return layOut(graph.parameters.values(), partitions, { ...options, sliced });
 }
 
 /** Whether ranks keep slices of the gradients: then every micro-batch exchanges, and all ranks must run equally many. */
@@ -52,13 +70,25 @@ export function hasSlicedGradients(strategy: Strategy): boolean {
   return strategy.zeroStage >= 2 && zeroGroup(strategy).size > 1;
 }
 
-/** Puts the parameters and gradients of `graph` where the layout says. */
+/** Whether ranks keep slices of the parameters, so that programs gather what they read. */
+export function hasSlicedParameters(strategy: Strategy): boolean {
+  return strategy.zeroStage === 3 && zeroGroup(strategy).size > 1;
+}
+
+/** Puts the parameters and gradients of `graph` where the layout says; sliced parameters to where they are gathered. */
 export function placeParameters(graph: Graph, layout: Layout, shelf: Shelf): PlacedGraph {
   const places = new Map(shelf.places);
-  const layoutPlaces = placesOf(layout);
-  for (const { name, tensor } of graph.parameters.values()) {
-    const { offset } = layoutPlaces.get(name)!;
-    places.set(tensor, { buffer: 'parameters', offsetBytes: offset * DTYPE_BYTES[layout.dtype] });
+  const put = (name: string, buffer: string, offset: number) => {
+    const parameter = graph.parameters.get(name);
+    if (parameter) places.set(parameter.tensor, { buffer, offsetBytes: offset * DTYPE_BYTES[layout.dtype] });
+  };
+  for (const bucket of parameterBuckets(layout))
+    for (const { name, offset } of bucket.parameters) {
+      if (bucket.isSliced) put(name, wholeRegion(bucket), offset);
+      else put(name, 'parameters', bucket.parameterOffset + offset);
+    }
+  for (const { name, offset } of layout.frozen) put(name, 'parameters', offset);
+  for (const [name, { offset }] of placesOf(layout)) {
     const gradient = graph.gradients.get(name);
     if (gradient === undefined) continue;
     // Earlier writes of a tied gradient lie on the same bytes as the last one.
@@ -158,9 +188,9 @@ export function updateProgram(
   for (const [index, bucket] of order.entries()) {
     const { name } = bucket;
     const stepped = emitter.step(bucket, rank, slices[index]!);
-    if (!isPartitioned) continue;
+    if (!isPartitioned || bucket.isSliced) continue;
     const [whole] = builder.op('all_gather', name, [stepped], { group, whole: bucket.elements }, 'state');
-    places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.offset * DTYPE_BYTES[layout.dtype] });
+    places.set(whole!.id, { buffer: 'parameters', offsetBytes: bucket.parameterOffset * DTYPE_BYTES[layout.dtype] });
   }
 
   const whole = layout.elements * BYTES;

@@ -19,7 +19,7 @@ export interface Plan {
 }
 
 export function plan({ graph, places: fixed, buffers: sizes, scratch }: PlacedGraph): Plan {
-  const order = schedule(graph, fixed);
+  const order = schedule(graph, fixed, scratch);
   const { places, ...arena } = planMemory(graph, fixed, order, scratch);
   const used = new Set([...places.values()].map((place) => place.buffer));
   const buffers = [...sizes].filter(([name]) => used.has(name)).map(([name, bytes]) => ({ name, bytes }));

@@ -1,7 +1,8 @@
 // Gives every op its stream and the ops of other streams that must have ended before it starts. Dependencies are found by
 // bytes, not by names: an op waits for the last op of each other stream that wrote what it touches, or touched what it writes,
-// unless it is known to have ended by what was waited for before.
-import { byteLength, type Graph, type TensorId } from '../graph.js';
+// unless it is known to have ended by what was waited for before. An op beside the kernels that is the first to touch a scratch
+// buffer also waits for the kernel before it in the order: there the buffer begins to live, on bytes of what has ended by then.
+import { byteLength, type Graph, type Op, type TensorId } from '../graph.js';
 import { type OpRule, ruleOf } from '../ops/index.js';
 import type { Place } from './placement.js';
 
@@ -29,7 +30,12 @@ interface Access {
   readonly isWrite: boolean;
 }
 
-export function schedule(graph: Graph, places: ReadonlyMap<TensorId, Place>): Schedule {
+/** `scratch` has the buffers of `places` that live from the first to the last op that touches them. */
+export function schedule(
+  graph: Graph,
+  places: ReadonlyMap<TensorId, Place>,
+  scratch: ReadonlyMap<string, number> = new Map(),
+): Schedule {
   const streams = graph.ops.map((op) => streamOf(ruleOf(op.kind)));
   const used = new Set(streams);
   const waits: number[][] = [];
@@ -43,7 +49,9 @@ export function schedule(graph: Graph, places: ReadonlyMap<TensorId, Place>): Sc
       join(clock, clocks[previous]!);
       clock[stream] = previous;
     }
+    const isBeginning = stream !== COMPUTE && begins(graph.ops[index]!, places, scratch, history);
     const needed = used.size > 1 ? conflicts(graph, places, history, index, stream) : [];
+    if (isBeginning && last[COMPUTE]! >= 0) needed.push(last[COMPUTE]!);
     const waitedFor: number[] = [];
     // The latest first: it may have waited for the others.
     for (const op of needed.toSorted((a, b) => b - a)) {
@@ -69,6 +77,19 @@ function join(clock: Clock, other: Clock): void {
   for (const [stream, op] of other.entries()) clock[stream] = Math.max(clock[stream]!, op);
 }
 
+/** Whether nobody touched a scratch buffer before that `op` writes. */
+function begins(
+  op: Op,
+  places: ReadonlyMap<TensorId, Place>,
+  scratch: ReadonlyMap<string, number>,
+  history: ReadonlyMap<string, readonly Access[]>,
+): boolean {
+  return op.outputs.some((id) => {
+    const buffer = places.get(id)?.buffer;
+    return buffer !== undefined && scratch.has(buffer) && !history.has(`@${buffer}`);
+  });
+}
+
 /** The last op of each stream that op `index` must follow; adds what it touches to `history`. */
 function conflicts(
   graph: Graph,
@@ -76,7 +97,7 @@ function conflicts(
   history: Map<string, Access[]>,
   index: number,
   stream: number,
-): readonly number[] {
+): number[] {
   const op = graph.ops[index]!;
   const needed: number[] = STREAMS.map(() => -1);
   const accesses = [

@@ -1,0 +1,93 @@
+// The block `zero_optimization` of a ds_config: DeepSpeed's names and defaults → the stage, and how it trades memory for exchanges.
+import { ConfigError } from '../common/index.js';
+import { ZERO_TUNING, type ZeroStage, type ZeroTuning } from '../engine/index.js';
+import type { DsConfig } from './ds-config-schema.js';
+import { given } from './ds-optimizer.js';
+
+export interface ResolvedZero {
+  readonly zeroStage: ZeroStage;
+  readonly zeroTuning: ZeroTuning;
+  /** Keys that are given and change nothing here, and why. */
+  readonly notes: readonly string[];
+}
+
+type ZeroBlock = Exclude<DsConfig['zero_optimization'], boolean>;
+
+/** `hiddenSize` is what Transformers makes of "auto" where the model is known: h², 0.9 h² and 10 h. */
+export function resolveZero(config: DsConfig, hiddenSize: number | null): ResolvedZero {
+  const zero = config.zero_optimization;
+  if (typeof zero === 'boolean') return { zeroStage: zero ? 1 : 0, zeroTuning: ZERO_TUNING, notes: [] };
+  refuseUnsupported(zero);
+  const sized = (value: number | 'auto' | undefined, byDefault: number, times: number, power: number) =>
+    value === 'auto' && hiddenSize !== null ? Math.floor(times * hiddenSize ** power) : given(value, byDefault);
+  const zeroTuning: ZeroTuning = {
+    reduceBucketSize: sized(zero.reduce_bucket_size, ZERO_TUNING.reduceBucketSize, 1, 2),
+    overlapComm: given(zero.overlap_comm, ZERO_TUNING.overlapComm),
+    prefetchBucketSize: sized(zero.stage3_prefetch_bucket_size, ZERO_TUNING.prefetchBucketSize, 0.9, 2),
+    maxLiveParameters: given(zero.stage3_max_live_parameters, ZERO_TUNING.maxLiveParameters),
+    maxReuseDistance: given(zero.stage3_max_reuse_distance, ZERO_TUNING.maxReuseDistance),
+    paramPersistenceThreshold: sized(
+      zero.stage3_param_persistence_threshold,
+      ZERO_TUNING.paramPersistenceThreshold,
+      10,
+      1,
+    ),
+    modelPersistenceThreshold: given(zero.stage3_model_persistence_threshold, ZERO_TUNING.modelPersistenceThreshold),
+  };
+  return { zeroStage: zero.stage as ZeroStage, zeroTuning, notes: notesOn(zero) };
+}
+
+/** What keys of DeepSpeed's way to move bytes ask for that is so anyway, and why it cannot be otherwise. */
+const SETTLED: readonly (readonly [key: keyof ZeroBlock, so: unknown, why: string])[] = [
+  ['contiguous_gradients', true, 'the gradients of a bucket always lie in one piece'],
+  ['allgather_partitions', true, 'parameters are gathered, never broadcast'],
+  ['allgather_bucket_size', null, 'what is gathered after a step is cut as reduce_bucket_size says'],
+  ['reduce_scatter', true, 'gradients are reduced and scattered at once'],
+  ['use_multi_rank_bucket_allreduce', true, 'all ranks reduce a bucket together'],
+  ['round_robin_gradients', false, 'every rank owns an equal slice of every bucket'],
+  ['load_from_fp32_weights', true, 'checkpoints hold the float32 masters'],
+  ['elastic_checkpoint', true, 'every checkpoint opens at any stage on any number of workers'],
+  ['ignore_unused_parameters', true, 'a parameter without a gradient is not stepped'],
+  ['memory_efficient_linear', true, 'linear layers keep only what their derivative reads'],
+  ['sub_group_size', null, 'the optimizer steps a bucket at a time, in memory'],
+  ['stage3_gather_16bit_weights_on_model_save', true, 'the model is always saved whole, gathered a bucket at a time'],
+  ['stage3_module_granularity_threshold', 0, 'a block is always fetched as one'],
+  ['stage3_use_all_reduce_for_fetch_params', false, 'parameters are gathered'],
+  ['stage3_allgather_sequential', false, 'a bucket is gathered as one'],
+];
+
+function notesOn(zero: ZeroBlock): readonly string[] {
+  const notes = SETTLED.flatMap(([key, so, why]) =>
+    zero[key] === undefined || zero[key] === so ? [] : [`zero_optimization.${key} has no effect: ${why}`],
+  );
+  if (zero.stage === 3) return notes;
+  const early = Object.keys(zero).filter((key) => key.startsWith('stage3_'));
+  return [...notes, ...early.map((key) => `zero_optimization.${key} has no effect at stage ${zero.stage}`)];
+}
+
+function refuseUnsupported(zero: ZeroBlock): void {
+  for (const name of ['offload_optimizer', 'offload_param'] as const) {
+    const device = zero[name]?.device ?? 'none';
+    if (device !== 'none')
+      throw new ConfigError(
+        `deepspeed.zero_optimization.${name}.device`,
+        '"none"',
+        device,
+        'Offload is not supported yet',
+      );
+  }
+  for (const name of [
+    'zero_quantized_weights',
+    'zero_quantized_nontrainable_weights',
+    'zero_quantized_gradients',
+  ] as const)
+    if (zero[name])
+      throw new ConfigError(
+        `deepspeed.zero_optimization.${name}`,
+        'false',
+        true,
+        'Quantised exchange is not supported yet',
+      );
+  if (zero.zero_hpz_partition_size > 1 || zero.mics_shard_size > 0)
+    throw new ConfigError('deepspeed.zero_optimization', 'no hpZ and no MiCS', zero, 'They are not supported yet');
+}

@@ -1,0 +1,112 @@
+// ZeRO stage 3 through the Trainer: the losses and the model of one worker, a killed worker, other stages, adapters over sliced bases.
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type Cluster, init } from '#src/client/index.js';
+import { Checkpoint } from '#src/models/index.js';
+import type { DsConfigInput, TrainingEvent } from '#src/train/index.js';
+import { close, rankPids, tinyTrainer } from './tiny-trainer.js';
+
+let cluster: Cluster;
+let storage: string;
+before(async () => {
+  storage = await mkdtemp(join(tmpdir(), 'raylite-stage-3-'));
+  cluster = await init({ address: 'local', numCpus: 4 });
+});
+after(async () => {
+  await cluster[Symbol.asyncDispose]();
+  await rm(storage, { recursive: true, force: true });
+});
+
+const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
+  tinyTrainer(storage, name, workers, more);
+
+/** Nothing of so small a model persists, and everything is released as soon as it can be. */
+const deepspeed: DsConfigInput = {
+  zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0, stage3_max_reuse_distance: 0 },
+};
+
+async function sameModel(left: string, right: string, limit: number): Promise<void> {
+  await using a = await Checkpoint.open(left);
+  await using b = await Checkpoint.open(right);
+  for (const name of a.parameters.keys()) {
+    const expected = await b.read(name);
+    const worst = (await a.read(name)).reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i]!)), 0);
+    assert.ok(worst <= limit, `${name} differs by ${worst}`);
+  }
+}
+
+test('two and four workers give the losses of one and the bits of stage 2, in slices of the parameters', async () => {
+  const one = await trainer('one', 1).fit();
+  for (const workers of [2, 4]) {
+    const sliced = await trainer(`sliced-${workers}`, workers, { deepspeed }).fit();
+    close(sliced.losses, one.losses);
+    const reduced = await trainer(`stage-2-${workers}`, workers, { zero: 2 }).fit();
+    assert.deepEqual(sliced.losses, reduced.losses);
+    await sameModel(sliced.model, reduced.model, 0);
+    const { parameterBytes, totalBytes, measuredBytes } = sliced.metrics.memory;
+    assert.ok(parameterBytes <= (1.02 * one.metrics.memory.parameterBytes) / workers, `${parameterBytes} bytes`);
+    assert.ok(measuredBytes <= totalBytes * 1.1);
+  }
+  const keys = { deepspeed: { zero_optimization: { stage: 3, sub_group_size: 1e9 } } };
+  const told: string[] = [];
+  const persistent = await trainer('persistent', 2, keys).fit({
+    onProgress: (event) => event.kind === 'notes' && told.push(...event.notes),
+  });
+  close(persistent.losses, one.losses);
+  assert.match(told.join(), /sub_group_size has no effect/);
+});
+
+test('a killed worker changes no bit, and a checkpoint opens on another number of workers at another stage', async () => {
+  const run = { checkpoint: { everySteps: 2, numToKeep: 9 }, failure: { maxFailures: 1 } };
+  const undisturbed = await trainer('undisturbed', 2, { run, deepspeed }).fit();
+  let killed = 0;
+  const events: TrainingEvent[] = [];
+  const result = await trainer('disturbed', 2, { run, deepspeed }).fit({
+    onProgress(event) {
+      events.push(event);
+      if (event.kind !== 'step' || event.step !== 5 || killed > 0) return;
+      killed += 1;
+      process.kill(rankPids()[1]!, 'SIGKILL');
+    },
+  });
+  assert.equal(result.metrics.failures, 1);
+  assert.deepEqual(result.losses, undisturbed.losses);
+  await sameModel(result.model, undisturbed.model, 0);
+
+  const resume = { run: { ...run, resume: true } };
+  for (const [workers, more] of [
+    [1, {}],
+    [4, { deepspeed }],
+    [2, { zero: 2 as const }],
+  ] as const) {
+    for (const step of [6, 8]) await rm(join(storage, 'disturbed', `checkpoint-00000${step}`), { recursive: true });
+    const resumed = await trainer('disturbed', workers, { ...resume, ...more }).fit();
+    close(resumed.losses, undisturbed.losses);
+  }
+});
+
+test('in bf16 and under Muon stage 3 follows one worker', async () => {
+  const bf16 = { ...deepspeed, bf16: { enabled: true } };
+  const one = await trainer('bf16-1', 1, { deepspeed: { bf16: { enabled: true } } }).fit();
+  const two = await trainer('bf16-2', 2, { deepspeed: bf16 }).fit();
+  for (const [step, loss] of two.losses.entries()) assert.ok(Math.abs(loss - one.losses[step]!) < 2e-2);
+  const muon = await trainer('muon-1', 1, { optimizer: 'Muon' }).fit();
+  close((await trainer('muon-2', 2, { optimizer: 'Muon', deepspeed }).fit()).losses, muon.losses);
+});
+
+test('adapters over a frozen base in slices, also in 4 bits, and their export', async () => {
+  const { model: base } = await trainer('base', 1).fit();
+  const lora = { r: 4, lora_alpha: 16, lora_dropout: 0.1 };
+  for (const quantization of [null, { bits: 4, type: 'nf4', doubleQuant: true }] as const) {
+    const recipe = { model: base, lora, learningRate: 0.01, ...(quantization ? { quantization } : {}) };
+    const kind = quantization ? 'nf4' : 'plain';
+    const one = await trainer(`lora-1-${kind}`, 1, { recipe }).fit();
+    const three = await trainer(`lora-2-${kind}`, 2, { recipe, deepspeed }).fit();
+    close(three.losses, one.losses);
+    await sameModel(three.model, one.model, 1e-5);
+    assert.ok(three.metrics.memory.parameterBytes < 0.6 * one.metrics.memory.parameterBytes);
+  }
+});
