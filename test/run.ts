@@ -24,7 +24,13 @@ async function main(options: Options): Promise<number> {
   rmSync(logDir, { recursive: true, force: true });
   mkdirSync(logDir, { recursive: true });
   const before = lookBefore();
-  const env = { ...process.env, RAYLITE_TMPDIR: runDir, TMPDIR: runDir };
+  const env = {
+    ...process.env,
+    RAYLITE_TMPDIR: runDir,
+    TMPDIR: runDir,
+    ...(options.nightly && { RAYLITE_TEST_NIGHTLY: '1' }),
+    ...(options.seed !== null && { RAYLITE_TEST_SEED: String(options.seed) }),
+  };
 
   const results = [];
   for (const phase of phases) {

@@ -17,6 +17,7 @@ const SLOW_ROOMS = ['golden', 'cluster', 'chaos', 'browser'];
 
 export const FAST_TIMEOUT_MS = 180_000;
 export const SLOW_TIMEOUT_MS = 600_000;
+export const NIGHTLY_TIMEOUT_MS = 3_600_000;
 
 /** All `*.test.js` below `<root>/<testDir>`, as paths relative to `root`. */
 export function findTestFiles(root: string, testDir: string): readonly string[] {
@@ -35,14 +36,14 @@ export function planPhases(files: readonly string[], testDir: string, options: O
     node,
     files: fastFiles,
     concurrency: Math.max(1, Math.min(4, availableParallelism())),
-    timeoutMs: FAST_TIMEOUT_MS,
+    timeoutMs: options.nightly ? NIGHTLY_TIMEOUT_MS : FAST_TIMEOUT_MS,
   });
   const slow = (room: string): Phase => ({
     title: room,
     node: options.node,
     files: chosen.filter((file) => roomOf(file) === room),
     concurrency: 1,
-    timeoutMs: SLOW_TIMEOUT_MS,
+    timeoutMs: options.nightly ? NIGHTLY_TIMEOUT_MS : SLOW_TIMEOUT_MS,
   });
   return [
     fast(options.node, 'fast'),

@@ -103,6 +103,10 @@ test('quick files come first, clusters alone and last, other Node versions run t
     ['fast, under /n22', 't/head/b.test.js'],
   ]);
   assert.throws(() => parseOptions(['--quick'], {}), TypeError);
+  assert.throws(() => parseOptions(['--seed', 'today'], {}), /--seed: expected an integer, got today/);
+  const [day, night] = [[], ['--nightly', '--seed', '7']].map((args) => parseOptions(args, {}));
+  assert.deepEqual([day!.nightly, day!.seed, night!.nightly, night!.seed], [false, null, true, 7]);
+  assert.ok(planPhases(files, 't', night!)[0]!.timeoutMs > planPhases(files, 't', day!)[0]!.timeoutMs);
 });
 
 test('with a second try an unsteady file passes and carries its first failure, a broken one still fails', async (t) => {

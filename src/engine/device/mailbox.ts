@@ -4,14 +4,15 @@
 import type { NativeCommunicator } from '../../native/index.js';
 
 const SENDER = 0;
+const RECEIVER = 1;
 
 export class Outbox {
   readonly #link: NativeCommunicator;
-  readonly #slot: Float32Array;
+  readonly #slot: Uint8Array;
   #sending: Promise<void> = Promise.resolve();
 
-  /** `slot` holds the message that is on its way, in words. */
-  constructor(link: NativeCommunicator, slot: Float32Array) {
+  /** `slot` holds the message that is on its way. */
+  constructor(link: NativeCommunicator, slot: Uint8Array) {
     this.#link = link;
     this.#slot = slot;
   }
@@ -19,8 +20,8 @@ export class Outbox {
   /** Copies the message and sends it; waits only for the one before. */
   async post(message: Uint8Array): Promise<void> {
     await this.#sending;
-    bytesOf(this.#slot).set(message);
-    this.#sending = this.#link.broadcast(this.#slot, SENDER);
+    this.#slot.set(message);
+    this.#sending = this.#link.sendReceive({ send: this.#slot, to: RECEIVER });
     this.#sending.catch(() => {}); // told by whoever waits for it
   }
 
@@ -32,12 +33,12 @@ export class Outbox {
 
 export class Inbox {
   readonly #link: NativeCommunicator;
-  readonly #free: Float32Array[];
-  readonly #coming: { readonly slot: Float32Array; readonly arrival: Promise<void> }[] = [];
+  readonly #free: Uint8Array[];
+  readonly #coming: { readonly slot: Uint8Array; readonly arrival: Promise<void> }[] = [];
   #left = 0; // messages of this step that were not asked for yet
 
   /** `slots` hold messages from their arrival until they are taken. */
-  constructor(link: NativeCommunicator, slots: readonly Float32Array[]) {
+  constructor(link: NativeCommunicator, slots: readonly Uint8Array[]) {
     this.#link = link;
     this.#free = [...slots];
   }
@@ -52,7 +53,7 @@ export class Inbox {
   async take(into: Uint8Array): Promise<void> {
     const { slot, arrival } = this.#coming.shift()!;
     await arrival;
-    into.set(bytesOf(slot).subarray(0, into.length));
+    into.set(slot);
     this.#free.push(slot);
     this.#ask();
   }
@@ -64,13 +65,9 @@ export class Inbox {
         return;
       }
       this.#left--;
-      const arrival = this.#link.broadcast(slot, SENDER);
+      const arrival = this.#link.sendReceive({ receive: slot, from: SENDER });
       arrival.catch(() => {}); // told by take()
       this.#coming.push({ slot, arrival });
     }
   }
-}
-
-function bytesOf(slot: Float32Array): Uint8Array {
-  return new Uint8Array(slot.buffer, slot.byteOffset, slot.byteLength);
 }

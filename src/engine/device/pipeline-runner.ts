@@ -161,10 +161,10 @@ export class PipelineRunner implements Disposable {
     }
   }
 
-  #slot(): Float32Array {
-    const words = Math.ceil(this.compiled.messageBytes / 4);
-    const id = this.#device.allocate(words * 4);
+  #slot(): Uint8Array {
+    const { messageBytes } = this.compiled;
+    const id = this.#device.allocate(messageBytes);
     this.#slots.push(id);
-    return new Float32Array(this.#device.view(id), 0, words);
+    return new Uint8Array(this.#device.view(id), 0, messageBytes);
   }
 }
