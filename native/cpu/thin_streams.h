@@ -1,0 +1,212 @@
+// How a thin product reads B: front to back, so that memory is read as fast as it can be. Of a B [k, n] some rows go by over
+// sums that stay in the first-level cache; of a B [n, k] sixteen rows at a time are turned in registers. Every element of the
+// sums is added up in the order of its depth. Words of A are floats, or pairs of bf16 that follow each other in depth.
+#pragma once
+#include "cpu/block_product.h"
+#include "cpu/pack.h"
+
+namespace raylite::RL_ISA {
+
+namespace {
+
+/// Calls f with the largest of 8, 4, 2, 1 rows of A that are left, as a constant, until none is.
+template <class F>
+RL_INLINE void each_rows(std::int64_t m, F f) {
+  std::int64_t i = 0;
+  for (; i + 8 <= m; i += 8) f(i, std::integral_constant<int, 8>{});
+  if (m - i >= 4) f(i, std::integral_constant<int, 4>{}), i += 4;
+  if (m - i >= 2) f(i, std::integral_constant<int, 2>{}), i += 2;
+  if (m - i >= 1) f(i, std::integral_constant<int, 1>{});
+}
+
+/// sums[kM, columns] += a[kM, kDepth] b[kDepth, columns]: rows `a_row`, `b_row` and `stride` apart.
+template <int kM, int kDepth, class T>
+RL_INLINE void add_rows_of_b(const float* a, std::int64_t a_row, const T* b, std::int64_t b_row, std::int64_t columns,
+                             float* sums, std::int64_t stride) {
+  each_vector(columns, [&](std::int64_t j, int n) {
+    Floats totals[kM];
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; i++) totals[i] = load_n(sums + i * stride + j, n);
+#pragma GCC unroll 8
+    for (int q = 0; q < kDepth; q++) {
+      const Floats words = load_n(b + q * b_row + j, n);
+#pragma GCC unroll 8
+      for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], a + i * a_row + q, words);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; i++) store_n(sums + i * stride + j, totals[i], n);
+  });
+}
+
+/// sums[m, columns] += a[m, depth] b[depth, columns].
+template <class T>
+void stream_plain(std::int64_t m, std::int64_t depth, std::int64_t columns, const float* a, std::int64_t a_row, const T* b,
+                  std::int64_t b_row, float* sums, std::int64_t stride) {
+  std::int64_t p = 0;
+  for (; p + 8 <= depth; p += 8) {
+    each_rows(m, [&](std::int64_t i, auto rows) {
+      add_rows_of_b<rows.value, 8>(a + i * a_row + p, a_row, b + p * b_row, b_row, columns, sums + i * stride, stride);
+    });
+  }
+  for (; p < depth; p++) {
+    each_rows(m, [&](std::int64_t i, auto rows) {
+      add_rows_of_b<rows.value, 1>(a + i * a_row + p, a_row, b + p * b_row, b_row, columns, sums + i * stride, stride);
+    });
+  }
+}
+
+#if defined(__AVX512F__)
+
+/// Of 32 columns of two rows of B, the pairs of 16 of them; the others are in the sibling. Both keep an order of their own.
+RL_INLINE Floats low_pairs(__m512i first, __m512i second) { return _mm512_castsi512_ps(_mm512_unpacklo_epi16(first, second)); }
+RL_INLINE Floats high_pairs(__m512i first, __m512i second) { return _mm512_castsi512_ps(_mm512_unpackhi_epi16(first, second)); }
+
+/// The sums of 32 columns in that order, put into the order of the columns.
+RL_INLINE void order_pairs(float* sums) {
+  const Floats low = load(sums), high = load(sums + 16);
+  const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+  const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+  store(sums, _mm512_permutex2var_ps(low, first, high));
+  store(sums + 16, _mm512_permutex2var_ps(low, second, high));
+}
+
+/// Up to 32 numbers of a row, the rest 0.
+RL_INLINE __m512i load_row(const BFloat16* row, std::int64_t count) {
+  if (count >= 32) return _mm512_loadu_si512(row);
+  return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((std::uint64_t{1} << count) - 1), row);
+}
+
+/// As add_rows_of_b, for `kWords` pairs of rows (of the last the second may not exist); columns in the order of the pairs.
+template <int kM, int kWords>
+RL_INLINE void add_pairs_of_b(const Pair* a, std::int64_t a_row, const BFloat16* b, std::int64_t b_row, bool has_second,
+                              std::int64_t columns, float* sums, std::int64_t stride) {
+  for (std::int64_t j = 0; j < columns; j += 32) {
+    Floats totals[kM][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; i++) totals[i][0] = load(sums + i * stride + j), totals[i][1] = load(sums + i * stride + j + 16);
+#pragma GCC unroll 4
+    for (int q = 0; q < kWords; q++) {
+      const BFloat16* row = b + 2 * q * b_row + j;
+      const __m512i first = load_row(row, columns - j);
+      const __m512i second = has_second ? load_row(row + b_row, columns - j) : _mm512_setzero_si512();
+      const Floats words[2] = {low_pairs(first, second), high_pairs(first, second)};
+#pragma GCC unroll 8
+      for (int i = 0; i < kM; i++) {
+        totals[i][0] = add_words(totals[i][0], a + i * a_row + q, words[0]);
+        totals[i][1] = add_words(totals[i][1], a + i * a_row + q, words[1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; i++) store(sums + i * stride + j, totals[i][0]), store(sums + i * stride + j + 16, totals[i][1]);
+  }
+}
+
+/// The same on pairs; `depth` counts numbers. Sums, zero before, are of a multiple of 32 columns.
+void stream_plain(std::int64_t m, std::int64_t depth, std::int64_t columns, const Pair* a, std::int64_t a_row,
+                  const BFloat16* b, std::int64_t b_row, float* sums, std::int64_t stride) {
+  std::int64_t p = 0;
+  for (; p + 8 <= depth; p += 8) {
+    each_rows(m, [&](std::int64_t i, auto rows) {
+      add_pairs_of_b<rows.value, 4>(a + i * a_row + p / 2, a_row, b + p * b_row, b_row, true, columns, sums + i * stride, stride);
+    });
+  }
+  for (; p < depth; p += 2) {
+    each_rows(m, [&](std::int64_t i, auto rows) {
+      add_pairs_of_b<rows.value, 1>(a + i * a_row + p / 2, a_row, b + p * b_row, b_row, p + 1 < depth, columns, sums + i * stride, stride);
+    });
+  }
+  for (std::int64_t i = 0; i < m; i++) {
+    for (std::int64_t j = 0; j < columns; j += 32) order_pairs(sums + i * stride + j);
+  }
+}
+
+/// Numbers of B in a word, and 16 words of a row (of which `count` numbers exist; the rest is 0).
+template <class Word, class T>
+constexpr std::int64_t kPerWord = std::is_same_v<Word, Pair> ? 2 : 1;
+template <class Word, class T>
+RL_INLINE __m512 load_sixteen(const T* row, std::int64_t count) {
+  if constexpr (std::is_same_v<Word, Pair>) {
+    return _mm512_castsi512_ps(load_row(row, count));
+  } else {
+    return count >= 16 ? load(row) : load_first(row, static_cast<int>(count));
+  }
+}
+
+/// 16 words of each of 16 rows of B, turned; rows beyond `rows` are 0. What the next 16 rows need here is fetched ahead.
+template <class Word, class T>
+RL_INLINE void load_turned(const T* b, std::int64_t b_col, std::int64_t rows, std::int64_t count, __m512 block[16]) {
+  if (rows >= 16) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+      __builtin_prefetch(b + (16 + i) * b_col, 0, 2);
+      block[i] = load_sixteen<Word>(b + i * b_col, count);
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) block[i] = i < rows ? load_sixteen<Word>(b + i * b_col, count) : _mm512_setzero_ps();
+  }
+  transpose(block);
+}
+
+template <int kM, class Word, class T>
+RL_INLINE void multiply_turned(std::int64_t depth, std::int64_t rows, const Word* a, std::int64_t a_row, const T* b,
+                               std::int64_t b_col, float* sums, std::int64_t stride) {
+  constexpr std::int64_t kNumbers = 16 * kPerWord<Word, T>;
+  Floats totals[kM];
+#pragma GCC unroll 8
+  for (int i = 0; i < kM; i++) totals[i] = Floats{};
+  __m512 block[16];
+  std::int64_t p = 0;
+  for (; p + kNumbers <= depth; p += kNumbers) {
+    load_turned<Word>(b + p, b_col, rows, kNumbers, block);
+    const Word* words = a + p / kPerWord<Word, T>;
+#pragma GCC unroll 16
+    for (int q = 0; q < 16; q++) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], words + i * a_row + q, block[q]);
+    }
+  }
+  if (p < depth) {
+    load_turned<Word>(b + p, b_col, rows, depth - p, block);
+    const Word* words = a + p / kPerWord<Word, T>;
+    const std::int64_t left = (depth - p + kPerWord<Word, T> - 1) / kPerWord<Word, T>;
+    for (std::int64_t q = 0; q < left; q++) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], words + i * a_row + q, block[q]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kM; i++) store(sums + i * stride, totals[i]);
+}
+
+#endif
+
+/// sums[m, columns] = a[m, depth] b^T, b [columns, depth] with rows b_col apart; `depth` counts numbers. Sums are of a
+/// multiple of 16 columns.
+template <class Word, class T>
+void stream_turned(std::int64_t m, std::int64_t depth, std::int64_t columns, const Word* a, std::int64_t a_row, const T* b,
+                   std::int64_t b_col, float* sums, std::int64_t stride) {
+#if defined(__AVX512F__)
+  for (std::int64_t j = 0; j < columns; j += 16) {
+    each_rows(m, [&](std::int64_t i, auto rows) {
+      multiply_turned<rows.value>(depth, columns - j, a + i * a_row, a_row, b + j * b_col, b_col, sums + i * stride + j, stride);
+    });
+  }
+#else
+  float turned[kLanes];
+  for (std::int64_t j = 0; j < columns; j += kLanes) {
+    const std::int64_t rows = min_of(kLanes, columns - j);
+    for (std::int64_t i = 0; i < m; i++) store(sums + i * stride + j, Floats{});
+    for (std::int64_t p = 0; p < depth; p++) {
+      for (std::int64_t lane = 0; lane < kLanes; lane++) turned[lane] = lane < rows ? load_one(b + (j + lane) * b_col + p) : 0.0f;
+      for (std::int64_t i = 0; i < m; i++) {
+        store(sums + i * stride + j, add_words(load(sums + i * stride + j), a + i * a_row + p, load(turned)));
+      }
+    }
+  }
+#endif
+}
+
+}  // namespace
+
+}  // namespace raylite::RL_ISA
