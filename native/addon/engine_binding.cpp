@@ -43,6 +43,7 @@ Napi::Value guarded(Napi::Env env, Body body) {
 
 struct Buffer {
   std::shared_ptr<Memory> memory;
+  bool is_on_host = false;
   Napi::Reference<Napi::ArrayBuffer> view;  // made at the first view(): one ArrayBuffer per memory
 };
 
@@ -56,6 +57,7 @@ struct Device {
     if (!executor) throw EngineError("ENGINE", "the device was disposed");
     return *executor;
   }
+  std::size_t& bytes_of(bool is_on_host) { return is_on_host ? host_bytes : allocated_bytes; }
   Buffer& buffer(std::uint32_t id) {
     live();
     const auto found = buffers.find(id);
@@ -65,7 +67,7 @@ struct Device {
   void release(Buffer& buffer) {
     if (!buffer.view.IsEmpty()) buffer.view.Value().Detach();
     buffer.view.Reset();
-    allocated_bytes -= buffer.memory->bytes();
+    bytes_of(buffer.is_on_host) -= buffer.memory->bytes();
     buffer.memory.reset();  // programs that use it hold it until they are disposed
   }
 
@@ -75,6 +77,7 @@ struct Device {
   std::map<std::uint32_t, Buffer> buffers;
   std::uint32_t next_buffer = 1;
   std::size_t allocated_bytes = 0;
+  std::size_t host_bytes = 0;
   std::vector<std::weak_ptr<LoadedProgram>> programs;
 };
 
@@ -295,8 +298,9 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
                device->live();
                const double bytes = integer_argument(info[0], "bytes", 1, kBytesMax);
                const std::uint32_t id = device->next_buffer++;
-               device->buffers[id].memory = std::make_shared<Memory>(static_cast<std::size_t>(bytes));
-               device->allocated_bytes += static_cast<std::size_t>(bytes);
+               const bool is_on_host = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
+               device->buffers[id] = {std::make_shared<Memory>(static_cast<std::size_t>(bytes)), is_on_host, {}};
+               device->bytes_of(is_on_host) += static_cast<std::size_t>(bytes);
                return Napi::Number::New(info.Env(), id);
              }));
   object.Set("free", method(env, "free", [device](const Napi::CallbackInfo& info) {
@@ -315,12 +319,14 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
                dispose_device(*device);
                return info.Env().Undefined();
              }));
-  object.DefineProperty(Napi::PropertyDescriptor::Accessor(
-      env, object, "allocatedBytes",
-      [device](const Napi::CallbackInfo& info) {
-        return Napi::Number::New(info.Env(), static_cast<double>(device->allocated_bytes));
-      },
-      napi_enumerable));
+  for (const bool is_on_host : {false, true}) {
+    object.DefineProperty(Napi::PropertyDescriptor::Accessor(
+        env, object, is_on_host ? "hostBytes" : "allocatedBytes",
+        [device, is_on_host](const Napi::CallbackInfo& info) {
+          return Napi::Number::New(info.Env(), static_cast<double>(device->bytes_of(is_on_host)));
+        },
+        napi_enumerable));
+  }
   return object;
 }
 

@@ -6,7 +6,7 @@ namespace raylite::RL_ISA {
 
 template <class F>
 static void adagrad_of(const AdagradArguments<F>& a, const Team& team) {
-  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
+  if (is_skipped(a, a.n, team)) return;
   const double rate = static_cast<double>(a.lr[0]) / (1.0 + (static_cast<double>(a.step[0]) - 1.0) * a.lr_decay);
   const Floats lr = broadcast(static_cast<float>(rate));
   const Floats factor = broadcast(a.factor[0]);

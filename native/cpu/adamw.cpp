@@ -10,7 +10,7 @@ double power(double base, double exponent) { return __builtin_pow(base, exponent
 
 template <class F>
 static void adamw_of(const AdamWArguments<F>& a, const Team& team) {
-  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
+  if (is_skipped(a, a.n, team)) return;
   const double step = static_cast<double>(a.step[0]);
   const double lr = static_cast<double>(a.lr[0]);
   const double correction1 = a.bias_correction ? 1.0 - power(a.beta1, step) : 1.0;

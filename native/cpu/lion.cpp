@@ -6,7 +6,7 @@ namespace raylite::RL_ISA {
 
 template <class F>
 static void lion_of(const LionArguments<F>& a, const Team& team) {
-  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
+  if (is_skipped(a, a.n, team)) return;
   const Floats factor = broadcast(a.factor[0]);
   const Floats lr = broadcast(a.lr[0]);
   const Floats beta1 = broadcast(static_cast<float>(a.beta1));

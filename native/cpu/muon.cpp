@@ -58,8 +58,8 @@ double accelerate(const MuonArguments<F>& a, const Range& mine, float* x) {
 
 template <class F>
 static void muon_of(const MuonArguments<F>& a, const Team& team) {
-  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
   const std::int64_t count = a.rows * a.columns;
+  if (is_skipped(a, count, team)) return;
   const std::int64_t least = min_of(a.rows, a.columns);
   const bool is_tall = a.rows > a.columns;
   float* x = a.workspace;

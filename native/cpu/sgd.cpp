@@ -6,7 +6,7 @@ namespace raylite::RL_ISA {
 
 template <class F>
 static void sgd_of(const SgdArguments<F>& a, const Team& team) {
-  if (a.factor[0] != a.factor[0]) return;  // NaN: no step
+  if (is_skipped(a, a.n, team)) return;
   const Floats factor = broadcast(a.factor[0]);
   const Floats lr = broadcast(a.lr[0]);
   const Floats momentum = broadcast(static_cast<float>(a.momentum));

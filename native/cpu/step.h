@@ -50,6 +50,18 @@ RL_INLINE void store_parameter(const StepArguments<F>& a, std::int64_t i, Floats
   if constexpr (!std::is_same_v<typename F::R, float>) store_n(a.rounded + i, x, n);
 }
 
+/// Whether the factor is NaN: then there is no step. Parameters are still rounded, to what they were: the place they are rounded
+/// to may be one that is copied from.
+template <class F>
+RL_INLINE bool is_skipped(const StepArguments<F>& a, std::int64_t count, const Team& team) {
+  if (a.factor[0] == a.factor[0]) return false;
+  if constexpr (!std::is_same_v<typename F::R, float>) {
+    const Range all = share_elements(team, count);
+    each_vector(all.end - all.begin, [&](std::int64_t j, int n) { store_n(a.rounded + all.begin + j, load_n(a.p + all.begin + j, n), n); });
+  }
+  return true;
+}
+
 /// Calls f(i, n, chances) for each vector of begin..end-1; begin is a multiple of 32. Elements e and e + 16 of a block of 32
 /// share a counter (block * 16 + e % 16, stream, step): the first takes words 0 and 1, the other words 2 and 3.
 template <class F, class Step>

@@ -45,6 +45,7 @@ export { ParameterStore, type StoredValues, type WeightTarget } from './device/p
 export type { PipelineTimes } from './device/pipeline-runner.js';
 export type { KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
+export { StateMemory } from './device/state-memory.js';
 export {
   type MicroOptions,
   type MicroResult,
@@ -63,6 +64,7 @@ export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, Token
 export { narrow } from './narrow.js';
 export { dequantiseNf4, type Nf4Settings, nf4Bytes, quantiseNf4 } from './nf4.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
+export type { Offload, OptimizerOffload } from './offload.js';
 export {
   ACTIVATIONS,
   type Activation,

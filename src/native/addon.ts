@@ -19,8 +19,11 @@ export interface NativeEngine {
 }
 
 export interface NativeDevice {
-  /** Allocates zeroed memory, 4 KiB aligned (huge pages where offered). Returns its id. Freed by dispose(). */
-  allocate(bytes: number): number;
+  /**
+   * Allocates zeroed memory, 4 KiB aligned (huge pages where offered), of the device or, `isOnHost`, of the host. Returns its id.
+   * Freed by dispose().
+   */
+  allocate(bytes: number, isOnHost?: boolean): number;
   free(buffer: number): void;
   /** The buffer's memory itself, without a copy. Detached by dispose(). */
   view(buffer: number): ArrayBuffer;
@@ -32,7 +35,9 @@ export interface NativeDevice {
   ): NativeProgram;
   /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
   readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;
+  /** Of the device, and of the host. */
   readonly allocatedBytes: number;
+  readonly hostBytes: number;
   dispose(): void;
 }
 

@@ -13,6 +13,7 @@ import {
   ParameterStore,
   Program,
   plan,
+  StateMemory,
   slicesOf,
   stateBuffers,
   updateProgram,
@@ -55,15 +56,20 @@ test('a store rounds what it is given; masters keep it exactly', () => {
   using opened = openDevice();
   for (const dtype of ['bf16', 'f16'] as const) {
     const layout = layoutOf(tinyLlama(), dtype);
-    using store = new ParameterStore(opened.device, layout, slicesOf(layout, 0));
-    const buffers = new DeviceBuffers(opened.device);
-    store.lendTo(buffers);
+    using store = new ParameterStore(opened.device, layout);
     const [slice] = slicesOf(layout, 0);
+    const masters = new Map<string, Float32Array>();
+    store.keepMasters({
+      slices: new Map([[slice!.name, slice!]]),
+      writeMaster: ({ name }, values) => masters.set(name, values.slice()),
+      masterTarget: () => null,
+    });
     const random = seededRandom(dtype);
     const values = Float32Array.from({ length: slice!.length }, () => random() - 0.5);
     store.load(slice!.name, values);
     assert.deepEqual(store.read(slice!.name), rounded(values, dtype));
-    assert.deepEqual(buffers.floats('master', slice!.sliceOffset, slice!.length), values);
+    assert.deepEqual(masters.get(slice!.name), values);
+    assert.equal(store.takesFile(slice!.name), false);
   }
 });
 
@@ -91,10 +97,11 @@ class Update implements Disposable {
     const planned = plan(updateProgram(layout, ALONE, optimizer));
     this.#states = stateBuffers(optimizer, layout.buckets[0]!);
     this.length = length;
-    this.store = new ParameterStore(device, layout, dtype === 'f32' ? null : slicesOf(layout, 0));
+    this.store = new ParameterStore(device, layout);
     this.buffers = new DeviceBuffers(device);
     this.store.lendTo(this.buffers);
     this.buffers.reserve([planned]);
+    if (layout.hasMasters) this.store.keepMasters(new StateMemory(this.buffers, layout, slicesOf(layout, 0)));
     this.program = new Program(device, planned, this.buffers);
   }
 

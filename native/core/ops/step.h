@@ -24,7 +24,8 @@ struct StepForm {
   X(bf16_parameters, StepForm<BFloat16, float, float>)                  \
   X(bf16_parameters_and_state, StepForm<BFloat16, BFloat16, float>)
 
-/// Elements from decay_end on do not decay. A factor that is NaN leaves everything as it is.
+/// Elements from decay_end on do not decay. A factor that is NaN leaves p and state as they are; p is
+/// rounded all the same.
 /// The chance of an element depends on the seed and the step in `random` (low word, high word, step), on the stream, and
 /// on first + its index, where it lies in the whole that slices are cut from.
 template <class F>

@@ -7,6 +7,7 @@ import { byteLength, type Graph, parameterCount, type TensorId } from '../graph.
 import type { Layout } from '../layout.js';
 import { groupOf } from '../mesh.js';
 import { cutParts, RECEIVED, SENT, sharedParameters } from '../passes/cut-parts.js';
+import { offloader } from '../passes/offload.js';
 import { store } from '../passes/precision.js';
 import { forwardTensors, splitPhases } from '../passes/split-phases.js';
 import { layoutFor, placeParameters, type TiedParameters, updateProgram } from '../passes/zero.js';
@@ -93,7 +94,9 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     words.push(outcome.description);
     return outcome.plan;
   });
-  const update = plan(updateProgram(layout, strategy, optimizer, tied));
+  const { moved, moveOut } = offloader(layout, optimizer, settings.offload ?? {}, false);
+  const { extents, fileBytes, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer, tied));
+  const update = plan(placedUpdate);
   const messageBytes = shape.stages === 1 ? 0 : byteLength(forward.tensors[forward.borders[0]!]!);
   const { waitingMax } = replay(shape, { forward: 1, backward: 2 });
   const jobHash = createHash('sha256')
@@ -105,8 +108,10 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     ...compiled,
     layout,
     update,
+    moved,
+    extents,
     recompute: words.length === 1 ? words[0]! : words.map((text, chunk) => `part ${chunk}: ${text}`).join('; '),
-    memory: memoryOf(compiled, update),
+    memory: memoryOf(compiled, update, fileBytes),
     parameterCount: parameterCount(forward),
     jobHash,
   };
@@ -170,9 +175,10 @@ function memoryOf(
     stage,
   }: Pick<CompiledPipeline, 'parts' | 'messageBytes' | 'inboxSlots' | 'shape' | 'stage'>,
   update: Plan,
+  fileBytes: number,
 ): MemoryFigures {
   const plans = parts.flatMap(({ forward, backward }) => (backward ? [forward, backward] : [forward]));
-  const figures = weigh([...plans, update]);
+  const figures = weigh([...plans, update], fileBytes);
   const bytesOf = (prefix: string) => {
     const sizes = new Map(plans.flatMap(({ buffers }) => buffers.map(({ name, bytes }) => [name, bytes] as const)));
     return [...sizes].reduce((sum, [name, bytes]) => sum + (name.startsWith(`${prefix}.`) ? bytes : 0), 0);

@@ -6,12 +6,14 @@ import { byteLength, type FloatType, type Graph, parameterCount } from '../graph
 import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
+import type { MovedBuffer, Offload } from '../offload.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { type Extent, offloader } from '../passes/offload.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
@@ -41,7 +43,12 @@ export interface MemoryFigures {
   readonly activationBytes: number;
   /** Token ids, labels, scalars, tables of constants. */
   readonly batchBytes: number;
+  /** All of the above: what the device holds. */
   readonly totalBytes: number;
+  /** What is offloaded to the memory of the host, and its staging. */
+  readonly hostBytes: number;
+  /** What is offloaded to a file. */
+  readonly diskBytes: number;
 }
 
 export interface TrainingSettings extends StepStorage {
@@ -59,6 +66,8 @@ export interface TrainingSettings extends StepStorage {
   readonly dtype?: FloatType;
   /** Where the mesh has a pipeline. */
   readonly pipeline?: PipelineSettings;
+  /** What lives outside of the device. Default: nothing. */
+  readonly offload?: Offload;
 }
 
 export interface PipelineSettings {
@@ -72,6 +81,9 @@ export interface PipelineSettings {
 export interface CompiledStep {
   readonly layout: Layout;
   readonly update: Plan;
+  /** What has left the device, by buffer; and which bytes of it lie where in the file. */
+  readonly moved: ReadonlyMap<string, MovedBuffer>;
+  readonly extents: readonly Extent[];
   /** What the backward makes again, in words. */
   readonly recompute: string;
   readonly memory: MemoryFigures;
@@ -133,31 +145,35 @@ export function finished(graph: Graph): Graph {
 
 /** Compiles both programs of a rank that runs the whole model. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32' } = settings;
+  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32', offload = {} } = settings;
   const forward = store(lossGraph(model, rows, loss, dropout), dtype);
   const layout = layoutFor(forward, strategy, optimizer, settings);
   const isSliced = hasSlicedGradients(strategy);
   const tuning = tuningOf(strategy);
-  const clear = isSliced ? plan(clearGradients(layout)) : null;
+  const { moved, moveOut } = offloader(layout, optimizer, offload, isSliced);
+  const clear = isSliced ? plan(moveOut(clearGradients(layout))) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
     const last = finished(graph);
     const whole = placeParameters(last, layout, shelve(last));
     const reduced = isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning) : whole;
-    return plan(hasSlicedParameters(strategy) ? partitionParameters(reduced, layout, tuning) : reduced);
+    return plan(moveOut(hasSlicedParameters(strategy) ? partitionParameters(reduced, layout, tuning) : reduced));
   });
-  const update = plan(updateProgram(layout, strategy, optimizer));
+  const { extents, fileBytes, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer));
+  const update = plan(placedUpdate);
   const { zeroStage, mesh } = strategy;
   const jobHash = createHash('sha256')
     // Not the plan's hash: where a slice lies differs from rank to rank.
     .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
-  const memory = weigh([micro, update]);
+  const memory = weigh([micro, update], fileBytes);
   return {
     kind: 'whole',
     layout,
     clear,
     micro,
     update,
+    moved,
+    extents,
     recompute: description,
     memory,
     parameterCount: parameterCount(forward),
@@ -177,12 +193,17 @@ export function shelve(graph: Graph): Shelf {
   return shelf;
 }
 
-/** Bytes of the buffers of `plans`, which share them by name. */
-export function weigh(plans: readonly Plan[]): MemoryFigures {
+/** Bytes of the buffers of `plans`, which share them by name, and those of a file. */
+export function weigh(plans: readonly Plan[], diskBytes = 0): MemoryFigures {
   const sizes = new Map<string, number>();
+  const onHost = new Map<string, number>();
   for (const { buffers } of plans) {
-    for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));
+    for (const { name, bytes, isOnHost } of buffers) {
+      const space = isOnHost ? onHost : sizes;
+      space.set(name, Math.max(space.get(name) ?? 0, bytes));
+    }
   }
+  const hostBytes = [...onHost.values()].reduce((sum, bytes) => sum + bytes, 0);
   const take = (name: string) => {
     const bytes = sizes.get(name) ?? 0;
     sizes.delete(name);
@@ -195,5 +216,6 @@ export function weigh(plans: readonly Plan[]): MemoryFigures {
   let batchBytes = 0;
   for (const bytes of sizes.values()) batchBytes += bytes;
   const totalBytes = parameterBytes + gradientBytes + optimizerBytes + activationBytes + batchBytes;
-  return { parameterBytes, gradientBytes, optimizerBytes, activationBytes, batchBytes, totalBytes };
+  const used = { parameterBytes, gradientBytes, optimizerBytes, activationBytes, batchBytes };
+  return { ...used, totalBytes, hostBytes, diskBytes };
 }

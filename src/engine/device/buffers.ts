@@ -14,13 +14,13 @@ export class DeviceBuffers {
 
   /** Makes sure that every buffer of the plans exists and is large enough. Buffers already there must be large enough. */
   reserve(plans: readonly Plan[]): void {
-    const sizes = new Map<string, number>();
-    for (const { buffers } of plans) {
-      for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));
-    }
-    for (const [name, bytes] of sizes) {
+    const sizes = new Map<string, { readonly bytes: number; readonly isOnHost: boolean }>();
+    for (const { buffers } of plans)
+      for (const { name, bytes, isOnHost } of buffers)
+        sizes.set(name, { bytes: Math.max(sizes.get(name)?.bytes ?? 0, bytes), isOnHost });
+    for (const [name, { bytes, isOnHost }] of sizes) {
       const known = this.#buffers.get(name);
-      if (!known) this.#buffers.set(name, { id: this.#device.allocate(bytes), bytes, isOwned: true });
+      if (!known) this.#buffers.set(name, { id: this.#device.allocate(bytes, isOnHost), bytes, isOwned: true });
       else if (known.bytes < bytes)
         throw new Error(`buffer ${name} has ${known.bytes} bytes, a program needs ${bytes}`);
     }

@@ -1,6 +1,6 @@
 // A model's parameters in device memory, by checkpoint name, or of each what its rank keeps (ZeRO stage 3). Training, evaluation
-// and decoding share one store. Where they are stored in 16 bits, a training job also keeps the exact values of what its rank owns:
-// the masters that the optimiser steps.
+// and decoding share one store. Where they are stored in 16 bits, a training job also has the exact values of what its rank owns,
+// the masters that the optimiser steps: they get what the store gets.
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice, TensorRead } from '../../native/index.js';
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
@@ -37,6 +37,15 @@ export interface WeightTarget {
   takesFile?(name: string): boolean;
 }
 
+/** The masters of a rank. */
+export interface MasterMemory {
+  /** Of which parts of parameters, by name. */
+  readonly slices: ReadonlyMap<string, ParameterSlice>;
+  writeMaster(slice: ParameterSlice, values: Float32Array): void;
+  /** Where a file may be read into; null where that cannot be, and the values must be written. */
+  masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null;
+}
+
 export class ParameterStore implements Disposable, WeightTarget {
   readonly device: NativeDevice;
   readonly layout: Layout;
@@ -44,26 +53,17 @@ export class ParameterStore implements Disposable, WeightTarget {
   readonly bytes: number;
   /** Id of the device buffer that programs read. */
   readonly #buffer: number;
-  readonly #master: { readonly buffer: number; readonly slices: ReadonlyMap<string, ParameterSlice> } | null;
+  #masters: MasterMemory | null = null;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #parts: ReadonlyMap<string, ParameterPart>;
   #isDisposed = false;
 
-  /**
-   * Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them, and for f32 masters of the
-   * parts in `mastered`.
-   */
-  constructor(device: NativeDevice, layout: Layout, mastered: readonly ParameterSlice[] | null = null, rank = 0) {
+  /** Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them. */
+  constructor(device: NativeDevice, layout: Layout, rank = 0) {
     this.device = device;
     this.layout = layout;
-    const bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
-    const masterBytes = mastered ? layout.sliceElements * DTYPE_BYTES.f32 : 0;
-    this.bytes = bytes + masterBytes;
-    this.#buffer = device.allocate(bytes);
-    this.#master = mastered && {
-      buffer: device.allocate(masterBytes),
-      slices: new Map(mastered.map((slice) => [slice.name, slice])),
-    };
+    this.bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
+    this.#buffer = device.allocate(this.bytes);
     this.#places = new Map(parametersOf(layout).map((place) => [place.name, place]));
     this.#parts = partsOf(layout, rank);
   }
@@ -100,11 +100,14 @@ export class ParameterStore implements Disposable, WeightTarget {
     return offset + parameterOffset - start;
   }
 
-  /** Makes the memory known to programs, as `parameters` and `master`. It stays this store's. */
+  /** Makes the memory known to programs, as `parameters`. It stays this store's. */
   lendTo(buffers: DeviceBuffers): void {
-    const { dtype, parameterElements, sliceElements } = this.layout;
-    buffers.borrow('parameters', this.#buffer, parameterElements * DTYPE_BYTES[dtype]);
-    if (this.#master) buffers.borrow('master', this.#master.buffer, sliceElements * DTYPE_BYTES.f32);
+    buffers.borrow('parameters', this.#buffer, this.bytes);
+  }
+
+  /** From here on `masters`, which stay the caller's, are told what is loaded. */
+  keepMasters(masters: MasterMemory): void {
+    this.#masters = masters;
   }
 
   /** The memory itself of an f32 parameter that is whole: writes through it change the model. */
@@ -132,22 +135,23 @@ export class ParameterStore implements Disposable, WeightTarget {
       throw new ConfigError(name, `${part?.length ?? 0} values`, values.length);
     if (!part) return;
     this.#write(part.offset, values);
-    const slice = this.#master?.slices.get(name);
+    const slice = this.#masters?.slices.get(name);
     if (!slice) return;
     const from = slice.parameterOffset - part.start;
-    this.#masterOf(slice).set(values.subarray(from, from + slice.length));
+    this.#masters!.writeMaster(slice, values.subarray(from, from + slice.length));
   }
 
   /** Sets the part of a parameter that a rank owns, as load() the whole. */
   loadSlice(slice: ParameterSlice, values: Float32Array): void {
     if (values.length !== slice.length) throw new ConfigError(slice.name, `${slice.length} values`, values.length);
     this.#write(this.offsetOf(slice), values);
-    if (this.#master) this.#masterOf(slice).set(values);
+    this.#masters?.writeMaster(slice, values);
   }
 
-  /** Whether {@link loadFile} takes this parameter: one in 4 bits must be loaded, to be rounded. */
+  /** Whether {@link loadFile} takes this parameter: one in 4 bits must be loaded, to be rounded, and one whose master is in a file. */
   takesFile(name: string): boolean {
-    return this.#place(name).nf4 === undefined;
+    const slice = this.#masters?.slices.get(name);
+    return this.#place(name).nf4 === undefined && (!slice || this.#masters!.masterTarget(slice) !== null);
   }
 
   /** Reads parameters of a file straight into place, on all threads. Throws EngineError when the file is shorter than it was. */
@@ -166,12 +170,11 @@ export class ParameterStore implements Disposable, WeightTarget {
         bufferOffset: offset * DTYPE_BYTES[to],
         to,
       };
-      const slice = this.#master?.slices.get(name);
+      const slice = this.#masters?.slices.get(name);
       if (!slice) return [kept];
-      const { parameterOffset, sliceOffset, length: owned } = slice;
-      const begin = fileOffset + parameterOffset * DTYPE_BYTES[from];
-      const bufferOffset = sliceOffset * DTYPE_BYTES.f32;
-      return [kept, { fileOffset: begin, count: owned, from, buffer: this.#master!.buffer, bufferOffset, to: 'f32' }];
+      const begin = fileOffset + slice.parameterOffset * DTYPE_BYTES[from];
+      const target = this.#masters!.masterTarget(slice)!;
+      return [kept, { fileOffset: begin, count: slice.length, from, ...target, to: 'f32' }];
     });
     try {
       await this.device.readFile(fd, reads);
@@ -190,7 +193,6 @@ export class ParameterStore implements Disposable, WeightTarget {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     this.device.free(this.#buffer);
-    if (this.#master) this.device.free(this.#master.buffer);
   }
 
   /** Rounds values to the storage type, from element `offset` of the buffer on. */
@@ -213,10 +215,6 @@ export class ParameterStore implements Disposable, WeightTarget {
     quantiseNf4(values, whole, nf4);
     const part = whole.subarray(start * size, (start + length) * size);
     new Uint8Array(memory, offset * size, part.length).set(part);
-  }
-
-  #masterOf({ sliceOffset, length }: ParameterSlice): Float32Array {
-    return new Float32Array(this.device.view(this.#master!.buffer), sliceOffset * DTYPE_BYTES.f32, length);
   }
 
   #place(name: string): ParameterPlace {

@@ -8,7 +8,6 @@ import type { CompiledTraining, TrainingSettings } from '../compile/training.js'
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import { coordinatesOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
-import { narrow } from '../narrow.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
@@ -22,6 +21,7 @@ import { ParameterStore } from './parameter-store.js';
 import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
 import { type StepProfile, StepProfiler } from './profile.js';
 import { Program } from './program.js';
+import { StateMemory } from './state-memory.js';
 
 export interface TrainStepSettings extends TrainingSettings {
   readonly device: NativeDevice;
@@ -86,6 +86,7 @@ export class TrainStep implements AsyncDisposable {
   #micros = 0; // of the current step
   readonly #optimizer: OptimizerSettings;
   readonly #buffers: DeviceBuffers;
+  readonly #state: StateMemory;
   readonly #clear: Program | null;
   /** Of all the model, or of the parts of a stage. */
   readonly #forwardBackward: Program | PipelineRunner;
@@ -107,11 +108,12 @@ export class TrainStep implements AsyncDisposable {
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
-    const mastered = compiled.layout.hasMasters ? this.slices : null;
-    this.parameters = new ParameterStore(device, compiled.layout, mastered, zeroGroup(strategy).index);
+    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve(plansOf(compiled));
+    this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved);
+    if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
     this.#gathered = new GatheredBuckets(this.parameters, communicators);
     const groups = communicatorTable(communicators);
     if (compiled.kind === 'pipeline') {
@@ -126,7 +128,7 @@ export class TrainStep implements AsyncDisposable {
     if (first === 0) return;
     for (const slice of this.slices)
       for (const kind of this.stateOf(slice))
-        if (kind !== 'parameter') this.#writeState(kind, slice, new Float32Array(slice.length).fill(first));
+        if (kind !== 'parameter') this.#state.write(kind, slice, new Float32Array(slice.length).fill(first));
   }
 
   /** Compiles, allocates and loads. Parameters start at zero, state as the optimiser wants it. */
@@ -175,16 +177,14 @@ export class TrainStep implements AsyncDisposable {
   /** A copy of the state of one of `slices`. */
   readState(kind: StateKind, slice: ParameterSlice): Float32Array {
     const { layout } = this.compiled;
+    if (kind !== 'parameter') return this.#state.read(kind, slice);
+    if (layout.hasMasters) return this.#state.read('master', slice);
+    const { dtype } = layout;
     const { length } = slice;
-    if (kind === 'parameter' && layout.hasMasters)
-      return this.#buffers.floats('master', slice.sliceOffset, length).slice();
-    const [buffer, dtype, offset] =
-      kind === 'parameter'
-        ? (['parameters', layout.dtype, this.parameters.offsetOf(slice)] as const)
-        : ([kind, layout.stateDtype, slice.stateOffset] as const);
+    const offset = this.parameters.offsetOf(slice);
     return dtype === 'f32'
-      ? this.#buffers.floats(buffer, offset, length).slice()
-      : widen(new Uint8Array(this.#buffers.halves(buffer, offset, length).slice().buffer), dtype);
+      ? this.#buffers.floats('parameters', offset, length).slice()
+      : widen(new Uint8Array(this.#buffers.halves('parameters', offset, length).slice().buffer), dtype);
   }
 
   /** Sets the state of one of `slices`. Where every rank keeps a parameter whole, it must get the same values everywhere: load that whole. */
@@ -192,7 +192,7 @@ export class TrainStep implements AsyncDisposable {
     if (values.length !== slice.length)
       throw new ConfigError(`${kind} of ${slice.name}`, `${slice.length} values`, values.length);
     if (kind === 'parameter') this.parameters.loadSlice(slice, values);
-    else this.#writeState(kind, slice, values);
+    else this.#state.write(kind, slice, values);
   }
 
   /**
@@ -353,12 +353,6 @@ export class TrainStep implements AsyncDisposable {
       throw new ConfigError('lossScale', 'a positive number', lossScale);
     if (lossScale !== 1 && dtype !== 'f16') throw new ConfigError('lossScale', `1 for a job in ${dtype}`, lossScale);
     return lossScale;
-  }
-
-  #writeState(kind: StateBuffer, { stateOffset, length }: ParameterSlice, values: Float32Array): void {
-    const { stateDtype } = this.compiled.layout;
-    if (stateDtype === 'f32') this.#buffers.floats(kind, stateOffset, length).set(values);
-    else this.#buffers.halves(kind, stateOffset, length).set(narrow(values, stateDtype));
   }
 
   /** Runs `work` after what is running: a device runs one program at a time. */

@@ -1,4 +1,4 @@
-// Sums, multiples, casts, constants and chosen rows.
+// Sums, multiples, casts, copies, constants and chosen rows.
 import { DTYPE_CODES, floatTypeOf } from '../graph.js';
 import {
   attribute,
@@ -18,6 +18,7 @@ export const add: OpRule = {
   kind: 'add',
   attributes: [],
   inPlace: [[0, 0]],
+  cut: (attributes) => attributes,
   infer(call) {
     expectInputs(call, [2]);
     const a = operand(call, 0, 'a');
@@ -61,10 +62,23 @@ export const cast: OpRule = {
   },
 };
 
+/** y = x, between the memory of the device and that of the host: on the stream of such copies. */
+export const copy: OpRule = {
+  kind: 'copy',
+  attributes: [],
+  moves: 'copy',
+  infer(call) {
+    expectInputs(call, [1]);
+    storageType(call, 0, 'x');
+    return [operand(call, 0, 'x')];
+  },
+};
+
 /** → y, every element `value`. `elements` is the length of y; only the compiler reads it. */
 export const fill: OpRule = {
   kind: 'fill',
   attributes: ['value'],
+  cut: (attributes, _start, elements) => ({ ...attributes, elements }),
   infer(call) {
     expectInputs(call, [0]);
     return [f32(attribute(call, 'elements'))];

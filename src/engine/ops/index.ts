@@ -14,7 +14,7 @@ import {
   sendRecv,
 } from './collective.js';
 import { dropout } from './dropout.js';
-import { add, cast, fill, gatherRows, scale } from './elementwise.js';
+import { add, cast, copy, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
@@ -52,6 +52,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     broadcast,
     cast,
     clipFactor,
+    copy,
     dropout,
     embedding,
     embeddingBackward,

@@ -88,6 +88,11 @@ export interface OpRule {
   readonly isCollective?: boolean;
   /** Runs on the stream of copies between device and host, or on that of the disk. */
   readonly moves?: 'copy' | 'disk';
+  /**
+   * Of an op that works element by element over the operands that are as long as its first output: the attributes of the same op
+   * over the elements from `start` on alone. Absent: the op cannot be cut into pieces.
+   */
+  cut?(attributes: Attributes, start: number, length: number): Attributes;
   /** Draws random numbers, so that a copy must get the same counters. */
   readonly isRandom?: boolean;
 }

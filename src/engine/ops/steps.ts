@@ -52,6 +52,11 @@ function elementwise({ kind, attributes, state, scalars, flops }: Elementwise): 
     attributes,
     optionalAttributes: CHANCE,
     updates: (call) => ['p', ...state(call)].map((_, index) => [index, index] as const),
+    cut: ({ decayEnd = 0, first, ...others }, start, length) => ({
+      ...others,
+      decayEnd: Math.min(Math.max(decayEnd - start, 0), length),
+      ...(first === undefined ? {} : { first: first + start }),
+    }),
     infer(call) {
       const states = state(call);
       const form = formOf(call, states.length > 0, 2 + states.length + scalars.length);

@@ -15,6 +15,8 @@ const INSTRUCTION_BYTES = 56;
 export interface BufferSize {
   readonly name: string;
   readonly bytes: number;
+  /** Whether it lies in the memory of the host, not in that of the device. */
+  readonly isOnHost: boolean;
 }
 
 export function encodePlan(

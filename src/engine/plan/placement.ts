@@ -14,6 +14,8 @@ export interface PlacedGraph {
   readonly buffers: ReadonlyMap<string, number>;
   /** Bytes of buffers that `places` mentions and that live in the arena, from the first to the last op that touches them. */
   readonly scratch?: ReadonlyMap<string, number>;
+  /** Those of `buffers` that lie in the memory of the host. Default: none. */
+  readonly host?: ReadonlySet<string>;
 }
 
 /** Packs tensors one after the other, each on a boundary of 64 bytes. */

@@ -18,12 +18,20 @@ export interface Plan {
   readonly hash: string;
 }
 
-export function plan({ graph, places: fixed, buffers: sizes, scratch }: PlacedGraph): Plan {
+export function plan({ graph, places: fixed, buffers: sizes, scratch, host }: PlacedGraph): Plan {
   const order = schedule(graph, fixed, scratch);
-  const { places, ...arena } = planMemory(graph, fixed, order, scratch);
-  const used = new Set([...places.values()].map((place) => place.buffer));
-  const buffers = [...sizes].filter(([name]) => used.has(name)).map(([name, bytes]) => ({ name, bytes }));
-  if (arena.peakBytes > 0) buffers.push({ name: ARENA, bytes: arena.peakBytes });
+  const { places: touched, ...arena } = planMemory(graph, fixed, order, scratch);
+  const used = new Set([...touched.values()].map((place) => place.buffer));
+  const places = new Map(touched);
+  // Inputs whose bytes are read under another name.
+  for (const id of graph.inputs.values()) {
+    const place = fixed.get(id);
+    if (place && used.has(place.buffer)) places.set(id, place);
+  }
+  const buffers = [...sizes]
+    .filter(([name]) => used.has(name))
+    .map(([name, bytes]) => ({ name, bytes, isOnHost: host?.has(name) ?? false }));
+  if (arena.peakBytes > 0) buffers.push({ name: ARENA, bytes: arena.peakBytes, isOnHost: false });
   const bytes = encodePlan(graph, places, order, buffers);
   const hash = createHash('sha256').update(bytes).digest('hex');
   return { graph, places, schedule: order, buffers, arena, bytes, hash };

@@ -1,0 +1,71 @@
+// The optimiser's state and masters of what a rank owns, wherever they live: on the device, in the memory of the host, in a file.
+import { ConfigError } from '../../common/index.js';
+import { DTYPE_BYTES, type FloatType } from '../graph.js';
+import type { Layout, ParameterSlice } from '../layout.js';
+import { narrow } from '../narrow.js';
+import { hostPart, type MovedBuffer } from '../offload.js';
+import type { StateBuffer } from '../optimizer.js';
+import { widen } from '../widen.js';
+import type { DeviceBuffers } from './buffers.js';
+import type { MasterMemory } from './parameter-store.js';
+
+export type StateName = StateBuffer | 'master';
+
+/** Where a run of elements lies. */
+interface Run {
+  readonly buffer: string;
+  readonly dtype: FloatType;
+  readonly offset: number;
+}
+
+export class StateMemory implements MasterMemory {
+  readonly slices: ReadonlyMap<string, ParameterSlice>;
+  readonly #buffers: DeviceBuffers;
+  readonly #layout: Layout;
+  readonly #moved: ReadonlyMap<string, MovedBuffer>;
+
+  /** `buffers` stays the caller's. */
+  constructor(
+    buffers: DeviceBuffers,
+    layout: Layout,
+    slices: readonly ParameterSlice[],
+    moved: ReadonlyMap<string, MovedBuffer> = new Map(),
+  ) {
+    this.#buffers = buffers;
+    this.#layout = layout;
+    this.slices = new Map(slices.map((slice) => [slice.name, slice]));
+    this.#moved = moved;
+  }
+
+  /** A copy. */
+  read(name: StateName, slice: ParameterSlice): Float32Array {
+    const { buffer, dtype, offset } = this.#runOf(name, slice);
+    if (dtype === 'f32') return this.#buffers.floats(buffer, offset, slice.length).slice();
+    return widen(new Uint8Array(this.#buffers.halves(buffer, offset, slice.length).slice().buffer), dtype);
+  }
+
+  write(name: StateName, slice: ParameterSlice, values: Float32Array): void {
+    const { length } = slice;
+    if (values.length !== length) throw new ConfigError(`${name} of ${slice.name}`, `${length} values`, values.length);
+    const { buffer, dtype, offset } = this.#runOf(name, slice);
+    if (dtype === 'f32') this.#buffers.floats(buffer, offset, length).set(values);
+    else this.#buffers.halves(buffer, offset, length).set(narrow(values, dtype));
+  }
+
+  masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null {
+    const { buffer, offset } = this.#runOf('master', slice);
+    return { buffer: this.#buffers.id(buffer), bufferOffset: offset * DTYPE_BYTES.f32 };
+  }
+
+  writeMaster(slice: ParameterSlice, values: Float32Array): void {
+    this.write('master', slice, values);
+  }
+
+  #runOf(name: StateName, { sliceOffset, stateOffset }: ParameterSlice): Run {
+    const dtype = name === 'master' ? 'f32' : this.#layout.stateDtype;
+    const offset = name === 'master' ? sliceOffset : stateOffset;
+    const from = this.#moved.get(name)?.fromBytes;
+    if (from === undefined || offset * DTYPE_BYTES[dtype] < from) return { buffer: name, dtype, offset };
+    return { buffer: hostPart(name), dtype, offset: offset - from / DTYPE_BYTES[dtype] };
+  }
+}
