@@ -43,6 +43,7 @@ function create(model: Model): TrainStep {
     strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 },
     optimizer: OPTIMIZER,
     dtype: precision === 'bf16' ? 'bf16' : 'f32',
+    recompute: 'cheap', // as recipes do
     device: native().createDevice({ threads, isa: null, pin: false }),
   });
 }

@@ -20,6 +20,8 @@ struct Finish {
       each_vector(columns, [&](std::int64_t j, int n) {
         Floats x = load_n(sums + i * stride + j, n);
         if (g.bias != nullptr) x += load_n(g.bias + column + j, n);
+        // An activation is of what a tensor would hold: so it can be taken again from `pre`, and fusing it changes no bit.
+        if constexpr (kKind != Activation::kNone) x = rounded_to<T>(x);
         if (g.pre != nullptr) store_n(g.pre + at + j, x, n);
         x = activate<kKind>(x);
         if (g.addend != nullptr) x += load_n(g.addend + at + j, n);

@@ -27,7 +27,7 @@ export function fitMemory(request: MemoryRequest): TrainingSettings {
   if (memoryMiB === null) return settings;
   const limitBytes = memoryMiB * 2 ** 20;
   if (totalBytes(request, settings) <= limitBytes) return settings;
-  const isFree = (settings.recompute ?? 'none') === 'none';
+  const isFree = ['none', 'cheap'].includes(String(settings.recompute ?? 'none'));
   const fitted = isFree ? recomputed(request, settings, limitBytes) : null;
   if (fitted) return fitted;
   const least = isFree ? { ...settings, recompute: 'full' as const } : settings;

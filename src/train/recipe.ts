@@ -49,9 +49,10 @@ export interface RecipeOptions {
   readonly dropout?: number;
   /**
    * Activation checkpointing. True: blocks are computed again in the backward; `every` n: n of them from one kept input;
-   * `budgetMiB`: as little is computed again as makes activations, their gradients and workspaces of a worker fit. Default false.
+   * `budgetMiB`: as little is computed again as makes activations, their gradients and workspaces of a worker fit; `cheap`, the
+   * default: what a pass over memory makes again, such as norms and activations. False keeps everything.
    */
-  readonly gradientCheckpointing?: boolean | { readonly every: number } | { readonly budgetMiB: number };
+  readonly gradientCheckpointing?: boolean | 'cheap' | { readonly every: number } | { readonly budgetMiB: number };
   /** Of each trained token, the share of the target that is spread evenly over all classes (arXiv:1512.00567). Default 0. */
   readonly labelSmoothing?: number;
   /** Weight of the square of the log of the softmax's denominator, added to each token's loss (arXiv:2204.02311). Default 0. */
@@ -89,8 +90,13 @@ export const recipeFields = {
   fp16: z.boolean().optional(),
   dropout: z.number().min(0).lt(1).optional(),
   gradientCheckpointing: z
-    .union([z.boolean(), z.strictObject({ every: count }), z.strictObject({ budgetMiB: z.number().positive() })])
-    .default(false),
+    .union([
+      z.boolean(),
+      z.literal('cheap'),
+      z.strictObject({ every: count }),
+      z.strictObject({ budgetMiB: z.number().positive() }),
+    ])
+    .default('cheap'),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   zLoss: z.number().min(0).default(0),
   seed: z.int().default(42),
@@ -141,6 +147,7 @@ export type Scores = Readonly<Record<string, number>>;
 /** What the engine calls the recipe's choice. */
 export function recomputeOf({ gradientCheckpointing: choice }: RecipeSettings): Recompute {
   if (typeof choice === 'boolean') return choice ? 'full' : 'none';
+  if (choice === 'cheap') return choice;
   return 'every' in choice ? choice : { budgetBytes: Math.floor(choice.budgetMiB * 2 ** 20) };
 }
 

@@ -85,7 +85,7 @@ for (const [name, make] of Object.entries(MODELS)) {
   test(`${name}: whatever is made again, and whatever is packed, training is the same bit by bit`, async () => {
     const [least, most] = [peakOf(make(), { every: 2 }), peakOf(make(), 'none')];
     const choice: fc.Arbitrary<Recompute> = fc.oneof(
-      fc.constant('full' as const),
+      fc.constantFrom('full' as const, 'cheap' as const),
       fc.record({ every: fc.integer({ min: 1, max: 6 }) }),
       fc.record({ budgetBytes: fc.integer({ min: Math.max(least, peakOf(make(), 'full')), max: most }) }),
     );
@@ -130,6 +130,25 @@ test('the arena is close to what lives at once, whatever is made again', () => {
   }
 });
 
+test('cheap recomputation keeps products and attention, and makes norms and activations again', () => {
+  const width = { hidden_size: 256, intermediate_size: 512, num_hidden_layers: 2, num_attention_heads: 4 };
+  const configs = [
+    { model_type: 'gpt2', n_layer: 2, n_head: 4, n_embd: 256, n_positions: 64, vocab_size: 64 },
+    { model_type: 'llama', ...width, max_position_embeddings: 64, vocab_size: 64 },
+    { model_type: 'bert', ...width, max_position_embeddings: 64, vocab_size: 64 },
+  ];
+  for (const config of configs) {
+    const model = modelFromConfig(config);
+    const micro = (recompute: Recompute) =>
+      compileTraining({ model, rows: 64, strategy: ALONE, optimizer: OPTIMIZER, recompute }).micro;
+    const [cheap, kept] = [micro('cheap'), micro('none')];
+    const dear = ({ graph }: typeof cheap) => graph.ops.filter(({ kind }) => /^(linear|attention)/.test(kind)).length;
+    assert.equal(dear(cheap), dear(kept), config.model_type);
+    assert.ok(cheap.graph.ops.length > kept.graph.ops.length, config.model_type);
+    assert.ok(cheap.arena.peakBytes < 0.9 * kept.arena.peakBytes, config.model_type);
+  }
+});
+
 test('a budget that nothing fits is refused with the least that does', () => {
   assert.throws(
     () => peakOf(MODELS.gpt2!(), { budgetBytes: 1000 }),
@@ -154,7 +173,7 @@ for (const dtype of ['bf16', 'f16'] as const) {
     assert.ok(kept.every(Number.isFinite));
     const peaks = ['none', 'full'] as const;
     const [most, least] = peaks.map((recompute) => peakOf(model(), recompute));
-    for (const recompute of ['full', { every: 2 }, { budgetBytes: Math.round((most! + least!) / 2) }] as const)
+    for (const recompute of ['full', 'cheap', { every: 2 }, { budgetBytes: Math.round((most! + least!) / 2) }] as const)
       assert.deepEqual(await train(model(), recompute, [11, 9], dtype), kept);
   });
 }

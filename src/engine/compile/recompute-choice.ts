@@ -5,12 +5,15 @@ import { byteLength, showBytes } from '../graph.js';
 import { type Keeps, keepBlocks, recompute } from '../passes/recompute.js';
 import { type Candidate, candidates } from '../passes/recompute-candidates.js';
 
+/** Operations per byte below which making a tensor again costs about what reading it costs: norms, activations, products of gates. */
+const CHEAP_PRICE = 32;
+
 /**
- * `none` keeps every activation; `full` keeps the tensors between blocks alone and makes the others again in the backward;
+ * `none` keeps every activation; `cheap` all but what passes over memory alone make again; `full` keeps the tensors between blocks alone and makes the others again in the backward;
  * `every` n keeps each n-th of those; `budgetBytes` drops what costs least to make again until the arena (activations,
  * gradients of activations, workspaces) fits.
  */
-export type Recompute = 'none' | 'full' | { readonly every: number } | { readonly budgetBytes: number };
+export type Recompute = 'none' | 'cheap' | 'full' | { readonly every: number } | { readonly budgetBytes: number };
 
 /** What a choice is judged by. */
 export interface Weighed {
@@ -31,6 +34,10 @@ export function chooseRecompute<Made extends Weighed>(
   finish: (graph: Graph) => Made,
 ): RecomputeOutcome<Made> {
   if (choice === 'none') return { description: 'keeps everything', plan: finish(graph) };
+  if (choice === 'cheap') {
+    const cheap = candidates(graph).filter(({ price, bytes }) => price <= CHEAP_PRICE * bytes);
+    return cheap.length === 0 ? chooseRecompute(graph, 'none', finish) : drop(graph, cheap, finish);
+  }
   if (choice === 'full') return keepEvery(graph, 1, finish);
   if ('every' in choice) return keepEvery(graph, choice.every, finish);
   return fit(graph, choice.budgetBytes, finish);
