@@ -16,6 +16,11 @@ const NEWS_MS_MAX = 10_000;
 /** How long the first task of a pool waits for a worker before the user is told what for. */
 const WAIT_MS_UNTOLD = 3_000;
 const REQUESTS_MAX = 8; // leases asked for at a time
+/**
+ * A request that is not needed any more is taken back after so long, not at once: work often comes in bursts, and a worker
+ * that was on its way to this one would never come to the next.
+ */
+const UNNEEDED_MS_MAX = 100;
 const IN_FLIGHT_MAX = 512;
 /** Tasks whose mean is longer than this are not queued behind each other: another worker may come. */
 const SHORT_MS = 5;
@@ -50,6 +55,9 @@ export class TaskPool implements Sender {
   readonly demand: TaskDemand;
   readonly #queue = new TaskQueue();
   #askedPriority = 0;
+  /** The most leases that were wanted since the timer began. */
+  #wantedLately = 0;
+  #unneeded: NodeJS.Timeout | null = null;
   readonly #leases = new Set<HeldLease>();
   readonly #asked = new Set<LeaseId>();
   #late: NodeJS.Timeout | null = null; // until the first lease comes
@@ -81,6 +89,7 @@ export class TaskPool implements Sender {
   cancel(invocation: Invocation): void {
     this.#queue.remove(invocation);
     invocation.fail(cancelled());
+    this.#dispatch();
   }
   answered(): void {} // leases answer
   broken(): void {}
@@ -100,11 +109,21 @@ export class TaskPool implements Sender {
     }
     // Requests of a lower priority would stand behind others that this one may pass.
     const priority = queue.first?.shape.priority ?? 0;
-    if (queue.size === 0 || priority > this.#askedPriority) this.#cancelRequests();
+    if (priority > this.#askedPriority) this.#cancelRequests(0);
     if (this.#asked.size === 0) this.#askedPriority = priority;
     const wanted = Math.min(REQUESTS_MAX, Math.ceil(queue.size / depth));
+    if (wanted > this.#wantedLately) this.#wantedLately = wanted;
     while (this.#asked.size < wanted) this.#ask();
+    if (this.#asked.size > wanted) this.#unneeded ??= setTimeout(this.#takeBack, UNNEEDED_MS_MAX).unref();
   }
+
+  /** Takes back the requests that were not needed for a while. */
+  readonly #takeBack = (): void => {
+    this.#unneeded = null;
+    this.#cancelRequests(this.#wantedLately);
+    this.#wantedLately = 0;
+    if (this.#asked.size > 0) this.#dispatch();
+  };
 
   #ask(): void {
     const id = newLeaseId();
@@ -169,9 +188,12 @@ export class TaskPool implements Sender {
     );
   }
 
-  #cancelRequests(): void {
-    for (const id of this.#asked) this.#runtime.head.tell({ returnLease: { leaseId: id } });
-    this.#asked.clear();
+  /** The oldest are kept. */
+  #cancelRequests(keptCount: number): void {
+    for (const id of [...this.#asked].slice(keptCount)) {
+      this.#runtime.head.tell({ returnLease: { leaseId: id } });
+      this.#asked.delete(id);
+    }
   }
 
   #granted(id: LeaseId, link: PeerLink): void {
@@ -213,11 +235,6 @@ export class TaskPool implements Sender {
   }
 
   #sendOn(lease: HeldLease, invocation: Invocation): void {
-    if (lease.idleTimer) {
-      clearTimeout(lease.idleTimer);
-      lease.idleTimer = null;
-      lease.lastAnswerMs = performance.now();
-    }
     if (lease.flying === 0) lease.lastAnswerMs = performance.now();
     lease.flying += 1;
     invocation.sendOn(lease.link, lease);
@@ -269,12 +286,19 @@ export class TaskPool implements Sender {
     ]);
   }
 
-  #idle(lease: HeldLease): void {
+  /** One timer for many short times without work: setting it costs as much as sending a task. */
+  #idle(lease: HeldLease, ms = IDLE_MS_MAX): void {
     lease.idleTimer ??= setTimeout(() => {
+      lease.idleTimer = null;
+      if (lease.flying > 0 || lease.isOver) return;
+      const msLeft = IDLE_MS_MAX - (performance.now() - lease.lastAnswerMs);
+      if (msLeft > 1) {
+        this.#idle(lease, msLeft);
+        return;
+      }
       lease.isOver = true;
       this.#leases.delete(lease);
       this.#runtime.head.tell({ returnLease: { leaseId: lease.id } });
-    }, IDLE_MS_MAX);
-    lease.idleTimer.unref();
+    }, ms).unref();
   }
 }
