@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { RAYLITE_VERSION } from '../common/index.js';
 import { register as registerDoctor } from './doctor.js';
 import { register as registerEstimate } from './estimate.js';
+import { register as registerExplain } from './explain.js';
 import { register as registerGenerate } from './generate.js';
 import { register as registerJob } from './job.js';
 import { register as registerList } from './list.js';
@@ -31,6 +32,7 @@ for (const register of [
   registerList,
   registerLogs,
   registerMemory,
+  registerExplain,
   registerDoctor,
   registerTrain,
   registerEstimate,

@@ -2,6 +2,7 @@
 
 export { serveClient } from './client-stream.js';
 export * from './cluster-state.js';
+export { type Explanation, explain } from './explain.js';
 export { httpCensus } from './http/app.js';
 export type { JobSubmission } from './http/job-request.js';
 export type * from './http/objects-view.js';

@@ -34,6 +34,7 @@ for (const [args, code, words] of [
   [['status'], 1, /none was started on this machine. Start one with "raylite start --head"/],
   [['job', 'submit'], 2, /missing required argument 'command'/],
   [['list', 'everything'], 2, /unknown command|too many arguments/],
+  [['explain'], 2, /missing required argument 'id'/],
   [['memory', '--sort-by', 'name'], 2, /Allowed choices are size, count/],
   [['nonsense'], 2, /unknown command 'nonsense'/],
 ] as const) {
@@ -59,6 +60,7 @@ test('every verb explains itself with an example', () => {
     ['list'],
     ['logs'],
     ['memory'],
+    ['explain'],
     ['doctor'],
     ['estimate'],
     ['train'],

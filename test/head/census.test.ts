@@ -10,6 +10,7 @@ const CENSUS = [
   'GET /',
   'GET /api/actors',
   'GET /api/cluster',
+  'GET /api/explain/:id',
   'DELETE /api/jobs/:id',
   'GET /api/jobs/',
   'GET /api/jobs/:id',

@@ -8,8 +8,10 @@ import { ConfigError, type JobId, PROTOCOL_VERSION, RAYLITE_VERSION, RayliteErro
 import { isSameToken } from '../../protocol/index.js';
 import type { Cluster } from '../cluster.js';
 import type { JobRecord } from '../cluster-state.js';
+import { explain } from '../explain.js';
 import { isEnded } from '../job-state.js';
 import type { PackageStore } from '../packages.js';
+import { explainObject } from './explain-object.js';
 import { check, checkPlace, cookieName, cookieValue, type GuardOptions, type RequestFacts } from './guard.js';
 import { jobIn } from './job-request.js';
 import { metricsText } from './metrics.js';
@@ -93,6 +95,14 @@ export function createApp(options: AppOptions): Hono {
   app.get('/api/nodes', (context) => context.json(nodesView(cluster)));
   app.get('/api/actors', (context) => context.json(actorsView(cluster)));
   app.get('/api/objects', async (context) => context.json(objectsView(cluster.state, await cluster.surveyObjects())));
+  app.get('/api/explain/:id', async (context) => {
+    const id = context.req.param('id');
+    // The nodes are asked only about what the head does not know by itself.
+    const found =
+      explain(cluster.state, id) ??
+      explainObject(cluster.state, objectsView(cluster.state, await cluster.surveyObjects()), id);
+    return found ? context.json(found) : missing(context, 'actor, task, placement group, node, job, worker or object');
+  });
   app.get('/api/placement-groups', (context) => context.json(groupsView(cluster)));
   app.get('/api/runs', (context) => context.json(cluster.runs.list().map(runView)));
   app.get('/api/runs/:id', (context) => {
