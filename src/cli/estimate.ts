@@ -53,11 +53,12 @@ function show(found: Estimate, hasLives: boolean): void {
     ),
   );
   print();
+  if (found.pipeline) print(`${pipelineText(found.pipeline)}\n`);
   print(
     `activations: the backward ${found.recompute}; peak ${showBytes(arena.peakBytes)}, at least ${showBytes(arena.lowerBoundBytes)}`,
   );
   print(
-    `|${chart(arena.lives, arena.instructions)}| live over the ${arena.instructions} instructions of a micro-batch`,
+    `|${chart(arena.lives, arena.instructions)}| live over the ${arena.instructions} instructions of ${found.pipeline ? 'its longest program' : 'a micro-batch'}`,
   );
   if (!hasLives) return;
   print();
@@ -68,6 +69,13 @@ function show(found: Estimate, hasLives: boolean): void {
       rows.map((life) => [life.path, `${life.bytes}`, `${life.offsetBytes}`, `#${life.first} to #${life.last}`]),
     ),
   );
+}
+
+function pipelineText(pipeline: NonNullable<Estimate['pipeline']>): string {
+  const { stages, chunks, micros, stage, sets, setBytes, idleShare } = pipeline;
+  const parts = chunks === 1 ? '' : ` of ${chunks} parts each`;
+  const kept = sets.map((count, chunk) => `${count} × ${showBytes(setBytes[chunk]!)}`).join(' and ');
+  return `${stages} stages${parts}, ${micros} micro-batches a step: stages wait ${(100 * idleShare).toFixed(1)} % of it; stage ${stage} needs most and keeps ${kept} of activations`;
 }
 
 /** Bytes alive, as a line of blocks: full is the peak. */

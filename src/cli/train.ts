@@ -1,7 +1,7 @@
 // `raylite train FILE`: runs a trainer described by a YAML or JSON file, on the cluster of $RAYLITE_ADDRESS or one of its own.
 import type { Command } from 'commander';
 import { init } from '../client/index.js';
-import { Trainer } from '../train/index.js';
+import { type PipelineMetrics, Trainer } from '../train/index.js';
 import { interruptible } from './interrupt.js';
 import { print, printJson } from './output.js';
 import { profileText } from './profile-table.js';
@@ -41,8 +41,16 @@ async function train(file: string, options: Options, signal: AbortSignal): Promi
     return;
   }
   if (result.profiles) print(`${profileText(result.profiles)}\n`);
+  if (result.metrics.pipeline) print(pipelineText(result.metrics.pipeline));
   for (const [name, value] of Object.entries(result.evaluation ?? {})) print(`${name}: ${formatScore(value)}`);
   print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
+function pipelineText({ stages, chunks, micros, idleShare, scheduledIdleShare }: PipelineMetrics): string {
+  const parts = chunks === 1 ? '' : ` of ${chunks} parts`;
+  return `Pipeline of ${stages} stages${parts}, ${micros} micro-batches a step: stages waited ${percent(idleShare)} of it (${percent(scheduledIdleShare)} by the schedule)`;
 }
 
 /** Counts as they are, shares and losses to four digits. */

@@ -49,6 +49,7 @@ export { StateMemory } from './device/state-memory.js';
 export {
   type MicroOptions,
   type MicroResult,
+  type MicrosOptions,
   type MicrosResult,
   type StateKind,
   TrainStep,

@@ -39,16 +39,10 @@ const folderOf = (step: number): string => `checkpoint-${String(step).padStart(6
 /** Where the checkpoint after `step` steps lies. */
 export const checkpointPath = (runPath: string, step: number): string => join(runPath, folderOf(step));
 
-/** Writes what this rank owns (rank 0 everything when nothing is partitioned) and returns the file's name, if it wrote one. */
-export async function writeSlices(
-  path: string,
-  train: TrainStep,
-  rank: number,
-  isPartitioned: boolean,
-): Promise<string | null> {
-  if (!isPartitioned && rank !== 0) return null;
+/** Writes what this rank owns and returns the file's name. */
+export async function writeSlices(path: string, train: TrainStep, rank: number): Promise<string> {
   await mkdir(path, { recursive: true });
-  const tensors = train.slices.flatMap((slice) =>
+  const tensors = train.savedSlices.flatMap((slice) =>
     train.stateOf(slice).map(
       (kind): TensorToWrite => ({
         name: `${slice.name}@${slice.parameterOffset}/${kind}`,

@@ -186,6 +186,23 @@ const activationCheckpointing = z.strictObject({
   profile: any,
 });
 
+/** DeepSpeed's block of pipelines, with the arguments of its PipelineModule. */
+const pipeline = z.strictObject({
+  stages: z.union([count, auto]).default('auto'),
+  /** `parameters`, `uniform`, `cost` or `type:REGEX` over model paths. DeepSpeed's `best` is `parameters`. */
+  partition_method: z.string().optional(),
+  partition: z.string().optional(),
+  /** Blocks that are computed again from one kept input; 0: none. */
+  activation_checkpoint_interval: z.int().min(0).default(0),
+  /** Parts of the model on each stage, which take turns (interleaved 1F1B). Not DeepSpeed's: Megatron's virtual stages. */
+  virtual_stages: count.default(1),
+  seed_layers: z.literal(false).default(false), // first values go by name: they are the same for any number of stages
+  // How DeepSpeed cuts what stages send each other between tensor parallel ranks.
+  pipe_partitioned: any,
+  grad_partitioned: any,
+  use_reentrant: any,
+});
+
 export const dsConfigSchema = z.strictObject({
   train_batch_size: z.union([count, auto]).default('auto'),
   train_micro_batch_size_per_gpu: z.union([count, auto]).default('auto'),
@@ -195,6 +212,7 @@ export const dsConfigSchema = z.strictObject({
   scheduler: scheduler.optional(),
   zero_optimization: z.union([zero, flag]).default(false),
   activation_checkpointing: activationCheckpointing.optional(),
+  pipeline: pipeline.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
@@ -219,6 +237,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(fp16.shape),
   ...Object.keys(bf16.shape),
   ...Object.keys(activationCheckpointing.shape),
+  ...Object.keys(pipeline.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',
   'warmup_min_ratio',

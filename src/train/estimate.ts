@@ -1,14 +1,19 @@
 // What a training job will need of each worker, before anything is started: from the very plans that would run.
 import {
-  compileTraining,
+  bubbleShare,
+  type CompiledPipeline,
+  compileLargest,
   type Life,
   type MemoryFigures,
   meshOver,
+  type PipelineShape,
+  type Plan,
   type TrainingSettings,
   workspaceBytesOf,
 } from '../engine/index.js';
 import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
+import { resolvePipeline } from './ds-pipeline.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
@@ -24,6 +29,20 @@ export interface Estimate {
   readonly recompute: string;
   /** Bytes that each worker holds, by use. Workspaces are those of its threads. */
   readonly memory: MemoryFigures & { readonly workspaceBytes: number };
+  /** Null without one. Other figures are those of the stage that needs most. */
+  readonly pipeline:
+    | (PipelineShape & {
+        /** The stage that needs most memory. */
+        readonly stage: number;
+        /** First block of each part of the model: chunk c of stage s is part c × stages + s. */
+        readonly starts: readonly number[];
+        /** For each chunk of the stage, how many sets of kept activations there are at once, and the bytes of one. */
+        readonly sets: readonly number[];
+        readonly setBytes: readonly number[];
+        /** Share of a step in which a stage waits, by the schedule. */
+        readonly idleShare: number;
+      })
+    | null;
   /** The arena of a micro-batch: most bytes at once, the least that any layout needs, and who holds what when. */
   readonly arena: {
     readonly peakBytes: number;
@@ -38,8 +57,10 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { recipe, scaling, deepspeed } = checkTrainerOptions(options);
   const { model, config } = await chosenModel(recipe);
   const { workers } = scaling;
-  const mesh = meshOver(workers);
-  const ds = resolveDsConfig(await readDsConfig(deepspeed), {
+  const dsConfig = await readDsConfig(deepspeed);
+  const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
+  const mesh = meshOver(workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
+  const ds = resolveDsConfig(dsConfig, {
     ...recipe,
     ...hiddenSizeOf(config),
     worldSize: mesh.data,
@@ -55,10 +76,14 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     ...ds.precision,
     loss: lossOf(recipe),
     dropout: recipe.dropout ?? 'model',
-    recompute: ds.isRecomputed ? 'full' : recomputeOf(recipe),
+    recompute: ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe)),
+    pipeline: { micros: ds.batch.accumulation, partitionMethod: pipeline.partitionMethod },
   };
   const settings = fitMemory({ settings: asked, microBatch, threads, memoryMiB: scaling.memoryMiBPerWorker ?? null });
-  const { micro, memory, parameterCount, recompute } = compileTraining(settings);
+  const compiled = compileLargest(settings);
+  const { memory, parameterCount, recompute } = compiled;
+  // Of a stage, what its last part has at once in its backward.
+  const plan = compiled.kind === 'whole' ? compiled.micro : longest(compiled);
   const workspaceBytes = workspaceBytesOf(settings, threads);
   return {
     parameterCount,
@@ -68,6 +93,25 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     sequenceLength: recipe.sequenceLength,
     recompute,
     memory: { ...memory, workspaceBytes, totalBytes: memory.totalBytes + workspaceBytes },
-    arena: { ...micro.arena, instructions: micro.graph.ops.length },
+    pipeline: compiled.kind === 'whole' ? null : pipelineOf(compiled),
+    arena: { ...plan.arena, instructions: plan.graph.ops.length },
+  };
+}
+
+/** The program of the most instructions. */
+function longest({ parts }: CompiledPipeline): Plan {
+  const plans = parts.flatMap(({ forward, backward }) => (backward ? [forward, backward] : [forward]));
+  return plans.reduce((most, other) => (other.graph.ops.length > most.graph.ops.length ? other : most));
+}
+
+function pipelineOf({ shape, stage, starts, parts }: CompiledPipeline): NonNullable<Estimate['pipeline']> {
+  const setBytes = parts.map(({ forward, kept }) => forward.buffers.find(({ name }) => name === kept)?.bytes ?? 0);
+  return {
+    ...shape,
+    stage,
+    starts,
+    sets: parts.map(({ sets }) => sets),
+    setBytes,
+    idleShare: bubbleShare(shape),
   };
 }

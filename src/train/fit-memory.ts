@@ -69,7 +69,7 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
   const halves = Array.from({ length: Math.floor(Math.log2(microBatch)) }, (_, index) => microBatch >> (index + 1));
   const changes: readonly (readonly [string, Partial<TrainingSettings>])[] = [
     ...halves.map((rows) => [`a micro-batch of ${rows}`, { rows: (settings.rows / microBatch) * rows }] as const),
-    ...(zeroGroup(strategy).size === 1
+    ...(zeroGroup(strategy).size === 1 || strategy.mesh.pipeline > 1
       ? []
       : [
           ...(strategy.zeroStage < 2 ? [['ZeRO stage 2', { strategy: { ...strategy, zeroStage: 2 } }] as const] : []),
@@ -79,7 +79,9 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
       const { mesh } = strategy;
       const workers = times * worldSizeOf(mesh);
       const more = { ...strategy, mesh: { ...mesh, data: times * mesh.data } };
-      return [`${workers} workers at ${SLICED}`, { strategy: sliced(more) }] as const;
+      return mesh.pipeline > 1
+        ? ([`${workers} workers at ZeRO stage 1`, { strategy: { ...more, zeroStage: 1 } }] as const)
+        : ([`${workers} workers at ${SLICED}`, { strategy: sliced(more) }] as const);
     }),
   ];
   for (const [name, change] of changes) {

@@ -1,6 +1,7 @@
 // The door of train/: Trainer, recipes, ds_config, schedules.
 
 export type { KindProfile, Limits, StepProfile } from '../engine/index.js';
+export type { PipelineMetrics } from './bubble.js';
 export { type ClassifyOptions, classify } from './classify.js';
 export * from './ds-config.js';
 export { type Estimate, estimate } from './estimate.js';

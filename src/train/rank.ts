@@ -8,12 +8,16 @@ import {
   type LossOptions,
   type MemoryFigures,
   type Mesh,
+  type MicroResult,
+  type PipelineSettings,
+  type PipelineTimes,
   type Recompute,
   type StepProfile,
   type TrainingSettings,
   TrainStep,
   type ZeroStage,
   type ZeroTuning,
+  zeroGroup,
 } from '../engine/index.js';
 import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
 import { type NativeDevice, native } from '../native/index.js';
@@ -49,6 +53,7 @@ export interface RankPlan {
   /** What is dropped, and the seed of the masks. */
   readonly dropout: Dropout;
   readonly recompute: Recompute;
+  readonly pipeline: PipelineSettings;
   readonly seed: number;
   /** Where first values come from: a Hugging Face folder, or the seed. */
   readonly start:
@@ -84,6 +89,8 @@ export interface StepReport {
   /** After this step. */
   readonly scaler: ScalerState;
   readonly seconds: number;
+  /** Of a stage's turns; null without a pipeline. */
+  readonly pipeline: PipelineTimes | null;
   /** Behind the last profiled step. */
   readonly profile: StepProfile | null;
   /** What the device holds. */
@@ -117,6 +124,7 @@ export class TrainRank {
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
     const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, loss, dropout, recompute, seed, precision } = plan;
+    const { pipeline } = plan;
     const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -128,6 +136,7 @@ export class TrainRank {
       loss,
       dropout,
       recompute,
+      pipeline,
       seed,
       device: this.#device,
       communicators: this.#communicators,
@@ -151,15 +160,14 @@ export class TrainRank {
     const start = performance.now();
     const scale = 1 / order.labelCount;
     const lossScale = this.#scaler.lossScale?.scale ?? 1;
-    let loss = 0;
     let fault: StepReport['fault'] = null;
-    for (const [index, micro] of micros.entries()) {
-      const result = await train.micro(micro, { scale, isFirst: index === 0, step: order.step, lossScale });
-      loss += result.loss;
-      if (fault || Number.isFinite(result.loss)) continue;
-      const token = result.tokenLosses.findIndex((value) => !Number.isFinite(value));
-      fault = { micro: index, token, cause: await train.diagnose() };
-    }
+    const afterMicro = async (micro: number, { loss, tokenLosses }: MicroResult): Promise<void> => {
+      if (fault || Number.isFinite(loss)) return;
+      const token = tokenLosses.findIndex((value) => !Number.isFinite(value));
+      fault = { micro, token, cause: await train.diagnose() };
+    };
+    const { results, pipeline } = await train.micros(micros, { scale, step: order.step, lossScale, afterMicro });
+    const loss = results.reduce((sum, result) => sum + result.loss, 0);
     // A skipped step counts neither for the schedule nor for the optimizer's corrections, as in DeepSpeed.
     const updates = order.step - this.#scaler.skippedSteps;
     const rate = learningRate(plan.schedule, updates);
@@ -176,6 +184,7 @@ export class TrainRank {
       isSkipped,
       scaler: this.#scaler,
       seconds,
+      pipeline,
       profile,
       deviceBytes,
     };
@@ -184,7 +193,9 @@ export class TrainRank {
   /** Writes this rank's slices into the folder of a coming checkpoint. */
   async save(path: string): Promise<string | null> {
     const { train, plan } = this.#built();
-    return writeSlices(path, train, plan.rank, plan.zeroStage > 0);
+    const isOwner =
+      plan.zeroStage > 0 || zeroGroup({ zeroStage: plan.zeroStage, mesh: plan.mesh, rank: plan.rank }).index === 0;
+    return isOwner ? writeSlices(path, train, plan.rank) : null;
   }
 
   /** Goes on from a checkpoint, written by any number of ranks. */

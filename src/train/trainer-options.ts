@@ -19,6 +19,11 @@ const scaling = z.strictObject({
    * again in the backward, as little as possible; what cannot fit is refused before anything is allocated. Default: no limit.
    */
   memoryMiBPerWorker: z.number().positive().optional(),
+  /**
+   * Stages of a pipeline: the blocks of the model are cut into so many parts, on different workers, and micro-batches go through them
+   * one behind the other. `workers` divided by it are data parallel. Default: `pipeline.stages` of the ds_config, or 1.
+   */
+  pipelineParallel: count.optional(),
   gpusPerWorker: z.number().min(0).default(0),
   /**
    * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none

@@ -13,9 +13,11 @@ import {
   meshOver,
   type StepProfile,
 } from '../engine/index.js';
+import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
+import { resolvePipeline } from './ds-pipeline.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
@@ -56,6 +58,8 @@ export interface TrainingResult {
     /** Of a run in float16, at its end. */
     readonly lossScale: number | null;
     readonly parameterCount: number;
+    /** Null without a pipeline. */
+    readonly pipeline: PipelineMetrics | null;
     /** From the plan, and what devices really held. */
     readonly memory: MemoryFigures & { readonly measuredBytes: number };
   };
@@ -93,6 +97,7 @@ interface Progress {
   parameterCount: number;
   profiles: readonly StepProfile[] | null;
   scaler: ScalerState;
+  readonly bubble: BubbleMeter;
   readonly startedMs: number;
 }
 
@@ -121,6 +126,7 @@ export class Trainer {
       parameterCount: 0,
       profiles: null,
       scaler: startScaler(prepared.ds.precision.lossScaling),
+      bubble: new BubbleMeter(),
       startedMs: performance.now(),
     };
     try {
@@ -148,7 +154,8 @@ export class Trainer {
   async #prepare(emit: (event: TrainingEvent) => void): Promise<Prepared> {
     const { recipe, scaling, run } = this.#settings;
     const dsConfig = await readDsConfig(this.#settings.deepspeed);
-    const mesh = meshOver(scaling.workers);
+    const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
+    const mesh = meshOver(scaling.workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
     const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
     resolveDsConfig(dsConfig, auto); // contradictions are told before any work is done
     const runId = newRunId();
@@ -178,9 +185,21 @@ export class Trainer {
     const dropout = recipe.dropout ?? ('model' as const);
     const loss = lossOf(recipe);
     const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
-    const asked = ds.isRecomputed ? 'full' : recomputeOf(recipe);
+    const asked = ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe));
+    const parts = { micros: ds.batch.accumulation, partitionMethod: pipeline.partitionMethod };
+    const optimizer = ds.optimizer;
     const settings = fitMemory({
-      settings: { model, rows, strategy, optimizer: ds.optimizer, loss, ...ds.precision, dropout, recompute: asked },
+      settings: {
+        model,
+        rows,
+        strategy,
+        optimizer,
+        loss,
+        ...ds.precision,
+        dropout,
+        recompute: asked,
+        pipeline: parts,
+      },
       microBatch: ds.batch.microBatch,
       threads,
       memoryMiB: scaling.memoryMiBPerWorker ?? null,
@@ -213,12 +232,13 @@ export class Trainer {
       rows,
       zeroStage: ds.zeroStage,
       zeroTuning: ds.zeroTuning,
-      optimizer: ds.optimizer,
+      optimizer,
       schedule: ds.schedule,
       precision: ds.precision,
       loss,
       dropout,
       recompute,
+      pipeline: parts,
       seed: recipe.seed,
       start:
         typeof recipe.model === 'string'
@@ -355,6 +375,7 @@ export class Trainer {
     progress.scaler = scaler;
     const profiles = reports.flatMap(({ profile }) => profile ?? []);
     if (profiles.length > 0) progress.profiles = profiles;
+    progress.bubble.add(reports.map(({ pipeline }) => pipeline));
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
     const secondsPerStep = pace.tick(performance.now());
     const { trainBatch } = prepared.ds.batch;
@@ -494,6 +515,7 @@ export class Trainer {
         skippedSteps: progress.scaler.skippedSteps,
         lossScale: progress.scaler.lossScale?.scale ?? null,
         parameterCount: progress.parameterCount,
+        pipeline: progress.bubble.result(prepared.plan.mesh, prepared.ds.batch.accumulation),
         memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
       },
       profiles: progress.profiles,

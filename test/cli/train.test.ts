@@ -19,13 +19,13 @@ interface TrainingFile {
 }
 const example = JSON.parse(readFileSync(EXAMPLE, 'utf8')) as TrainingFile;
 
-/** `raylite train FLAGS`, with a home and a temporary folder of its own. */
-function train(home: string, ...args: readonly string[]) {
+/** `raylite VERB FLAGS`, with a home and a temporary folder of its own. */
+function cli(home: string, ...args: readonly string[]) {
   return new Promise<{ readonly code: number | null; readonly out: string; readonly err: string }>(
     (resolve, reject) => {
       const { RAYLITE_ADDRESS: _address, RAYLITE_TOKEN: _token, ...environment } = process.env;
       const env = { ...environment, HOME: home, RAYLITE_TMPDIR: home };
-      const child = spawn(process.execPath, [MAIN, 'train', ...args], { env });
+      const child = spawn(process.execPath, [MAIN, ...args], { env });
       let [out, err] = ['', ''];
       child.stdout.on('data', (chunk: Buffer) => {
         out += chunk;
@@ -38,6 +38,8 @@ function train(home: string, ...args: readonly string[]) {
     },
   );
 }
+
+const train = (home: string, ...args: readonly string[]) => cli(home, 'train', ...args);
 
 test('the example of the help trains and leaves a model', async () => {
   using home = temporaryFolder();
@@ -96,6 +98,21 @@ test('the example of ZeRO stage 3 trains as that of stage 1, and its model is wh
   assert.ok(three!.metrics.memory.parameterBytes < 0.6 * one!.metrics.memory.parameterBytes);
   const sizes = [one!, three!].map(({ model }) => readFileSync(join(model, 'model.safetensors')).length);
   assert.equal(sizes[1], sizes[0]);
+});
+
+test('the example of a pipeline says how long its stages waited, and what a stage needs', async () => {
+  using home = temporaryFolder();
+  const { code, out, err } = await train(home.path, 'examples/sft/pipeline.json');
+  assert.equal(code, 0, err);
+  assert.match(
+    out,
+    /^Pipeline of 2 stages, 8 micro-batches a step: stages waited [\d.]+ % of it \(11\.1 % by the schedule\)$/m,
+  );
+  const estimated = await cli(home.path, 'estimate', 'examples/sft/pipeline.json');
+  assert.match(
+    estimated.out,
+    /^2 stages, 8 micro-batches a step: stages wait 11\.1 % of it; stage 0 needs most and keeps 2 × [\d.]+ kB of activations$/m,
+  );
 });
 
 test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {

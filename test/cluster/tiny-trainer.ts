@@ -23,6 +23,7 @@ export function tinyTrainer(
     optimizer?: 'AdamW' | 'Muon';
     recipe?: Partial<SftOptions>;
     deepspeed?: DsConfigInput;
+    scaling?: TrainerOptions['scaling'];
   } = {},
 ): Trainer {
   return new Trainer({
@@ -36,7 +37,7 @@ export function tinyTrainer(
       learningRate: more.learningRate ?? 3e-3,
       ...more.recipe,
     }),
-    scaling: { workers },
+    scaling: { workers, ...more.scaling },
     deepspeed: {
       train_batch_size: 4,
       train_micro_batch_size_per_gpu: 1,

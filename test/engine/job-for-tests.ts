@@ -6,6 +6,7 @@ import {
   coordinatesOf,
   jointsOf,
   type Mesh,
+  parameterGraph,
   type TrainingSettings,
   TrainStep,
   worldSizeOf,
@@ -56,7 +57,7 @@ export async function runJob(
     const norms = histories[0]!.norms;
     for (const history of histories) assert.deepEqual(history.norms, norms);
     const losses = norms.map((_, step) => histories.reduce((sum, history) => sum + history.losses[step]!, 0));
-    return { losses, norms, parameters: gathered(steps) };
+    return { losses, norms, parameters: await gathered(job.model, steps) };
   } finally {
     for (const step of steps) await step[Symbol.asyncDispose]();
     for (const communicator of joined) communicator.dispose();
@@ -115,7 +116,7 @@ export async function trainRank(job: Job, step: TrainStep, rank: number, from = 
     const scale = 1 / all.reduce((sum, batch) => sum + labelled(batch), 0);
     const own = all.filter((_, index) => index % mesh.data === data);
     const done = await step.micros(own, { scale, step: number - 1, lossScale });
-    losses.push(done.micros.reduce((sum, { loss }) => sum + loss, 0));
+    losses.push(done.results.reduce((sum, { loss }) => sum + loss, 0));
     norms.push((await step.update({ lr: job.lr, step: number, lossScale })).gradientNorm);
   }
   return { losses, norms };
@@ -128,15 +129,15 @@ function batchOf({ model, seed }: Job, step: number, index: number, rows: number
   return randomBatch(lengths, rows, model.vocabularySize, `${seed}/${step}/${index}`);
 }
 
-/** Parameters of all ranks; those that several hold must be equal bit by bit. */
-function gathered(steps: readonly TrainStep[]): ReadonlyMap<string, Float32Array> {
+/** Parameters of the model, as all ranks gather them; what a rank holds of them must be equal bit by bit. */
+async function gathered(model: Model, steps: readonly TrainStep[]): Promise<ReadonlyMap<string, Float32Array>> {
   const parameters = new Map<string, Float32Array>();
-  for (const step of steps)
-    for (const { name } of step.parameters.parameters) {
-      const values = step.readParameter(name);
-      const known = parameters.get(name);
-      if (known) assert.deepEqual(values, known, name);
-      parameters.set(name, values);
-    }
+  for (const name of parameterGraph(model).parameters.keys()) {
+    const [first, ...others] = await Promise.all(steps.map((step) => step.gatherParameter(name)));
+    for (const values of others) assert.deepEqual(values, first, name);
+    for (const { parameters: store } of steps)
+      if (store.has(name) && store.partOf(name)?.isAll) assert.deepEqual(store.read(name), first, name);
+    parameters.set(name, first!);
+  }
   return parameters;
 }

@@ -20,7 +20,7 @@ interface Draw {
   readonly layers: number;
   readonly rows: number;
   readonly mesh: Mesh;
-  readonly zeroStage: 0 | 1 | 2;
+  readonly zeroStage: 0 | 1 | 2 | 3;
   /** Of each data parallel rank. */
   readonly accumulation: number;
   readonly recompute: Recompute;
@@ -42,7 +42,7 @@ const draws: fc.Arbitrary<Draw> = fc
     data: fc.integer({ min: 1, max: 3 }),
     pipeline: fc.integer({ min: 1, max: 4 }),
     chunks: fc.integer({ min: 1, max: 2 }),
-    zeroStage: fc.constantFrom(0, 1, 2),
+    zeroStage: fc.constantFrom(0, 1, 2, 3),
     accumulation: fc.integer({ min: 1, max: 3 }),
     recompute: fc.constantFrom<Recompute>('none', 'full', { every: 2 }),
     dropout: fc.constantFrom(null, 0.1),
@@ -60,7 +60,7 @@ const draws: fc.Arbitrary<Draw> = fc
     return {
       ...rest,
       mesh,
-      zeroStage: stages > 1 && rest.zeroStage === 2 ? 1 : rest.zeroStage,
+      zeroStage: stages > 1 && rest.zeroStage > 1 ? 1 : rest.zeroStage,
       accumulation: rest.accumulation * (parts > 1 ? stages : 1),
     } as Draw;
   });

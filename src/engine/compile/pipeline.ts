@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { ConfigError } from '../../common/index.js';
 import { DOWNSTREAM } from '../autodiff.js';
-import { byteLength, type Graph, parameterCount, type TensorId } from '../graph.js';
+import { byteLength, elementCount, type Graph, parameterCount, type TensorId } from '../graph.js';
 import type { Layout } from '../layout.js';
 import { groupOf } from '../mesh.js';
 import { cutParts, RECEIVED, SENT, sharedParameters } from '../passes/cut-parts.js';
@@ -48,6 +48,9 @@ export interface CompiledPipeline extends CompiledStep {
   readonly starts: readonly number[];
   readonly parts: readonly CompiledPart[];
   readonly turns: readonly Turn[];
+  /** The first stage that has a parameter, and its elements. */
+  readonly owners: ReadonlyMap<string, { readonly stage: number; readonly length: number }>;
+  readonly tied: TiedParameters;
   /** Of what parts hand each other. */
   readonly messageBytes: number;
   /** Messages of each kind that this stage has room for, beside the one that it reads. */
@@ -106,6 +109,8 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
   return {
     kind: 'pipeline',
     ...compiled,
+    owners: ownersOf(graphs, shape.stages),
+    tied,
     layout,
     update,
     moved,
@@ -150,6 +155,14 @@ function placePart(
 /** One graph with the parameters of several parts: what a layout is made of. */
 function joined(graphs: readonly Graph[]): Graph {
   return { ...graphs[0]!, parameters: new Map(graphs.flatMap(({ parameters }) => [...parameters])) };
+}
+
+function ownersOf(parts: readonly Graph[], stages: number): CompiledPipeline['owners'] {
+  const owners = new Map<string, { readonly stage: number; readonly length: number }>();
+  for (const [part, { parameters }] of parts.entries())
+    for (const { name, dims } of parameters.values())
+      if (!owners.has(name)) owners.set(name, { stage: part % stages, length: elementCount(dims) });
+  return owners;
 }
 
 /** What the first and the last part both have. More than that no update could keep alike. */

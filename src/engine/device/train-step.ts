@@ -49,9 +49,14 @@ export interface MicroResult {
   readonly tokenLosses: Float32Array;
 }
 
+export interface MicrosOptions extends Omit<MicroOptions, 'isFirst'> {
+  /** Awaited behind each micro-batch, before the next is given to the programs; on a pipeline behind all of them. */
+  readonly afterMicro?: (micro: number, result: MicroResult) => Promise<void>;
+}
+
 export interface MicrosResult {
   /** Of each micro-batch; of a pipeline on its last stage, which alone sees losses (elsewhere 0 and none). */
-  readonly micros: readonly MicroResult[];
+  readonly results: readonly MicroResult[];
   /** Null without a pipeline. */
   readonly pipeline: PipelineTimes | null;
 }
@@ -93,6 +98,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #gathered: GatheredBuckets;
+  readonly #communicators: Communicators;
   #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
@@ -115,6 +121,7 @@ export class TrainStep implements AsyncDisposable {
     this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved);
     if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
     this.#gathered = new GatheredBuckets(this.parameters, communicators);
+    this.#communicators = communicators;
     const groups = communicatorTable(communicators);
     if (compiled.kind === 'pipeline') {
       this.#clear = null;
@@ -148,9 +155,13 @@ export class TrainStep implements AsyncDisposable {
     return this.parameters.read(name);
   }
 
-  /** As readParameter(), for sliced parameters too: all ranks must ask for the same ones in the same order. */
+  /**
+   * As readParameter(), for sliced parameters and those of another stage of a pipeline too: all ranks of the group must ask for the
+   * same ones in the same order.
+   */
   gatherParameter(name: string): Promise<Float32Array> {
     return this.#inTurn(async () => {
+      if (this.compiled.kind === 'pipeline') return this.#ofStage(name, this.compiled);
       const part = this.parameters.partOf(name);
       return part?.isAll ? this.parameters.read(name) : this.#gathered.read(name);
     });
@@ -167,6 +178,13 @@ export class TrainStep implements AsyncDisposable {
     }
     if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.#strategy.zeroStage);
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
+  }
+
+  /** The slices that this rank saves for all: one stage saves a matrix that two of them have. */
+  get savedSlices(): readonly ParameterSlice[] {
+    const { compiled } = this;
+    if (compiled.kind === 'whole' || compiled.tied.isCounted) return this.slices;
+    return this.slices.filter(({ name }) => !compiled.tied.names.has(name));
   }
 
   /** What there is to read and write of one of `slices`: the parameter, then the optimiser's state. */
@@ -219,29 +237,32 @@ export class TrainStep implements AsyncDisposable {
    * Forward and backward of all micro-batches of a step, as micro(). On a pipeline the only way to run them: every stage is given
    * the same batches, as many as it was compiled for, and all ranks must call it.
    */
-  async micros(batches: readonly Batch[], options: Omit<MicroOptions, 'isFirst'>): Promise<MicrosResult> {
+  async micros(batches: readonly Batch[], { afterMicro, ...options }: MicrosOptions): Promise<MicrosResult> {
     const runner = this.#forwardBackward;
+    const results: MicroResult[] = [];
     if (runner instanceof Program) {
-      const micros: MicroResult[] = [];
-      for (const [index, batch] of batches.entries())
-        micros.push(await this.micro(batch, { ...options, isFirst: index === 0 }));
-      return { micros, pipeline: null };
+      for (const [index, batch] of batches.entries()) {
+        results.push(await this.micro(batch, { ...options, isFirst: index === 0 }));
+        await afterMicro?.(index, results[index]!);
+      }
+      return { results, pipeline: null };
     }
     const { micros: count } = runner.compiled.shape;
     if (batches.length !== count) throw new ConfigError('batches', `${count} micro-batches`, batches.length);
     const lossScale = this.#lossScale(options);
-    return this.#inTurn(async () => {
-      const micros = batches.map((): MicroResult => ({ loss: 0, tokenLosses: new Float32Array(0) }));
-      const pipeline = await runner.run({
+    const pipeline = await this.#inTurn(async () => {
+      results.push(...batches.map((): MicroResult => ({ loss: 0, tokenLosses: new Float32Array(0) })));
+      return runner.run({
         prepare: (program, micro) =>
           this.#writeMicro(program, batches[micro]!, { ...options, isFirst: micro === 0 }, micro, lossScale),
         run: (program) => this.#run(program),
         finish: (program, micro) => {
-          if (program.plan.graph.outputs.has('loss')) micros[micro] = lossesOf(program, lossScale);
+          if (program.plan.graph.outputs.has('loss')) results[micro] = lossesOf(program, lossScale);
         },
       });
-      return { micros, pipeline };
     });
+    for (const [index, result] of results.entries()) await afterMicro?.(index, result);
+    return { results, pipeline };
   }
 
   /**
@@ -318,6 +339,16 @@ export class TrainStep implements AsyncDisposable {
     this.#gathered[Symbol.dispose](); // what was gathered for readers is about to change
     if (this.#profiler) this.#profiler.add(program.plan, await program.profile());
     else await program.run();
+  }
+
+  /** A parameter that the stages of a pipeline hand each other. */
+  async #ofStage(name: string, { owners }: CompiledPipeline): Promise<Float32Array> {
+    const owner = owners.get(name);
+    if (!owner) throw new ConfigError(name, 'the name of a parameter of the model', name);
+    const { pipeline } = this.#communicators;
+    const values = pipeline!.rank === owner.stage ? this.parameters.read(name) : new Float32Array(owner.length);
+    await pipeline!.broadcast(values, owner.stage);
+    return values;
   }
 
   /** The program of a rank that runs the whole model. */

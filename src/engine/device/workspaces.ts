@@ -1,19 +1,22 @@
 // What kernels need beside a plan's buffers: packed panels, partial sums. It depends on the number of threads and on the
 // instruction set, so the loaded programs are asked; the memory that they are loaded on is never touched.
 import { native } from '../../native/index.js';
+import { compileLargest } from '../compile/step.js';
 import { compileTraining, type TrainingSettings } from '../compile/training.js';
 import { meshOf } from '../mesh.js';
+import type { Plan } from '../plan/plan.js';
 import { DeviceBuffers } from './buffers.js';
 import { Program } from './program.js';
 
 /** Bytes of workspaces of a training job's programs on `threads` threads. One rank's kernels do not depend on the others. */
 export function workspaceBytesOf(settings: TrainingSettings, threads: number): number {
   const { micro, update } = compileTraining({ ...settings, strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 } });
+  const plans = [...(settings.strategy.mesh.pipeline > 1 ? stagePlans(settings) : [micro]), update];
   const device = native().createDevice({ threads, isa: null, pin: false });
   const buffers = new DeviceBuffers(device);
   try {
-    buffers.reserve([micro, update]);
-    const bare = [micro, update].map((plan) => ({ ...plan, graph: { ...plan.graph, constants: new Map() } }));
+    buffers.reserve(plans);
+    const bare = plans.map((plan) => ({ ...plan, graph: { ...plan.graph, constants: new Map() } }));
     const programs = bare.map((plan) => new Program(device, plan, buffers));
     const bytes = programs.reduce((sum, program) => sum + program.workspaceBytes, 0);
     for (const program of programs) program.dispose();
@@ -22,4 +25,13 @@ export function workspaceBytesOf(settings: TrainingSettings, threads: number): n
     buffers.dispose();
     device.dispose();
   }
+}
+
+/** What a stage of a pipeline loads: forward and backward of every part, once for each set of kept activations. */
+function stagePlans(settings: TrainingSettings): readonly Plan[] {
+  const compiled = compileLargest(settings);
+  if (compiled.kind === 'whole') return [compiled.micro];
+  return compiled.parts.flatMap(({ forward, backward, sets }) =>
+    Array.from({ length: sets }, () => (backward ? [forward, backward] : [forward])).flat(),
+  );
 }
