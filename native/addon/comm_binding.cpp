@@ -12,6 +12,7 @@
 #include "comm/shm_communicator.h"
 #include "comm/tcp_communicator.h"
 #include "comm/tcp_mesh.h"
+#include "comm/watchdog.h"
 
 namespace raylite {
 
@@ -249,6 +250,15 @@ JoinOptions join_options_of(const Napi::Object& options, int size) {
   join.size = size;
   join.rank = static_cast<int>(integer_of(options.Get("rank"), "rank", 0, size - 1));
   join.timeout_ms = timeout_of(options.Get("timeoutMs"), "timeoutMs");
+  const Napi::Value names = options.Get("names");
+  if (!names.IsUndefined()) {
+    if (!names.IsArray() || names.As<Napi::Array>().Length() != static_cast<std::uint32_t>(size)) {
+      throw Napi::TypeError::New(options.Env(), "names: expected an array of " + std::to_string(size) + " ranks of the job");
+    }
+    for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(size); ++i) {
+      join.names.push_back(static_cast<int>(integer_of(names.As<Napi::Array>().Get(i), "names", 0, INT32_MAX)));
+    }
+  }
   const Napi::Value operation = options.Get("operationTimeoutMs");
   join.operation_timeout_ms = operation.IsUndefined() ? join.timeout_ms : timeout_of(operation, "operationTimeoutMs");
   return join;
@@ -273,6 +283,19 @@ Napi::Value join_on_thread(Napi::Env env, const CommunicatorType& type, Make mak
     return comm_error(in, error);
   };
   return thread->call(env, Napi::Object::New(env), work, resolve, reject);
+}
+
+/// `{ dispose() }`: what it watches is left only after that.
+Napi::Value watch_groups(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsArray()) throw Napi::TypeError::New(env, "groups: expected an array of communicators");
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<std::shared_ptr<Communicator>> groups;
+  for (std::uint32_t i = 0; i < list.Length(); ++i) groups.push_back(communicator_of(list.Get(i)));
+  const auto held = std::make_shared<std::unique_ptr<Watchdog>>(std::make_unique<Watchdog>(std::move(groups)));
+  const Napi::Object result = Napi::Object::New(env);
+  result.Set("dispose", Napi::Function::New(env, [held](const Napi::CallbackInfo&) { held->reset(); }));
+  return result;
 }
 
 using SharedListener = std::shared_ptr<TcpListener>;
@@ -324,6 +347,7 @@ void bind_comm(Napi::Env env, Napi::Object exports) {
                   return std::make_shared<ShmCommunicator>(name, cancellable);
                 });
               }));
+  exports.Set("watchGroups", Napi::Function::New(env, watch_groups));
   exports.Set("listenTcpGroup", Napi::Function::New(env, listen_tcp_group));
   exports.Set("joinTcpGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
                 const Napi::Object options = object_of(info[0], "options");

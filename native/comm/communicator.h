@@ -1,11 +1,15 @@
 // Collectives of one group of ranks, in a fixed order of ranks: the same inputs give the same bits on every rank.
 // Calls block the calling thread; one call at a time per communicator. A rank that ends or is late makes every peer's
 // call throw CommError naming it. Siblings: shared memory (one machine), TCP (between machines).
+//
+// Messages and errors name ranks by their numbers in the job; arguments are places in the group.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace raylite {
 
@@ -37,7 +41,11 @@ struct Transfer {
 
 class Communicator {
  public:
+  /// `names[r]` is the number in the job of rank r; none: r itself.
+  explicit Communicator(std::vector<int> names) : names_(std::move(names)) {}
   virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual std::uint64_t bytes_sent() const = 0;
@@ -53,8 +61,33 @@ class Communicator {
   /// each other in the same order. Sending may wait until the peer receives.
   virtual void send_receive(const Transfer& transfer) = 0;
   virtual void barrier() = 0;
-  /// Makes pending and later calls of every rank throw. Safe from any thread.
-  virtual void abort(const std::string& reason) noexcept = 0;
+
+  // Safe from any thread, during a call too.
+  /// Makes pending and later calls of every rank throw `error`. The first error of a group stays.
+  virtual void fail_all(const CommError& error) noexcept = 0;
+  /// The same where this rank is the one that gives up.
+  void abort(const std::string& reason) noexcept {
+    fail_all(CommError(rank_name(rank()) + " aborted the group: " + reason, name(rank())));
+  }
+  /// Throws the error of the group, if there is one.
+  virtual void check() = 0;
+  /// Tells the peers that this process runs, and looks at theirs: fails all when one has ended or stands still, and throws as
+  /// check() does. To be called every kBeatMs; peers that never did are not judged.
+  virtual void watch() = 0;
+  static constexpr int kBeatMs = 250;
+  static constexpr int kBeatsMissed = 14;  // own beats without one of a peer: it stands still. 3.5 s
+
+  /// Where the calls come from, for messages; for the thread that calls. `place` stays the caller's.
+  void set_place(const char* place) { place_ = place; }
+  int name(int rank) const { return names_.empty() ? rank : names_[static_cast<std::size_t>(rank)]; }
+  std::string rank_name(int rank) const { return "rank " + std::to_string(name(rank)); }
+
+ protected:
+  const char* place() const { return place_; }
+
+ private:
+  const std::vector<int> names_;
+  const char* place_ = "";
 };
 
 }  // namespace raylite

@@ -32,13 +32,17 @@ class Deadline {
 struct JoinOptions {
   int rank;
   int size;
+  std::vector<int> names;       // of the ranks in the job; empty: as here
   double timeout_ms;            // for forming the group
   double operation_timeout_ms;  // for each later wait on a peer
   const std::atomic<bool>* is_cancelled;  // set when nobody wants the group any more
 };
 
 /// "ranks 1 and 3", "rank 2".
-inline std::string names_of(const std::vector<int>& ranks) {
+inline std::string names_of(std::vector<int> ranks, const JoinOptions& options) {
+  if (!options.names.empty()) {
+    for (int& rank : ranks) rank = options.names[static_cast<std::size_t>(rank)];
+  }
   std::string text = ranks.size() == 1 ? "rank " : "ranks ";
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     if (i > 0) text += i + 1 == ranks.size() ? " and " : ", ";

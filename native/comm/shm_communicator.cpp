@@ -45,12 +45,14 @@ std::size_t index_of(int rank) { return static_cast<std::size_t>(rank); }
 }  // namespace
 
 ShmCommunicator::ShmCommunicator(const std::string& name, const JoinOptions& options)
-    : segment_(name, options),
+    : Communicator(options.names),
+      segment_(name, options),
       rank_(options.rank),
       size_(options.size),
       operation_timeout_ms_(options.operation_timeout_ms),
       spin_(spin_time(options.size)),
-      inputs_(index_of(options.size)) {}
+      inputs_(index_of(options.size)),
+      pulses_(index_of(options.size)) {}
 
 // stage(chunk, slot data); reduce(chunk, sequence), or nullptr where nothing is summed by parts; collect(chunk, sequence).
 template <typename Stage, typename Reduce, typename Collect>
@@ -60,6 +62,7 @@ void ShmCommunicator::run(const Signature& signature, std::size_t chunks, Stage 
   const std::size_t collect_lag = chunks == 1 ? 0 : by_parts ? 2 : 1;
   const std::size_t reduce_lag = chunks == 1 ? 0 : 1;
   segment_.check_abort();
+  current_ = signature;
   take_slots_back();
   Member& self = segment_.member(rank_);
   for (std::size_t step = 0; step < chunks + collect_lag; ++step) {
@@ -83,8 +86,7 @@ void ShmCommunicator::run(const Signature& signature, std::size_t chunks, Stage 
       const auto sequence = sequence_ + static_cast<std::uint32_t>(step - collect_lag);
       wait_for_peers(by_parts ? &Member::reduced : &Member::posted, sequence + 1);
       for (int peer = 0; peer < size_; ++peer) {
-        const Signature& theirs = segment_.slot(peer, sequence).signature;
-        if (theirs != signature) fail(peer, mismatch(peer, theirs, rank_, signature));
+        expect_same(peer, segment_.slot(peer, sequence).signature, signature);
       }
       collect(step - collect_lag, sequence);
       self.consumed.advance(sequence + 1);
@@ -236,8 +238,16 @@ void ShmCommunicator::barrier() {
   run(Signature::barrier(), 1, [](std::size_t, std::uint8_t*) {}, nullptr, [](std::size_t, std::uint32_t) {});
 }
 
-void ShmCommunicator::abort(const std::string& reason) noexcept {
-  segment_.abort(rank_, "rank " + std::to_string(rank_) + " aborted the group: " + reason);
+void ShmCommunicator::watch() {
+  segment_.check_abort();
+  segment_.member(rank_).beats.fetch_add(1, std::memory_order_relaxed);
+  for (int peer = 0; peer < size_; ++peer) {
+    if (peer == rank_ || segment_.has_left(peer)) continue;
+    if (!segment_.is_alive(peer) && !segment_.has_left(peer)) fail(peer, "the process of " + rank_name(peer) + " ended");
+    if (pulses_[index_of(peer)].is_silent_at(segment_.member(peer).beats.load(std::memory_order_relaxed))) {
+      fail(peer, stands_still(rank_name(peer)));
+    }
+  }
 }
 
 void ShmCommunicator::wait_for_peers(Counter Member::*counter, std::uint32_t target) {
@@ -268,11 +278,11 @@ void ShmCommunicator::wait_for(int peer, Counter Member::*which, std::uint32_t t
 
 /// Only ever the peer waited for: where that one waits for another that ended, it finds out itself and says so to all.
 void ShmCommunicator::fail_lost(int rank) {
-  fail(rank, "rank " + std::to_string(rank) + " ended or left during a collective");
+  fail(rank, rank_name(rank) + " ended or left" + context());
 }
 
 void ShmCommunicator::fail_late(int rank) {
-  fail(rank, "rank " + std::to_string(rank) + " is late: nothing came from it for " + milliseconds(operation_timeout_ms_));
+  fail(rank, rank_name(rank) + " is late: nothing came from it for " + milliseconds(operation_timeout_ms_) + context());
 }
 
 // The peer that has staged the fewest chunks: the others may be waiting for it too.
@@ -290,10 +300,20 @@ int ShmCommunicator::latest() const {
   return late;
 }
 
+void ShmCommunicator::expect_same(int peer, const Signature& theirs, const Signature& ours) {
+  if (theirs != ours) fail(peer, mismatch(rank_name(peer), theirs, rank_name(rank_), ours, place()));
+}
+
+/// What the call under way was doing, for messages.
+std::string ShmCommunicator::context() const {
+  const std::string where = *place() == '\0' ? "" : std::string(" at ") + place();
+  return " while " + rank_name(rank_) + " waited for it in " + current_.text() + where;
+}
+
 void ShmCommunicator::fail(int rank, const std::string& reason) {
-  segment_.abort(rank, reason);
+  segment_.abort(name(rank), reason);
   segment_.check_abort();  // an earlier reason stands, so that all ranks say the same
-  throw CommError(reason, rank);
+  throw CommError(reason, name(rank));
 }
 
 }  // namespace raylite

@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "comm/join.h"
+#include "comm/pulse.h"
 #include "comm/shm_segment.h"
 
 namespace raylite {
@@ -28,7 +29,9 @@ class ShmCommunicator final : public Communicator {
   void broadcast(void* data, std::size_t bytes, int root) override;
   void send_receive(const Transfer& transfer) override;
   void barrier() override;
-  void abort(const std::string& reason) noexcept override;
+  void fail_all(const CommError& error) noexcept override { segment_.abort(error.rank(), error.what()); }
+  void check() override { segment_.check_abort(); }
+  void watch() override;
 
  private:
   using Member = ShmSegment::Member;
@@ -50,7 +53,9 @@ class ShmCommunicator final : public Communicator {
   void run(const Signature& signature, std::size_t chunks, Stage stage, Reduce reduce, Collect collect);
   void wait_for_peers(Counter Member::*counter, std::uint32_t target);
   void wait_for(int peer, Counter Member::*counter, std::uint32_t target);
+  void expect_same(int peer, const Signature& theirs, const Signature& ours);
   [[noreturn]] void fail(int rank, const std::string& reason);
+  std::string context() const;
   int latest() const;
   void stage_parts(const Range& range, const std::uint8_t* data, std::size_t slice_bytes, std::uint8_t* slot);
   bool send_chunk(const Transfer& transfer, std::size_t chunk);
@@ -72,10 +77,12 @@ class ShmCommunicator final : public Communicator {
   const double operation_timeout_ms_;
   const std::chrono::microseconds spin_;
   std::mutex one_call_;
+  Signature current_{};              // of the call under way
   std::vector<const void*> inputs_;  // of the reduction under way, by rank
   std::uint32_t sequence_ = 0;  // chunks of all collectives so far: equal on all ranks between calls
   std::uint32_t transfers_ = 0;  // chunks that this rank has sent to single peers
   Lent lent_[ShmSegment::kSlots];
+  std::vector<Pulse> pulses_;  // by rank; for the thread that watches
   std::atomic<std::uint64_t> bytes_sent_{0};
 };
 

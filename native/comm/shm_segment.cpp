@@ -44,7 +44,7 @@ void Counter::sleep_below(std::uint32_t target, int milliseconds) {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x474C5252;  // "RRLG"
-constexpr std::size_t kReasonBytes = 400;
+constexpr std::size_t kReasonBytes = 800;
 constexpr int kJoinNapMs = 10;
 
 std::string system_text(int error) { return std::generic_category().message(error); }
@@ -181,7 +181,7 @@ void ShmSegment::wait_for_all(const JoinOptions& options, const Deadline& deadli
       check_abort();
     }
     if (deadline.expired()) {
-      const std::string reason = names_of(missing) + " did not join the group within " + milliseconds(options.timeout_ms);
+      const std::string reason = names_of(missing, options) + " did not join the group within " + milliseconds(options.timeout_ms);
       abort(missing.front(), reason);
       throw CommError(reason, missing.front());
     }

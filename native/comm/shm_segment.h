@@ -43,6 +43,7 @@ class ShmSegment {
     Counter bell;      // rung by peers whenever a lane from or to this rank moves
     std::atomic<std::uint32_t> has_joined;
     std::atomic<std::uint32_t> has_left;
+    std::atomic<std::uint32_t> beats;  // 0: nobody watches for this rank
   };
   struct Slot {
     Signature signature;
@@ -66,6 +67,7 @@ class ShmSegment {
   Lane& lane(int from, int to) const;
   /// False once the process of `rank` has ended or left the group.
   bool is_alive(int rank) const;
+  bool has_left(int rank) const { return member(rank).has_left.load(std::memory_order_acquire) != 0; }
   /// The first caller's reason stays; everybody is woken.
   void abort(int rank, const std::string& reason) noexcept;
   /// Throws the reason of abort(), if there was one.

@@ -19,6 +19,7 @@ std::size_t chunks_of(std::size_t bytes) { return bytes == 0 ? 1 : (bytes + kSlo
 void ShmCommunicator::send_receive(const Transfer& transfer) {
   const std::lock_guard<std::mutex> lock(one_call_);
   segment_.check_abort();
+  current_ = Signature::transfer(transfer.from >= 0 ? transfer.receive_bytes : transfer.send_bytes);
   // Slots of collectives before this: the peers empty them without further help.
   if (transfer.to >= 0) wait_for_peers(&Member::consumed, sequence_);
   const std::size_t to_send = transfer.to < 0 ? 0 : chunks_of(transfer.send_bytes);
@@ -59,7 +60,7 @@ bool ShmCommunicator::receive_chunk(const Transfer& transfer, std::size_t chunk)
   if (lane.posted.load(std::memory_order_acquire) == consumed) return false;
   const ShmSegment::Slot& slot = segment_.slot(transfer.from, lane.slots[consumed % ShmSegment::kSlots]);
   const Signature expected = Signature::transfer(transfer.receive_bytes);
-  if (slot.signature != expected) fail(transfer.from, mismatch(transfer.from, slot.signature, rank_, expected));
+  expect_same(transfer.from, slot.signature, expected);
   const Range range(chunk, kSlotBytes, transfer.receive_bytes);
   if (range.length > 0) std::memcpy(static_cast<std::uint8_t*>(transfer.receive) + range.start, slot.data, range.length);
   lane.consumed.store(consumed + 1, std::memory_order_release);

@@ -68,10 +68,11 @@ struct Signature {
   static Signature barrier() { return {Collective::kBarrier, 0, Number::kF32, 0, 0}; }
 };
 
-/// The message when `peer` is somewhere else than `rank`.
-inline std::string mismatch(int peer, const Signature& theirs, int rank, const Signature& ours) {
-  return "rank " + std::to_string(peer) + " is in " + theirs.text() + " while rank " + std::to_string(rank) + " is in " +
-         ours.text() + ": all ranks must make the same calls in the same order";
+/// The message when `peer` (a name) is somewhere else than `rank`, which is at `place`.
+inline std::string mismatch(const std::string& peer, const Signature& theirs, const std::string& rank, const Signature& ours,
+                            const std::string& place) {
+  return peer + " is in " + theirs.text() + " while " + rank + " is in " + ours.text() + (place.empty() ? "" : " at " + place) +
+         ": all ranks must make the same calls in the same order";
 }
 
 }  // namespace raylite

@@ -34,7 +34,8 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || 
 
 TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<std::string>& addresses,
                                  const std::string& secret, const JoinOptions& options)
-    : rank_(options.rank),
+    : Communicator(options.names),
+      rank_(options.rank),
       size_(options.size),
       operation_timeout_ms_(options.operation_timeout_ms),
       peers_(static_cast<std::size_t>(options.size)),
@@ -43,6 +44,9 @@ TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<
   std::vector<TcpLinks> links = join_tcp_mesh(listener, addresses, secret, options);
   for (int rank = 0; rank < size_; ++rank) peer(rank).links = std::move(links[static_cast<std::size_t>(rank)]);
 }
+
+/// Peers that watch shall know it from a process that ended.
+TcpCommunicator::~TcpCommunicator() { tell_all({kNewsMagic, News::Kind::kLeave, name(rank_), {}}); }
 
 void TcpCommunicator::all_reduce(void* whole, std::size_t count, Number number, ReduceOp op) {
   auto* data = static_cast<std::uint8_t*>(whole);
@@ -121,10 +125,11 @@ void TcpCommunicator::barrier() {
 void TcpCommunicator::run(const Signature& out, const Signature& in, Exchange& exchange) {
   const std::lock_guard<std::mutex> lock(one_call_);
   check_abort();
+  current_ = in;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
     Peer& other = peer(rank);
-    if (other.links.control.is_open()) read_news(rank);
+    read_news(rank);
     other.frames_to_send = exchange.frames_out(rank);
     other.frames_to_receive = exchange.frames_in(rank);
     other.calls_out += other.frames_to_send > 0;
@@ -244,16 +249,16 @@ TcpCommunicator::Progress TcpCommunicator::receive_some(int rank, Exchange& exch
 bool TcpCommunicator::find_place(int rank, Exchange& exchange, const Signature& signature) {
   Peer& from = peer(rank);
   const FrameHeader& header = from.in_header;
-  if (header.magic != kFrameMagic) fail(rank, "rank " + std::to_string(rank) + " sent something that is no frame");
+  if (header.magic != kFrameMagic) fail(rank, rank_name(rank) + " sent something that is no frame");
   if (header.signature != signature || header.call != from.calls_in) {
-    fail(rank, mismatch(rank, header.signature, rank_, signature));
+    fail(rank, mismatch(rank_name(rank), header.signature, rank_name(rank_), signature, place()));
   }
   std::uint8_t* to = nullptr;
   switch (exchange.place(rank, header.phase, header.chunk, header.bytes, to)) {
     case Exchange::Place::kLater:
       return false;
     case Exchange::Place::kWrong:
-      fail(rank, "rank " + std::to_string(rank) + " sent a frame out of order");
+      fail(rank, rank_name(rank) + " sent a frame out of order");
     case Exchange::Place::kReady:
       break;
   }
@@ -269,7 +274,7 @@ void TcpCommunicator::wait(int milliseconds) {
     if (other.frames_to_receive > 0 && !other.is_stalled) events |= POLLIN;
     // A descriptor of which nothing is wanted is left out: its hang-up would wake this loop for ever.
     polled.push_back({events ? other.links.data.get() : -1, events, 0});
-    polled.push_back({other.links.control.get(), POLLIN, 0});
+    polled.push_back({other.is_control_over ? -1 : other.links.control.get(), POLLIN, 0});
   }
   if (poll(polled.data(), polled.size(), milliseconds) <= 0) return;
   for (int rank = 0; rank < size_; ++rank) {
@@ -279,29 +284,63 @@ void TcpCommunicator::wait(int milliseconds) {
 
 /// Reads what the peer has to say, if anything; a closed connection alone says nothing (the peer may be done).
 void TcpCommunicator::read_news(int rank) {
+  const std::lock_guard<std::mutex> lock(news_mutex_);
   Peer& from = peer(rank);
-  auto* to = reinterpret_cast<char*>(&from.news) + from.news_bytes;
-  const ssize_t got = recv(from.links.control.get(), to, sizeof(BadNews) - from.news_bytes, MSG_DONTWAIT);
-  if (got < 0 && would_block(errno)) return;
-  if (got > 0) from.news_bytes += static_cast<std::size_t>(got);
-  if (got > 0 && from.news_bytes < sizeof(BadNews)) return;
-  {
-    const std::lock_guard<std::mutex> lock(abort_mutex_);  // abort() may be about to write to it
-    from.links.control.reset();
+  while (!from.is_control_over) {
+    auto* to = reinterpret_cast<char*>(&from.news) + from.news_bytes;
+    const ssize_t got = recv(from.links.control.get(), to, sizeof(News) - from.news_bytes, MSG_DONTWAIT);
+    if (got < 0 && would_block(errno)) return;
+    if (got > 0) from.news_bytes += static_cast<std::size_t>(got);
+    if (got > 0 && from.news_bytes < sizeof(News)) continue;
+    if (got <= 0 || from.news.magic != kNewsMagic) {
+      from.is_control_over = true;
+      return;
+    }
+    from.news_bytes = 0;
+    switch (from.news.kind) {
+      case News::Kind::kBeat:
+        from.beats += 1;
+        break;
+      case News::Kind::kLeave:
+        from.has_left = true;
+        break;
+      case News::Kind::kFailure: {
+        const std::string reason(from.news.reason, strnlen(from.news.reason, sizeof(from.news.reason)));
+        set_aborted(from.news.rank, reason);
+        check_abort();
+      }
+    }
   }
-  if (got <= 0 || from.news.magic != kNewsMagic) return;
-  fail(from.news.rank, std::string(from.news.reason, strnlen(from.news.reason, sizeof(from.news.reason))));
+}
+
+void TcpCommunicator::watch() {
+  check_abort();
+  tell_all({kNewsMagic, News::Kind::kBeat, name(rank_), {}});
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    read_news(rank);
+    bool has_ended = false, is_silent = false;
+    {
+      const std::lock_guard<std::mutex> lock(news_mutex_);
+      Peer& other = peer(rank);
+      if (other.has_left) continue;
+      has_ended = other.is_control_over;
+      is_silent = other.pulse.is_silent_at(other.beats);
+    }
+    if (has_ended) fail(rank, "the process of " + rank_name(rank) + " ended");
+    if (is_silent) fail(rank, stands_still(rank_name(rank)));
+  }
 }
 
 void TcpCommunicator::peer_failed(int rank, const std::string& what) {
   check_abort();
   // It may have closed because another rank failed, and said so; all its connections close when its process ends.
   const Deadline deadline(kNewsMs);
-  while (peer(rank).links.control.is_open() && !deadline.expired()) {
+  while (!peer(rank).is_control_over && !deadline.expired()) {
     pollfd polled{peer(rank).links.control.get(), POLLIN, 0};
     if (poll(&polled, 1, deadline.left_ms(kNewsMs)) > 0) read_news(rank);
   }
-  fail(rank, "lost rank " + std::to_string(rank) + ": " + what);
+  fail(rank, "lost " + rank_name(rank) + ": " + what + context());
 }
 
 void TcpCommunicator::late(double waited_ms) {
@@ -312,34 +351,43 @@ void TcpCommunicator::late(double waited_ms) {
     if (!is_waited_for) continue;
     if (latest < 0 || peer(rank).frames_to_receive > peer(latest).frames_to_receive) latest = rank;
   }
-  fail(latest, "rank " + std::to_string(latest) + " is late: nothing came from it for " + milliseconds(waited_ms));
+  fail(latest, rank_name(latest) + " is late: nothing came from it for " + milliseconds(waited_ms) + context());
+}
+
+/// What the call under way was doing, for messages.
+std::string TcpCommunicator::context() const {
+  const std::string where = *place() == '\0' ? "" : std::string(" at ") + place();
+  return " while " + rank_name(rank_) + " waited for it in " + current_.text() + where;
 }
 
 void TcpCommunicator::fail(int rank, const std::string& reason) {
-  set_aborted(rank, reason);
+  set_aborted(name(rank), reason);
   check_abort();
-  throw CommError(reason, rank);
-}
-
-void TcpCommunicator::abort(const std::string& reason) noexcept {
-  set_aborted(rank_, "rank " + std::to_string(rank_) + " aborted the group: " + reason);
+  throw CommError(reason, name(rank));
 }
 
 /// The first reason stays. Tells every peer, and wakes the call under way.
 void TcpCommunicator::set_aborted(int rank, const std::string& reason) noexcept {
-  const std::lock_guard<std::mutex> lock(abort_mutex_);
-  if (is_aborted_.load()) return;
-  abort_rank_ = rank;
-  abort_reason_ = reason;
-  BadNews news{kNewsMagic, rank, {}};
-  std::memcpy(news.reason, reason.data(), std::min(reason.size(), sizeof(news.reason) - 1));
-  for (const Peer& other : peers_) {
-    // Always fits: the connection carries nothing else. Where the peer is gone there is nobody to tell.
-    if (other.links.control.is_open()) send(other.links.control.get(), &news, sizeof(news), MSG_NOSIGNAL | MSG_DONTWAIT);
+  {
+    const std::lock_guard<std::mutex> lock(abort_mutex_);
+    if (is_aborted_.load()) return;
+    abort_rank_ = rank;
+    abort_reason_ = reason;
+    is_aborted_.store(true);
   }
-  is_aborted_.store(true);
+  News news{kNewsMagic, News::Kind::kFailure, rank, {}};
+  std::memcpy(news.reason, reason.data(), std::min(reason.size(), sizeof(news.reason) - 1));
+  tell_all(news);
   const std::uint64_t one = 1;
   if (write(wake_.get(), &one, sizeof(one)) < 0) return;  // full means: it is awake already
+}
+
+/// Always fits: the connection carries nothing else. Where the peer is gone there is nobody to tell.
+void TcpCommunicator::tell_all(const News& news) noexcept {
+  const std::lock_guard<std::mutex> lock(abort_mutex_);
+  for (const Peer& other : peers_) {
+    if (other.links.control.is_open()) send(other.links.control.get(), &news, sizeof(news), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
 }
 
 void TcpCommunicator::check_abort() {

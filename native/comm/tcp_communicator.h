@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "comm/join.h"
+#include "comm/pulse.h"
 #include "comm/signature.h"
 #include "comm/tcp_exchange.h"
 #include "comm/tcp_mesh.h"
@@ -18,6 +19,7 @@ class TcpCommunicator final : public Communicator {
   /// Blocks until all ranks have come; the listener is not needed afterwards.
   TcpCommunicator(const TcpListener& listener, const std::vector<std::string>& addresses, const std::string& secret,
                   const JoinOptions& options);
+  ~TcpCommunicator() override;
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
@@ -29,7 +31,9 @@ class TcpCommunicator final : public Communicator {
   void broadcast(void* data, std::size_t bytes, int root) override;
   void send_receive(const Transfer& transfer) override;
   void barrier() override;
-  void abort(const std::string& reason) noexcept override;
+  void fail_all(const CommError& error) noexcept override { set_aborted(error.rank(), error.what()); }
+  void check() override { check_abort(); }
+  void watch() override;
 
  private:
   struct FrameHeader {
@@ -40,10 +44,13 @@ class TcpCommunicator final : public Communicator {
     std::uint32_t chunk;
     std::uint64_t bytes;
   };
-  struct BadNews {
+  /// What travels beside the data: signs of life, that a rank leaves, and why the group has failed.
+  struct News {
+    enum class Kind : std::uint32_t { kBeat, kLeave, kFailure };
     std::uint32_t magic;
+    Kind kind;
     std::int32_t rank;
-    char reason[248];
+    char reason[500];
   };
   struct Peer {
     TcpLinks links;
@@ -60,8 +67,13 @@ class TcpCommunicator final : public Communicator {
     // of the present call
     std::size_t frames_to_send = 0, frames_to_receive = 0;
     bool is_stalled = false;  // the frame at hand has no place yet
-    BadNews news{};
+    std::atomic<bool> is_control_over{false};  // nothing will come any more; the connection stays for who may be writing
+    // guarded by news_mutex_
+    News news{};
     std::size_t news_bytes = 0;
+    std::uint32_t beats = 0;
+    bool has_left = false;
+    Pulse pulse;
   };
   enum class Progress { kNone, kSome };
 
@@ -77,6 +89,8 @@ class TcpCommunicator final : public Communicator {
   [[noreturn]] void peer_failed(int rank, const std::string& what);
   [[noreturn]] void late(double waited_ms);
   [[noreturn]] void fail(int rank, const std::string& reason);
+  std::string context() const;
+  void tell_all(const News& news) noexcept;
   void set_aborted(int rank, const std::string& reason) noexcept;
   void check_abort();
   Peer& peer(int rank) { return peers_[static_cast<std::size_t>(rank)]; }
@@ -88,6 +102,8 @@ class TcpCommunicator final : public Communicator {
   Fd wake_;                  // an eventfd that abort() writes to
   Scratch scratch_;
   std::mutex one_call_;
+  Signature current_{};     // of the call under way
+  std::mutex news_mutex_;   // who reads the control connections: a call, or the thread that watches
   std::atomic<std::uint64_t> bytes_sent_{0};
   std::atomic<bool> is_aborted_{false};
   std::mutex abort_mutex_;

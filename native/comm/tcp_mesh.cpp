@@ -161,7 +161,7 @@ class Mesh {
 
   [[noreturn]] void fail_missing() const {
     const std::vector<int> ranks = missing();
-    std::string text = names_of(ranks) + " did not join the group within " + milliseconds(options_.timeout_ms);
+    std::string text = names_of(ranks, options_) + " did not join the group within " + milliseconds(options_.timeout_ms);
     for (const int rank : ranks) {
       const std::string& note = notes_[static_cast<std::size_t>(rank)];
       if (!note.empty()) text += " (rank " + std::to_string(rank) + ": " + note + ")";

@@ -91,6 +91,8 @@ class Binder {
   std::vector<Output> taken_outputs() const;
 
   [[noreturn]] void fail_shape(const std::string& message) const;
+  /// "instruction 12 (linear, layers.3.attn.qkv)"
+  std::string place() const { return describe(index_, instruction_.op, instruction_.path); }
   int threads() const { return threads_; }
 
  private:

@@ -8,7 +8,6 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "core/ops/collectives.h"
 #include "core/sync.h"
 
 namespace raylite {
@@ -104,20 +103,22 @@ struct Executor::Run {
     if (options.profile) outcome.seconds.assign(program->instructions.size(), 0.0);
   }
 
-  /// `broken` is the group that failed by itself: its peers already learn why.
-  void fail(const char* code, const std::string& message, int rank, const Communicator* broken) {
+  /// Ends the run, for a fault of this rank or (`broken`) of a group, and lets no group wait for what will not come.
+  void fail(const std::string& message, const CommError* broken = nullptr) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
       if (failed.load() || is_over) return;
-      outcome.code = code;
+      outcome.code = broken ? "COMM" : "ENGINE";
       outcome.message = message;
-      outcome.rank = rank;
+      outcome.rank = broken ? broken->rank() : -1;
       failed.store(true);
     }
     // What a check finds concerns this rank alone, unless peers are in the same program.
     const bool is_private = options.check && program->streams[1].empty();
     for (const auto& communicator : program->communicators) {
-      if (communicator && communicator.get() != broken && !is_private) communicator->abort(message);
+      if (!communicator || is_private) continue;
+      if (broken) communicator->fail_all(*broken);
+      else communicator->abort(message);
     }
     for (Signal& signal : progress) signal.publish(UINT32_MAX);
   }
@@ -163,10 +164,11 @@ struct Executor::Run {
       if (options.profile) shared.barrier.arrive([&] { shared.started = now_seconds(); });
       try {
         instruction.bound.run(instruction.bound.arguments.get(), team);
-      } catch (const GroupError& error) {
-        fail("COMM", describe(i, instruction.op, instruction.path) + ": " + error.what(), error.rank(), error.group());
+        if (index == 0) check_groups();
+      } catch (const CommError& error) {
+        fail(describe(i, instruction.op, instruction.path) + ": " + error.what(), &error);
       } catch (const std::exception& error) {
-        fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + error.what(), -1, nullptr);
+        fail(describe(i, instruction.op, instruction.path) + ": " + error.what());
       }
       settle(shared, i);
       if (options.profile && index == 0) outcome.seconds[i] = now_seconds() - shared.started;
@@ -179,14 +181,20 @@ struct Executor::Run {
     }
   }
 
+  /// A group may have failed while this rank computes: it shall not learn of it at its next collective only.
+  void check_groups() const {
+    for (const auto& communicator : program->communicators) {
+      if (communicator) communicator->check();
+    }
+  }
+
   /// Fails the run if an output of the instruction holds NaN or infinity.
   void check_outputs(std::uint32_t i) {
     const Instruction& instruction = program->instructions[i];
     for (const Output& output : instruction.outputs) {
       const std::int64_t at = first_not_finite(output);
       if (at < 0) continue;
-      fail("ENGINE", describe(i, instruction.op, instruction.path) + ": " + output.name + "[" + std::to_string(at) + "] is not finite",
-           -1, nullptr);
+      fail(describe(i, instruction.op, instruction.path) + ": " + output.name + "[" + std::to_string(at) + "] is not finite");
       return;
     }
   }
@@ -197,11 +205,9 @@ struct Executor::Run {
       shared.claimed.store(0, std::memory_order_relaxed);
       if (shared.has_fault) {
         const Instruction& instruction = program->instructions[i];
-        fail("ENGINE",
-             describe(i, instruction.op, instruction.path) + ": " + shared.fault_what + "[" +
-                 std::to_string(shared.fault_row) + "] is " + std::to_string(shared.fault_value) + ", expected " +
-                 std::to_string(shared.fault_low) + " <= value < " + std::to_string(shared.fault_high),
-             -1, nullptr);
+        fail(describe(i, instruction.op, instruction.path) + ": " + shared.fault_what + "[" +
+             std::to_string(shared.fault_row) + "] is " + std::to_string(shared.fault_value) + ", expected " +
+             std::to_string(shared.fault_low) + " <= value < " + std::to_string(shared.fault_high));
       }
       shared.stop = failed.load();
     });
@@ -261,7 +267,7 @@ void Executor::cancel(const std::string& reason) {
     const std::lock_guard<std::mutex> lock(mutex_);
     run = current_;
   }
-  if (run) run->fail("ENGINE", reason, -1, nullptr);
+  if (run) run->fail(reason);
 }
 
 void Executor::wait_idle() {

@@ -73,11 +73,19 @@ export interface JoinOptions {
   readonly timeoutMs: number;
   /** For each later wait on a peer; default timeoutMs. A rank that is late by this fails the group: allow for its longest pause. */
   readonly operationTimeoutMs?: number;
+  /** The numbers in the job of the group's ranks, which errors name; default: those in the group. */
+  readonly names?: readonly number[];
 }
 
 export interface NativeComm {
   /** Joins the group `name` (a fresh name under /dev/shm) of `size` ranks; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
   joinShmGroup(options: JoinOptions & { readonly name: string; readonly size: number }): Promise<NativeCommunicator>;
+  /**
+   * Watches over all groups of a rank: tells the peers that this process runs, and notices within 5 s whose process has ended or
+   * stands still (which slow work does not), whether or not anybody waits for it. What breaks one group ends all. Dispose it before
+   * the groups.
+   */
+  watchGroups(groups: readonly NativeCommunicator[]): { dispose(): void };
   /** Opens a listening socket on `host` for one coming group. */
   listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
   /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks; it never travels. */
@@ -97,7 +105,7 @@ export type Bytes = Float32Array | Uint16Array | Uint8Array;
  * queue up; all ranks make the same calls in the same order (else: an error). `data` must not be touched meanwhile.
  * Reductions are of floats, or of 16-bit numbers in a Uint16Array of a `type`, which are summed in f32 and rounded once.
  * A rank that ends, leaves, is late or aborts makes every peer's call reject with code "COMM", field `rank` (where
- * known), and one same message; the group is then of no more use.
+ * known: its number in the job), and one same message; the group is then of no more use.
  */
 export interface NativeCommunicator {
   readonly rank: number;

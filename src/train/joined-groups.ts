@@ -1,16 +1,20 @@
-// The communicators of one rank: listens for those over TCP, joins all that it is told to, and leaves them.
+// The communicators of one rank: listens for those over TCP, joins all that it is told to, watches over them, and leaves them.
 import { ConfigError, EngineError } from '../common/index.js';
 import type { Communicators } from '../engine/index.js';
 import { type NativeCommunicator, native } from '../native/index.js';
 import type { JointPlan } from './plan-joints.js';
 
 const JOIN_TIMEOUT_MS = 60_000;
-/** A rank that died is noticed at once; this is for one that hangs. Slow data or a swapping machine is no failure. */
+/**
+ * How long a rank that lives may let the others wait. One whose process has ended or stands still is noticed within seconds; slow
+ * data or a long export is no failure.
+ */
 const LATE_MS_MAX = 600_000;
 
 export class JoinedGroups implements Disposable {
   readonly #listeners = new Map<string, object>();
   readonly #joined: NativeCommunicator[] = [];
+  #watchdog: { dispose(): void } | null = null;
 
   /** Opens the socket of a coming TCP group on `host`. */
   listen(id: string, host: string): number {
@@ -33,19 +37,22 @@ export class JoinedGroups implements Disposable {
       }
       for (const name of names) communicators[name] = result.value;
     }
+    if (this.#joined.length > 0) this.#watchdog = native().watchGroups(this.#joined);
     return communicators;
   }
 
   [Symbol.dispose](): void {
+    this.#watchdog?.dispose();
+    this.#watchdog = null;
     for (const communicator of this.#joined.splice(0)) communicator.dispose();
   }
 
-  async #join({ id, rank, size, way }: JointPlan): Promise<NativeCommunicator> {
-    const timeouts = { timeoutMs: JOIN_TIMEOUT_MS, operationTimeoutMs: LATE_MS_MAX };
-    if (way.kind === 'shm') return native().joinShmGroup({ name: way.name, rank, size, ...timeouts });
+  async #join({ id, rank, ranks, way }: JointPlan): Promise<NativeCommunicator> {
+    const common = { rank, names: ranks, timeoutMs: JOIN_TIMEOUT_MS, operationTimeoutMs: LATE_MS_MAX };
+    if (way.kind === 'shm') return native().joinShmGroup({ name: way.name, size: ranks.length, ...common });
     const listener = this.#listeners.get(id);
     if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
     this.#listeners.delete(id);
-    return native().joinTcpGroup({ listener, addresses: way.addresses, rank, secret: way.secret, ...timeouts });
+    return native().joinTcpGroup({ listener, addresses: way.addresses, secret: way.secret, ...common });
   }
 }

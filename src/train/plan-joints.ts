@@ -14,7 +14,8 @@ export interface JointPlan {
   readonly id: string;
   readonly names: readonly (GroupName | LinkName)[];
   readonly rank: number;
-  readonly size: number;
+  /** By place in the group. */
+  readonly ranks: readonly number[];
   readonly way: JointWay;
 }
 
@@ -41,7 +42,7 @@ export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: 
     jointsOf(mesh, rank).map(async (joint): Promise<JointPlan> => {
       const { id } = joint;
       if (!ways.has(id)) ways.set(id, wayOf(id, joint));
-      return { id, names: joint.names, rank: joint.index, size: joint.size, way: await ways.get(id)! };
+      return { id, names: joint.names, rank: joint.index, ranks: joint.ranks, way: await ways.get(id)! };
     }),
   );
   return Promise.all(plans.map((joints) => Promise.all(joints)));

@@ -75,24 +75,27 @@ test('under Muon a checkpoint goes on at another stage with another number of wo
   close(resumed.losses, whole.losses);
 });
 
-test('a worker killed in the middle is replaced; the losses are those of an undisturbed run, bit by bit', async () => {
+test('a worker killed or stopped in the middle is replaced; the losses are those of an undisturbed run, bit by bit', async () => {
   const run = { checkpoint: { everySteps: 2 }, failure: { maxFailures: 1 } };
   const undisturbed = await trainer('undisturbed', 2, { run }).fit();
-  let killed = 0;
-  const events: TrainingEvent[] = [];
-  const result = await trainer('disturbed', 2, { run }).fit({
-    onProgress(event) {
-      events.push(event);
-      if (event.kind !== 'step' || event.step !== 5 || killed > 0) return;
-      killed += 1;
-      const pids = rankPids();
-      assert.ok(pids.length >= 2, 'the ranks are found by their titles');
-      process.kill(pids[1]!, 'SIGKILL');
-    },
-  });
-  assert.equal(events.filter(({ kind }) => kind === 'failed').length, 1);
-  assert.equal(result.metrics.failures, 1);
-  assert.deepEqual(result.losses, undisturbed.losses);
+  for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
+    let sent = 0;
+    const failures: string[] = [];
+    const result = await trainer(`disturbed-${signal}`, 2, { run }).fit({
+      onProgress(event) {
+        if (event.kind === 'failed') failures.push(String(event.error));
+        if (event.kind !== 'step' || event.step !== 5 || sent > 0) return;
+        sent += 1;
+        const pids = rankPids();
+        assert.ok(pids.length >= 2, 'the ranks are found by their titles');
+        process.kill(pids[1]!, signal);
+      },
+    });
+    assert.equal(failures.length, 1);
+    if (signal === 'SIGSTOP') assert.match(failures[0]!, /rank \d stands still: its process has given no sign of life/);
+    assert.equal(result.metrics.failures, 1);
+    assert.deepEqual(result.losses, undisturbed.losses);
+  }
 });
 
 test('a float16 run goes on from a checkpoint behind an overflow with its loss scale, to the bits of an undisturbed run', async () => {

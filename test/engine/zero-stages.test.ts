@@ -399,7 +399,7 @@ test('ranks send what the formulas say', async () => {
     const strategy = { zeroStage: 2, mesh: meshOf({ data: worldSize }), rank: 0 } as const;
     const { layout } = compileTraining({ model: model(), rows: ROWS, strategy, optimizer: SMOOTH });
     const psi = layout.elements;
-    const job = { model, worldSize, micros: worldSize * perRank, steps: [1, 1] } as const;
+    const job = { model, worldSize, micros: worldSize * perRank, steps: [1, 2] } as const;
     const reduceScatter = (4 * psi * (worldSize - 1)) / worldSize;
     // In shared memory a slice is written once, for all peers to read; over a network it would be sent to each.
     const allGather = (4 * psi) / worldSize;

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { EngineError } from '#src/common/index.js';
 import {
   compileTraining,
   meshOf,
@@ -121,6 +122,28 @@ test('a job is refused without the communicator that its programs use, and with 
   assert.throws(() => create(RANKS, communicators[1]!), /communicators\.zero: expected the one of rank 0 of 2/);
   assert.throws(() => create(1, communicators[0]!), /communicators\.zero: expected the one of rank 0 of 1/);
   for (const communicator of communicators) communicator.dispose();
+});
+
+test('ranks of different jobs all hear which rank differs, before anything is exchanged', async () => {
+  const communicators = await joinAll();
+  const failures = await Promise.all(
+    communicators.map(async (zero, rank) => {
+      using opened = openDevice(1);
+      const strategy = { zeroStage: 1, mesh: meshOf({ data: RANKS }), rank } as const;
+      const optimizer = { ...OPTIMIZER, weightDecay: rank === 0 ? 0.1 : 0.2 };
+      const settings = { model: tinyGpt2(), rows: ROWS, strategy, optimizer, device: opened.device };
+      await using job = TrainStep.create({ ...settings, communicators: { zero } });
+      const failure = await job.micro(batchesOf(1)[0]!, { scale: 1, isFirst: true }).catch((error: unknown) => error);
+      assert.ok(failure instanceof EngineError);
+      await assert.rejects(job.update({ lr: 1e-2, step: 1 }), EngineError, 'and nothing runs afterwards');
+      return failure;
+    }),
+  );
+  for (const communicator of communicators) communicator.dispose();
+  for (const { rank, message } of failures) {
+    assert.equal(rank, 1);
+    assert.match(message, /rank 1 has compiled another job than rank 0/);
+  }
 });
 
 test('partitioning halves optimiser state and leaves the rest as it is', () => {

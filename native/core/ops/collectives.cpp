@@ -1,8 +1,8 @@
-// The contracts of the collectives, and their calls: the communicator does the work, whatever the instruction set.
-#include "core/ops/collectives.h"
-
+// The contracts of the collectives, and their calls: the communicator does the work, whatever the instruction set. They block
+// their thread inside it, the first of the team, and let its CommError through.
 #include <cstring>
 #include <functional>
+#include <string>
 
 #include "core/bind.h"
 
@@ -13,21 +13,19 @@ namespace {
 struct CollectiveArguments {
   std::shared_ptr<Communicator> group;
   std::function<void(Communicator&)> call;
+  std::string place;  // for messages
 };
 
 void run(const CollectiveArguments& a, const Team& team) {
   if (team.index != 0) return;
-  try {
-    a.call(*a.group);
-  } catch (const CommError& error) {
-    throw GroupError(error, a.group.get());
-  }
+  a.group->set_place(a.place.c_str());
+  a.call(*a.group);
 }
 
 constexpr Kernel<CollectiveArguments> kKernel{run, nullptr};
 
 Bound bind_call(Binder& in, std::shared_ptr<Communicator> group, std::function<void(Communicator&)> call) {
-  return bound(in, CollectiveArguments{std::move(group), std::move(call)}, kKernel);
+  return bound(in, CollectiveArguments{std::move(group), std::move(call), in.place()}, kKernel);
 }
 
 std::size_t bytes_of(DType type, std::int64_t count) {

@@ -1,8 +1,8 @@
-// A plan loaded on a device: constants filled in, inputs and outputs as views, native errors turned into ours.
-import { EngineError } from '../../common/index.js';
+// A plan loaded on a device: constants filled in, inputs and outputs as views.
 import type { NativeCommunicator, NativeDevice, NativeProgram } from '../../native/index.js';
 import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffers } from './buffers.js';
+import { engineError, translated } from './native-errors.js';
 
 export class Program {
   readonly plan: Plan;
@@ -80,19 +80,4 @@ export class Program {
   dispose(): void {
     this.#program.dispose();
   }
-}
-
-/** Native errors as ours. */
-async function translated<T>(run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (cause) {
-    throw engineError(cause);
-  }
-}
-
-function engineError(cause: unknown): EngineError {
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  const rank = cause instanceof Error && 'rank' in cause && typeof cause.rank === 'number' ? cause.rank : null;
-  return new EngineError({ detail, rank }, { cause });
 }

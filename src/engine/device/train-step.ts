@@ -21,6 +21,7 @@ import { ParameterStore } from './parameter-store.js';
 import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
 import { type StepProfile, StepProfiler } from './profile.js';
 import { Program } from './program.js';
+import { expectSameJob } from './same-job.js';
 import { StateMemory } from './state-memory.js';
 
 export interface TrainStepSettings extends TrainingSettings {
@@ -99,6 +100,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #gathered: GatheredBuckets;
   readonly #communicators: Communicators;
+  #agreement: Promise<void> | null = null;
   #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
@@ -335,7 +337,10 @@ export class TrainStep implements AsyncDisposable {
     this.parameters[Symbol.dispose]();
   }
 
+  /** Behind the check, once, that all ranks have compiled the same job. */
   async #run(program: Program): Promise<void> {
+    this.#agreement ??= expectSameJob(this.#communicators, this.#strategy, this.compiled.jobHash);
+    await this.#agreement;
     this.#gathered[Symbol.dispose](); // what was gathered for readers is about to change
     if (this.#profiler) this.#profiler.add(program.plan, await program.profile());
     else await program.run();
