@@ -53,6 +53,7 @@ class Leases {
           jobId: 'job-1' as JobId,
           demand: KINDS[number % KINDS.length]!,
           capturesChildren: false,
+          isRetriable: true,
           runtimeEnv: { package: '', envVars: {} },
           waitsIfInfeasible: false,
           priority: 0,
@@ -115,7 +116,7 @@ function memory(): number {
     const phase = state.actors.get(`a${number - 10_000}` as ActorId)!.phase;
     step(state, { kind: 'killActor', actorId: `a${number - 10_000}` as ActorId, how, request: 1 }, 0);
     if (phase.kind !== 'alive') continue;
-    const end = { detail: 'killed', exitCode: 0, signal: null, lastLogLines: [], isIntended: true };
+    const end = { detail: 'killed', exitCode: 0, signal: null, lastLogLines: [], isIntended: true, cause: null };
     step(state, { kind: 'workerExited', workerId: phase.workerId, end }, 0);
   }
   const leases = new Leases(state);

@@ -36,6 +36,7 @@ export function register(program: Command): void {
           level: 'ok',
           detail: `${machine.cpus} CPUs, ${formatBytes(machine.memoryBytes)} memory`,
         } as const,
+        await limits(),
         gpu(machine),
         await port('head port', DEFAULT_HEAD_PORT),
         await port('page port', DEFAULT_HTTP_PORT),
@@ -77,6 +78,15 @@ function sharedMemory(machine: Machine): Finding {
   if (machine.shmFreeBytes >= SHM_BYTES_MIN) return { what: 'shared memory', level: 'ok', detail };
   const hint = 'raylite needs 256 MiB; in a container, start it with --shm-size=2g';
   return { what: 'shared memory', level: 'missing', detail: `${detail}. ${hint}` };
+}
+
+/** Whether workers can be held to the memory that they ask for. */
+async function limits(): Promise<Finding> {
+  const { findCgroups } = await import('../node/index.js'); // other verbs do without
+  const { version, detail } = findCgroups();
+  return version === null
+    ? { what: 'limits', level: 'note', detail: `${detail}: "memory" of tasks and actors is counted, not enforced` }
+    : { what: 'limits', level: 'ok', detail: `of memory and CPUs, by ${detail}` };
 }
 
 function gpu(machine: Machine): Finding {

@@ -1,19 +1,33 @@
-// `raylite list nodes|actors|jobs|objects|pgs`: one row a thing.
+// `raylite list nodes|actors|jobs|workers|tasks|objects|pgs`: one row a thing; with an id, that one and all that is known of it.
 import type { Command } from 'commander';
 import { formatResources } from '../common/index.js';
-import type { ActorView, JobView, NodeView, ObjectsView, ObjectView, PlacementGroupView } from '../head/index.js';
+import type {
+  ActorView,
+  CallsView,
+  CallView,
+  JobView,
+  NodeView,
+  ObjectsView,
+  ObjectView,
+  PlacementGroupView,
+  WorkerView,
+} from '../head/index.js';
 import { ClusterApi, type ClusterOptions, withCluster } from './api.js';
 import { objectList } from './memory.js';
-import { print, printJson, table } from './output.js';
+import { millis, print, printJson, table } from './output.js';
 import { jobTable, useOf } from './status.js';
+import { workerTable } from './top.js';
+
+/** Rows of tasks, the latest first; --json has all that are kept. */
+const TASKS_SHOWN = 100;
 
 type ListOptions = ClusterOptions & { readonly json?: true };
 
 export function register(program: Command): void {
   const list = program
     .command('list')
-    .summary('list nodes, actors, jobs, objects or placement groups')
-    .description('Lists what the cluster has: nodes, actors, jobs, objects or placement groups.')
+    .summary('list nodes, actors, jobs, workers, tasks, objects or placement groups')
+    .description('Lists what the cluster has: nodes, actors, jobs, workers, tasks, objects or placement groups.')
     .addHelpText('after', '\nExample:\n  $ raylite list actors --json');
   verb<NodeView[], NodeView>(
     list,
@@ -57,6 +71,28 @@ export function register(program: Command): void {
       ),
   );
   verb<JobView[], JobView>(list, 'jobs', '/api/jobs/', (jobs) => jobs, jobTable);
+  verb<WorkerView[], WorkerView>(list, 'workers', '/api/workers', (workers) => workers, workerTable);
+  verb<CallsView, CallView>(
+    list,
+    'tasks',
+    '/api/calls',
+    ({ calls }) => calls.filter(({ kind }) => kind === 'task').reverse(),
+    (tasks) =>
+      table(
+        ['TASK', 'STATE', 'HOST', 'PID', 'STARTED', 'TOOK', 'JOB'],
+        tasks
+          .slice(0, TASKS_SHOWN)
+          .map((task) => [
+            task.name,
+            task.state,
+            task.hostname,
+            String(task.pid),
+            new Date(task.startedAtMs).toISOString(),
+            millis((task.endedAtMs ?? Date.now()) - task.startedAtMs),
+            task.jobId,
+          ]),
+      ),
+  );
   verb<ObjectsView, ObjectView>(list, 'objects', '/api/objects', ({ objects }) => objects, objectList);
   verb<PlacementGroupView[], PlacementGroupView>(
     list,

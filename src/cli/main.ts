@@ -16,6 +16,9 @@ import { register as registerQuickstart } from './quickstart.js';
 import { register as registerStart } from './start.js';
 import { register as registerStatus } from './status.js';
 import { register as registerStop } from './stop.js';
+import { register as registerSummary } from './summary.js';
+import { register as registerTimeline } from './timeline.js';
+import { register as registerTop } from './top.js';
 import { register as registerTrain } from './train.js';
 
 const program = new Command('raylite')
@@ -31,6 +34,9 @@ for (const register of [
   registerJob,
   registerList,
   registerLogs,
+  registerSummary,
+  registerTop,
+  registerTimeline,
   registerMemory,
   registerExplain,
   registerDoctor,

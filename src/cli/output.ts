@@ -54,6 +54,10 @@ export function duration(ms: number): string {
   return minutes < 60 ? `${minutes}m ${seconds % 60}s` : `${Math.floor(minutes / 60)}h ${minutes % 60}m`;
 }
 
+/** "0.4 ms", "120 ms", "3s". */
+export const millis = (ms: number): string =>
+  ms >= 1000 ? duration(ms) : `${ms < 10 ? Math.max(0, ms).toFixed(1) : Math.round(ms)} ms`;
+
 /** Tells what went wrong on stderr and returns the exit code. RAYLITE_DEBUG=1 adds the stack. */
 export function reportError(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE; // commander has said it

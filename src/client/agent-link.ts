@@ -13,6 +13,8 @@ export interface AgentPushes {
   readonly vacated: (vacated: wire.Vacated) => void;
   /** The store is full: slabs that are empty go back. */
   readonly collect: () => void;
+  /** Of a worker: tell what has been run. */
+  readonly tellActivity: () => void;
   /** What this process holds, for `raylite memory`. */
   readonly holdings: () => wire.Holdings.$Properties;
   /** The agent is gone, and with it this machine's part in the cluster. */
@@ -97,6 +99,10 @@ export class AgentLink {
   lingering(): void {
     this.#channel.send({ lingering: {}, kind: 'lingering' });
   }
+  /** What this worker has run and runs. */
+  activity(activity: wire.Activity.$Properties): void {
+    this.#channel.send({ activity: activity as wire.Activity.$Shape, kind: 'activity' });
+  }
   /** From now on this link does not keep the process from ending. */
   unref(): void {
     this.#channel.unref();
@@ -139,7 +145,8 @@ export class AgentLink {
           this.#channel.send({ collected: {}, kind: 'collected' });
         });
       });
-    } else if (message.tellHeld) {
+    } else if (message.tellActivity) pushes.tellActivity();
+    else if (message.tellHeld) {
       const { id } = message.tellHeld;
       this.#channel.send({ held: { id, holdings: pushes.holdings() }, kind: 'held' });
     } else if (message.vacated) pushes.vacated(message.vacated as wire.Vacated);

@@ -18,6 +18,7 @@ export {
   ObjectLostError,
   ObjectReconstructionFailedError,
   OutOfDiskError,
+  OutOfMemoryError,
   OwnerDiedError,
   PendingCallsLimitError,
   PlacementGroupRemovedError,

@@ -231,6 +231,7 @@ async function joinCluster(
       exit: () => {},
       vacated: (vacated) => runtime?.store.vacated(vacated),
       collect: () => runtime?.store.collect(),
+      tellActivity: () => {},
       holdings: () => runtime?.holdings() ?? {},
       lost: (detail) => {
         // A submitted job ends with the node that runs it; nobody would stop it otherwise.

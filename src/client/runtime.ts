@@ -111,6 +111,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly lineage = new Lineage(this);
   /** Of an actor: ends the calls that it has, then runs its exit hooks. */
   endGracefully: (() => Promise<void>) | null = null;
+  /** Of a worker: what it still has to tell its agent. */
+  tellActivity: (() => void) | null = null;
   readonly actors = new Map<string, ActorClient>();
   readonly taskPools = new Map<string, TaskPool>();
   /** The folder that this driver uploaded. */

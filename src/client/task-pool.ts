@@ -2,7 +2,7 @@
 // while they are short, gives idle workers back, runs again what a crashed worker took with it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type LeaseId, type NodeId, newLeaseId, WorkerCrashedError, type WorkerId } from '../common/index.js';
-import type { wire } from '../protocol/index.js';
+import { errorOf, type wire } from '../protocol/index.js';
 import { type CallShape, type Carrier, cancelled, Invocation, type Sender } from './invocation.js';
 import { nodeOfMostBytes } from './locality.js';
 import type { ObjectState } from './object-state.js';
@@ -147,6 +147,7 @@ export class TaskPool implements Sender {
           schedulingStrategy: strategy,
           waitsIfInfeasible,
           priority: this.#askedPriority,
+          isRetriable: this.#queue.first?.retriesLeft !== 0,
           ...(bundle ? { bundle } : {}),
         },
       })
@@ -259,6 +260,10 @@ export class TaskPool implements Sender {
   /** Fails a call with how the worker of its lease ended. */
   async #fail(invocation: Invocation, lease: HeldLease, detail: string): Promise<void> {
     const end = await lease.end;
+    if (end?.cause) {
+      invocation.fail(errorOf(end.cause)); // its node says why
+      return;
+    }
     const { workerId, nodeId } = lease.link.peer;
     invocation.fail(
       new WorkerCrashedError({

@@ -1,6 +1,8 @@
 // Every error that raylite itself raises: class, stable code, what happened, whether to try again, what the user can do.
 // Facts are fields; the message is built from them. Never match on text: match on `code` or the class.
+
 import type { ActorId, GroupId, NodeId, ObjectId, TaskId, WorkerId } from './ids.js';
+import { formatBytes } from './resources.js';
 
 /** Base of all errors of raylite. `isRetryable` says whether the same call may succeed if made again unchanged. */
 export abstract class RayliteError extends Error {
@@ -225,6 +227,63 @@ export class StoreFullError extends RayliteError {
     this.requestedBytes = facts.requestedBytes;
     this.capacityBytes = facts.capacityBytes;
   }
+}
+
+/** Memory was short, on the node or within the worker's own limit, and the process that ran this was ended for it. */
+export class OutOfMemoryError extends RayliteError {
+  readonly code = 'RAYLITE_OUT_OF_MEMORY';
+  override readonly isRetryable = true;
+  readonly nodeId: NodeId;
+  readonly workerId: WorkerId;
+  readonly pid: number;
+  readonly workerBytes: number;
+  /** Of the node; or of the worker and its limit, where that was reached. */
+  readonly usedBytes: number;
+  readonly totalBytes: number;
+  readonly detail: string;
+  /** The largest workers of the node at that moment. */
+  readonly workers: readonly MemoryHolder[];
+  constructor(
+    facts: {
+      nodeId: NodeId;
+      workerId: WorkerId;
+      pid: number;
+      name: string;
+      workerBytes: number;
+      usedBytes: number;
+      totalBytes: number;
+      detail: string;
+      workers: readonly MemoryHolder[];
+    },
+    options?: ErrorOptions,
+  ) {
+    const table = facts.workers.map(
+      ({ workerId, pid, name, bytes }) =>
+        `\n  ${formatBytes(bytes).padStart(10)}  pid ${pid}  ${name || 'tasks'}  ${workerId}`,
+    );
+    super(
+      `memory is short on node ${facts.nodeId} (${formatBytes(facts.usedBytes)} of ${formatBytes(facts.totalBytes)}): worker ${facts.workerId} ` +
+        `(pid ${facts.pid}${facts.name ? `, ${facts.name}` : ''}) with ${formatBytes(facts.workerBytes)} was ended, since ${facts.detail}. ` +
+        `Run less at a time (ask for more "cpus" or "memory" each), or make it need less.${table.length > 0 ? `\n  workers there:${table.join('')}` : ''}`,
+      options,
+    );
+    this.nodeId = facts.nodeId;
+    this.workerId = facts.workerId;
+    this.pid = facts.pid;
+    this.workerBytes = facts.workerBytes;
+    this.usedBytes = facts.usedBytes;
+    this.totalBytes = facts.totalBytes;
+    this.detail = facts.detail;
+    this.workers = facts.workers;
+  }
+}
+
+export interface MemoryHolder {
+  readonly workerId: WorkerId;
+  readonly pid: number;
+  /** Class of an actor, or empty. */
+  readonly name: string;
+  readonly bytes: number;
 }
 
 /** Objects had to move from the store to disk, which has no room or refuses. What is in the store stays readable. */

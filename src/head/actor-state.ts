@@ -13,6 +13,7 @@ import {
   type Effect,
   ENDED_ACTORS_MAX,
   FAILED_STARTS_MAX,
+  type WorkerEnd,
 } from './cluster-state.js';
 import { infeasible, schedule, wait } from './schedule.js';
 import { addActor, buryActor, nameKey, retireWorker } from './tables.js';
@@ -78,7 +79,7 @@ export function actorStarted(actor: ActorRecord, address: Address, pid: number):
 export function actorWorkerGone(
   state: ClusterState,
   actor: ActorRecord,
-  end: { readonly detail: string; readonly lastLogLines: readonly string[]; readonly isIntended: boolean },
+  end: Omit<WorkerEnd, 'exitCode' | 'signal'>,
   atMs: number,
 ): readonly Effect[] {
   if (actor.phase.kind === 'dead') return [];
@@ -88,7 +89,7 @@ export function actorWorkerGone(
     return endActor(
       state,
       actor,
-      { detail: `${end.detail}${used}`, lastLogLines: end.lastLogLines, cause: null },
+      { detail: `${end.detail}${used}`, lastLogLines: end.lastLogLines, cause: end.cause },
       atMs,
     );
   }

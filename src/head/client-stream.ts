@@ -217,8 +217,9 @@ function replyOf(cluster: Cluster, answered: Answer): Reply {
     case 'failure':
       return { failure: failureOf(answered.error) };
     case 'workerEnd': {
-      const { detail, exitCode, signal, lastLogLines } = answered.end;
-      return { workerEnd: { detail, exitCode, signal: signal ?? '', lastLogLines: [...lastLogLines] } };
+      const { detail, exitCode, signal, lastLogLines, cause } = answered.end;
+      const why = cause ? { cause: wire.Failure.decode(cause) } : {};
+      return { workerEnd: { detail, exitCode, signal: signal ?? '', lastLogLines: [...lastLogLines], ...why } };
     }
     case 'lease':
       return { lease: { leaseId: answered.leaseId, address: answered.address } };

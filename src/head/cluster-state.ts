@@ -43,6 +43,20 @@ export interface NodeBeat {
   readonly storeUsedBytes: number;
   readonly storeTotalBytes: number;
   readonly workerCount: number;
+  readonly workers: readonly WorkerUse[];
+}
+
+/** A worker as its agent saw it last. */
+export interface WorkerUse {
+  readonly workerId: string;
+  readonly pid: number;
+  readonly name: string; // class of its actor, or empty
+  readonly actorId: string; // or empty
+  readonly jobId: string;
+  readonly cpuPercent: number;
+  readonly memoryBytes: number;
+  readonly running: readonly string[];
+  readonly startedAtMs: number;
 }
 
 /**
@@ -95,6 +109,8 @@ export interface WorkerEnd {
   readonly signal: string | null;
   readonly lastLogLines: readonly string[];
   readonly isIntended: boolean;
+  /** Why its node ended it (encoded wire.Failure), where it did. */
+  readonly cause: Uint8Array | null;
 }
 
 /** Code is named, never carried (proto CodeRef). */
@@ -168,6 +184,8 @@ export interface LeaseRequest {
   readonly runtimeEnv: RuntimeEnv;
   /** Its tasks start what they start in the same placement group. */
   readonly capturesChildren: boolean;
+  /** Its tasks run again after a crash. */
+  readonly isRetriable: boolean;
 }
 
 export type LeasePhase =

@@ -6,7 +6,7 @@ import type { wire } from '../protocol/index.js';
 import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
 import type { JobLogs } from './job-logs.js';
 import { LogFlushes } from './log-flushes.js';
-import { ObjectSurveys, type SurveyResult } from './object-survey.js';
+import { NodeSurveys, type SurveyResult } from './node-survey.js';
 import { Outbox } from './outbox.js';
 import { restore } from './records.js';
 import { type RunRecord, Runs } from './runs.js';
@@ -54,7 +54,8 @@ export class Cluster {
   readonly #clientDeadlines = new Map<WorkerId, number>();
   readonly #changeListeners = new Set<() => void>();
   readonly #logs = new LogFlushes();
-  readonly #surveys = new ObjectSurveys();
+  readonly #objectSurveys = new NodeSurveys<wire.NodeObjects.$Properties>();
+  readonly #callSurveys = new NodeSurveys<wire.NodeCalls.$Properties>();
   #isClosed = false;
   #lastRequest = 0;
   #runsSavedAtMs = 0;
@@ -172,13 +173,22 @@ export class Cluster {
     });
   }
   /** What objects there are and who holds them, as all nodes that are connected say. */
-  surveyObjects(): Promise<SurveyResult> {
-    return this.#surveys.ask(this.#nodes.keys(), (nodeId, id) =>
+  surveyObjects(): Promise<SurveyResult<wire.NodeObjects.$Properties>> {
+    return this.#objectSurveys.ask(this.#nodes.keys(), (nodeId, id) =>
       this.#nodes.get(nodeId)?.send({ surveyObjects: { id } }),
     );
   }
-  objectsSurveyed(nodeId: NodeId, surveyed: wire.ObjectsSurveyed.$Properties): void {
-    this.#surveys.answered(nodeId, surveyed);
+  objectsSurveyed(nodeId: NodeId, { id, node }: wire.ObjectsSurveyed.$Properties): void {
+    this.#objectSurveys.answered(nodeId, id ?? 0, node ?? {});
+  }
+  /** The calls that ran on the nodes that are connected, and those that run. */
+  surveyCalls(): Promise<SurveyResult<wire.NodeCalls.$Properties>> {
+    return this.#callSurveys.ask(this.#nodes.keys(), (nodeId, id) =>
+      this.#nodes.get(nodeId)?.send({ surveyCalls: { id } }),
+    );
+  }
+  callsSurveyed(nodeId: NodeId, { id, node }: wire.CallsSurveyed.$Properties): void {
+    this.#callSurveys.answered(nodeId, id ?? 0, node ?? {});
   }
   logsFlushed(nodeId: NodeId, id: number): void {
     this.#logs.flushed(nodeId, id);

@@ -57,7 +57,7 @@ export function nodeJoined(
       ...loseWorker(
         state,
         worker.workerId,
-        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false },
+        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false, cause: null },
         atMs,
       ),
     );
@@ -131,7 +131,7 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
       ...loseWorker(
         state,
         worker.workerId,
-        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false },
+        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false, cause: null },
         atMs,
       ),
     );

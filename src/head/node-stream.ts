@@ -82,8 +82,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       return;
     }
     case 'workerExited': {
-      const { workerId, exitCode, signal, lastLogLines, isIntended } = message.workerExited!;
-      const detail = signal ? `its process was ended by ${signal}` : `its process exited with code ${exitCode ?? 0}`;
+      const { workerId, exitCode, signal, lastLogLines, isIntended, cause } = message.workerExited!;
+      const how = signal ? `its process was ended by ${signal}` : `its process exited with code ${exitCode ?? 0}`;
+      const detail = cause ? errorOf(cause).message : how;
       cluster.apply({
         kind: 'workerExited',
         workerId: workerId as WorkerId,
@@ -93,6 +94,7 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
           signal: signal || null,
           lastLogLines: lastLogLines ?? [],
           isIntended: isIntended ?? false,
+          cause: cause ? wire.Failure.encode(cause).finish() : null,
         },
       });
       return;
@@ -121,6 +123,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
     }
     case 'objectsSurveyed':
       cluster.objectsSurveyed(nodeId, message.objectsSurveyed!);
+      return;
+    case 'callsSurveyed':
+      cluster.callsSurveyed(nodeId, message.callsSurveyed!);
       return;
     case 'logsFlushed':
       cluster.logsFlushed(nodeId, message.logsFlushed!.id ?? 0);

@@ -145,6 +145,7 @@ export function leaseIn(message: wire.RequestLease, ownerId: WorkerId): LeaseReq
     waitsIfInfeasible: message.waitsIfInfeasible,
     priority: message.priority,
     capturesChildren: message.bundle?.capturesChildren ?? false,
+    isRetriable: message.isRetriable,
   };
 }
 
@@ -220,4 +221,15 @@ export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({
   storeUsedBytes: beat.storeUsedBytes ?? 0,
   storeTotalBytes: beat.storeTotalBytes ?? 0,
   workerCount: beat.workerCount ?? 0,
+  workers: (beat.workers ?? []).map((worker) => ({
+    workerId: worker.workerId ?? '',
+    pid: worker.pid ?? 0,
+    name: worker.name ?? '',
+    actorId: worker.actorId ?? '',
+    jobId: worker.jobId ?? '',
+    cpuPercent: worker.cpuPercent ?? 0,
+    memoryBytes: worker.memoryBytes ?? 0,
+    running: worker.running ?? [],
+    startedAtMs: worker.startedMs ?? 0,
+  })),
 });

@@ -55,7 +55,7 @@ export function nodeOut(node: NodeRecord): wire.NodeInfo.$Properties {
     joinedMs: node.joinedAtMs,
     isHead: node.isHead,
     uds: node.uds,
-    ...(node.beat ? { beat: node.beat } : {}),
+    ...(node.beat ? { beat: { ...node.beat, workers: [] } } : {}), // who asks for nodes wants no list of processes
   };
 }
 
@@ -79,6 +79,7 @@ export function startWorkerOut(
       jobId: actor.jobId,
       actor: spec,
       incarnation,
+      isRetriable: actor.maxRestarts === -1 || actor.restartCount < actor.maxRestarts,
       ...bundleOut(worker.bundle, spec.bundle?.capturesChildren ?? false),
     };
   }
@@ -91,6 +92,7 @@ export function startWorkerOut(
     jobId: lease.jobId,
     leaseId: lease.leaseId,
     incarnation,
+    isRetriable: lease.isRetriable,
     ...bundleOut(worker.bundle, lease.capturesChildren),
   };
 }

@@ -8,7 +8,14 @@ import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';
 import { schedule } from './schedule.js';
 import { deleteWorker, hold, release } from './tables.js';
 
-const NO_END: WorkerEnd = { detail: '', exitCode: null, signal: null, lastLogLines: [], isIntended: false };
+const NO_END: WorkerEnd = {
+  detail: '',
+  exitCode: null,
+  signal: null,
+  lastLogLines: [],
+  isIntended: false,
+  cause: null,
+};
 
 /** A worker serves calls. */
 export function workerStarted(

@@ -14,14 +14,17 @@ import {
 import { type NativeArena, native } from '../native/index.js';
 import { type Log, openLog } from '../observe/index.js';
 import { asError, failureOf, type wire } from '../protocol/index.js';
+import { CallLog } from './call-log.js';
 import { GpuSlots, gpuIds } from './gpu-slots.js';
 import { Guard } from './guard.js';
 import { HeadStream } from './head-stream.js';
 import { Jobs } from './jobs.js';
 import { LocalServer } from './local-server.js';
+import { MemoryLimits } from './memory-limits.js';
 import { ARENA_FOLDER, newNodeName, removeDead } from './node-files.js';
 import { ObjectIndex } from './object-index.js';
 import { Packages } from './packages.js';
+import { ProcessUses } from './process-use.js';
 import { SpillFiles } from './spill-files.js';
 import { TransferServer } from './transfer.js';
 import { WorkerPool } from './worker-pool.js';
@@ -52,6 +55,9 @@ export class Agent implements AsyncDisposable {
   readonly #local: LocalServer;
   readonly #pool: WorkerPool;
   readonly #jobs: Jobs;
+  readonly #limits: MemoryLimits;
+  readonly #calls = new CallLog();
+  readonly #uses = new ProcessUses();
   readonly #head: HeadStream;
   readonly #guard: Guard;
   #transfer: TransferServer | null = null;
@@ -76,7 +82,8 @@ export class Agent implements AsyncDisposable {
     if (dead.length > 0) this.#log.warn('removed what dead agents left', { dead });
     const spillFolder = spillRoot === null ? join(socketDir, 'spill') : join(spillRoot, this.#name);
     const embedded = boot.diesWithParent ? { sessionDir, driverPid: process.ppid } : null;
-    this.#guard = new Guard(this.#arenaPath, spillFolder, embedded);
+    this.#limits = new MemoryLimits({ nodeId: this.nodeId, name: this.#name, pool: () => this.#pool, log: this.#log });
+    this.#guard = new Guard(this.#arenaPath, spillFolder, embedded, this.#limits.folders);
     this.#arena = native().createArena({ path: this.#arenaPath, bytes });
     this.#spill = new SpillFiles(spillFolder, this.nodeId, this.#arena);
     this.#index = new ObjectIndex(this.nodeId, token, this.#arena, this.#spill, {
@@ -91,6 +98,10 @@ export class Agent implements AsyncDisposable {
       index: this.#index,
       pool: () => this.#pool,
       log: this.#log,
+      activity: (spawnId, activity) => {
+        const worker = this.#pool.assignmentOf(spawnId);
+        if (worker) this.#calls.note(worker.assignment, worker.pid, activity);
+      },
       attached: () => ({
         nodeId: this.nodeId,
         arenaPath: this.#arenaPath,
@@ -119,9 +130,11 @@ export class Agent implements AsyncDisposable {
       news: {
         started: (workerId, address, pid) => this.#head.send({ workerStarted: { workerId, address, pid } }),
         failed: (workerId, failure) => this.#head.send({ workerFailed: { workerId, failure, isFinal: true } }),
+        assigned: (assignment, pid) => this.#limits.hold(assignment, pid),
         exited: (workerExited) => {
           this.#gpus.giveBack((workerExited.workerId ?? '') as WorkerId);
-          this.#head.send({ workerExited });
+          this.#calls.ended(workerExited.workerId ?? '');
+          this.#head.send({ workerExited: this.#limits.explained(workerExited) });
         },
         lines: (lines) =>
           this.#head.send({ driverLog: { lines: { ...lines, nodeId: this.nodeId, host: boot.host ?? '' } } }),
@@ -212,6 +225,7 @@ export class Agent implements AsyncDisposable {
     else if (message.ownerGone) this.#index.ownerGone((message.ownerGone.workerId ?? '') as WorkerId);
     else if (message.flushLogs) {
       const { id } = message.flushLogs;
+      this.#local.tellActivity();
       // What workers wrote before this was asked lies in their pipes: two turns of the event loop read it.
       setImmediate(() => {
         setImmediate(() => {
@@ -224,7 +238,9 @@ export class Agent implements AsyncDisposable {
       this.#survey()
         .then((node) => this.#head.send({ objectsSurveyed: { id, node } }))
         .catch((error: unknown) => this.#log.error('a survey of objects failed', { error }));
-    } else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
+    } else if (message.surveyCalls)
+      this.#head.send({ callsSurveyed: { id: message.surveyCalls.id, node: this.#calls.survey() } });
+    else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
     else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }
 
@@ -276,8 +292,24 @@ export class Agent implements AsyncDisposable {
         storeUsedBytes: this.#index.usedBytes,
         storeTotalBytes: this.#arena.bytes,
         workerCount: this.#pool.count,
+        workers: this.#workerUses(),
       },
     });
+  }
+
+  #workerUses(): wire.WorkerUse.$Properties[] {
+    const running = this.#pool.assignments();
+    const uses = this.#uses.look(running.map(({ pid }) => pid));
+    return running.map(({ assignment, pid, startedAtMs }) => ({
+      workerId: assignment.workerId,
+      pid,
+      name: assignment.actor?.className ?? '',
+      actorId: assignment.actor?.actorId ?? '',
+      jobId: assignment.jobId,
+      running: [...this.#calls.running(assignment.workerId)],
+      startedMs: startedAtMs,
+      ...uses.get(pid),
+    }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -288,6 +320,7 @@ export class Agent implements AsyncDisposable {
     this.#arena.unlink();
     this.#spill.remove();
     await workers;
+    this.#limits[Symbol.dispose]();
     await this.#local[Symbol.asyncDispose]();
     await this.#transfer?.[Symbol.asyncDispose]();
     // An embedded cluster leaves nothing behind; otherwise the logs stay.

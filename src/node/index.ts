@@ -1,2 +1,3 @@
 // The door of node/: one machine. It runs as a process of its own (main.ts); others talk to it by proto/node.proto.
 export { Agent } from './agent.js';
+export { findCgroups } from './worker-cgroups.js';

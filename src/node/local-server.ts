@@ -59,6 +59,7 @@ export class LocalServer implements AsyncDisposable {
   readonly #index: ObjectIndex;
   readonly #pool: () => WorkerPool;
   readonly #log: Log;
+  readonly #activity: (spawnId: WorkerId, activity: wire.Activity.$Properties) => void;
   readonly #processes = new Set<Process>();
   readonly #survey = new ProcessSurvey<Process>((process, id) => process.channel.send({ tellHeld: { id } }));
   readonly #freeReaders = Array.from({ length: READERS_MAX }, (_, index) => READERS_MAX - 1 - index);
@@ -70,6 +71,8 @@ export class LocalServer implements AsyncDisposable {
     readonly index: ObjectIndex;
     readonly pool: () => WorkerPool;
     readonly log: Log;
+    /** Hears what a worker has run. */
+    readonly activity: (spawnId: WorkerId, activity: wire.Activity.$Properties) => void;
   }) {
     this.#path = options.path;
     this.#token = options.token;
@@ -77,6 +80,7 @@ export class LocalServer implements AsyncDisposable {
     this.#index = options.index;
     this.#pool = options.pool;
     this.#log = options.log;
+    this.#activity = options.activity;
     this.#server = createServer((socket) => {
       this.#accept(
         new MessageChannel(
@@ -120,6 +124,11 @@ export class LocalServer implements AsyncDisposable {
       }
     });
   };
+
+  /** Asks workers for what they have run and not told yet. */
+  tellActivity(): void {
+    for (const { channel, isDriver } of this.#processes) if (!isDriver) channel.send({ tellActivity: {} });
+  }
 
   /** What each process says that it holds; null of one that does not say so in time. */
   readonly survey = (): Promise<readonly wire.ProcessHoldings.$Properties[]> => this.#survey.ask(this.#processes);
@@ -200,6 +209,7 @@ export class LocalServer implements AsyncDisposable {
     else if (message.exiting) this.#pool().exiting(process.spawnId);
     else if (message.collected) process.collected();
     else if (message.held) this.#survey.answered(process, message.held);
+    else if (message.activity) this.#activity(process.spawnId, message.activity);
     else if (message.lingering) this.#pool().lingering(process.spawnId);
   }
 

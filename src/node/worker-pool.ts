@@ -4,9 +4,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { newWorkerId, type WorkerId } from '../common/index.js';
+import { newWorkerId, type RayliteError, type WorkerId } from '../common/index.js';
 import type { Log } from '../observe/index.js';
-import type { wire } from '../protocol/index.js';
+import { failureOf, type wire } from '../protocol/index.js';
 import { LogLines } from './log-lines.js';
 import { killGroup, spawnBound } from './spawn-bound.js';
 
@@ -21,6 +21,8 @@ export interface WorkerNews {
   failed(workerId: WorkerId, failure: wire.Failure.$Properties): void;
   exited(exit: wire.WorkerExited.$Properties): void;
   lines(lines: wire.LogLines.$Properties): void;
+  /** A process is to run what `assignment` says; called before it does. */
+  assigned(assignment: wire.StartWorker, pid: number): void;
 }
 
 interface Worker {
@@ -37,6 +39,9 @@ interface Worker {
   /** Its lease has ended, but others borrow objects of it. */
   isLingering: boolean;
   hasFailed: boolean;
+  assignedAtMs: number;
+  /** Why we ended it. */
+  cause: RayliteError | null;
 }
 
 const STOP_MS_MAX = 3_000;
@@ -168,6 +173,31 @@ export class WorkerPool {
     return this.#workers.size;
   }
 
+  /** What runs and since when. */
+  assignments(): readonly {
+    readonly assignment: wire.StartWorker;
+    readonly pid: number;
+    readonly startedAtMs: number;
+  }[] {
+    return [...this.#workers.values()].flatMap(({ assignment, child, assignedAtMs }) =>
+      assignment && child.pid !== undefined ? [{ assignment, pid: child.pid, startedAtMs: assignedAtMs }] : [],
+    );
+  }
+
+  /** What the process with this spawn id serves. */
+  assignmentOf(spawnId: WorkerId): { readonly assignment: wire.StartWorker; readonly pid: number } | null {
+    const worker = this.#workers.get(spawnId);
+    return worker?.assignment ? { assignment: worker.assignment, pid: worker.child.pid ?? 0 } : null;
+  }
+
+  /** Ends a worker by force; what it runs hears of `cause`. */
+  end(workerId: WorkerId, cause: RayliteError): void {
+    const worker = this.#assigned(workerId);
+    if (!worker) return;
+    worker.cause = cause;
+    killGroup(worker.child, 'SIGKILL');
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     const workers = [...this.#workers.values()];
@@ -185,7 +215,9 @@ export class WorkerPool {
       if (worker.assignment || !worker.isReady || !worker.socket) continue;
       const assignment = this.#waiting.shift()!;
       worker.assignment = assignment;
+      worker.assignedAtMs = Date.now();
       worker.isReady = false;
+      this.#news.assigned(assignment, worker.child.pid ?? 0);
       worker.socket.assign(assignment);
     }
     this.#refill();
@@ -237,6 +269,8 @@ export class WorkerPool {
       ending: null,
       isLingering: false,
       hasFailed: false,
+      assignedAtMs: 0,
+      cause: null,
     };
     this.#workers.set(spawnId, worker);
     child.on('error', (error) => this.#gone(worker, -1, error.message));
@@ -253,7 +287,7 @@ export class WorkerPool {
     if (!this.#workers.delete(worker.spawnId)) return;
     killGroup(worker.child, 'SIGKILL'); // what it may have started
     if (this.#isClosed) return;
-    const { assignment, isIntended, log } = worker;
+    const { assignment, isIntended, log, cause } = worker;
     if (assignment) {
       this.#news.exited({
         workerId: assignment.workerId,
@@ -261,6 +295,7 @@ export class WorkerPool {
         signal,
         lastLogLines: [...log.lastLines],
         isIntended,
+        ...(cause ? { cause: failureOf(cause) } : {}),
       });
       this.#refill();
       return;

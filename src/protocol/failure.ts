@@ -28,6 +28,7 @@ const classesByCode: Readonly<Record<string, { readonly prototype: errors.Raylit
   RAYLITE_OWNER_DIED: errors.OwnerDiedError,
   RAYLITE_STORE_FULL: errors.StoreFullError,
   RAYLITE_OUT_OF_DISK: errors.OutOfDiskError,
+  RAYLITE_OUT_OF_MEMORY: errors.OutOfMemoryError,
   RAYLITE_INFEASIBLE: errors.InfeasibleError,
   RAYLITE_PLACEMENT_GROUP_REMOVED: errors.PlacementGroupRemovedError,
   RAYLITE_CANCELLED: errors.CancelledError,

@@ -11,6 +11,7 @@ import {
 } from '../client/process/index.js';
 import { ActorDiedError, type ActorId, ConfigError } from '../common/index.js';
 import { asError, decodeValue, type wire } from '../protocol/index.js';
+import type { Activity } from './activity.js';
 import { Answers, crash } from './answers.js';
 import type { CpuLoan } from './cpu-loan.js';
 import { type Callable, Group, Item } from './item.js';
@@ -33,6 +34,7 @@ export class Executor implements CallRunner {
   readonly #loan: CpuLoan;
   readonly #loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>;
   readonly #answers: Answers;
+  readonly #activity: Activity;
   readonly #open = new Map<PeerLink, Map<number, Item>>(); // not answered yet, except those that ran at once
   readonly #groups = new Map<string, Group>();
   #default = new Group(1);
@@ -48,8 +50,10 @@ export class Executor implements CallRunner {
     runtime: Runtime,
     loan: CpuLoan,
     loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>,
+    activity: Activity,
   ) {
     this.#runtime = runtime;
+    this.#activity = activity;
     this.#loan = loan;
     this.#loadTask = loadTask;
     this.#answers = new Answers(
@@ -259,12 +263,14 @@ export class Executor implements CallRunner {
       return;
     }
     let result: unknown;
+    const noted = this.#activity.begin(item.name);
     this.#starting = item;
     try {
       result = this.#isAlone(item)
         ? item.run!.apply(item.self, item.args!)
         : runInCall(item, () => item.run!.apply(item.self, item.args!));
     } catch (error) {
+      this.#activity.end(noted, true);
       this.#threw(item, error);
       return;
     } finally {
@@ -272,6 +278,7 @@ export class Executor implements CallRunner {
     }
     if (item.call.stream) result = produce(item, result, this.#answers);
     if (!isThenable(result)) {
+      this.#activity.end(noted, false);
       if (this.#answers.value(item, result) !== null) this.#track(item);
       return;
     }
@@ -282,8 +289,14 @@ export class Executor implements CallRunner {
     this.#track(item);
     Promise.resolve(result)
       .then(
-        (value) => this.#answers.value(item, value),
-        (error: unknown) => this.#threw(item, error),
+        (value) => {
+          this.#activity.end(noted, false);
+          return this.#answers.value(item, value);
+        },
+        (error: unknown) => {
+          this.#activity.end(noted, true);
+          return this.#threw(item, error);
+        },
       )
       .then(() => {
         group.running -= 1;

@@ -23,6 +23,7 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import { asError, type Channel, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { Activity } from './activity.js';
 import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
 import { runExitHooks } from './exit-hooks.js';
@@ -49,6 +50,7 @@ export async function startWorker(place: WorkerPlace, token: string, spawnId: Wo
     assign: assigned.resolve,
     exit: ({ graceful }) => {
       const end = (): void => {
+        runtime?.tellActivity?.();
         agent.exiting('asked by the agent');
         const exit = (): void => place.exit(0);
         if (runtime?.peers) runtime.peers[Symbol.asyncDispose]().then(exit, exit);
@@ -65,6 +67,7 @@ export async function startWorker(place: WorkerPlace, token: string, spawnId: Wo
     },
     vacated: (vacated) => runtime?.store.vacated(vacated),
     collect: () => runtime?.store.collect(),
+    tellActivity: () => runtime?.tellActivity?.(),
     holdings: () => runtime?.holdings() ?? {},
     lost: () => place.exit(1),
   });
@@ -122,7 +125,9 @@ async function serve(runtime: Runtime, place: WorkerPlace, assignment: wire.Star
     runtime.isBlocked = isBlocked;
     runtime.head.tell({ workerBlocked: { isBlocked } });
   });
-  const executor = new Executor(runtime, loan, taskLoader(attached.packageRoot));
+  const activity = new Activity((news) => agent.activity(news));
+  const executor = new Executor(runtime, loan, taskLoader(attached.packageRoot), activity);
+  runtime.tellActivity = activity.flush;
   runtime.runner = executor;
   try {
     await setUp(runtime);

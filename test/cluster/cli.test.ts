@@ -112,6 +112,48 @@ test('a job is submitted with its folder, streams its output and passes on its e
   assert.deepEqual(shell.processes(), []);
 });
 
+test('what ran and what runs is counted, listed and drawn', async () => {
+  using dir = temporaryFolder();
+  using work = temporaryFolder();
+  await using shell = new Shell(dir.path);
+  writeFileSync(
+    join(work.path, 'work.mjs'),
+    'export const half = (x) => { if (x % 2) throw new Error("odd"); return x / 2; };\nexport class Shelf { books() { return 3; } }\n',
+  );
+  writeFileSync(
+    join(work.path, 'main.mjs'),
+    `import { actor, get, init, task } from 'raylite';
+import { half, Shelf } from './work.mjs';
+await init({ namespace: 'n' });
+const shelf = await actor(Shelf, { name: 'shelf', lifetime: 'detached', cpus: 0 }).create();
+console.log(await shelf.books(), await get([2, 4, 6].map((x) => task(half)(x))), await get(task(half)(7)).catch((error) => error.message));
+`,
+  );
+  await shell.ok(START);
+  assert.match(
+    await shell.ok(['job', 'submit', '--working-dir', work.path, '--', 'node', 'main.mjs']),
+    /3 \[ 1, 2, 3 \]/,
+  );
+  const [tasks] = JSON.parse(await shell.ok(['summary', 'tasks', '--json']));
+  assert.deepEqual([tasks.task, tasks.finished, tasks.failed, tasks.running], ['half', 3, 1, 0]);
+  assert.match(await shell.ok(['summary', 'tasks']), /^TASK +RUNNING +FINISHED +FAILED +MEAN +LONGEST$/m);
+  assert.match(await shell.ok(['list', 'tasks']), /^half +FAILED /m);
+  const [actors] = JSON.parse(await shell.ok(['summary', 'actors', '--json']));
+  assert.deepEqual([actors.actor, actors.alive], ['Shelf', 1]);
+  const trace = join(work.path, 'trace.json');
+  assert.match(await shell.ok(['timeline', '--output', trace]), /5 calls written to .*ui\.perfetto\.dev/);
+  const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8')) as { traceEvents: { ph: string; name: string }[] };
+  const spans = traceEvents.filter(({ ph }) => ph === 'X').map(({ name }) => name);
+  assert.deepEqual(spans.sort(), ['Shelf.books', 'half', 'half', 'half', 'half']);
+  // The agent tells of its workers with each beat.
+  let top: { nodes: unknown[]; workers: { name: string; memoryBytes: number }[] };
+  do top = JSON.parse(await shell.ok(['top', '--json']));
+  while (!top.workers.some(({ name, memoryBytes }) => name === 'Shelf' && memoryBytes > 0));
+  assert.equal(top.nodes.length, 1);
+  assert.match(await shell.ok(['top', '--once']), /^\w+ +\S+ +\d+ +Shelf +\d+ % /m);
+  assert.match(await shell.ok(['list', 'workers']), / Shelf /);
+});
+
 test('Ctrl-C ends a cluster in the foreground, and a quickstart wherever it is: exit code 130, nothing left', async () => {
   using dir = temporaryFolder();
   using work = temporaryFolder();

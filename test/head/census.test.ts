@@ -9,6 +9,7 @@ import { headIn, openClient, openNode, TOKEN, temporaryFolder } from './head-pro
 const CENSUS = [
   'GET /',
   'GET /api/actors',
+  'GET /api/calls',
   'GET /api/cluster',
   'GET /api/explain/:id',
   'DELETE /api/jobs/:id',
@@ -22,6 +23,7 @@ const CENSUS = [
   'GET /api/runs',
   'GET /api/runs/:id',
   'GET /api/version',
+  'GET /api/workers',
   'GET /login',
   'GET /main.css',
   'GET /main.js',

@@ -94,6 +94,7 @@ test("when a worker or driver ends, all nodes hear that what it owned is nobody'
     signal: null,
     lastLogLines: [],
     isIntended: true,
+    cause: null,
   };
   const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
   assert.deepEqual(exited, [{ kind: 'ownerGone', workerId }]);
@@ -334,7 +335,14 @@ test('the lease of a broken worker is answered once its process is gone, whichev
     'forget lease first',
     'stop w1 on a',
   ]);
-  const end = { detail: 'it broke', exitCode: 3, signal: null, lastLogLines: ['last words'], isIntended: true };
+  const end = {
+    detail: 'it broke',
+    exitCode: 3,
+    signal: null,
+    lastLogLines: ['last words'],
+    isIntended: true,
+    cause: null,
+  };
   const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
   assert.deepEqual(exited.at(-1), { kind: 'answer', request: 7, answer: { kind: 'workerEnd', end } });
   cluster.crash('second');

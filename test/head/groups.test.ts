@@ -113,7 +113,7 @@ test('a removed group ends what runs in it; the rest of its room is free at once
     'done',
   ]);
   assert.equal(used(nodes, 'a'), 1, 'until its process is gone');
-  const end = { detail: 'killed', exitCode: null, signal: 'SIGKILL', lastLogLines: [], isIntended: false };
+  const end = { detail: 'killed', exitCode: null, signal: 'SIGKILL', lastLogLines: [], isIntended: false, cause: null };
   nodes.send({ kind: 'workerExited', workerId: 'w1' as WorkerId, end });
   assert.equal(used(nodes, 'a'), 0);
   assert.deepEqual(remove(nodes, 'g'), ['done']);

@@ -157,6 +157,7 @@ export function scenario(): Scenario {
           jobId: 'job-1' as JobId,
           demand: demand(needs, options.strategy, {}, options.bundle),
           capturesChildren: false,
+          isRetriable: true,
           runtimeEnv: { package: '', envVars: {} },
           waitsIfInfeasible: options.waits ?? false,
           priority: options.priority ?? 0,
@@ -206,6 +207,7 @@ export function scenario(): Scenario {
           signal: 'SIGKILL',
           lastLogLines: ['last words'],
           isIntended: false,
+          cause: null,
         },
       }),
   };

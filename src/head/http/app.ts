@@ -11,6 +11,7 @@ import type { JobRecord } from '../cluster-state.js';
 import { explain } from '../explain.js';
 import { isEnded } from '../job-state.js';
 import type { PackageStore } from '../packages.js';
+import { callsView, workersView } from './calls-view.js';
 import { explainObject } from './explain-object.js';
 import { check, checkPlace, cookieName, cookieValue, type GuardOptions, type RequestFacts } from './guard.js';
 import { jobIn } from './job-request.js';
@@ -103,6 +104,8 @@ export function createApp(options: AppOptions): Hono {
       explainObject(cluster.state, objectsView(cluster.state, await cluster.surveyObjects()), id);
     return found ? context.json(found) : missing(context, 'actor, task, placement group, node, job, worker or object');
   });
+  app.get('/api/workers', (context) => context.json(workersView(cluster.state)));
+  app.get('/api/calls', async (context) => context.json(callsView(cluster.state, await cluster.surveyCalls())));
   app.get('/api/placement-groups', (context) => context.json(groupsView(cluster)));
   app.get('/api/runs', (context) => context.json(cluster.runs.list().map(runView)));
   app.get('/api/runs/:id', (context) => {

@@ -2,7 +2,7 @@
 import { type NodeId, type ObjectId, ownerOf, type WorkerId } from '../../common/index.js';
 import type { wire } from '../../protocol/index.js';
 import type { ClusterState } from '../cluster-state.js';
-import type { SurveyResult } from '../object-survey.js';
+import type { SurveyResult } from '../node-survey.js';
 
 /** A driver or worker. */
 export interface ProcessView {
@@ -64,7 +64,10 @@ interface Draft {
   readonly holders: HolderView[];
 }
 
-export function objectsView(state: ClusterState, { nodes, silent }: SurveyResult): ObjectsView {
+export function objectsView(
+  state: ClusterState,
+  { nodes, silent }: SurveyResult<wire.NodeObjects.$Properties>,
+): ObjectsView {
   const drafts = new Map<ObjectId, Draft>();
   const draftOf = (id: string): Draft => {
     const objectId = id as ObjectId;

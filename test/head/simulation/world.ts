@@ -32,6 +32,7 @@ const END: WorkerEnd = {
   signal: 'SIGKILL',
   lastLogLines: [],
   isIntended: false,
+  cause: null,
 };
 const ZONES = 8;
 
@@ -292,6 +293,7 @@ export class World {
         jobId: 'job-1' as JobId,
         demand: this.#demand(),
         capturesChildren: false,
+        isRetriable: true,
         runtimeEnv: { package: '', envVars: {} },
         waitsIfInfeasible: this.random.chance(0.5),
         priority: this.random.pick([0, 0, 0, 5]),
