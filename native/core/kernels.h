@@ -9,6 +9,7 @@
 #include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/embedding.h"
+#include "core/ops/head_parts.h"
 #include "core/ops/layer_norm.h"
 #include "core/ops/linear.h"
 #include "core/ops/linear_cross_entropy.h"
@@ -21,6 +22,7 @@
 #include "core/ops/sgd.h"
 #include "core/ops/softmax.h"
 #include "core/ops/target_loss.h"
+#include "core/ops/vocabulary_loss.h"
 #include "core/storage.h"
 #include "core/team.h"
 
@@ -59,6 +61,10 @@ struct KernelsOf {
   Kernel<KvAppendArguments<T>> kv_append;
   Kernel<AttentionCachedArguments<T>> attention_cached;
   Kernel<LinearCrossEntropyArguments<T>> linear_cross_entropy;
+  Kernel<VocabularyLossArguments<T>> vocabulary_logits;
+  Kernel<VocabularyLossArguments<T>> vocabulary_loss_grad;
+  Kernel<HeadsToPartsArguments<T>> heads_to_parts;
+  Kernel<PartsToHeadsArguments<T>> parts_to_heads;
   Kernel<DropoutArguments<T>> dropout;
   Kernel<TargetLossArguments<T>> target_loss;
   Kernel<TargetLossBackwardArguments<T>> target_loss_backward;
@@ -85,6 +91,7 @@ struct Kernels {
   KernelsOf<BFloat16> bf16;
   KernelsOf<Float16> f16;
   Kernel<LogSumExpArguments> log_sum_exp;
+  Kernel<VocabularyLossArguments<float>> vocabulary_loss;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
 #define RAYLITE_STEP_TABLE(name, ...) StepKernels<__VA_ARGS__> name;

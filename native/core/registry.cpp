@@ -11,6 +11,7 @@ namespace raylite {
   OP(cast) OP(copy) OP(fill) OP(gather_rows) OP(kv_append) OP(attention_cached) OP(log_sum_exp) OP(sum_squares) \
   OP(clip_factor) OP(softmax) OP(softmax_backward) OP(target_loss) OP(target_loss_backward) OP(dropout)         \
   OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(linear_nf4) OP(linear_nf4_backward_input)              \
+  OP(vocabulary_logits) OP(vocabulary_loss) OP(vocabulary_loss_grad) OP(heads_to_parts) OP(parts_to_heads)      \
   OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(all_to_all) OP(broadcast) OP(send) OP(recv) OP(send_recv) \
   OP(barrier)
 

@@ -9,15 +9,16 @@ static void embedding_of(const EmbeddingArguments<T>& a, const Team& team) {
   const Range rows = share_rows(team, a.n, a.d);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
     const std::int64_t at = a.ids[i] + a.offset;
-    if (at < a.offset || at >= a.v) {
-      team.fail_value("ids", i, a.ids[i], 0, a.v - a.offset);
+    if (at < a.offset || at >= a.entries) {
+      team.fail_value("ids", i, a.ids[i], 0, a.entries - a.offset);
       continue;
     }
-    const T* entry = a.table + at * a.d;
+    const bool is_here = at >= a.start && at < a.start + a.v;
+    const T* entry = is_here ? a.table + (at - a.start) * a.d : nullptr;
     const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
     T* y = a.y + i * a.d;
     each_vector(a.d, [&](std::int64_t j, int n) {
-      Floats x = load_n(entry + j, n);
+      Floats x = entry != nullptr ? load_n(entry + j, n) : broadcast(0);
       if (addend != nullptr) x += load_n(addend + j, n);
       store_n(y + j, x, n);
     });
@@ -35,12 +36,12 @@ static void embedding_backward_of(const EmbeddingBackwardArguments<T>& a, const 
   const std::int64_t width = columns.end - columns.begin;
   for (std::int64_t i = 0; i < a.n; i++) {
     const std::int64_t at = a.ids[i] + a.offset;
-    if (at < a.offset || at >= a.v) {
-      team.fail_value("ids", i, a.ids[i], 0, a.v - a.offset);
+    if (at < a.offset || at >= a.entries) {
+      team.fail_value("ids", i, a.ids[i], 0, a.entries - a.offset);
       continue;
     }
-    if (a.ids[i] == a.padding) continue;
-    float* entry = a.dtable + at * a.d + columns.begin;
+    if (a.ids[i] == a.padding || at < a.start || at >= a.start + a.v) continue;
+    float* entry = a.dtable + (at - a.start) * a.d + columns.begin;
     const T* dy = a.dy + i * a.d + columns.begin;
     each_vector(width, [&](std::int64_t j, int n) { store_n(entry + j, load_n(entry + j, n) + load_n(dy + j, n), n); });
   }

@@ -61,6 +61,10 @@ RL_DECLARE(attention_backward, AttentionBackwardArguments)
 RL_DECLARE(kv_append, KvAppendArguments)
 RL_DECLARE(attention_cached, AttentionCachedArguments)
 RL_DECLARE(linear_cross_entropy, LinearCrossEntropyArguments)
+RL_DECLARE(vocabulary_logits, VocabularyLossArguments)
+RL_DECLARE(vocabulary_loss_grad, VocabularyLossArguments)
+RL_DECLARE(heads_to_parts, HeadsToPartsArguments)
+RL_DECLARE(parts_to_heads, PartsToHeadsArguments)
 RL_DECLARE(dropout, DropoutArguments)
 RL_DECLARE(target_loss, TargetLossArguments)
 RL_DECLARE(target_loss_backward, TargetLossBackwardArguments)
@@ -71,6 +75,7 @@ RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
 void log_sum_exp(const LogSumExpArguments&, const Team&);
+void vocabulary_loss(const VocabularyLossArguments<float>&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
 void fill_normal(float* y, std::int64_t begin, std::int64_t end, std::uint32_t key0, std::uint32_t key1, float std);
@@ -86,8 +91,11 @@ RL_DECLARE_WORKSPACE(attention, AttentionArguments)
 RL_DECLARE_WORKSPACE(attention_backward, AttentionBackwardArguments)
 RL_DECLARE_WORKSPACE(attention_cached, AttentionCachedArguments)
 RL_DECLARE_WORKSPACE(linear_cross_entropy, LinearCrossEntropyArguments)
+RL_DECLARE_WORKSPACE(vocabulary_logits, VocabularyLossArguments)
+RL_DECLARE_WORKSPACE(vocabulary_loss_grad, VocabularyLossArguments)
 RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
+std::size_t vocabulary_loss_workspace(const VocabularyLossArguments<float>&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 
 const Kernels& kernels();

@@ -3,6 +3,7 @@
 // of their own, in which each lies inside one slice. Pure.
 import { DTYPE_BYTES, elementCount, type FloatType, type Parameter } from './graph.js';
 import { type Nf4Settings, nf4Bytes } from './nf4.js';
+import { type Cut, copiesOf } from './shard.js';
 
 export const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
 
@@ -15,6 +16,8 @@ export interface ParameterPlace {
   readonly length: number;
   /** Stored in 4 bits, in fewer bytes than its length says. */
   readonly nf4?: Nf4Settings;
+  /** Of a parameter that the tensor group cuts: dims and length are those of what a rank holds. */
+  readonly cut?: Cut;
 }
 
 /** A bucket before it has its place. */
@@ -77,9 +80,9 @@ export function storedElements({ length, nf4 }: Pick<ParameterPlace, 'length' | 
   return nf4 ? Math.ceil(nf4Bytes(length, nf4) / DTYPE_BYTES[dtype]) : length;
 }
 
-export function placeOf({ name, dims, nf4 }: Parameter, offset: number): ParameterPlace {
+export function placeOf({ name, dims, nf4, cut }: Parameter, offset: number): ParameterPlace {
   const place = { name, dims, offset, length: elementCount(dims) };
-  return nf4 ? { ...place, nf4 } : place;
+  return { ...place, ...(nf4 ? { nf4 } : {}), ...(cut ? { cut } : {}) };
 }
 
 export function align(value: number, to: number = ALIGNED_ELEMENTS): number {
@@ -101,7 +104,10 @@ function runsOf(members: readonly Parameter[], elementsMax: number): readonly (r
   return runs;
 }
 
-/** One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. */
+/**
+ * One after the other, cut into slices anywhere. Matrices and embeddings decay; gains and biases do not. What a tensor group cuts and what its ranks
+ * hold alike lie apart, with the latter in the middle.
+ */
 function cutBucket(
   name: string,
   block: string,
@@ -109,7 +115,8 @@ function cutBucket(
   partitions: number,
   dtype: FloatType,
 ): BucketShape {
-  const sorted = [...members.filter(decays), ...members.filter((parameter) => !decays(parameter))];
+  const order = (parameter: Parameter) => (decays(parameter) ? (isOwn(parameter) ? 0 : 1) : isOwn(parameter) ? 3 : 2);
+  const sorted = members.toSorted((a, b) => order(a) - order(b));
   let end = 0;
   let decayEnd = 0;
   const parameters: ParameterPlace[] = [];
@@ -143,4 +150,9 @@ function dealBucket(name: string, block: string, members: readonly Parameter[], 
 
 function decays(parameter: Parameter): boolean {
   return parameter.dims.length >= 2;
+}
+
+/** Whether no two ranks of a tensor group hold the same of it. */
+function isOwn({ cut }: Parameter): boolean {
+  return cut !== undefined && copiesOf(cut) === 1;
 }

@@ -1,5 +1,6 @@
 // What a step is made of: tensors and ops as plain data, in SSA form. Nothing here computes.
 import type { Nf4Settings } from './nf4.js';
+import type { Cut } from './shard.js';
 
 /** How a number is stored; arithmetic is f32 whatever it is. */
 export type FloatType = 'f32' | 'bf16' | 'f16';
@@ -44,6 +45,8 @@ export interface Parameter {
   readonly isFrozen: boolean;
   /** Stored in 4 bits: its tensor is bytes, its dims are those of the values. */
   readonly nf4?: Nf4Settings;
+  /** Cut over the ranks of the tensor group: its dims are those of what a rank holds. Where ranks hold the same, gradients are parts of a sum. */
+  readonly cut?: Cut;
 }
 
 /** Ops in order of execution. `tensors[i].id === i`; tensors that no op mentions any more are harmless. */

@@ -108,4 +108,5 @@ export { type Plan, plan } from './plan/plan.js';
 export { type Schedule, schedule } from './plan/schedule.js';
 export { dequantise, type Quantised, quantise } from './quantise.js';
 export { fillNormal } from './random.js';
+export * from './shard.js';
 export { widen } from './widen.js';

@@ -75,6 +75,13 @@ export function gridsOf(cut: Cut, rank: number): readonly RunGrid[] {
   }));
 }
 
+/** The same, run by run. */
+export function runsOf(cut: Cut, rank: number): readonly Run[] {
+  return gridsOf(cut, rank).flatMap(({ whole, held, length, rows, stride, heldStride }) =>
+    Array.from({ length: rows }, (_, row) => ({ whole: whole + row * stride, held: held + row * heldStride, length })),
+  );
+}
+
 /** What `rank` holds of a whole parameter. */
 export function takeShard<T extends Float32Array | Uint16Array>(values: T, cut: Cut, rank: number): T {
   const held = new (values.constructor as new (length: number) => T)(elementCount(heldDims(cut)));

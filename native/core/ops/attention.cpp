@@ -25,7 +25,9 @@ void take_attributes(Binder& in, Arguments& a) {
     a.dropout.probability = in.number("p");
     a.dropout.stream = static_cast<std::uint32_t>(in.integer("stream", 0, UINT16_MAX)) << 16;
     if (!(a.dropout.probability > 0 && a.dropout.probability < 1)) in.fail_shape("attribute \"p\" must be above 0 and below 1");
-    if (a.heads > UINT16_MAX) in.fail_shape("dropout takes at most 65535 heads");
+    const std::int64_t first_head = in.attributes_left() > 0 ? in.integer("firstHead", 0, UINT16_MAX) : 0;
+    if (first_head + a.heads > UINT16_MAX) in.fail_shape("dropout takes at most 65535 heads");
+    a.dropout.stream += static_cast<std::uint32_t>(first_head);
   }
   if (a.heads % a.kv_heads != 0) {
     in.fail_shape("heads " + std::to_string(a.heads) + " is not a multiple of kvHeads " + std::to_string(a.kv_heads));

@@ -11,6 +11,10 @@ static Bound bind_dropout(Binder& in, const KernelsOf<T>& kernels) {
   Dim n("N"), d("D"), four("4", 4);
   a.probability = in.number("p");
   a.stream = static_cast<std::uint32_t>(in.integer("stream", 0, UINT16_MAX)) << 16;
+  if (in.attributes_left() > 0) {
+    a.first_column = in.integer("firstColumn", 0, INT32_MAX);
+    a.first_row = in.integer("firstRow", 0, INT32_MAX);
+  }
   a.x = in.input<T>("x", {&n, &d});
   a.random = in.ints("random", {&four});
   a.y = in.output<T>("y", {&n, &d});

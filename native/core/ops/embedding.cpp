@@ -7,6 +7,14 @@ namespace raylite {
 
 namespace {
 constexpr std::int64_t kEntriesMax = std::int64_t{1} << 31;
+
+/// A table that is part of a larger one says so in two last attributes.
+template <class Arguments>
+void take_part(Binder& in, Arguments& a) {
+  const bool is_part = in.attributes_left() > 0;
+  a.start = is_part ? in.integer("start", 0, kEntriesMax) : 0;
+  a.entries = is_part ? in.integer("entries", 1, kEntriesMax) : a.v;
+}
 }
 
 template <class T>
@@ -19,9 +27,10 @@ static Bound bind_embedding(Binder& in, const KernelsOf<T>& kernels) {
   if (has_addend) a.addend = in.input<T>("addend", {&n, &d});
   a.y = in.output<T>("y", {&n, &d});
   a.offset = in.integer("offset", 0, kEntriesMax);
+  a.n = n.value, a.v = v.value, a.d = d.value;
+  take_part(in, a);
   in.may_share("y", "addend");
   in.finish();
-  a.n = n.value, a.v = v.value, a.d = d.value;
   return bound(in, a, kernels.embedding);
 }
 
@@ -36,8 +45,9 @@ static Bound bind_embedding_backward(Binder& in, const KernelsOf<T>& kernels) {
   a.accumulate = in.flag("accumulate");
   a.offset = in.integer("offset", 0, kEntriesMax);
   a.padding = in.integer("paddingId", -1, kEntriesMax);
-  in.finish();
   a.n = n.value, a.v = v.value, a.d = d.value;
+  take_part(in, a);
+  in.finish();
   return bound(in, a, kernels.embedding_backward);
 }
 

@@ -8,7 +8,6 @@ import type { Layout } from '../layout.js';
 import { groupOf } from '../mesh.js';
 import { cutParts, RECEIVED, SENT, sharedParameters } from '../passes/cut-parts.js';
 import { offloader } from '../passes/offload.js';
-import { store } from '../passes/precision.js';
 import { forwardTensors, splitPhases } from '../passes/split-phases.js';
 import { layoutFor, placeParameters, type TiedParameters, updateProgram } from '../passes/zero.js';
 import { replay } from '../pipeline/messages.js';
@@ -19,11 +18,12 @@ import { type Plan, plan } from '../plan/plan.js';
 import { chooseRecompute } from './recompute-choice.js';
 import {
   type CompiledStep,
+  commonOps,
   differentiated,
   FUSIONS,
   finished,
-  lossGraph,
   type MemoryFigures,
+  rankForward,
   type TrainingSettings,
   weigh,
 } from './training.js';
@@ -59,7 +59,7 @@ export interface CompiledPipeline extends CompiledStep {
 
 /** Compiles the stage at `strategy.rank`. Pure: equal settings give equal plans, and `jobHash` is equal on all stages. */
 export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
-  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32' } = settings;
+  const { strategy, optimizer, recompute = 'none' } = settings;
   const { mesh, rank, zeroStage } = strategy;
   const { micros = 1, partitionMethod } = settings.pipeline ?? {};
   if (zeroStage > 1)
@@ -72,7 +72,7 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
   const shape = { stages: mesh.pipeline, chunks: mesh.chunks, micros };
   const stage = groupOf(mesh, rank, 'pipeline').index;
   const turns = turnsOf(shape, stage);
-  const forward = store(lossGraph(model, rows, loss, dropout), dtype);
+  const forward = rankForward(settings);
   const starts = partition(forward, shape.stages * shape.chunks, partitionMethod);
   const graphs = cutParts(forward, starts);
   const tied = tiedParameters(graphs, stage);
@@ -103,7 +103,7 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
   const messageBytes = shape.stages === 1 ? 0 : byteLength(forward.tensors[forward.borders[0]!]!);
   const { waitingMax } = replay(shape, { forward: 1, backward: 2 });
   const jobHash = createHash('sha256')
-    .update(JSON.stringify([forward.ops, forward.tensors, starts, optimizer, zeroStage, mesh, micros, words[0]]))
+    .update(JSON.stringify([commonOps(forward), forward.tensors, starts, optimizer, zeroStage, mesh, micros, words[0]]))
     .digest('hex');
   const compiled = { shape, stage, starts, parts, turns, messageBytes, inboxSlots: waitingMax };
   return {

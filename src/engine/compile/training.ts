@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto';
 import { differentiate, type Ends } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
-import { byteLength, type FloatType, type Graph, parameterCount } from '../graph.js';
+import { byteLength, type FloatType, type Graph, type Op, parameterCount } from '../graph.js';
 import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
 import type { MovedBuffer, Offload } from '../offload.js';
+import { ruleOf } from '../ops/index.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
@@ -14,10 +15,13 @@ import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { type Extent, offloader } from '../passes/offload.js';
+import { partVocabularyLoss } from '../passes/part-vocabulary-loss.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
+import { shardRows } from '../passes/sequence-parallel.js';
+import { dropFanOuts, shardTensors } from '../passes/tensor-parallel.js';
 import {
   hasSlicedGradients,
   hasSlicedParameters,
@@ -111,6 +115,13 @@ export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOpti
   return adapted(model, graph.build(), dropout !== null);
 }
 
+/** What one rank does of the forward with its loss, in the types that it is stored in. */
+export function rankForward({ model, rows, strategy, loss, dropout, dtype = 'f32' }: TrainingSettings): Graph {
+  const { mesh, rank } = strategy;
+  const whole = lossGraph(model, rows, loss, dropout);
+  return store(shardRows(shardTensors(whole, mesh, rank), rows, mesh, rank), dtype);
+}
+
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */
 export const FUSIONS = ['residual-norm', 'linear-activation', 'head-loss', 'gradient-sums'] as const;
 export type Fusion = (typeof FUSIONS)[number];
@@ -132,6 +143,7 @@ export function differentiated(forward: Graph, fusions: readonly Fusion[], ends?
     when('residual-norm', fuseResidualNorm),
     when('linear-activation', fuseLinearActivation),
     (graph: Graph) => differentiate(graph, ends),
+    dropFanOuts,
     when('head-loss', fuseHeadLoss),
     when('gradient-sums', fuseGradientSums),
   ];
@@ -140,13 +152,13 @@ export function differentiated(forward: Graph, fusions: readonly Fusion[], ends?
 
 /** Gradients of parameters add up where they lie; what nobody reads is gone. */
 export function finished(graph: Graph): Graph {
-  return prune(accumulate(graph));
+  return partVocabularyLoss(prune(accumulate(graph)));
 }
 
 /** Compiles both programs of a rank that runs the whole model. Pure: equal settings give equal plans. */
 export function compileTraining(settings: TrainingSettings): CompiledTraining {
-  const { model, rows, strategy, optimizer, loss, dropout, recompute = 'none', dtype = 'f32', offload = {} } = settings;
-  const forward = store(lossGraph(model, rows, loss, dropout), dtype);
+  const { strategy, optimizer, recompute = 'none', offload = {} } = settings;
+  const forward = rankForward(settings);
   const layout = layoutFor(forward, strategy, optimizer, settings);
   const isSliced = hasSlicedGradients(strategy);
   const tuning = tuningOf(strategy);
@@ -163,7 +175,7 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const { zeroStage, mesh } = strategy;
   const jobHash = createHash('sha256')
     // Not the plan's hash: where a slice lies differs from rank to rank.
-    .update(JSON.stringify([micro.graph.ops, micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
+    .update(JSON.stringify([commonOps(micro.graph), micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
   const memory = weigh([micro, update], fileBytes);
   return {
@@ -179,6 +191,16 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     parameterCount: parameterCount(forward),
     jobHash,
   };
+}
+
+/** The ops of a graph without what differs from rank to rank. */
+export function commonOps({ ops }: Graph): readonly Op[] {
+  return ops.map((op) => {
+    const { perRank = [] } = ruleOf(op.kind);
+    if (!perRank.some((name) => name in op.attributes)) return op;
+    const attributes = Object.entries(op.attributes).filter(([name]) => !perRank.includes(name));
+    return { ...op, attributes: Object.fromEntries(attributes) };
+  });
 }
 
 /** Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. */

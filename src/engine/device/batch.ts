@@ -47,24 +47,44 @@ const DEFAULTS: Readonly<Partial<Record<string, number>>> = {
   valueGradients: 0,
 };
 const IGNORED = -100;
+/** What every rank has of all rows. */
+const SEGMENTS: readonly string[] = ['starts', 'ends'];
+/** The `rank`-th of as many equal parts of the rows. */
+export interface RowShare {
+  readonly ranks: number;
+  readonly rank: number;
+}
+const ALL_ROWS: RowShare = { ranks: 1, rank: 0 };
 
 type Fields = Readonly<Partial<Record<string, Int32Array | Float32Array>>>;
 
-/** Copies a batch to the inputs of a program. Throws ConfigError for a wrong number of rows and for values out of range. */
-export function writeBatch(program: Program, batch: Batch, model: AnyModel): void {
+/**
+ * Copies a batch to the inputs of a program; where that is one of `ranks` that have a part of the rows, those of the `rank`-th. Throws ConfigError for
+ * a wrong number of rows and for values out of range.
+ */
+export function writeBatch(
+  program: Program,
+  batch: Batch,
+  model: AnyModel,
+  { ranks, rank }: RowShare = ALL_ROWS,
+): void {
   const fields = batch as unknown as Fields;
   const { inputs } = program.plan.graph;
+  const partsOf = (field: string) => (SEGMENTS.includes(field) ? 1 : ranks);
   const write = (field: string, memory: Int32Array | Float32Array) => {
     const values = fields[field];
     const fallback = DEFAULTS[field];
     if (values === undefined && fallback !== undefined) memory.fill(fallback);
-    else if (values?.length !== memory.length)
-      throw new ConfigError(`batch.${field}`, `${memory.length} values`, values?.length);
-    else memory.set(values);
+    else if (values?.length !== memory.length * partsOf(field))
+      throw new ConfigError(`batch.${field}`, `${memory.length * partsOf(field)} values`, values?.length);
+    else
+      memory.set(
+        values.length === memory.length ? values : values.subarray(rank * memory.length, (rank + 1) * memory.length),
+      );
   };
   const integers = INTEGERS.filter((field) => inputs.has(field));
   for (const field of integers) {
-    const { length } = program.integers(field);
+    const length = program.integers(field).length * partsOf(field);
     const found = fields[field]?.length;
     if (found !== length && !(found === undefined && field in DEFAULTS))
       throw new ConfigError(`batch.${field}`, `${length} rows`, found);

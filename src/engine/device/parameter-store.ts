@@ -3,7 +3,7 @@
 // the masters that the optimiser steps: they get what the store gets.
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice, TensorRead } from '../../native/index.js';
-import { DTYPE_BYTES, type FloatType } from '../graph.js';
+import { DTYPE_BYTES, elementCount, type FloatType } from '../graph.js';
 import {
   type Layout,
   type ParameterPart,
@@ -15,6 +15,7 @@ import {
 } from '../layout.js';
 import { narrow } from '../narrow.js';
 import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
+import { type Run, runsOf, takeShard } from '../shard.js';
 import type { DeviceBuffers } from './buffers.js';
 import { decodeParameter } from './decode-parameter.js';
 
@@ -58,9 +59,15 @@ export class ParameterStore implements Disposable, WeightTarget {
   readonly #parts: ReadonlyMap<string, ParameterPart>;
   #isDisposed = false;
 
-  /** Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them. */
-  constructor(device: NativeDevice, layout: Layout, rank = 0) {
+  readonly #tensorRank: number;
+
+  /**
+   * Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them; of what a tensor group cuts for what the rank
+   * `tensorRank` of the group holds.
+   */
+  constructor(device: NativeDevice, layout: Layout, rank = 0, tensorRank = 0) {
     this.device = device;
+    this.#tensorRank = tensorRank;
     this.layout = layout;
     this.bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
     this.#buffer = device.allocate(this.bytes);
@@ -118,10 +125,15 @@ export class ParameterStore implements Disposable, WeightTarget {
     return new Float32Array(this.device.view(this.#buffer), this.#whole(name).offset * DTYPE_BYTES.f32, length);
   }
 
-  /** Sets a parameter, rounded to the storage type; masters keep what they hold of it exactly. Of a sliced one this rank's part stays. */
-  load(name: string, values: Float32Array): void {
-    const { length, nf4 } = this.#place(name);
-    if (values.length !== length) throw new ConfigError(name, `${length} values`, values.length);
+  /**
+   * Sets a parameter from all of its values, rounded to the storage type; masters keep what they hold of it exactly. Of what is cut or sliced
+   * this rank's part stays.
+   */
+  load(name: string, whole: Float32Array): void {
+    const { length, nf4, cut } = this.#place(name);
+    const count = cut ? elementCount(cut.dims) : length;
+    if (whole.length !== count) throw new ConfigError(name, `${count} values`, whole.length);
+    const values = cut ? takeShard(whole, cut, this.#tensorRank) : whole;
     const part = this.#parts.get(name);
     if (!part) return;
     if (nf4) this.#writeNf4(part, values, nf4);
@@ -158,23 +170,27 @@ export class ParameterStore implements Disposable, WeightTarget {
   async loadFile(fd: number, stored: readonly StoredValues[]): Promise<void> {
     const { dtype: to } = this.layout;
     const reads = stored.flatMap(({ name, fileOffset, dtype: from }): TensorRead[] => {
-      this.#place(name);
+      const { length, cut } = this.#place(name);
       const part = this.#parts.get(name);
       if (!part) return [];
-      const { start, length, offset } = part;
-      const kept = {
-        fileOffset: fileOffset + start * DTYPE_BYTES[from],
-        count: length,
-        from,
-        buffer: this.#buffer,
-        bufferOffset: offset * DTYPE_BYTES[to],
-        to,
-      };
+      const runs = cut ? runsOf(cut, this.#tensorRank) : [{ whole: 0, held: 0, length }];
+      /** Elements `start` to `end` of what the tensor group leaves here. */
+      const read = (start: number, end: number, buffer: number, offset: number, type: FloatType): TensorRead[] =>
+        within(runs, start, end).map((run) => ({
+          fileOffset: fileOffset + run.whole * DTYPE_BYTES[from],
+          count: run.length,
+          from,
+          buffer,
+          bufferOffset: (offset + run.held - start) * DTYPE_BYTES[type],
+          to: type,
+        }));
+      const kept = read(part.start, part.start + part.length, this.#buffer, part.offset, to);
       const slice = this.#masters?.slices.get(name);
-      if (!slice) return [kept];
-      const begin = fileOffset + slice.parameterOffset * DTYPE_BYTES[from];
-      const target = this.#masters!.masterTarget(slice)!;
-      return [kept, { fileOffset: begin, count: slice.length, from, ...target, to: 'f32' }];
+      if (!slice) return kept;
+      const { parameterOffset, length: owned } = slice;
+      const { buffer, bufferOffset } = this.#masters!.masterTarget(slice)!;
+      const element = bufferOffset / DTYPE_BYTES.f32;
+      return [...kept, ...read(parameterOffset, parameterOffset + owned, buffer, element, 'f32')];
     });
     try {
       await this.device.readFile(fd, reads);
@@ -234,4 +250,13 @@ export class ParameterStore implements Disposable, WeightTarget {
       'Call gatherParameter() of the training job, on every rank',
     );
   }
+}
+
+/** The parts of `runs` that are held from element `start` to `end`. */
+function within(runs: readonly Run[], start: number, end: number): readonly Run[] {
+  return runs.flatMap((run) => {
+    const from = Math.max(run.held, start);
+    const length = Math.min(run.held + run.length, end) - from;
+    return length > 0 ? [{ whole: run.whole + from - run.held, held: from, length }] : [];
+  });
 }

@@ -6,7 +6,7 @@ import type { CompiledPipeline } from '../compile/pipeline.js';
 import { compileStep } from '../compile/step.js';
 import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
-import { coordinatesOf } from '../mesh.js';
+import { coordinatesOf, groupOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
@@ -116,7 +116,8 @@ export class TrainStep implements AsyncDisposable {
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
-    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index);
+    const tensorRank = groupOf(strategy.mesh, strategy.rank, 'tensor').index;
+    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, tensorRank);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve(plansOf(compiled));
@@ -367,7 +368,8 @@ export class TrainStep implements AsyncDisposable {
     const { scale, isFirst, step = this.#updates } = options;
     if (!Number.isFinite(scale))
       throw new ConfigError('scale', 'a finite number (1 / labelled rows: is every label masked?)', scale);
-    writeBatch(program, batch, this.#model);
+    const { size, index } = groupOf(this.#strategy.mesh, this.#strategy.rank, 'sequence');
+    writeBatch(program, batch, this.#model, { ranks: size, rank: index });
     program.setScalar('scale', scale * lossScale);
     // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
     program.setScalar('beta', isFirst || this.#clear ? 0 : 1);

@@ -1,6 +1,15 @@
 // Elementwise non-linearities, alone or as a gate, and their derivatives.
 import type { Tensor } from '../graph.js';
-import { defaultCost, expectInputs, expectType, type OpRule, operand, type PlacedOp, storageType } from './rule.js';
+import {
+  alike,
+  defaultCost,
+  expectInputs,
+  expectType,
+  type OpRule,
+  operand,
+  type PlacedOp,
+  storageType,
+} from './rule.js';
 
 const costly = (op: PlacedOp) => ({ ...defaultCost(op), flops: 10 * defaultCost(op).flops });
 
@@ -18,6 +27,8 @@ export const activation: OpRule = {
     const dy = gradients[0];
     return dy ? emit('activation_backward', [dy, inputs[0]!], { kind: attributes.kind! }) : [null];
   },
+  columnInputs: () => [0],
+  shard: alike,
   cost: costly,
 };
 
@@ -50,6 +61,8 @@ export const gatedActivation: OpRule = {
     const dy = gradients[0];
     return dy ? emit('gated_activation_backward', [dy, gate, up], { kind: attributes.kind! }) : [null, null];
   },
+  columnInputs: () => [0, 1],
+  shard: alike,
   cost: costly,
 };
 

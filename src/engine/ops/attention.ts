@@ -16,6 +16,7 @@ import {
   stored,
   totalBytes,
 } from './rule.js';
+import { demandOfHeads, shardHeads } from './shard-heads.js';
 
 const ATTRIBUTES = [
   'heads',
@@ -33,6 +34,8 @@ const ATTRIBUTES = [
 ] as const;
 /** Of what drops keys; the counters i32[4] are then the last input. */
 const DROPOUT = ['p', 'stream'] as const;
+/** Beside those, of what has heads from this one on of all. */
+const FIRST_HEAD = ['firstHead'] as const;
 
 /** Checks that all heads of q, k or v lie inside a row. */
 export function expectHeads(
@@ -87,7 +90,8 @@ function drops(call: OpCall): boolean {
 export const attention: OpRule = {
   kind: 'attention',
   attributes: ATTRIBUTES,
-  optionalAttributes: DROPOUT,
+  optionalAttributes: [...DROPOUT, ...FIRST_HEAD],
+  perRank: FIRST_HEAD,
   isRandom: true,
   infer(call) {
     expectInputs(call, [drops(call) ? 6 : 5]);
@@ -103,6 +107,9 @@ export const attention: OpRule = {
     const byInputs = isFused ? [dq!, null, null] : [dq!, dk!, dv!];
     return inputs.map((_, index) => byInputs[index] ?? null);
   },
+  columnInputs: () => [0, 1, 2],
+  demand: demandOfHeads,
+  shard: shardHeads,
   cost(op) {
     const rows = op.inputs[0]!.dims[0]!;
     const width = op.outputs[0]!.dims[1]!;
@@ -114,7 +121,8 @@ export const attention: OpRule = {
 export const attentionBackward: OpRule = {
   kind: 'attention_backward',
   attributes: ATTRIBUTES,
-  optionalAttributes: DROPOUT,
+  optionalAttributes: [...DROPOUT, ...FIRST_HEAD],
+  perRank: FIRST_HEAD,
   isRandom: true,
   infer(call) {
     expectInputs(call, [drops(call) ? 9 : 8]);

@@ -16,7 +16,7 @@ const typeOf = (call: OpCall, index: number, name: string): TensorType => {
   return { dtype, dims };
 };
 
-/** x T → the sum (op 0) or largest (op 1) of all ranks, on the same bytes. */
+/** x T → the sum (op 0) or largest (op 1) of all ranks, on the same bytes. Every rank goes on with the sum: its gradient is that of each term. */
 export const allReduce: OpRule = {
   kind: 'all_reduce',
   attributes: ['group', 'op'],
@@ -27,6 +27,7 @@ export const allReduce: OpRule = {
     storageType(call, 0, 'x');
     return [typeOf(call, 0, 'x')];
   },
+  backward: ({ gradients }) => [gradients[0] ?? null],
 };
 
 /** x T[size*n] → slice T[n] with the sum, inside x at rank*n. `slice` is n; only the compiler reads it. */
@@ -61,6 +62,8 @@ export const allToAll: OpRule = {
     expectInputs(call, [1]);
     return [typeOf(call, 0, 'x')];
   },
+  backward: ({ attributes, gradients, emit }) =>
+    gradients[0] ? emit('all_to_all', [gradients[0]], attributes) : [null],
 };
 
 /** x → what rank `root` of the group has, on the same bytes. */
@@ -120,5 +123,24 @@ export const barrier: OpRule = {
   infer(call) {
     expectInputs(call, [0]);
     return [];
+  },
+};
+
+/**
+ * x on every rank of a group, each of which goes its own way with it: the gradient is the sum of what they find. Only the compiler knows it: once
+ * the backward is written, x itself takes its place.
+ */
+export const fanOut: OpRule = {
+  kind: 'fan_out',
+  attributes: ['group'],
+  isErased: true,
+  infer(call) {
+    expectInputs(call, [1]);
+    storageType(call, 0, 'x');
+    return [operand(call, 0, 'x')];
+  },
+  backward({ attributes, gradients, emit }) {
+    const dy = gradients[0];
+    return dy ? emit('all_reduce', [dy], { ...attributes, op: 0 }) : [null];
   },
 };

@@ -1,6 +1,7 @@
 // Sums, multiples, casts, copies, constants and chosen rows.
 import { DTYPE_CODES, floatTypeOf } from '../graph.js';
 import {
+  alike,
   attribute,
   expectInputs,
   expectType,
@@ -29,6 +30,8 @@ export const add: OpRule = {
     const dy = gradients[0] ?? null;
     return [dy, dy];
   },
+  columnInputs: () => [0, 1],
+  shard: alike,
 };
 
 /** y = factor * x. */

@@ -1,6 +1,7 @@
 // Rows of a table by id, optionally added to another tensor; and the gradient of the table. Id i is entry i + offset. Rows of
 // the padding id (-1: none) are looked up as any other, but give the table no gradient, as in PyTorch.
 import type { Tensor } from '../graph.js';
+import { heldLength, partOf } from '../shard.js';
 import {
   attribute,
   expectInputs,
@@ -15,10 +16,15 @@ import {
   vector,
 } from './rule.js';
 
+/** Of a table that holds the entries from `start` on of `entries` alone; the others are looked up as 0. */
+const PART = ['start', 'entries'] as const;
+
 /** y[N,D] = table[ids + offset] (+ addend). `paddingId` concerns the derivative alone; only the compiler reads it. */
 export const embedding: OpRule = {
   kind: 'embedding',
   attributes: ['offset'],
+  optionalAttributes: PART,
+  perRank: PART,
   inPlace: [[0, 2]],
   infer(call) {
     expectInputs(call, [2, 3]);
@@ -38,12 +44,22 @@ export const embedding: OpRule = {
         : [];
     return [null, dtable ?? null, ...(inputs.length === 3 ? [needs[2] ? dy : null] : [])];
   },
+  shard({ path, kind, inputs, cuts, attributes, rank }) {
+    const cut = cuts[1];
+    if (!cut || inputs.length > 2) throw new Error(`${path} (${kind}): only a table without an addend is cut`);
+    return {
+      outputs: ['partial'],
+      attributes: { ...attributes, start: partOf(cut, rank) * heldLength(cut), entries: cut.dims[0]! },
+    };
+  },
 };
 
 /** dtable[V,D] = sum of dy by entry. `rows` is V; only the compiler reads it. */
 export const embeddingBackward: OpRule = {
   kind: 'embedding_backward',
   attributes: ['accumulate', 'offset', 'paddingId'],
+  optionalAttributes: PART,
+  perRank: PART,
   accumulates: [0],
   infer(call) {
     expectInputs(call, [2], true);

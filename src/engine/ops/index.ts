@@ -8,6 +8,7 @@ import {
   allToAll,
   barrier,
   broadcast,
+  fanOut,
   recv,
   reduceScatter,
   send,
@@ -16,6 +17,7 @@ import {
 import { dropout } from './dropout.js';
 import { add, cast, copy, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
+import { headsToParts, partsToHeads } from './head-parts.js';
 import { addLayerNorm, layerNorm, layerNormBackward } from './layer-norm.js';
 import { linear, linearBackwardInput, linearBackwardWeight } from './linear.js';
 import { linearNf4, linearNf4BackwardInput } from './linear-nf4.js';
@@ -27,10 +29,12 @@ import type { OpRule } from './rule.js';
 import { logSumExp, softmax, softmaxBackward } from './softmax.js';
 import { adagrad, adamw, lion, muon, sgd } from './steps.js';
 import { targetLoss, targetLossBackward } from './target-loss.js';
+import { vocabularyLogits, vocabularyLoss, vocabularyLossGrad } from './vocabulary-loss.js';
 
 export { CACHE_BLOCK_TOKENS } from './cache.js';
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
+export { expectHeadsCut } from './shard-heads.js';
 export { TARGET_LOSSES, type TargetLoss } from './target-loss.js';
 
 const RULES: ReadonlyMap<string, OpRule> = new Map(
@@ -56,10 +60,12 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     dropout,
     embedding,
     embeddingBackward,
+    fanOut,
     fill,
     gatedActivation,
     gatedActivationBackward,
     gatherRows,
+    headsToParts,
     kvAppend,
     layerNorm,
     layerNormBackward,
@@ -74,6 +80,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     logSumExp,
     muon,
     recv,
+    partsToHeads,
     reduceScatter,
     rmsNorm,
     rmsNormBackward,
@@ -87,6 +94,9 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     sumSquares,
     targetLoss,
     targetLossBackward,
+    vocabularyLogits,
+    vocabularyLoss,
+    vocabularyLossGrad,
   ].map((rule) => [rule.kind, rule]),
 );
 

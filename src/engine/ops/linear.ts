@@ -25,7 +25,10 @@ function productCost(op: PlacedOp, x: Tensor, dy: Tensor) {
   return { flops: 2 * x.dims[0]! * x.dims[1]! * dy.dims[1]!, bytes: totalBytes(op) };
 }
 
-/** x[N,I], w, (bias[O]) → y[N,O], (pre[N,O]: the sum before the activation). With `wide`, which only the compiler reads, y is f32. */
+/**
+ * x[N,I], w, (bias[O]) → y[N,O], (pre[N,O]: the sum before the activation). With `wide`, which only the compiler reads, y is f32. Where y is a term of a
+ * sum over ranks, one of them adds the bias: the others have `leavesBias`, but all have its gradient.
+ */
 export const linear: OpRule = {
   kind: 'linear',
   attributes: ['transposed', 'activation'],
@@ -61,6 +64,16 @@ export const linear: OpRule = {
         ? emit('linear_backward_weight', [x, dpre!], { transposed, accumulate: 0, hasBias: hasBias ? 1 : 0 })
         : [];
     return hasBias ? [dx ?? null, dw ?? null, dbias ?? null] : [dx ?? null, dw ?? null];
+  },
+  perRank: ['leavesBias'],
+  executed: ({ inputs, attributes }) => (attributes.leavesBias ? inputs.slice(0, 2) : inputs),
+  shard({ splits, cuts, attributes, inputs, rank }) {
+    const cut = cuts[1] ?? null;
+    // The dim of the weight that the outputs are.
+    const isByColumn = cut?.dim === (attributes.transposed ? 1 : 0);
+    if (cut && isByColumn) return { outputs: [cut], shared: [0] };
+    const leavesBias = inputs.length === 3 && rank > 0 ? 1 : 0;
+    return cut && splits[0] ? { outputs: ['partial'], attributes: { ...attributes, leavesBias } } : { outputs: [null] };
   },
   cost: (op) => productCost(op, op.inputs[0]!, op.outputs[0]!),
 };

@@ -1,5 +1,6 @@
 // Output matrix and cross-entropy in one op, by chunks of rows, so that the logits never exist whole.
 import type { Tensor } from '../graph.js';
+import { heldLength, partOf } from '../shard.js';
 import {
   attribute,
   expectInputs,
@@ -10,6 +11,8 @@ import {
   type OpRule,
   operand,
   type PlacedOp,
+  type ShardCall,
+  type ShardedOp,
   storageType,
   stored,
   totalBytes,
@@ -35,6 +38,26 @@ function inferLoss(call: OpCall) {
   return { rows, width, vocabulary, type };
 }
 
+/**
+ * Of a vocabulary that is parted over `ranks`: this one has the entries from `start` on, `columns` of `entries`. Only the compiler reads them: the op
+ * becomes those of ops/vocabulary-loss.ts.
+ */
+const PART = ['start', 'columns', 'entries', 'rank', 'ranks'] as const;
+
+function shardLoss({ inputs, cuts, attributes, ranks, rank }: ShardCall): ShardedOp {
+  const cut = cuts[1]!;
+  const size = heldLength(cut);
+  const start = partOf(cut, rank) * size;
+  const entries = cut.dims[cut.dim]!;
+  const columns = Math.max(0, Math.min(size, entries - start));
+  const chunkRows = lossChunkRows(inputs[0]!.dims[0]!, size);
+  return {
+    outputs: [null, null, null, null],
+    attributes: { ...attributes, chunkRows, start, columns, entries, rank, ranks },
+    shared: [0],
+  };
+}
+
 function products(op: PlacedOp, count: number) {
   const { rows, width, vocabulary } = inferLoss(op);
   return { flops: count * 2 * rows * width * vocabulary, bytes: totalBytes(op) };
@@ -56,6 +79,12 @@ export const linearCrossEntropy: OpRule = {
   attributes: ['transposed', 'chunkRows', 'labelSmoothing', 'zLoss', 'weighted'],
   optionalOutputsFrom: 3,
   workspaces: [2],
+  perRank: PART,
+  shard: shardLoss,
+  shardRows: ({ inputs, attributes }) => ({
+    ...attributes,
+    chunkRows: lossChunkRows(inputs[0]!.dims[0]!, inputs[1]!.dims[attributes.transposed ? 1 : 0]!),
+  }),
   infer(call) {
     expectInputs(call, [4 + attribute(call, 'hasBias') + attribute(call, 'weighted')]);
     const { rows, vocabulary } = inferLoss(call);
@@ -79,6 +108,7 @@ export const linearCrossEntropyGrad: OpRule = {
   accumulates: [4, 5],
   optionalOutputsFrom: 4,
   workspaces: [3],
+  perRank: PART,
   infer(call) {
     const hasBias = attribute(call, 'hasBias');
     expectInputs(call, [4 + hasBias + attribute(call, 'weighted')], true);

@@ -41,6 +41,11 @@ export const rmsNorm: OpRule = {
     if (!dy) return [null, null];
     return emit('rms_norm_backward', [dy, x, gain, outputs[1]!], { accumulate: 0, hasAddend: 0 });
   },
+  // Of each head on its own.
+  columnInputs: ({ inputs }) => (inputs[1]!.dims[0]! < inputs[0]!.dims[1]! ? [0] : []),
+  demand: ({ inputs }, _input, split) =>
+    (inputs[0]!.dims[1]! / inputs[1]!.dims[0]!) % (split.blocks * split.parts) === 0 ? split : null,
+  shard: ({ splits }) => ({ outputs: [splits[0]!, null], shared: [1] }),
 };
 
 /** x, r, gain → sum = x + r, y = norm(sum), rstd. */

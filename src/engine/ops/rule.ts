@@ -7,9 +7,12 @@ import {
   elementCount,
   type FloatType,
   isFloatType,
+  type Op,
   showType,
   type Tensor,
+  type TensorId,
 } from '../graph.js';
+import type { Cut } from '../shard.js';
 
 export interface TensorType {
   readonly dtype: Dtype;
@@ -56,6 +59,31 @@ export interface Shortcut {
   readonly attributes: Attributes;
 }
 
+/**
+ * How the columns of a matrix are split over the ranks of the tensor group: as `blocks` runs of equal length, each in `parts`. Fewer parts
+ * than ranks: neighbours have the same columns.
+ */
+export type Split = Pick<Cut, 'blocks' | 'parts'>;
+
+/** A use of an op on whole tensors, some of which are split: columns of activations, the cut dim of parameters. */
+export interface ShardCall extends OpCall {
+  readonly splits: readonly (Split | null)[];
+  /** The cuts of inputs that are parameters. */
+  readonly cuts: readonly (Cut | null)[];
+  /** Size of the tensor group, and this rank's place in it. */
+  readonly ranks: number;
+  readonly rank: number;
+}
+
+/** What a rank does in place of such a use. */
+export interface ShardedOp {
+  /** Per output; `partial`: every rank has a term of a sum. */
+  readonly outputs: readonly (Split | 'partial' | null)[];
+  readonly attributes?: Attributes;
+  /** Whole inputs of whose gradient every rank finds a term. */
+  readonly shared?: readonly number[];
+}
+
 type Pairs = readonly (readonly [output: number, input: number])[];
 
 export interface OpRule {
@@ -84,6 +112,20 @@ export interface OpRule {
   readonly workspaces?: readonly number[];
   /** How some outputs follow from another one alone, bit by bit, at less cost than the whole op; null where they do not. */
   shortcut?(op: PlacedOp): Shortcut | null;
+  /** Inputs whose columns become those of output 0; absent or none where columns are mixed. */
+  columnInputs?(call: OpCall): readonly number[];
+  /** How the columns of input `input` must be split for those of output 0 to be split as `split`; null: they cannot be. Default: alike. */
+  demand?(call: OpCall, input: number, split: Split): Split | null;
+  /** How splits travel through the op. Absent: no input of it can be split. */
+  shard?(call: ShardCall): ShardedOp;
+  /** Attributes of a use on rows that are every `ranks`-th part of those of a whole, the `rank`-th. Default: as on the whole. */
+  shardRows?(call: OpCall, ranks: number, rank: number): Attributes;
+  /** Attributes that differ from rank to rank of one job. */
+  readonly perRank?: readonly string[];
+  /** What the executor is given of the inputs. Default: all. */
+  executed?(op: Pick<Op, 'inputs' | 'attributes'>): readonly TensorId[];
+  /** Never reaches the executor: a pass takes it out. */
+  readonly isErased?: boolean;
   /** Runs on the communication stream. */
   readonly isCollective?: boolean;
   /** Runs on the stream of copies between device and host, or on that of the disk. */
@@ -207,4 +249,15 @@ export function expectInputs(call: OpCall, counts: readonly number[], accumulate
     return;
   }
   throw new ConfigError(`${call.path} (${call.kind})`, `${counts.join(' or ')} inputs`, length);
+}
+
+/** Of ops that treat every column alike: what comes in split goes out so. */
+export function alike(call: ShardCall): ShardedOp {
+  return { outputs: [call.splits.find((split) => split !== null) ?? null] };
+}
+
+/** Where a column of the first part of a block lies in rows of `width` columns that are split. */
+export function columnOf({ blocks, parts }: Split, width: number, column: number): number {
+  const block = width / blocks;
+  return Math.floor(column / block) * (block / parts) + (column % block);
 }

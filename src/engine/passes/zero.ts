@@ -2,14 +2,24 @@
 // parameter and gradient of the micro-batch program its place in the layout, and makes the update program: exchange the
 // gradients bucket by bucket, take the norm over all of them, clip, step the owned slices, and gather what is kept whole again.
 // Collectives run on their own stream: a bucket is exchanged while the next is being squared or stepped.
+import { ConfigError } from '../../common/index.js';
 import { GraphBuilder, RANDOM } from '../builder.js';
 import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
-import { isByChance, type Layout, layOut, parameterBuckets, placesOf, type StepStorage } from '../layout.js';
+import {
+  type Bucket,
+  isByChance,
+  type Layout,
+  layOut,
+  parameterBuckets,
+  placesOf,
+  type StepStorage,
+} from '../layout.js';
 import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { wholeRegion } from './partition-parameters.js';
 import { StepEmitter } from './step-parameters.js';
+import { slicesFor, sumShared, sumSquaresOnce } from './tensor-gradients.js';
 import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
 /**
@@ -49,6 +59,13 @@ export function layoutFor(
   storage: StepStorage = {},
 ): Layout {
   const { size } = zeroGroup(strategy);
+  if (optimizer?.kind === 'muon' && strategy.mesh.tensor > 1)
+    throw new ConfigError(
+      'tensorParallel',
+      '1 with muon',
+      strategy.mesh.tensor,
+      'Muon steps whole matrices, of which a rank has a part',
+    );
   const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold } = tuningOf(strategy);
   const options = {
     ...storage,
@@ -159,19 +176,28 @@ export function updateProgram(
     return slice;
   });
 
-  const counted = order.flatMap(({ name, parameters }, index) => {
-    const isTied = parameters.some((place) => tied.names.has(place.name));
-    return isTied && !tied.isCounted ? [] : [[name, slices[index]!] as const];
-  });
-  for (const [index, [name, slice]] of counted.entries()) {
-    const sum = builder.op('sum_squares', name, [slice], { accumulate: index === 0 ? 0 : 1 })[0]!;
-    places.set(sum.id, places.get(squares.id)!);
+  const tensorGroup = groupOf(strategy.mesh, strategy.rank, 'tensor');
+  const tensor = { builder, places, ranks: tensorGroup.size, rank: tensorGroup.index };
+  const held = slicesFor(layout, isPartitioned ? rank : null, isReduced);
+  const scratch = sumShared(tensor, held);
+
+  const isCounted = ({ parameters }: Bucket) => tied.isCounted || !parameters.some(({ name }) => tied.names.has(name));
+  const counted = order.flatMap((bucket, index) => (isCounted(bucket) ? [[bucket.name, slices[index]!] as const] : []));
+  let total = squares;
+  if (tensor.ranks > 1) {
+    const once = held.filter(({ bucket }) => isCounted(bucket));
+    total = sumSquaresOnce(tensor, once, scalar);
+  } else {
+    for (const [index, [name, slice]] of counted.entries()) {
+      const sum = builder.op('sum_squares', name, [slice], { accumulate: index === 0 ? 0 : 1 })[0]!;
+      places.set(sum.id, places.get(squares.id)!);
+    }
+    if (counted.length === 0) {
+      const none = builder.op('fill', 'gradient_norm', [], { value: 0, elements: 1 })[0]!;
+      places.set(none.id, places.get(squares.id)!);
+    }
   }
-  if (counted.length === 0) {
-    const none = builder.op('fill', 'gradient_norm', [], { value: 0, elements: 1 })[0]!;
-    places.set(none.id, places.get(squares.id)!);
-  }
-  let total = isPartitioned ? builder.op('all_reduce', 'gradient_norm', [squares], { group, op: 0 })[0]! : squares;
+  if (isPartitioned) total = builder.op('all_reduce', 'gradient_norm', [total], { group, op: 0 })[0]!;
   if (strategy.mesh.pipeline > 1)
     total = builder.op('all_reduce', 'gradient_norm', [total], { group: groupIndex('pipeline'), op: 0 })[0]!;
   const scales = layout.dtype === 'f16' ? [scalar('lossScale')] : [];
@@ -201,7 +227,7 @@ export function updateProgram(
     ...(layout.hasMasters ? [['master', owned] as [string, number]] : []),
     ...stateSizes(layout, optimizer),
   ];
-  return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]) };
+  return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]), scratch };
 }
 
 /** Bytes of each buffer of state: what one partition owns. */

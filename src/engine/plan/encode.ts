@@ -46,10 +46,10 @@ export function encodePlan(
   };
 
   const instructions = graph.ops.map((op, index) => {
-    const inputs = list(op.inputs);
+    const rule = ruleOf(op.kind);
+    const inputs = list(rule.executed?.(op) ?? op.inputs);
     const outputs = list(op.outputs);
     const attributeStart = attributes.length;
-    const rule = ruleOf(op.kind);
     const names = [...rule.attributes, ...(rule.optionalAttributes ?? []).filter((name) => name in op.attributes)];
     for (const name of names) {
       const value = op.attributes[name];

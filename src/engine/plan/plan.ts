@@ -18,7 +18,8 @@ export interface Plan {
   readonly hash: string;
 }
 
-export function plan({ graph, places: fixed, buffers: sizes, scratch, host }: PlacedGraph): Plan {
+export function plan({ graph, places: given, buffers: sizes, scratch, host }: PlacedGraph): Plan {
+  const fixed = withChains(graph, given);
   const order = schedule(graph, fixed, scratch);
   const { places: touched, ...arena } = planMemory(graph, fixed, order, scratch);
   const used = new Set([...touched.values()].map((place) => place.buffer));
@@ -35,4 +36,14 @@ export function plan({ graph, places: fixed, buffers: sizes, scratch, host }: Pl
   const bytes = encodePlan(graph, places, order, buffers);
   const hash = createHash('sha256').update(bytes).digest('hex');
   return { graph, places, schedule: order, buffers, arena, bytes, hash };
+}
+
+/** What lasts has its place from the first write on its bytes. */
+function withChains(graph: Graph, given: ReadonlyMap<TensorId, Place>): ReadonlyMap<TensorId, Place> {
+  const places = new Map(given);
+  for (const [id, place] of given) {
+    for (let next = graph.tensors[id]!.continues; next !== null; next = graph.tensors[next]!.continues)
+      if (!places.has(next)) places.set(next, place);
+  }
+  return places;
 }

@@ -1,0 +1,152 @@
+// Tensor parallelism: every family over 2 and 4 ranks, alone and beside ZeRO, trains as one rank does.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { compileTraining, meshOf, type ZeroStage } from '#src/engine/index.js';
+import { adapterFromConfig, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
+import { BERT, FAMILIES, LLAMA } from './families-for-tests.js';
+import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
+
+for (const [family, model] of Object.entries(FAMILIES)) {
+  test(`${family}: 2 and 4 tensor ranks train as one`, async () => {
+    const alone = await runMesh({ model });
+    for (const tensor of [2, 4]) assertSame(await runMesh({ model, mesh: { tensor } }), alone);
+  });
+}
+
+test('the loss is that of the whole vocabulary, with smoothing, a z-loss and rows without labels', async () => {
+  const loss = { labelSmoothing: 0.1, zLoss: 1e-3 };
+  const model = FAMILIES.gpt2!;
+  const alone = await runMesh({ model, loss });
+  const found = await runMesh({ model, loss, mesh: { tensor: 4 } });
+  assertSame(found, alone);
+  for (const [index, losses] of found.tokenLosses.entries())
+    for (const [row, value] of losses.entries())
+      assert.ok(Math.abs(value - alone.tokenLosses[index]![row]!) < 1e-5 * (1 + value));
+});
+
+test('beside data parallelism at every ZeRO stage, with several micro-batches', async () => {
+  for (const family of ['gpt2', 'qwen3', 'llama with 1 key-value head and biases']) {
+    const model = FAMILIES[family]!;
+    const alone = await runMesh({ model, micros: 4 });
+    for (const zeroStage of [0, 1, 2, 3] as const satisfies readonly ZeroStage[])
+      assertSame(await runMesh({ model, micros: 4, zeroStage, mesh: { tensor: 2, data: 2 } }), alone);
+    assertSame(await runMesh({ model, micros: 4, zeroStage: 3, mesh: { tensor: 4, data: 2 } }), alone);
+  }
+});
+
+test('beside a pipeline', async () => {
+  for (const family of ['tied llama', 'gpt2']) {
+    const model = FAMILIES[family]!;
+    const alone = await runMesh({ model, micros: 4 });
+    assertSame(await runMesh({ model, micros: 4, zeroStage: 1, mesh: { tensor: 2, pipeline: 2, data: 2 } }), alone);
+  }
+});
+
+test('what is dropped is what one rank drops: whole rows alike on all ranks, heads and columns each on their own', async () => {
+  const adapter = adapterFromConfig({
+    r: 2,
+    lora_alpha: 6,
+    lora_dropout: 0.3,
+    target_modules: ['o_proj', 'down_proj'],
+  });
+  const models: Readonly<Record<string, () => Model>> = {
+    gpt2: FAMILIES.gpt2!,
+    bert: FAMILIES['bert, masked']!,
+    neox: () =>
+      modelFromConfig({
+        ...BERT,
+        model_type: 'gpt_neox',
+        rotary_pct: 0.5,
+        hidden_dropout: 0.2,
+        attention_dropout: 0.2,
+      }),
+    adapted: () => withAdapter(FAMILIES['llama with 2 key-value heads']!(), adapter),
+  };
+  for (const [name, model] of Object.entries(models)) {
+    const job = { model, dropout: 'model', steps: 2 } as const;
+    const alone = await runMesh(job);
+    const without = await runMesh({ ...job, dropout: null });
+    assert.notDeepEqual(alone.losses, without.losses, name);
+    for (const tensor of [2, 4]) assertSame(await runMesh({ ...job, mesh: { tensor } }), alone);
+  }
+});
+
+test('adapters on layers that are cut, by outputs and by inputs', async () => {
+  for (const targets of [
+    ['q_proj', 'v_proj'],
+    ['o_proj', 'down_proj'],
+    ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+  ]) {
+    const adapter = adapterFromConfig({ r: 2, lora_alpha: 6, target_modules: targets });
+    const model = () => withAdapter(FAMILIES['llama with 2 key-value heads']!(), adapter);
+    const alone = await runMesh({ model });
+    assertSame(await runMesh({ model, mesh: { tensor: 2 } }), alone);
+    assertSame(await runMesh({ model, mesh: { tensor: 4, data: 2 }, zeroStage: 2 }), await runMesh({ model }));
+  }
+});
+
+test('whatever the backward makes again', async () => {
+  const model = FAMILIES.gpt2!;
+  const alone = await runMesh({ model });
+  assertSame(await runMesh({ model, mesh: { tensor: 2 }, recompute: 'full' }), alone);
+  const plain = compile(2);
+  const budgetBytes = Math.floor(plain.micro.arena.peakBytes * 0.8);
+  assertSame(await runMesh({ model, mesh: { tensor: 2 }, recompute: { budgetBytes } }), alone);
+});
+
+const compile = (tensor: number, rank = 0, family = 'gpt2') => {
+  const strategy = { zeroStage: 0, mesh: meshOf({ tensor }), rank } as const;
+  return compileTraining({ model: FAMILIES[family]!(), rows: 16, strategy, optimizer: SMOOTH });
+};
+
+test('ranks hold their parts alone', () => {
+  const whole = compile(1).layout;
+  const { layout } = compile(4);
+  const large = ({ name }: { readonly name: string }) => /c_attn|c_fc|c_proj\.weight|wte/.test(name);
+  for (const [index, bucket] of layout.buckets.entries()) {
+    for (const place of bucket.parameters) {
+      const { length } = whole.buckets[index]!.parameters.find(({ name }) => name === place.name)!;
+      const padded = place.name.includes('wte') ? 16 * 40 : length;
+      assert.equal(place.length, large(place) ? padded / 4 : length, place.name);
+    }
+  }
+});
+
+test('two sums forward and two backward for each block, of whole rows', async () => {
+  const { micro } = compile(2, 0, 'llama with 2 key-value heads');
+  const rows = 4 * 16 * 16;
+  const sums = micro.graph.ops.filter(({ kind }) => kind === 'all_reduce');
+  const wide = sums.filter(({ outputs }) => micro.graph.tensors[outputs[0]!]!.dims.join() === '16,16');
+  // Two blocks; and the lookup, whose sum is forward alone, and the head, whose sum is backward alone.
+  assert.equal(wide.length, 2 * 4 + 2);
+  const stats = 4 * 2 * 5 * 16;
+  assert.equal(sums.length, wide.length + 1);
+  for (const tensor of [2, 4]) {
+    const { bytes } = await runMesh({
+      model: FAMILIES['llama with 2 key-value heads']!,
+      micros: 1,
+      steps: 1,
+      mesh: { tensor },
+    });
+    const payload = wide.length * rows + (stats * tensor) / 2;
+    // Small messages are read whole by every peer: each rank sends its own once.
+    for (const { micro } of bytes) assert.equal(micro.tensor, payload);
+  }
+});
+
+test('what does not cut is refused with what would', () => {
+  assert.throws(
+    () => compile(8, 0, 'llama with 2 key-value heads'),
+    /tensorParallel: expected a number that the 4 heads and 2 key-value heads of model.layers.1.self_attn cut into, got 8.*fits is 4/,
+  );
+  assert.throws(
+    () => compile(3),
+    /tensorParallel: expected a divisor of the 64 columns of transformer.h.1.mlp.c_fc.weight, got 3.*nearest that fits is 2/,
+  );
+  const odd = () => modelFromConfig({ ...LLAMA, model_type: 'llama', intermediate_size: 22 });
+  const strategy = { zeroStage: 0, mesh: meshOf({ tensor: 4 }), rank: 0 } as const;
+  assert.throws(
+    () => compileTraining({ model: odd(), rows: 16, strategy, optimizer: SMOOTH }),
+    /tensorParallel: expected a divisor of the 22 columns.*nearest that fits is 2/,
+  );
+});
