@@ -20,6 +20,8 @@ export interface RuntimeEnv {
   readonly envVars: Readonly<Record<string, string>>;
   /** Which code workers run first. */
   readonly setup?: { readonly module: string; readonly name: string; readonly package: string };
+  /** npm packages: texts of package.json and package-lock.json (or empty). */
+  readonly npm?: { readonly packageJson: string; readonly lockfile: string };
 }
 
 /** What a node says about itself when it joins. */

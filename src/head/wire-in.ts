@@ -69,6 +69,9 @@ const runtimeEnvIn = (message: wire.RuntimeEnv.$Properties | null | undefined): 
       package: message.setup.package ?? '',
     },
   }),
+  ...(message?.npm && {
+    npm: { packageJson: message.npm.packageJson ?? '', lockfile: message.npm.lockfile ?? '' },
+  }),
 });
 
 /** Ray's rule: an actor that declares nothing needs one CPU to be placed (a task that does, none). */

@@ -22,6 +22,7 @@ import { Jobs } from './jobs.js';
 import { LocalServer } from './local-server.js';
 import { MemoryLimits } from './memory-limits.js';
 import { ARENA_FOLDER, newNodeName, removeDead } from './node-files.js';
+import { NpmEnvs } from './npm-envs.js';
 import { ObjectIndex } from './object-index.js';
 import { Packages } from './packages.js';
 import { ProcessUses } from './process-use.js';
@@ -51,6 +52,7 @@ export class Agent implements AsyncDisposable {
   readonly #index: ObjectIndex;
   readonly #spill: SpillFiles;
   readonly #packages: Packages;
+  readonly #npm: NpmEnvs;
   readonly #gpus: GpuSlots;
   readonly #local: LocalServer;
   readonly #pool: WorkerPool;
@@ -91,6 +93,7 @@ export class Agent implements AsyncDisposable {
       collect: () => this.#local.collect(),
     });
     this.#packages = new Packages(sessionDir, token);
+    this.#npm = new NpmEnvs(childUmask);
     this.#gpus = new GpuSlots(gpuIds(boot.resources.GPU ?? 0));
     this.#local = new LocalServer({
       path: this.uds,
@@ -248,17 +251,18 @@ export class Agent implements AsyncDisposable {
     const workerId = assignment.workerId as WorkerId;
     const visible = this.#gpus.take(workerId, assignment.resources?.amounts?.GPU ?? 0);
     const envVars = {
-      ...assignment.runtimeEnv?.envVars,
       ...(visible === null ? {} : { CUDA_VISIBLE_DEVICES: visible }),
+      ...assignment.runtimeEnv?.envVars, // what the user has set stays
     };
     const order = { ...assignment, runtimeEnv: { ...assignment.runtimeEnv, envVars } } as wire.StartWorker;
-    const sha = assignment.runtimeEnv?.package ?? '';
-    if (!sha) {
+    const { package: sha, npm } = assignment.runtimeEnv ?? {};
+    if (!sha && !npm) {
       this.#pool.start(order);
       return;
     }
-    this.#packages.ensure(sha, this.#httpUrl).then(
-      () => this.#pool.start(order),
+    const folder = sha ? this.#packages.ensure(sha, this.#httpUrl) : null;
+    Promise.all([npm ? this.#npm.ensure(npm) : '', folder]).then(
+      ([npmFolder]) => this.#pool.start({ ...order, npmFolder } as wire.StartWorker),
       (error: unknown) => {
         this.#gpus.giveBack(workerId);
         this.#head.send({ workerFailed: { workerId, failure: failureOf(asError(error)), isFinal: true } });

@@ -1,4 +1,7 @@
 // Which GPUs a worker may use: whole devices for whole amounts, a shared one for fractions. Told by CUDA_VISIBLE_DEVICES.
+//
+// The head counts a node's GPUs as one amount. So it may grant what no single device has room for (0.6 three times on two);
+// then devices are shared beyond their room, those with most room first: a worker that was granted GPUs always sees some.
 import type { WorkerId } from '../common/index.js';
 
 export class GpuSlots {
@@ -19,14 +22,20 @@ export class GpuSlots {
     if (amount < 1) {
       const shares = this.#free.map((share, index) => ({ share, index })).filter(({ share }) => share >= amount - 1e-6);
       const tightest = shares.sort((a, b) => a.share - b.share)[0];
-      if (tightest) held.push({ index: tightest.index, share: amount });
-    } else {
-      for (let index = 0; index < this.#ids.length && held.length < Math.ceil(amount); index += 1)
-        if (this.#free[index]! > 1 - 1e-6) held.push({ index, share: 1 });
-    }
+      held.push({ index: tightest?.index ?? this.#roomiest()[0]!, share: amount });
+    } else
+      for (const index of this.#roomiest()
+        .slice(0, Math.ceil(amount))
+        .sort((a, b) => a - b))
+        held.push({ index, share: 1 });
     for (const { index, share } of held) this.#free[index]! -= share;
     this.#held.set(workerId, held);
     return held.map(({ index }) => this.#ids[index]).join(',');
+  }
+
+  /** Devices, those with most room first; of equals the first. */
+  #roomiest(): number[] {
+    return this.#free.map((_, index) => index).sort((a, b) => this.#free[b]! - this.#free[a]! || a - b);
   }
 
   giveBack(workerId: WorkerId): void {

@@ -21,10 +21,11 @@ await startWorker(
     head: ({ headAddress }) => headOverGrpc(headAddress, token),
     openDoor: ({ socketDir, host, nodeId }, accept) =>
       SocketDoor.open({ uds: join(socketDir, `w-${spawnId}`), host, token, nodeId: nodeId as NodeId }, accept),
-    become: (runtime, { actor }) => {
+    become: async (runtime, { actor, npmFolder }) => {
       Object.assign(process.env, runtime.runtimeEnv.envVars);
       const sha = runtime.runtimeEnv.package;
       if (sha) process.chdir(join(runtime.attached.packageRoot, sha));
+      if (npmFolder) (await import('./npm-modules.js')).useNpmModules(npmFolder);
       process.argv[1] = ''; // user code in a worker has no entry script
       if (actor) process.title = `raylite: ${actor.className}`;
       setRuntime(runtime);

@@ -37,7 +37,7 @@ export interface WorkerPlace {
   head(attached: wire.Attached): () => Promise<Channel>;
   openDoor(attached: wire.Attached, accept: Accept): Promise<PeerDoor>;
   /** The worker is to serve `assignment` from now on. */
-  become(runtime: Runtime, assignment: wire.StartWorker): void;
+  become(runtime: Runtime, assignment: wire.StartWorker): void | Promise<void>;
   /** Ends the worker at once. */
   exit(code: number): void;
 }
@@ -118,7 +118,7 @@ async function serve(runtime: Runtime, place: WorkerPlace, assignment: wire.Star
   runtime.bundle = assignment.bundle ?? null;
   runtime.runtimeEnv = assignment.runtimeEnv ?? {};
   peers.rename(runtime.workerId);
-  place.become(runtime, assignment);
+  await place.become(runtime, assignment);
   const hasCpus = (assignment.resources?.amounts?.CPU ?? 0) > 0;
   const loan = new CpuLoan((isBlocked) => {
     if (!hasCpus) return;

@@ -2,12 +2,17 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ActorDiedError, actor, type Cluster, get, init, RuntimeEnvSetupError, task } from '#src/client/index.js';
-import { cannotSetUp, countsSetUps, Looker, looks } from './support/env-code.js';
+import { cannotSetUp, countsSetUps, Looker, looks, visibleGpus } from './support/env-code.js';
 
 describe('runtime environments', () => {
   let cluster: Cluster;
   before(async () => {
-    cluster = await init({ numCpus: 2, logToDriver: false, runtimeEnv: { envVars: { BASE: 'job', MODE: 'slow' } } });
+    cluster = await init({
+      numCpus: 2,
+      numGpus: 2,
+      logToDriver: false,
+      runtimeEnv: { envVars: { BASE: 'job', MODE: 'slow' } },
+    });
   });
   after(async () => {
     await cluster.close();
@@ -23,6 +28,17 @@ describe('runtime environments', () => {
     const looker = await actor(Looker, { runtimeEnv }).create();
     assert.deepEqual(await looker.found(), expected);
     assert.deepEqual(await task(looks)(), { mode: 'slow', base: 'job', setUps: 0, with: undefined });
+  });
+
+  test('GPUs are given as devices that the worker sees, unless its environment says otherwise', async () => {
+    const whole = task(visibleGpus, { gpus: 1 });
+    assert.deepEqual(
+      (await get([whole(), whole()])).every((seen) => seen === '0' || seen === '1'),
+      true,
+    );
+    assert.equal(await task(visibleGpus, { gpus: 2 })(), '0,1');
+    const envVars = { CUDA_VISIBLE_DEVICES: '7' };
+    assert.equal(await task(visibleGpus, { gpus: 1, runtimeEnv: { envVars } })(), '7');
   });
 
   test('what set-up throws is the cause of a typed error, for tasks and actors', async () => {

@@ -26,3 +26,4 @@ export class Looker {
     return this.#found;
   }
 }
+export const visibleGpus = (): string | undefined => process.env.CUDA_VISIBLE_DEVICES;
