@@ -4,6 +4,7 @@ import {
   CACHE_BLOCK_TOKENS,
   compileDecode,
   DeviceBuffers,
+  type Layout,
   type ParameterStore,
   type Plan,
   Program,
@@ -19,6 +20,8 @@ export interface DecoderSettings {
   readonly prefillRows: number;
   readonly cacheBytes: number | null;
 }
+
+type DecodeShape = Omit<DecoderSettings, 'store'>;
 
 /** One token to append. */
 export interface Row {
@@ -65,13 +68,13 @@ export class Decoder implements Disposable {
   constructor(settings: DecoderSettings) {
     const { store, slots, prefillRows } = settings;
     this.#settings = settings;
-    this.blockCount = blockCount(settings);
+    this.blockCount = blockCount(settings, store.layout);
     const sizes = new Set([prefillRows, slots]);
     for (let rows = 1; rows < slots; rows *= 2) sizes.add(rows);
     this.#sizes = [...sizes].sort((a, b) => a - b);
     this.#buffers = new DeviceBuffers(store.device);
     store.lendTo(this.#buffers);
-    const plans = [this.#compile(prefillRows), this.#compile(slots)];
+    const plans = startPlans(settings, this.blockCount, store.layout);
     this.#buffers.reserve(plans);
     for (const plan of plans) {
       const rows = plan === plans[0] ? prefillRows : slots;
@@ -161,10 +164,34 @@ export class Decoder implements Disposable {
   }
 
   #compile(rows: number): Plan {
-    const { model, store, slots, positions } = this.#settings;
-    const shape = { slots: slots + 1, slotBlocks: slotBlocksOf(positions), blockCount: this.blockCount, positions };
-    return compileDecode({ model, rows, logitRows: Math.min(rows, slots), ...shape }, store.layout);
+    return decodePlan(this.#settings, rows, this.blockCount, this.#settings.store.layout);
   }
+}
+
+/** Bytes that a decoder allocates: for keys and values, and for everything else that its programs touch but the weights. */
+export function decodeMemory(
+  settings: DecodeShape,
+  layout: Layout,
+): { readonly cacheBytes: number; readonly programBytes: number } {
+  const plans = startPlans(settings, blockCount(settings, layout), layout);
+  const sizes = new Map<string, number>();
+  for (const { buffers } of plans)
+    for (const { name, bytes } of buffers) sizes.set(name, Math.max(sizes.get(name) ?? 0, bytes));
+  const cacheBytes = sizes.get('cache') ?? 0;
+  sizes.delete('cache');
+  sizes.delete('parameters');
+  return { cacheBytes, programBytes: [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+/** The largest two programs, which all others find room in: of the prefill, and of all slots. */
+function startPlans(settings: DecodeShape, blocks: number, layout: Layout): readonly [Plan, Plan] {
+  const { prefillRows, slots } = settings;
+  return [decodePlan(settings, prefillRows, blocks, layout), decodePlan(settings, slots, blocks, layout)];
+}
+
+function decodePlan({ model, slots, positions }: DecodeShape, rows: number, blockCount: number, layout: Layout): Plan {
+  const shape = { slots: slots + 1, slotBlocks: slotBlocksOf(positions), blockCount, positions };
+  return compileDecode({ model, rows, logitRows: Math.min(rows, slots), ...shape }, layout);
 }
 
 function slotBlocksOf(positions: number): number {
@@ -172,13 +199,12 @@ function slotBlocksOf(positions: number): number {
 }
 
 /** Blocks that fit in the memory given; by default every slot can be full at once. */
-function blockCount(settings: DecoderSettings): number {
-  const { model, store, slots, positions, cacheBytes } = settings;
+function blockCount({ model, slots, positions, cacheBytes }: DecodeShape, layout: Layout): number {
   const sequence = slotBlocksOf(positions);
   // One for padding; one more per slot, for a block that is shared until it is written to.
   if (cacheBytes === null) return 1 + slots * (sequence + 1);
   const shape = { slots: 2, slotBlocks: sequence, blockCount: 1, positions };
-  const one = compileDecode({ model, rows: 1, logitRows: 1, ...shape }, store.layout);
+  const one = compileDecode({ model, rows: 1, logitRows: 1, ...shape }, layout);
   const blockBytes = one.buffers.find(({ name }) => name === 'cache')!.bytes;
   const count = Math.floor(cacheBytes / blockBytes);
   if (count < sequence + 1) {

@@ -39,6 +39,13 @@ test('a model of its own learns to tell spam from its words', {
   assert.ok(Number(share) > 95, stdout);
 });
 
+test('a model says more and more of the alphabet while it learns it', async () => {
+  const { stdout } = await run(process.execPath, [resolve('build/tests/examples/hybrid/main.js')]);
+  assert.doesNotMatch(stdout, /^after 0 steps: abcdefghijk/m);
+  assert.match(stdout, /^after 120 steps: abcdefghijk mnopqrstuvw$/m);
+  assert.match(stdout, /^generation: 0 bytes of weights, \d+ of keys and values, \d+ of programs$/m);
+});
+
 test('the classifier tells spam from other messages', {
   skip: !existsSync(spam) && `${spam} is absent`,
 }, async () => {

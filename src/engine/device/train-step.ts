@@ -149,6 +149,11 @@ export class TrainStep implements AsyncDisposable {
     return new TrainStep(settings, compiled);
   }
 
+  /** How often update() has run: what reads the parameters in between knows by it whether they are still those. */
+  get updates(): number {
+    return this.#updates;
+  }
+
   loadParameter(name: string, values: Float32Array): void {
     this.parameters.load(name, values);
   }
@@ -255,6 +260,7 @@ export class TrainStep implements AsyncDisposable {
     const lossScale = this.#lossScale(options);
     const pipeline = await this.#inTurn(async () => {
       results.push(...batches.map((): MicroResult => ({ loss: 0, tokenLosses: new Float32Array(0) })));
+      await this.#agree(); // before a stage waits for another one
       return runner.run({
         prepare: (program, micro) =>
           this.#writeMicro(program, batches[micro]!, { ...options, isFirst: micro === 0 }, micro, lossScale),
@@ -338,10 +344,14 @@ export class TrainStep implements AsyncDisposable {
     this.parameters[Symbol.dispose]();
   }
 
-  /** Behind the check, once, that all ranks have compiled the same job. */
-  async #run(program: Program): Promise<void> {
+  /** Checks, once, that all ranks have compiled the same job. */
+  #agree(): Promise<void> {
     this.#agreement ??= expectSameJob(this.#communicators, this.#strategy, this.compiled.jobHash);
-    await this.#agreement;
+    return this.#agreement;
+  }
+
+  async #run(program: Program): Promise<void> {
+    await this.#agree();
     this.#gathered[Symbol.dispose](); // what was gathered for readers is about to change
     if (this.#profiler) this.#profiler.add(program.plan, await program.profile());
     else await program.run();

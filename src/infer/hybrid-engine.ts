@@ -1,0 +1,145 @@
+// A model that is trained and generates in turns, with the same resident weights (DeepSpeed-Chat's hybrid engine): nothing is written
+// to disk and nothing leaves the rank in between. Where a rank holds the whole model, decoding reads the very memory that training
+// steps; where it holds parts (ZeRO stage 3, a stage of a pipeline) or an adapter beside a frozen model, the weights are gathered and
+// added up into memory of their own, once after each step that changed them.
+import {
+  DTYPE_BYTES,
+  type Layout,
+  LowRankSum,
+  layoutOf,
+  type MemoryFigures,
+  ParameterStore,
+  parameterGraph,
+  type TrainStep,
+} from '../engine/index.js';
+import { isAdapted, type Model, mergedWeights } from '../models/index.js';
+import { decodeMemory } from './decoder.js';
+import type { GenerateOptions } from './generation-options.js';
+import { Generator } from './generator.js';
+import type { Generation } from './jobs.js';
+
+export interface HybridSettings {
+  /** The model that `train` trains, its adapter included. */
+  readonly model: Model;
+  /** Tokens of a sequence at most, prompt and continuation. Default: 512, or the positions of the model where it has fewer. */
+  readonly maxOutTokens?: number;
+  /** Sequences decoded at once. Default 16. */
+  readonly slots?: number;
+  /** Prompt tokens per run of the prefill program. Default 256. */
+  readonly prefillRows?: number;
+  /** Frees the cache and the decoding programs after each call of generate(). Default false. */
+  readonly releaseInferenceCache?: boolean;
+  /** Keeps the memory of gathered and merged weights between two calls. Default true. */
+  readonly pinParameters?: boolean;
+}
+
+/** Bytes of a rank in either mode, from the plans of both. */
+export interface HybridMemory {
+  readonly training: MemoryFigures;
+  readonly generation: {
+    /** Gathered or merged weights; 0 where training's are read. */
+    readonly weightBytes: number;
+    /** Keys and values. */
+    readonly cacheBytes: number;
+    /** Inputs, results, activations of the decoding programs. */
+    readonly programBytes: number;
+    readonly totalBytes: number;
+  };
+}
+
+const MAX_OUT_TOKENS = 512;
+const SLOTS = 16;
+const PREFILL_ROWS = 256;
+
+export class HybridEngine implements Disposable {
+  readonly #train: TrainStep;
+  readonly #device: ParameterStore['device'];
+  readonly #model: Model;
+  readonly #settings: HybridSettings;
+  /** What decoding needs the weights of: the model, or the base that the adapter is added into. */
+  readonly #whole: Model;
+  readonly #sizes: { readonly slots: number; readonly positions: number; readonly prefillRows: number };
+  #weights: { readonly store: ParameterStore; updates: number | null } | null = null;
+  #generator: Generator | null = null;
+
+  /** `train` stays the caller's. Nothing is allocated before the first call of generate(). */
+  constructor(train: TrainStep, settings: HybridSettings) {
+    const { model, slots = SLOTS, prefillRows = PREFILL_ROWS } = settings;
+    this.#train = train;
+    this.#device = train.parameters.device;
+    this.#model = model;
+    this.#settings = settings;
+    this.#whole = isAdapted(model) ? model.base : model;
+    const positions = settings.maxOutTokens ?? Math.min(MAX_OUT_TOKENS, model.maxPositions);
+    this.#sizes = { slots, positions, prefillRows };
+  }
+
+  /** Whether generation has weights of its own, beside training's. */
+  get hasOwnWeights(): boolean {
+    const { parameters, compiled } = this.#train;
+    return isAdapted(this.#model) || parameters.isSliced || compiled.kind === 'pipeline';
+  }
+
+  get memory(): HybridMemory {
+    const layout = this.#layout();
+    const { cacheBytes, programBytes } = decodeMemory({ model: this.#whole, ...this.#sizes, cacheBytes: null }, layout);
+    const weightBytes = this.hasOwnWeights ? layout.parameterElements * DTYPE_BYTES[layout.dtype] : 0;
+    const totalBytes = weightBytes + cacheBytes + programBytes;
+    return { training: this.#train.compiled.memory, generation: { weightBytes, cacheBytes, programBytes, totalBytes } };
+  }
+
+  /**
+   * Continues every prompt with the weights as they are now. Where ranks hold parts of the model all of them must call this after the
+   * same steps, each with prompts of its own. Not while a step is under way.
+   */
+  async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<readonly Generation[]> {
+    const store = this.hasOwnWeights ? await this.#gathered() : this.#train.parameters;
+    this.#generator ??= new Generator({ model: this.#whole, store, ...this.#sizes });
+    try {
+      return await this.#generator.generate(prompts, options);
+    } finally {
+      const { releaseInferenceCache = false, pinParameters = true } = this.#settings;
+      if (releaseInferenceCache || (!pinParameters && this.hasOwnWeights)) this.#freeGenerator();
+      if (!pinParameters) this.#freeWeights();
+    }
+  }
+
+  /** Frees everything that generation took; the next call takes it again. */
+  release(): void {
+    this.#freeGenerator();
+    this.#freeWeights();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  /** The weights, read again if steps have changed them since. */
+  async #gathered(): Promise<ParameterStore> {
+    this.#weights ??= { store: new ParameterStore(this.#device, this.#layout()), updates: null };
+    const { store, updates } = this.#weights;
+    if (updates === this.#train.updates) return store;
+    const plain = (name: string) => this.#train.gatherParameter(name);
+    using sum = new LowRankSum(this.#device);
+    const read = isAdapted(this.#model) ? mergedWeights(this.#model, plain, sum) : plain;
+    for (const name of parameterGraph(this.#whole).parameters.keys()) store.load(name, await read(name));
+    this.#weights.updates = this.#train.updates;
+    return store;
+  }
+
+  /** Of the weights that decoding reads. */
+  #layout(): Layout {
+    const { layout } = this.#train.parameters;
+    return this.hasOwnWeights ? layoutOf(this.#whole, layout.dtype) : layout;
+  }
+
+  #freeGenerator(): void {
+    this.#generator?.[Symbol.dispose]();
+    this.#generator = null;
+  }
+
+  #freeWeights(): void {
+    this.#weights?.store[Symbol.dispose]();
+    this.#weights = null;
+  }
+}
