@@ -188,7 +188,12 @@ Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& 
   for (std::uint32_t i = 0; i < groups.Length(); i++) {
     communicators.push_back(groups.Get(i).IsNull() ? nullptr : communicator_of(groups.Get(i)));
   }
-  auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators),
+  std::vector<std::shared_ptr<SwapFile>> files;
+  if (info[3].IsArray()) {
+    const auto given = info[3].As<Napi::Array>();
+    for (std::uint32_t i = 0; i < given.Length(); i++) files.push_back(swap_file_of(given.Get(i)));
+  }
+  auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators), std::move(files),
                               {&device->kernels, device->threads});
   const auto loaded = std::make_shared<LoadedProgram>(LoadedProgram{device, std::move(program)});
   auto& programs = device->programs;

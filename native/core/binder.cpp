@@ -26,12 +26,12 @@ std::string show_dims(const PlanTensor& tensor) {
 }  // namespace
 
 Binder::Binder(std::size_t index, const PlanInstruction& instruction, std::vector<Tensor> inputs,
-               std::vector<Tensor> outputs, const std::vector<std::shared_ptr<Communicator>>& communicators, int threads)
+               std::vector<Tensor> outputs, const Program& program, int threads)
     : index_(index),
       instruction_(instruction),
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)),
-      communicators_(communicators),
+      program_(program),
       threads_(threads) {}
 
 void Binder::fail_shape(const std::string& message) const {
@@ -148,11 +148,16 @@ std::int64_t Binder::integer(const char* name, std::int64_t low, std::int64_t hi
 }
 
 std::shared_ptr<Communicator> Binder::group(const char* name) {
-  if (communicators_.empty()) fail_shape("needs a communicator, the program was loaded without any");
-  const std::int64_t index = integer(name, 0, static_cast<std::int64_t>(communicators_.size()) - 1);
-  const std::shared_ptr<Communicator>& communicator = communicators_[static_cast<std::size_t>(index)];
+  if (program_.communicators.empty()) fail_shape("needs a communicator, the program was loaded without any");
+  const std::int64_t index = integer(name, 0, static_cast<std::int64_t>(program_.communicators.size()) - 1);
+  const std::shared_ptr<Communicator>& communicator = program_.communicators[static_cast<std::size_t>(index)];
   if (!communicator) fail_shape("needs a communicator, the program was loaded without that of group " + std::to_string(index));
   return communicator;
+}
+
+std::shared_ptr<SwapFile> Binder::file(const char* name) {
+  if (program_.files.empty()) fail_shape("needs a file, the program was loaded without any");
+  return program_.files[static_cast<std::size_t>(integer(name, 0, static_cast<std::int64_t>(program_.files.size()) - 1))];
 }
 
 const Binder::Taken& Binder::find(const char* name, bool is_output) const {

@@ -38,7 +38,7 @@ struct Tensor {
 class Binder {
  public:
   Binder(std::size_t index, const PlanInstruction& instruction, std::vector<Tensor> inputs, std::vector<Tensor> outputs,
-         const std::vector<std::shared_ptr<Communicator>>& communicators, int threads);
+         const Program& program, int threads);
 
   /// The storage type of this instance of the op: that of its first operand that holds real numbers.
   DType storage() const;
@@ -56,6 +56,7 @@ class Binder {
   const float* input(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, false, DType::kF32)); }
   const std::int32_t* ints(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, false, DType::kI32)); }
   const std::uint8_t* bytes(const char* name, Dims dims) { return take(name, dims, false, DType::kU8); }
+  std::uint8_t* byte_output(const char* name, Dims dims) { return take(name, dims, true, DType::kU8); }
   const float* flat_input(const char* name, Dim& count) { return reinterpret_cast<float*>(take_flat(name, count, false, DType::kF32)); }
   float* output(const char* name, Dims dims) { return reinterpret_cast<float*>(take(name, dims, true, DType::kF32)); }
   std::int32_t* int_output(const char* name, Dims dims) { return reinterpret_cast<std::int32_t*>(take(name, dims, true, DType::kI32)); }
@@ -76,6 +77,7 @@ class Binder {
   bool flag(const char* name);
   std::int64_t integer(const char* name, std::int64_t low, std::int64_t high);
   std::shared_ptr<Communicator> group(const char* name);
+  std::shared_ptr<SwapFile> file(const char* name);
 
   /// The output may lie on exactly the bytes of the input ("in place").
   void may_share(const char* output, const char* input) { shared_.emplace_back(output, input); }
@@ -115,7 +117,7 @@ class Binder {
   const PlanInstruction& instruction_;
   std::vector<Tensor> inputs_;
   std::vector<Tensor> outputs_;
-  const std::vector<std::shared_ptr<Communicator>>& communicators_;
+  const Program& program_;  // its groups and files
   int threads_;
   std::size_t next_input_ = 0;
   std::size_t next_output_ = 0;

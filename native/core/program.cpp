@@ -16,6 +16,7 @@ std::string describe(std::size_t index, const std::string& op, const std::string
 std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t size,
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,
+                                      std::vector<std::shared_ptr<SwapFile>> files,
                                       const LoadOptions& options) {
   const Plan plan = decode_plan(bytes, size);
   if (memories.size() != plan.buffers.size()) {
@@ -33,6 +34,7 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
   auto program = std::make_shared<Program>();
   program->memories = std::move(memories);
   program->communicators = std::move(communicators);
+  program->files = std::move(files);
   const auto resolve = [&](const std::vector<std::uint32_t>& indices) {
     std::vector<Tensor> tensors;
     for (const std::uint32_t i : indices) {
@@ -48,7 +50,7 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     const BindOp bind = find_op(row.op);
     if (bind == nullptr) throw EngineError("PLAN", describe(i, row.op, row.path) + ": there is no such op");
     const auto stream = static_cast<std::uint32_t>(row.stream);
-    Binder binder(i, row, resolve(row.inputs), resolve(row.outputs), program->communicators,
+    Binder binder(i, row, resolve(row.inputs), resolve(row.outputs), *program,
                   row.stream == Stream::kCompute ? options.threads : 1);
     Instruction instruction;
     instruction.op = row.op;

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "core/plan.h"
 #include "core/team.h"
+#include "io/swap_file.h"
 
 namespace raylite {
 
@@ -46,6 +47,7 @@ struct Program {
   std::vector<std::uint32_t> streams[kStreams];  // instruction numbers in order
   std::vector<std::shared_ptr<Memory>> memories;
   std::vector<std::shared_ptr<Communicator>> communicators;
+  std::vector<std::shared_ptr<SwapFile>> files;
   std::unique_ptr<Memory> workspaces[kStreams];
 };
 
@@ -55,10 +57,11 @@ struct LoadOptions {
 };
 
 /// Decodes and checks everything once. Throws EngineError PLAN (bytes, ranges, aliasing) or SHAPE (an op's contract),
-/// naming instruction, op and model path. memories[i] backs plan buffer i, communicators[g] is group g, or null.
+/// naming instruction, op and model path. memories[i] backs plan buffer i, communicators[g] is group g, or null; files[f] is file f.
 std::shared_ptr<Program> load_program(const std::uint8_t* plan, std::size_t plan_bytes,
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,
+                                      std::vector<std::shared_ptr<SwapFile>> files,
                                       const LoadOptions& options);
 
 /// "instruction 12 (linear, layers.3.attn.qkv)"

@@ -49,6 +49,8 @@ function show(found: Estimate, hasLives: boolean): void {
         ['workspaces of kernels', showBytes(memory.workspaceBytes)],
         ['batch and constants', showBytes(memory.batchBytes)],
         ['total', showBytes(memory.totalBytes)],
+        ...(memory.hostBytes > 0 ? [['offloaded to the host', showBytes(memory.hostBytes)] as const] : []),
+        ...(memory.diskBytes > 0 ? [['offloaded to disk', showBytes(memory.diskBytes)] as const] : []),
       ],
     ),
   );

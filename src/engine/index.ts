@@ -40,6 +40,7 @@ export type { Communicators } from './device/communicators.js';
 export { createDevice } from './device/create-device.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
+export { OffloadFile } from './device/offload-file.js';
 export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
 export type { PipelineTimes } from './device/pipeline-runner.js';
@@ -65,7 +66,7 @@ export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, Token
 export { narrow } from './narrow.js';
 export { dequantiseNf4, type Nf4Settings, nf4Bytes, quantiseNf4 } from './nf4.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
-export type { Offload, OptimizerOffload } from './offload.js';
+export type { FileSettings, Offload, OptimizerOffload } from './offload.js';
 export {
   ACTIVATIONS,
   type Activation,

@@ -14,6 +14,22 @@ export interface OptimizerOffload {
   readonly tileElements?: number;
   /** How many pieces are under way at once: one is stepped while others come and go. Default 2. */
   readonly slots?: number;
+  /** With `nvme`: what is staged of the file has together at most so many elements. Default: no limit of its own. */
+  readonly poolElements?: number;
+  /** With `nvme`: where and how. */
+  readonly file?: FileSettings;
+}
+
+/** Where a rank's file lies, and how it is read and written. */
+export interface FileSettings {
+  readonly folder: string;
+  /** Of one request, a multiple of 4096. */
+  readonly blockBytes: number;
+  /** Requests under way at once, of each of `threads` threads. */
+  readonly queueDepth: number;
+  readonly threads: number;
+  readonly singleSubmit: boolean;
+  readonly overlapEvents: boolean;
 }
 
 export interface Offload {
@@ -40,8 +56,10 @@ const SLOTS = 2;
 /** The name of the part of a buffer that lives in host memory. */
 export const hostPart = (buffer: string): string => `${buffer}@host`;
 
-export function tilingOf(offload: OptimizerOffload | null): Tiling {
-  const { tileElements = TILE_ELEMENTS, slots = SLOTS } = offload ?? {};
+export function tilingOf(layout: Layout, optimizer: OptimizerSettings, offload: OptimizerOffload | null): Tiling {
+  const { tileElements: most = TILE_ELEMENTS, slots = SLOTS, poolElements = Number.POSITIVE_INFINITY } = offload ?? {};
+  const states = Math.max(1, ...layout.buckets.map((bucket) => stateBuffers(optimizer, bucket).length));
+  const tileElements = Math.min(most, poolElements / (slots * (states + (layout.hasMasters ? 1 : 0))));
   return { tileElements: Math.max(TILE_UNIT, Math.floor(tileElements / TILE_UNIT) * TILE_UNIT), slots };
 }
 

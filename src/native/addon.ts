@@ -1,7 +1,7 @@
 // What native/addon exports, field by field. Errors thrown by native code are plain Errors with a stable `code`
 // ("PLAN", "SHAPE", "COMM", "STORE", …); the room that calls turns them into raylite's own.
 
-export interface NativeAddon extends NativeEngine, NativeComm, NativeStore {}
+export interface NativeAddon extends NativeEngine, NativeComm, NativeIo, NativeStore {}
 
 // ---- engine (native/core, native/cpu) ----
 
@@ -32,6 +32,7 @@ export interface NativeDevice {
     plan: Uint8Array,
     buffers: readonly number[],
     communicators: readonly (NativeCommunicator | null)[],
+    files?: readonly NativeSwapFile[],
   ): NativeProgram;
   /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
   readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;
@@ -130,6 +131,38 @@ export interface NativeCommunicator {
   /** Fails the calls of all ranks, now and later. */
   abort(reason: string): void;
   /** Leaves the group: orderly between calls, as a failure during one. Safe to repeat. */
+  dispose(): void;
+}
+
+// ---- files that are offloaded to (native/io) ----
+
+export interface SwapFileOptions {
+  readonly folder: string;
+  /** Set aside at once: an error now where the disk has not so many. */
+  readonly bytes: number;
+  /** Of one request: a multiple of 4096. */
+  readonly blockBytes: number;
+  /** Requests under way at once, of each of `threads` threads that share a transfer. */
+  readonly queueDepth: number;
+  readonly threads: number;
+  /** Requests are handed over one by one. */
+  readonly singleSubmit: boolean;
+  /** Each request that is done makes room for the next; false: a queue is waited for as a whole. */
+  readonly overlapEvents: boolean;
+}
+
+export interface NativeIo {
+  /** Makes a file of zeros in `folder` that nobody sees and that is gone with the process. Throws with code "ENGINE". */
+  openSwapFile(options: SwapFileOptions): NativeSwapFile;
+}
+
+export interface NativeSwapFile {
+  /** Whether programs read and write past the page cache: not every file system can. */
+  readonly isDirect: boolean;
+  /** Blocks. Throws with code "ENGINE", naming the folder and the byte. */
+  read(offset: number, bytes: Uint8Array): void;
+  write(offset: number, bytes: Uint8Array): void;
+  /** Safe to repeat. Programs keep the file until they are disposed. */
   dispose(): void;
 }
 

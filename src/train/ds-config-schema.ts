@@ -103,15 +103,40 @@ const scheduler = z.discriminatedUnion('type', [
 
 const offload = z.strictObject({
   device: z.enum(['none', 'cpu', 'nvme']).default('none'),
-  nvme_path: any,
-  buffer_count: any,
-  buffer_size: any,
+  /** The folder of the files. */
+  nvme_path: z.string().min(1).optional(),
+  /** What is staged of the files has together at most `buffer_count` × `buffer_size` elements. */
+  buffer_count: count.default(4),
+  buffer_size: z
+    .number()
+    .min(32)
+    .default(2 ** 20),
+  /** The next piece is read, and the last one written, while one is stepped. */
+  pipeline_read: flag.default(true),
+  pipeline_write: flag.default(true),
+  ratio: z.number().gt(0).max(1).default(1),
   max_in_cpu: any,
-  pin_memory: any,
-  pipeline_read: any,
-  pipeline_write: any,
+  pin_memory: any, // memory of the host is the CPU's own
   fast_init: any,
-  ratio: any,
+});
+
+/** A multiple of the pages of a file. */
+const pages = z
+  .int()
+  .min(4096)
+  .max(2 ** 30)
+  .refine((bytes) => bytes % 4096 === 0, 'a multiple of 4096');
+
+/** How files are read and written. */
+const aio = z.strictObject({
+  block_size: pages.default(2 ** 20),
+  queue_depth: z.int().min(1).max(1024).default(8),
+  intra_op_parallelism: z.int().min(1).max(64).default(1),
+  /** What `intra_op_parallelism` was called before. */
+  thread_count: z.int().min(1).max(64).optional(),
+  single_submit: flag.default(false),
+  overlap_events: flag.default(true),
+  use_gds: z.literal(false).default(false),
 });
 
 /** A number of parameters. */
@@ -211,6 +236,7 @@ export const dsConfigSchema = z.strictObject({
   optimizer: optimizer.prefault({ type: 'AdamW' }),
   scheduler: scheduler.optional(),
   zero_optimization: z.union([zero, flag]).default(false),
+  aio: aio.prefault({}),
   activation_checkpointing: activationCheckpointing.optional(),
   pipeline: pipeline.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
@@ -234,6 +260,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(zero.shape),
   ...[adamParams, lionParams, adagradParams, sgdParams, muonParams].flatMap(({ shape }) => Object.keys(shape)),
   ...Object.keys(offload.shape),
+  ...Object.keys(aio.shape),
   ...Object.keys(fp16.shape),
   ...Object.keys(bf16.shape),
   ...Object.keys(activationCheckpointing.shape),

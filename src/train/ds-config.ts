@@ -1,7 +1,7 @@
 // Gives a ds_config.json its meaning: batch arithmetic, "auto" values, optimizer, schedule – or says what cannot be done here.
 import { readFile } from 'node:fs/promises';
 import { ConfigError, DataError } from '../common/index.js';
-import type { OptimizerSettings } from '../engine/index.js';
+import type { Offload, OptimizerSettings } from '../engine/index.js';
 import {
   DS_CONFIG_KEYS,
   type DsConfig,
@@ -9,6 +9,7 @@ import {
   dsConfigSchema,
   optimizerTypeOf,
 } from './ds-config-schema.js';
+import { resolveOffload } from './ds-offload.js';
 import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
 import { type Precision, resolvePrecision } from './ds-precision.js';
 import { type ResolvedZero, resolveZero } from './ds-zero.js';
@@ -30,6 +31,7 @@ export interface ResolvedDsConfig extends ResolvedZero {
   readonly optimizer: OptimizerSettings;
   readonly precision: Precision;
   readonly schedule: Schedule;
+  readonly offload: Offload;
   /** Whether the backward makes the activations inside blocks again. */
   readonly isRecomputed: boolean;
 }
@@ -71,6 +73,7 @@ export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsC
     optimizer,
     precision: resolvePrecision(config, auto),
     schedule: resolveSchedule(config, rate, auto.totalSteps),
+    offload: resolveOffload(config),
     isRecomputed: config.checkpoint_activations,
   };
 }

@@ -57,8 +57,11 @@ const SETTLED: readonly (readonly [key: keyof ZeroBlock, so: unknown, why: strin
 ];
 
 function notesOn(zero: ZeroBlock): readonly string[] {
+  const isOffloaded = (zero.offload_optimizer?.device ?? 'none') !== 'none';
   const notes = SETTLED.flatMap(([key, so, why]) =>
-    zero[key] === undefined || zero[key] === so ? [] : [`zero_optimization.${key} has no effect: ${why}`],
+    zero[key] === undefined || zero[key] === so || (key === 'sub_group_size' && isOffloaded)
+      ? []
+      : [`zero_optimization.${key} has no effect: ${why}`],
   );
   if (zero.stage === 3) return notes;
   const early = Object.keys(zero).filter((key) => key.startsWith('stage3_'));
@@ -66,16 +69,6 @@ function notesOn(zero: ZeroBlock): readonly string[] {
 }
 
 function refuseUnsupported(zero: ZeroBlock): void {
-  for (const name of ['offload_optimizer', 'offload_param'] as const) {
-    const device = zero[name]?.device ?? 'none';
-    if (device !== 'none')
-      throw new ConfigError(
-        `deepspeed.zero_optimization.${name}.device`,
-        '"none"',
-        device,
-        'Offload is not supported yet',
-      );
-  }
   for (const name of [
     'zero_quantized_weights',
     'zero_quantized_nontrainable_weights',

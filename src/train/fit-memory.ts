@@ -67,6 +67,7 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
   const { settings, microBatch } = request;
   const { strategy } = settings;
   const halves = Array.from({ length: Math.floor(Math.log2(microBatch)) }, (_, index) => microBatch >> (index + 1));
+  const offload = { ...settings.offload, optimizer: { device: 'cpu' } } as const;
   const changes: readonly (readonly [string, Partial<TrainingSettings>])[] = [
     ...halves.map((rows) => [`a micro-batch of ${rows}`, { rows: (settings.rows / microBatch) * rows }] as const),
     ...(zeroGroup(strategy).size === 1 || strategy.mesh.pipeline > 1
@@ -75,6 +76,9 @@ function nearest(request: MemoryRequest, limitBytes: number): string {
           ...(strategy.zeroStage < 2 ? [['ZeRO stage 2', { strategy: { ...strategy, zeroStage: 2 } }] as const] : []),
           [SLICED, { strategy: sliced(strategy) }] as const,
         ]),
+    ...(settings.offload?.optimizer || strategy.zeroStage === 0
+      ? []
+      : [['offload_optimizer to "cpu"', { offload }] as const]),
     ...[2, 4, 8].map((times) => {
       const { mesh } = strategy;
       const workers = times * worldSizeOf(mesh);

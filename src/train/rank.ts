@@ -9,6 +9,7 @@ import {
   type MemoryFigures,
   type Mesh,
   type MicroResult,
+  type Offload,
   type PipelineSettings,
   type PipelineTimes,
   type Recompute,
@@ -46,6 +47,7 @@ export interface RankPlan {
   readonly rows: number;
   readonly zeroStage: ZeroStage;
   readonly zeroTuning: ZeroTuning;
+  readonly offload: Offload;
   readonly optimizer: TrainingSettings['optimizer'];
   readonly schedule: Schedule;
   readonly precision: Precision;
@@ -93,8 +95,9 @@ export interface StepReport {
   readonly pipeline: PipelineTimes | null;
   /** Behind the last profiled step. */
   readonly profile: StepProfile | null;
-  /** What the device holds. */
+  /** What the device holds, and what is offloaded to the memory of the host. */
   readonly deviceBytes: number;
+  readonly hostBytes: number;
 }
 
 export class TrainRank {
@@ -123,8 +126,8 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, loss, dropout, recompute, seed, precision } = plan;
-    const { pipeline } = plan;
+    const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, offload, pipeline } = plan;
+    const { loss, dropout, recompute, seed, precision } = plan;
     const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
     this.#train = TrainStep.create({
@@ -137,6 +140,7 @@ export class TrainRank {
       dropout,
       recompute,
       pipeline,
+      offload,
       seed,
       device: this.#device,
       communicators: this.#communicators,
@@ -174,7 +178,7 @@ export class TrainRank {
     const { gradientNorm, isSkipped } = await train.update({ lr: rate, step: updates + 1, lossScale });
     this.#scaler = nextScaler(this.#scaler, isSkipped, plan.precision.lossScaling);
     const seconds = (performance.now() - start) / 1000;
-    const deviceBytes = device.allocatedBytes;
+    const { allocatedBytes: deviceBytes, hostBytes } = device;
     const profile = order.profile?.isLast ? await train.endProfile(order.profile.steps, plan.threads) : null;
     return {
       loss,
@@ -187,6 +191,7 @@ export class TrainRank {
       pipeline,
       profile,
       deviceBytes,
+      hostBytes,
     };
   }
 

@@ -61,7 +61,7 @@ export interface TrainingResult {
     /** Null without a pipeline. */
     readonly pipeline: PipelineMetrics | null;
     /** From the plan, and what devices really held. */
-    readonly memory: MemoryFigures & { readonly measuredBytes: number };
+    readonly memory: MemoryFigures & { readonly measuredBytes: number; readonly measuredHostBytes: number };
   };
   /** Of each worker, where `run.profile` asked for it. */
   readonly profiles: readonly StepProfile[] | null;
@@ -94,6 +94,7 @@ interface Progress {
   checkpoint: string | null;
   failures: number;
   measuredBytes: number;
+  measuredHostBytes: number;
   parameterCount: number;
   profiles: readonly StepProfile[] | null;
   scaler: ScalerState;
@@ -123,6 +124,7 @@ export class Trainer {
       checkpoint: null,
       failures: 0,
       measuredBytes: 0,
+      measuredHostBytes: 0,
       parameterCount: 0,
       profiles: null,
       scaler: startScaler(prepared.ds.precision.lossScaling),
@@ -199,6 +201,7 @@ export class Trainer {
         dropout,
         recompute: asked,
         pipeline: parts,
+        offload: ds.offload,
       },
       microBatch: ds.batch.microBatch,
       threads,
@@ -225,13 +228,14 @@ export class Trainer {
     const plan = {
       mesh,
       threads,
-      memoryBytes: estimate.totalBytes,
+      memoryBytes: estimate.totalBytes + estimate.hostBytes,
       config,
       adapter,
       quantization: recipe.quantization,
       rows,
       zeroStage: ds.zeroStage,
       zeroTuning: ds.zeroTuning,
+      offload: ds.offload,
       optimizer,
       schedule: ds.schedule,
       precision: ds.precision,
@@ -377,6 +381,7 @@ export class Trainer {
     if (profiles.length > 0) progress.profiles = profiles;
     progress.bubble.add(reports.map(({ pipeline }) => pipeline));
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
+    progress.measuredHostBytes = Math.max(progress.measuredHostBytes, ...reports.map((report) => report.hostBytes));
     const secondsPerStep = pace.tick(performance.now());
     const { trainBatch } = prepared.ds.batch;
     const event: StepEvent = {
@@ -516,7 +521,11 @@ export class Trainer {
         lossScale: progress.scaler.lossScale?.scale ?? null,
         parameterCount: progress.parameterCount,
         pipeline: progress.bubble.result(prepared.plan.mesh, prepared.ds.batch.accumulation),
-        memory: { ...prepared.estimate, measuredBytes: progress.measuredBytes },
+        memory: {
+          ...prepared.estimate,
+          measuredBytes: progress.measuredBytes,
+          measuredHostBytes: progress.measuredHostBytes,
+        },
       },
       profiles: progress.profiles,
     };

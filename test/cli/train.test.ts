@@ -1,7 +1,7 @@
 // `raylite train` as a user runs it: the example trains, and every mistake in file, data or numbers is told by place and step.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -113,6 +113,34 @@ test('the example of a pipeline says how long its stages waited, and what a stag
     estimated.out,
     /^2 stages, 8 micro-batches a step: stages wait 11\.1 % of it; stage 0 needs most and keeps 2 × [\d.]+ kB of activations$/m,
   );
+});
+
+test('the example of an offloaded optimizer trains as without, to the bit, and says what lies where', async () => {
+  using home = temporaryFolder();
+  const job = JSON.parse(readFileSync('examples/sft/offload.json', 'utf8'));
+  const { zero_optimization: zero, ...deepspeed } = JSON.parse(readFileSync(job.deepspeed, 'utf8'));
+  const plain = join(home.path, 'plain.json');
+  writeFileSync(
+    plain,
+    JSON.stringify({ ...job, deepspeed: { ...deepspeed, zero_optimization: { stage: zero.stage } } }),
+  );
+  const [moved, kept] = await Promise.all(
+    ['examples/sft/offload.json', plain].map(async (file, index) => {
+      const own = join(home.path, `${index}`);
+      mkdirSync(own);
+      const { code, out, err } = await train(own, file, '--json');
+      assert.equal(code, 0, err);
+      assert.doesNotMatch(err, /has no effect/);
+      return JSON.parse(out) as TrainingResult;
+    }),
+  );
+  assert.deepEqual(moved!.losses, kept!.losses);
+  const [there, here] = [moved!.metrics.memory, kept!.metrics.memory];
+  assert.equal(there.optimizerBytes, 0);
+  assert.ok(there.diskBytes >= here.optimizerBytes);
+  assert.equal(there.measuredHostBytes, there.hostBytes);
+  assert.ok(there.measuredBytes < here.measuredBytes - here.optimizerBytes);
+  assert.deepEqual(readdirSync(join(zero.offload_optimizer.nvme_path, 'raylite-offload')), []);
 });
 
 test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {

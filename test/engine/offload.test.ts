@@ -1,16 +1,19 @@
 // Offload moves bytes and changes none: losses, norms, parameters and optimiser state are those of the same job without it, bit by
 // bit, for every optimiser, precision and stage; and the device holds what the plan says.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
 import fc from 'fast-check';
 import {
   compileTraining,
   DTYPE_BYTES,
+  type FileSettings,
   type OptimizerOffload,
   type OptimizerSettings,
   type Plan,
   type StepStorage,
 } from '#src/engine/index.js';
+import { temporaryFolder } from '../head/head-process.js';
 import { ALONE, OPTIMIZER, tinyGpt2, tinyLlama } from './models-for-tests.js';
 import { type OffloadJob, ROWS, type Trace, trace } from './offloaded-job.js';
 
@@ -41,8 +44,27 @@ const STORAGE: readonly ({ readonly dtype: OffloadJob['dtype'] } & StepStorage)[
 const outcome = (traces: readonly Trace[]) =>
   traces.map(({ numbers, parameters, pieces }) => ({ numbers, parameters, pieces }));
 
+const folder = temporaryFolder();
+after(() => folder[Symbol.dispose]());
+const FILE: FileSettings = {
+  folder: join(folder.path, 'made', 'by', 'raylite'),
+  blockBytes: 4096,
+  queueDepth: 3,
+  threads: 1,
+  singleSubmit: false,
+  overlapEvents: true,
+};
+
 const offloads: fc.Arbitrary<OptimizerOffload> = fc.record({
-  device: fc.constant('cpu' as const),
+  device: fc.constantFrom('cpu', 'nvme'),
+  file: fc.record({
+    folder: fc.constant(FILE.folder),
+    blockBytes: fc.constantFrom(4096, 2 ** 20),
+    queueDepth: fc.constantFrom(1, 3),
+    threads: fc.constantFrom(1, 2, 3),
+    singleSubmit: fc.boolean(),
+    overlapEvents: fc.boolean(),
+  }),
   ratio: fc.constantFrom(1, 0.7, 0.3),
   tileElements: fc.constantFrom(64, 1000, 2 ** 20),
   slots: fc.constantFrom(1, 2, 3),
@@ -93,12 +115,12 @@ test('every optimizer and precision steps on the host as on the device', async (
         steps: 2,
         overflowAt: null,
       } as const;
-      const moved = { optimizer: { device: 'cpu', tileElements: 256 } } as const;
-      assert.deepEqual(
-        outcome(await trace({ ...job, ...storage }, moved)),
-        outcome(await trace({ ...job, ...storage }, {})),
-        `${optimizer.kind} ${JSON.stringify(storage)}`,
-      );
+      const expected = outcome(await trace({ ...job, ...storage }, {}));
+      for (const device of ['cpu', 'nvme'] as const) {
+        const moved = { optimizer: { device, tileElements: 256, file: FILE } };
+        const found = await trace({ ...job, ...storage }, moved);
+        assert.deepEqual(outcome(found), expected, `${device} ${optimizer.kind} ${JSON.stringify(storage)}`);
+      }
     }
 });
 

@@ -7,6 +7,7 @@ import { hostPart, type MovedBuffer } from '../offload.js';
 import type { StateBuffer } from '../optimizer.js';
 import { widen } from '../widen.js';
 import type { DeviceBuffers } from './buffers.js';
+import type { OffloadFile } from './offload-file.js';
 import type { MasterMemory } from './parameter-store.js';
 
 export type StateName = StateBuffer | 'master';
@@ -16,6 +17,8 @@ interface Run {
   readonly buffer: string;
   readonly dtype: FloatType;
   readonly offset: number;
+  /** Null: in memory. */
+  readonly file: OffloadFile | null;
 }
 
 export class StateMemory implements MasterMemory {
@@ -23,23 +26,30 @@ export class StateMemory implements MasterMemory {
   readonly #buffers: DeviceBuffers;
   readonly #layout: Layout;
   readonly #moved: ReadonlyMap<string, MovedBuffer>;
+  readonly #file: OffloadFile | null;
 
-  /** `buffers` stays the caller's. */
+  /** `buffers` and `file` stay the caller's. */
   constructor(
     buffers: DeviceBuffers,
     layout: Layout,
     slices: readonly ParameterSlice[],
     moved: ReadonlyMap<string, MovedBuffer> = new Map(),
+    file: OffloadFile | null = null,
   ) {
     this.#buffers = buffers;
     this.#layout = layout;
     this.slices = new Map(slices.map((slice) => [slice.name, slice]));
     this.#moved = moved;
+    this.#file = file;
   }
 
   /** A copy. */
   read(name: StateName, slice: ParameterSlice): Float32Array {
-    const { buffer, dtype, offset } = this.#runOf(name, slice);
+    const { buffer, dtype, offset, file } = this.#runOf(name, slice);
+    if (file) {
+      const bytes = file.read(buffer, offset * DTYPE_BYTES[dtype], slice.length * DTYPE_BYTES[dtype]);
+      return dtype === 'f32' ? new Float32Array(bytes.buffer) : widen(bytes, dtype);
+    }
     if (dtype === 'f32') return this.#buffers.floats(buffer, offset, slice.length).slice();
     return widen(new Uint8Array(this.#buffers.halves(buffer, offset, slice.length).slice().buffer), dtype);
   }
@@ -47,13 +57,21 @@ export class StateMemory implements MasterMemory {
   write(name: StateName, slice: ParameterSlice, values: Float32Array): void {
     const { length } = slice;
     if (values.length !== length) throw new ConfigError(`${name} of ${slice.name}`, `${length} values`, values.length);
-    const { buffer, dtype, offset } = this.#runOf(name, slice);
-    if (dtype === 'f32') this.#buffers.floats(buffer, offset, length).set(values);
-    else this.#buffers.halves(buffer, offset, length).set(narrow(values, dtype));
+    const { buffer, dtype, offset, file } = this.#runOf(name, slice);
+    const stored = dtype === 'f32' ? values : narrow(values, dtype);
+    if (file)
+      file.write(
+        buffer,
+        offset * DTYPE_BYTES[dtype],
+        new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength),
+      );
+    else if (dtype === 'f32') this.#buffers.floats(buffer, offset, length).set(values);
+    else this.#buffers.halves(buffer, offset, length).set(stored);
   }
 
   masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null {
-    const { buffer, offset } = this.#runOf('master', slice);
+    const { buffer, offset, file } = this.#runOf('master', slice);
+    if (file) return null;
     return { buffer: this.#buffers.id(buffer), bufferOffset: offset * DTYPE_BYTES.f32 };
   }
 
@@ -64,8 +82,9 @@ export class StateMemory implements MasterMemory {
   #runOf(name: StateName, { sliceOffset, stateOffset }: ParameterSlice): Run {
     const dtype = name === 'master' ? 'f32' : this.#layout.stateDtype;
     const offset = name === 'master' ? sliceOffset : stateOffset;
-    const from = this.#moved.get(name)?.fromBytes;
-    if (from === undefined || offset * DTYPE_BYTES[dtype] < from) return { buffer: name, dtype, offset };
-    return { buffer: hostPart(name), dtype, offset: offset - from / DTYPE_BYTES[dtype] };
+    const moved = this.#moved.get(name);
+    if (!moved || offset * DTYPE_BYTES[dtype] < moved.fromBytes) return { buffer: name, dtype, offset, file: null };
+    if (moved.to === 'disk') return { buffer: name, dtype, offset, file: this.#file };
+    return { buffer: hostPart(name), dtype, offset: offset - moved.fromBytes / DTYPE_BYTES[dtype], file: null };
   }
 }

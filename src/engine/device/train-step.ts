@@ -8,6 +8,7 @@ import type { CompiledTraining, TrainingSettings } from '../compile/training.js'
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import { coordinatesOf, groupOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
+import type { FileSettings } from '../offload.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
@@ -17,6 +18,7 @@ import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
 import { GatheredBuckets } from './gathered-buckets.js';
 import { measureLimits } from './limits.js';
+import { OffloadFile } from './offload-file.js';
 import { ParameterStore } from './parameter-store.js';
 import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
 import { type StepProfile, StepProfiler } from './profile.js';
@@ -93,6 +95,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #optimizer: OptimizerSettings;
   readonly #buffers: DeviceBuffers;
   readonly #state: StateMemory;
+  readonly #file: OffloadFile | null;
   readonly #clear: Program | null;
   /** Of all the model, or of the parts of a stage. */
   readonly #forwardBackward: Program | PipelineRunner;
@@ -116,12 +119,14 @@ export class TrainStep implements AsyncDisposable {
     this.#optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
+    const { diskBytes } = compiled.memory;
+    this.#file = diskBytes > 0 ? new OffloadFile(fileOf(settings), diskBytes, compiled.extents) : null;
     const tensorRank = groupOf(strategy.mesh, strategy.rank, 'tensor').index;
     this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, tensorRank);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve(plansOf(compiled));
-    this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved);
+    this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved, this.#file);
     if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
     this.#gathered = new GatheredBuckets(this.parameters, communicators);
     this.#communicators = communicators;
@@ -133,7 +138,7 @@ export class TrainStep implements AsyncDisposable {
       this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
       this.#forwardBackward = new Program(device, compiled.micro, this.#buffers, groups);
     }
-    this.#update = new Program(device, compiled.update, this.#buffers, groups);
+    this.#update = new Program(device, compiled.update, this.#buffers, groups, this.#file ? [this.#file.file] : []);
     const first = initialState(settings.optimizer);
     if (first === 0) return;
     for (const slice of this.slices)
@@ -341,6 +346,7 @@ export class TrainStep implements AsyncDisposable {
     this.#update.dispose();
     this.#gathered[Symbol.dispose]();
     this.#buffers.dispose();
+    this.#file?.[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
 
@@ -423,4 +429,10 @@ function plansOf(compiled: CompiledTraining | CompiledPipeline): readonly Plan[]
 
 function lossesOf(program: Program, lossScale: number): MicroResult {
   return { loss: program.floats('loss')[0]! / lossScale, tokenLosses: program.floats('tokenLosses').slice() };
+}
+
+function fileOf({ offload }: TrainingSettings): FileSettings {
+  const file = offload?.optimizer?.file;
+  if (file) return file;
+  throw new ConfigError('offload.optimizer.file', 'where the file of an offload to "nvme" lies', undefined);
 }

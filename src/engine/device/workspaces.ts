@@ -10,8 +10,12 @@ import { Program } from './program.js';
 
 /** Bytes of workspaces of a training job's programs on `threads` threads. One rank's kernels do not depend on the others. */
 export function workspaceBytesOf(settings: TrainingSettings, threads: number): number {
-  const { micro, update } = compileTraining({ ...settings, strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 } });
-  const plans = [...(settings.strategy.mesh.pipeline > 1 ? stagePlans(settings) : [micro]), update];
+  const { micro, update } = compileTraining({
+    ...settings,
+    strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 },
+    offload: {},
+  });
+  const plans = [...(settings.strategy.mesh.pipeline > 1 ? stagePlans({ ...settings, offload: {} }) : [micro]), update];
   const device = native().createDevice({ threads, isa: null, pin: false });
   const buffers = new DeviceBuffers(device);
   try {

@@ -14,6 +14,7 @@ import {
   send,
   sendRecv,
 } from './collective.js';
+import { diskRead, diskWrite } from './disk.js';
 import { dropout } from './dropout.js';
 import { add, cast, copy, fill, gatherRows, scale } from './elementwise.js';
 import { embedding, embeddingBackward } from './embedding.js';
@@ -57,6 +58,8 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     cast,
     clipFactor,
     copy,
+    diskRead,
+    diskWrite,
     dropout,
     embedding,
     embeddingBackward,

@@ -46,7 +46,7 @@ export function offloader(
   isSliced: boolean,
 ) {
   const moved = movedBuffers(layout, settings, optimizer, isSliced);
-  const tiling = tilingOf(optimizer);
+  const tiling = tilingOf(layout, settings, optimizer);
   return { moved, moveOut: (placed: PlacedGraph) => offload(placed, moved, tiling) };
 }
 
@@ -188,6 +188,9 @@ class Offloader {
     const slot = new Slot(this.#pieces % slots);
     const ins: Op[] = [];
     const outs: Op[] = [];
+    const record = this.#record(op, slot);
+    if (record !== null) ins.push({ ...record, kind: 'disk_read', inputs: [] });
+    if (record !== null) outs.push({ ...record, kind: 'disk_write', outputs: [] });
     const inputs = op.inputs.map((id) => this.#operand(id, slot, 'in'));
     const outputs = op.outputs.map((id) => this.#operand(id, slot, 'out'));
     for (const { from, to, isRead, isWritten } of slot.copies.values()) {
@@ -207,6 +210,26 @@ class Offloader {
     this.#deferred.open(outs);
   }
 
+  /** What of the operands lies in the file, in one piece at the beginning of the slot: an op that has it as input and output. */
+  #record(op: Op, slot: Slot): Op | null {
+    const fileOffset = this.#fileBytes;
+    for (const id of [...op.inputs, ...op.outputs]) {
+      const place = this.#placeOf(id);
+      if (!place || !this.#isMoved(place) || this.#moved.get(place.buffer)!.to !== 'disk' || slot.has(place)) continue;
+      const { buffer, offsetBytes } = place;
+      const bytes = byteLength(this.#tensors[id]!);
+      const offset = slot.offsetOf(id, place, bytes, PAGE);
+      this.#extents.push({ buffer, offsetBytes, bytes, fileOffset: fileOffset + offset });
+    }
+    const { bytes } = slot;
+    if (bytes === 0) return null;
+    this.#fileBytes += bytes;
+    const whole = this.#tensor({ dtype: 'u8', dims: [bytes], path: op.path, place: null });
+    this.#slotted.push({ id: whole, slot: slot.number, offset: 0 });
+    const attributes = { file: 0, offset: fileOffset, bytes };
+    return { kind: op.kind, path: op.path, inputs: [whole], outputs: [whole], attributes };
+  }
+
   /** The tensor that an op on the host takes in the place of `id`. */
   #operand(id: TensorId, slot: Slot, as: 'in' | 'out'): TensorId {
     const tensor = this.#tensors[id]!;
@@ -215,7 +238,7 @@ class Offloader {
       if (as === 'out') this.#scalars.set(place!.offsetBytes, 'host');
       return this.#tensor({ ...tensor, place: { buffer: hostPart(SCALARS), offsetBytes: place!.offsetBytes } });
     }
-    if (place && this.#isMoved(place)) {
+    if (place && this.#isMoved(place) && this.#moved.get(place.buffer)!.to === 'host') {
       const { fromBytes } = this.#moved.get(place.buffer)!;
       return this.#tensor({
         ...tensor,
@@ -225,7 +248,7 @@ class Offloader {
     const offset = slot.offsetOf(id, place, byteLength(tensor));
     const staged = this.#tensor({ ...tensor, place: null });
     this.#slotted.push({ id: staged, slot: slot.number, offset });
-    if (place) slot.note(place, { from: id, to: staged }, as);
+    if (place && !this.#isMoved(place)) slot.note(place, { from: id, to: staged }, as);
     return staged;
   }
 
@@ -288,14 +311,18 @@ class Slot {
     this.number = number;
   }
 
+  has(place: Place): boolean {
+    return this.#offsets.has(placeKey(place));
+  }
+
   /** Room for a tensor; what lies on the same bytes outside does so here. */
-  offsetOf(id: TensorId, place: Place | null, bytes: number): number {
+  offsetOf(id: TensorId, place: Place | null, bytes: number, alignment = LINE): number {
     const key = place ? placeKey(place) : `${id}`;
     const known = this.#offsets.get(key);
     if (known !== undefined) return known;
     const offset = this.bytes;
     this.#offsets.set(key, offset);
-    this.bytes += Math.ceil(bytes / LINE) * LINE;
+    this.bytes += Math.ceil(bytes / alignment) * alignment;
     return offset;
   }
 
