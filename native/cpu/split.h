@@ -26,6 +26,12 @@ RL_INLINE Range share_rows(const Team& team, std::int64_t count, std::int64_t co
   return share(team, count, 1);
 }
 
+/// While row `i` is worked on in the first cache: asks for element j of the row behind it (of which there may be none).
+template <class T>
+RL_INLINE void fetch_next(const T* rows, std::int64_t i, std::int64_t d, std::int64_t j) {
+  __builtin_prefetch(rows + (i + 1) * d + j, 0, 2);
+}
+
 RL_INLINE Range share_elements(const Team& team, std::int64_t count) {
   if (count <= kAlone) return team.index == 0 ? Range{0, count} : Range{0, 0};
   return share(team, count, 1024);
