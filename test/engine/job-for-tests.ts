@@ -1,10 +1,8 @@
 // Training jobs of several ranks, each with a device of its own in this process: what they lose, step by step, and what they learn.
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import {
   type Communicators,
   coordinatesOf,
-  jointsOf,
   type Mesh,
   parameterGraph,
   type TrainingSettings,
@@ -12,8 +10,8 @@ import {
   worldSizeOf,
 } from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
-import { type NativeCommunicator, native } from '#src/native/index.js';
 import { openDevice } from './device-for-tests.js';
+import { joinMesh } from './meshes-for-tests.js';
 import { labelled, randomBatch } from './models-for-tests.js';
 
 export interface Job extends Pick<TrainingSettings, 'optimizer' | 'dtype' | 'recompute' | 'dropout' | 'loss'> {
@@ -45,12 +43,11 @@ export async function runJob(
   inspect: (steps: readonly TrainStep[]) => void = () => {},
 ): Promise<Omit<Outcome, 'steps'>> {
   const size = worldSizeOf(job.mesh);
-  const joined: NativeCommunicator[] = [];
+  const groups = await joinMesh(job.mesh);
   const devices = Array.from({ length: size }, () => openDevice(1));
   const steps: TrainStep[] = [];
   try {
-    const groups = await joinAll(job.mesh, joined);
-    for (const [rank, communicators] of groups.entries())
+    for (const [rank, communicators] of groups.of.entries())
       steps.push(createStep(job, rank, communicators, devices[rank]!.device));
     const histories = await Promise.all(steps.map((step, rank) => trainRank(job, step, rank)));
     inspect(steps);
@@ -60,28 +57,9 @@ export async function runJob(
     return { losses, norms, parameters: await gathered(job.model, steps) };
   } finally {
     for (const step of steps) await step[Symbol.asyncDispose]();
-    for (const communicator of joined) communicator.dispose();
+    groups.dispose();
     for (const device of devices) device[Symbol.dispose]();
   }
-}
-
-/** The communicators of every rank. */
-export async function joinAll(mesh: Mesh, joined: NativeCommunicator[]): Promise<readonly Communicators[]> {
-  const job = `rlt-${randomUUID()}`;
-  return Promise.all(
-    Array.from({ length: worldSizeOf(mesh) }, async (_, rank) => {
-      const communicators: Record<string, NativeCommunicator> = {};
-      await Promise.all(
-        jointsOf(mesh, rank).map(async ({ id, names, index, size }) => {
-          const options = { name: `${job}-${id}`, rank: index, size, timeoutMs: 60_000 };
-          const communicator = await native().joinShmGroup(options);
-          joined.push(communicator);
-          for (const name of names) communicators[name] = communicator;
-        }),
-      );
-      return communicators;
-    }),
-  );
 }
 
 export function createStep(job: Job, rank: number, communicators: Communicators, device: TrainStepDevice): TrainStep {

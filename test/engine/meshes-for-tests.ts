@@ -160,7 +160,9 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
     bytes = { micro: difference(between, start), update: difference(sent(), between) };
   }
   const held = new Map<string, Float32Array>();
-  for (const { name } of step.parameters.parameters) held.set(name, await step.gatherParameter(name));
+  // Stages have other parameters, but none of them in slices.
+  for (const { name } of step.parameters.parameters)
+    held.set(name, mesh.pipeline > 1 ? step.readParameter(name) : await step.gatherParameter(name));
   return { losses, norms, tokenLosses, held, step, bytes };
 }
 

@@ -5,13 +5,13 @@ import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type FloatType, type Mesh, meshOf, type OptimizerSettings, type Recompute } from '#src/engine/index.js';
-import { type Model, modelFromConfig } from '#src/models/index.js';
-import { type Job, runJob } from './job-for-tests.js';
-import { OPTIMIZER } from './models-for-tests.js';
+import { type Model, modelFromConfig, seededRandom } from '#src/models/index.js';
+import { type MeshJob, runMesh } from './meshes-for-tests.js';
+import { OPTIMIZER, randomBatch } from './models-for-tests.js';
 
 const IS_NIGHTLY = process.env.RAYLITE_TEST_NIGHTLY === '1';
 const SEED = Number(process.env.RAYLITE_TEST_SEED ?? (IS_NIGHTLY ? randomInt(2 ** 31) : 5));
-const RANKS_MAX = 6;
+const RANKS_MAX = 8;
 
 /** What is drawn, as a failure shows it. */
 interface Draw {
@@ -40,6 +40,8 @@ const draws: fc.Arbitrary<Draw> = fc
     layers: fc.integer({ min: 2, max: 4 }),
     rows: fc.constantFrom(8, 16, 24),
     data: fc.integer({ min: 1, max: 3 }),
+    tensor: fc.integer({ min: 1, max: 2 }),
+    sequence: fc.integer({ min: 1, max: 2 }),
     pipeline: fc.integer({ min: 1, max: 4 }),
     chunks: fc.integer({ min: 1, max: 2 }),
     zeroStage: fc.constantFrom(0, 1, 2, 3),
@@ -53,10 +55,11 @@ const draws: fc.Arbitrary<Draw> = fc
     zLoss: fc.constantFrom(0, 1e-3),
     batches: fc.integer({ min: 0, max: 1000 }),
   })
-  .map(({ data, pipeline, chunks, ...rest }): Draw => {
-    const stages = Math.min(pipeline, rest.layers);
+  .map(({ data, tensor, sequence, pipeline, chunks, ...rest }): Draw => {
+    const stages = Math.min(pipeline, rest.layers, Math.floor(RANKS_MAX / (tensor * sequence)));
     const parts = stages > 1 && stages * chunks <= rest.layers ? chunks : 1;
-    const mesh = meshOf({ data: Math.min(data, Math.floor(RANKS_MAX / stages)), pipeline: stages, chunks: parts });
+    const copies = Math.min(data, Math.floor(RANKS_MAX / (tensor * sequence * stages)));
+    const mesh = meshOf({ tensor, sequence, data: copies, pipeline: stages, chunks: parts });
     return {
       ...rest,
       mesh,
@@ -72,7 +75,7 @@ function modelOf({ family, isTied, layers }: Draw): Model {
       return modelFromConfig({
         model_type: family,
         n_layer: layers,
-        n_head: 2,
+        n_head: 4,
         n_embd: 16,
         n_positions: 32,
         vocab_size: 37,
@@ -95,8 +98,9 @@ function modelOf({ family, isTied, layers }: Draw): Model {
         model_type: family,
         hidden_size: 16,
         intermediate_size: 32,
+        rotary_pct: 0.5,
         num_hidden_layers: layers,
-        num_attention_heads: 2,
+        num_attention_heads: 4,
         max_position_embeddings: 32,
         vocab_size: 37,
         ...tie,
@@ -117,21 +121,27 @@ function optimizerOf({ optimizer, maxGradientNorm }: Draw): OptimizerSettings {
   }
 }
 
-const jobOf = (draw: Draw): Job => ({
-  model: modelOf(draw),
-  rows: draw.rows,
-  mesh: draw.mesh,
-  zeroStage: draw.zeroStage,
-  micros: draw.accumulation * draw.mesh.data,
-  steps: 3,
-  lr: 1e-2,
-  optimizer: optimizerOf(draw),
-  dtype: draw.dtype,
-  recompute: draw.recompute,
-  dropout: draw.dropout,
-  loss: { labelSmoothing: draw.labelSmoothing, zLoss: draw.zLoss },
-  seed: `strategies/${draw.batches}`,
-});
+const jobOf = (draw: Draw): MeshJob => {
+  const model = modelOf(draw);
+  return {
+    model: () => model,
+    rows: draw.rows,
+    mesh: draw.mesh,
+    zeroStage: draw.zeroStage,
+    micros: draw.accumulation * draw.mesh.data,
+    optimizer: optimizerOf(draw),
+    dtype: draw.dtype,
+    recompute: draw.recompute,
+    dropout: draw.dropout,
+    loss: { labelSmoothing: draw.labelSmoothing, zLoss: draw.zLoss },
+    batch: (seed, rows) => {
+      const random = seededRandom(`lengths ${draw.batches}/${seed}`);
+      const first = 2 + Math.floor(random() * (rows - 2));
+      const second = Math.floor(random() * (rows - first));
+      return randomBatch(second > 0 ? [first, second] : [first], rows, model.vocabularySize, `${draw.batches}/${seed}`);
+    },
+  };
+};
 
 /** Whether every sum runs over the same numbers in the same order. */
 function isSameOrder({ mesh, isTied, maxGradientNorm }: Draw): boolean {
@@ -150,15 +160,16 @@ function expectClose(what: string, found: readonly number[], wanted: readonly nu
 test(`drawn strategies train as one rank (seed ${SEED})`, async () => {
   const property = fc.asyncProperty(draws, async (draw) => {
     const job = jobOf(draw);
-    const shared = await runJob(job);
-    const alone = await runJob({ ...job, mesh: meshOf(), zeroStage: 0, recompute: 'none' });
+    const shared = await runMesh(job);
+    const alone = await runMesh({ ...job, mesh: meshOf(), zeroStage: 0, recompute: 'none' });
     const limit = isSameOrder(draw) ? 0 : draw.dtype === 'f32' ? 1e-5 : 2e-2;
     expectClose('losses', shared.losses, alone.losses, limit);
     // Stages add up their parts of a norm.
     expectClose('gradient norms', shared.norms, alone.norms, Math.max(limit, draw.mesh.pipeline > 1 ? 1e-6 : 0));
     assert.deepEqual([...shared.parameters.keys()].sort(), [...alone.parameters.keys()].sort());
+    // In 16 bits small weights are made of few gradients, each rounded on its way.
     for (const [name, values] of alone.parameters)
-      expectClose(name, [...shared.parameters.get(name)!], [...values], limit);
+      expectClose(name, [...shared.parameters.get(name)!], [...values], draw.dtype === 'f32' ? limit : 3 * limit);
   });
   await fc.assert(property, { seed: SEED, numRuns: IS_NIGHTLY ? 200 : 20 });
 });

@@ -24,9 +24,9 @@ import {
   withAdapter,
   withNf4,
 } from '#src/models/index.js';
-import type { NativeCommunicator } from '#src/native/index.js';
 import { openDevice } from '../engine/device-for-tests.js';
-import { createStep, type Job, joinAll, trainRank } from '../engine/job-for-tests.js';
+import { createStep, type Job, trainRank } from '../engine/job-for-tests.js';
+import { joinMesh } from '../engine/meshes-for-tests.js';
 import { OPTIMIZER, tinyGpt2, tinyLlama } from '../engine/models-for-tests.js';
 
 const PROMPTS = [[1, 2, 3], [7], [11, 5, 30, 2, 9]];
@@ -86,11 +86,10 @@ async function afterExport(train: TrainStep, model: Model, isWriter: boolean): P
 /** Trains, generates, trains and generates again, on all ranks; compares each with exporting at that moment. */
 async function expectTokensOfExport(more: Partial<Job>, settings: Partial<HybridSettings> = {}): Promise<void> {
   const wanted = job(more);
-  const joined: NativeCommunicator[] = [];
-  const groups = await joinAll(wanted.mesh, joined);
+  const groups = await joinMesh(wanted.mesh);
   try {
     await Promise.all(
-      groups.map(async (communicators, rank) => {
+      groups.of.map(async (communicators, rank) => {
         using opened = openDevice(1);
         await using train = createStep(wanted, rank, communicators, opened.device);
         using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES, ...settings });
@@ -106,7 +105,7 @@ async function expectTokensOfExport(more: Partial<Job>, settings: Partial<Hybrid
       }),
     );
   } finally {
-    for (const communicator of joined) communicator.dispose();
+    groups.dispose();
   }
 }
 
