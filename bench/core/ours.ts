@@ -1,38 +1,30 @@
-// raylite's side of the core figures: an embedded cluster, one sample per line on standard input, the same work as
-// bench/peers/ray_core.py.
+// raylite's side of the core figures: an embedded cluster, the name of a line per line on standard input, one sample each;
+// the same work as bench/peers/ray_core.py.
 import { createInterface } from 'node:readline';
-import { actor, get, init, put, task } from 'raylite';
-import { SmallActor, smallTask } from './work.js';
+import { LINES, type Line, startCluster } from './lines.js';
 
-const BATCH = 1000;
 const SAMPLE_MS = 1000;
 
 const begin = performance.now();
-await using _cluster = await init({ address: 'local', numCpus: 2 });
+const cluster = await startCluster();
 const initSeconds = (performance.now() - begin) / 1000;
-
-const handle = await actor(SmallActor, { cpus: 0 }).create();
-await handle.value();
-const stored = put(0);
-const run = task(smallTask);
-
-const FIGURES: Readonly<Record<string, { readonly count: number; readonly call: () => Promise<unknown> }>> = {
-  'actor-sync': { count: 1, call: async () => await handle.value() },
-  'actor-async': { count: BATCH, call: () => get(Array.from({ length: BATCH }, () => handle.value())) },
-  'task-sync': { count: 1, call: async () => await run() },
-  'task-async': { count: BATCH, call: () => get(Array.from({ length: BATCH }, () => run())) },
-  'put-small': { count: 1, call: async () => put(0).release() },
-  'get-small': { count: 1, call: () => get(stored) },
-};
-
 console.log(JSON.stringify({ ready: 'raylite', init_seconds: initSeconds }));
-for await (const line of createInterface(process.stdin)) {
-  const { count, call } = FIGURES[line.trim()]!;
-  let calls = 0;
+
+const lines = new Map<string, Line>();
+for await (const name of createInterface(process.stdin)) {
+  const line = lines.get(name) ?? (await LINES[name]!());
+  lines.set(name, line);
+  console.log(JSON.stringify({ value: await sample(line) }));
+}
+await cluster.close();
+
+async function sample({ count, round }: Line): Promise<unknown> {
+  if (count === undefined) return round();
+  let done = 0;
   const start = performance.now();
   while (performance.now() - start < SAMPLE_MS) {
-    await call();
-    calls += count;
+    await round();
+    done += count;
   }
-  console.log(JSON.stringify({ value: calls / ((performance.now() - start) / 1000) }));
+  return done / ((performance.now() - start) / 1000);
 }
