@@ -12,6 +12,7 @@ const BACKOFF_MS_MAX = 2_000;
 export interface HeadPushes {
   readonly actor: (info: wire.ActorInfo) => void;
   readonly logLines: (lines: wire.LogLines) => void;
+  readonly leasesWanted: () => void;
 }
 
 export type HeadRequest = Omit<wire.ClientToHead.$Properties, 'requestId' | 'hello' | 'kind'>;
@@ -177,6 +178,7 @@ export class HeadLink {
       else waiter?.resolve(message);
     } else if (message.actor) this.#pushes.actor(message.actor as wire.ActorInfo);
     else if (message.logLines) this.#pushes.logLines(message.logLines as wire.LogLines);
+    else if (message.leasesWanted) this.#pushes.leasesWanted();
   }
 
   #gone(detail: string): ConnectionError {

@@ -222,6 +222,7 @@ async function joinCluster(
     {
       actor: (info) => runtime?.actors.get(info.actorId)?.inform(info),
       logLines: (lines) => output?.show(lines),
+      leasesWanted: () => runtime?.giveWay(),
     },
     awake,
   );

@@ -323,6 +323,11 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     }, ownerGone);
   }
 
+  /** Others wait for workers: those that do nothing for this process are given back. */
+  giveWay(): void {
+    for (const pool of this.taskPools.values()) pool.giveWay();
+  }
+
   letGo(state: ObjectState): void {
     if (state.content?.kind === 'released') return;
     const location = state.content?.kind === 'stored' ? state.content.location : null;

@@ -11,6 +11,8 @@ import type { Runtime } from './runtime.js';
 import { TaskQueue } from './task-queue.js';
 
 const IDLE_MS_MAX = 1_000;
+/** The same while others wait for workers: no longer than between two tasks that follow each other. */
+const WANTED_IDLE_MS_MAX = 2;
 /** How long the head is waited for to say how a worker ended. */
 const NEWS_MS_MAX = 10_000;
 /** How long the first task of a pool waits for a worker before the user is told what for. */
@@ -30,6 +32,8 @@ interface HeldLease extends Carrier {
   readonly link: PeerLink;
   flying: number;
   idleTimer: NodeJS.Timeout | null;
+  /** Others wait for what it takes. */
+  isWanted: boolean;
   isOver: boolean;
   isForced: boolean;
   lastAnswerMs: number;
@@ -203,6 +207,7 @@ export class TaskPool implements Sender {
       link,
       flying: 0,
       idleTimer: null,
+      isWanted: false,
       isOver: false,
       isForced: false,
       lastAnswerMs: performance.now(),
@@ -291,19 +296,30 @@ export class TaskPool implements Sender {
     ]);
   }
 
+  /** Others wait for workers: what this pool has now is given back as soon as it has nothing to do. */
+  giveWay(): void {
+    for (const lease of this.#leases) {
+      lease.isWanted = true;
+      if (lease.idleTimer) clearTimeout(lease.idleTimer);
+      lease.idleTimer = null;
+      if (lease.flying === 0) this.#idle(lease);
+    }
+  }
+
   /** One timer for many short times without work: setting it costs as much as sending a task. */
-  #idle(lease: HeldLease, ms = IDLE_MS_MAX): void {
+  #idle(lease: HeldLease, msLeft?: number): void {
+    const msMax = lease.isWanted ? WANTED_IDLE_MS_MAX : IDLE_MS_MAX;
     lease.idleTimer ??= setTimeout(() => {
       lease.idleTimer = null;
       if (lease.flying > 0 || lease.isOver) return;
-      const msLeft = IDLE_MS_MAX - (performance.now() - lease.lastAnswerMs);
-      if (msLeft > 1) {
-        this.#idle(lease, msLeft);
+      const left = msMax - (performance.now() - lease.lastAnswerMs);
+      if (left > 1) {
+        this.#idle(lease, left);
         return;
       }
       lease.isOver = true;
       this.#leases.delete(lease);
       this.#runtime.head.tell({ returnLease: { leaseId: lease.id } });
-    }, ms).unref();
+    }, msLeft ?? msMax).unref();
   }
 }

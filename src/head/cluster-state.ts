@@ -1,6 +1,7 @@
 // What the head knows, as plain data: nodes, workers, actors, leases, jobs. The rules that change it are in the other
 // *-state.ts files; nothing here reads a clock or opens a socket.
 import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
+import type { ReturnedWorker } from './handover.js';
 import { Multimap } from './multimap.js';
 import { PendingQueue } from './pending-queue.js';
 import { NodeIndex } from './scheduler/node-index.js';
@@ -286,6 +287,9 @@ export interface ClusterState {
   readonly workersIn: Multimap<GroupId, WorkerId>;
   /** In order of their ends. */
   readonly endedActors: Set<ActorId>;
+  /** Holders of leases who do not know that others wait for room. */
+  readonly untold: Set<WorkerId>;
+  returned: ReturnedWorker | null;
   /** How workers of leases that nobody has given back yet ended; their holders will ask. */
   readonly leaseEnds: Map<LeaseId, WorkerEnd>;
   /** Requests that wait to hear how a worker ended. */
@@ -321,6 +325,8 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   leasesIn: new Multimap(),
   workersIn: new Multimap(),
   endedActors: new Set(),
+  untold: new Set(),
+  returned: null,
   leaseEnds: new Map(),
   endQuestions: new Map(),
   newWorkerId,
@@ -354,6 +360,8 @@ export type Effect =
   | { readonly kind: 'stopJob'; readonly nodeId: NodeId; readonly jobId: JobId }
   /** To all nodes: what this process owned, wherever it lies, is nobody's. */
   | { readonly kind: 'ownerGone'; readonly workerId: WorkerId }
+  /** To the holder of leases: others wait for room, so that it should not keep what it does not use. */
+  | { readonly kind: 'leasesWanted'; readonly ownerId: WorkerId }
   | { readonly kind: 'freeNode'; readonly nodeId: NodeId; readonly reason: string }
   | { readonly kind: 'actorChanged'; readonly actorId: ActorId }
   | { readonly kind: 'jobChanged'; readonly jobId: JobId }

@@ -266,6 +266,9 @@ export class Cluster {
       case 'ownerGone':
         for (const link of this.#nodes.values()) link.send({ ownerGone: { workerId: effect.workerId } });
         return;
+      case 'leasesWanted':
+        this.#clients.get(effect.ownerId)?.send({ requestId: 0, leasesWanted: {} });
+        return;
       case 'freeNode':
         this.#nodes.get(effect.nodeId)?.send({ free: { reason: effect.reason } });
         return;

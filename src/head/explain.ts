@@ -21,10 +21,11 @@ import type {
 } from './cluster-state.js';
 import { groupStateName } from './group-state.js';
 import type { PendingKey } from './pending-queue.js';
-import { demandOf, groupDemand, waitReason } from './schedule.js';
+import { groupDemand, waitReason } from './schedule.js';
 import { type Obstacle, obstaclesOf } from './scheduler/explain.js';
 import { type Demand, demandFor, type PlacedBy } from './scheduler/place.js';
 import { workersAt } from './tables.js';
+import { demandOf } from './waiting.js';
 import { nodeStateName } from './wire-out.js';
 
 export interface Explanation {

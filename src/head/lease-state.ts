@@ -12,8 +12,10 @@ import {
   type LeaseRecord,
   type LeaseRequest,
   type WorkerEnd,
+  type WorkerRecord,
 } from './cluster-state.js';
-import { infeasible, schedule, wait } from './schedule.js';
+import { returnedWorker, tellHolders } from './handover.js';
+import { grantLease, infeasible, schedule, wait } from './schedule.js';
 import { addLease, deleteLease, deleteWorker, retireWorker } from './tables.js';
 
 /** Answered when a worker is ready; refused at once when no node could ever hold it. */
@@ -37,15 +39,11 @@ function askAgain(lease: LeaseRecord, request: number | null): readonly Effect[]
   return [];
 }
 
-export function leaseStarted(lease: LeaseRecord, address: Address): readonly Effect[] {
-  if (lease.phase.kind !== 'starting') return [];
-  const { nodeId, workerId, request } = lease.phase;
-  lease.phase = { kind: 'granted', nodeId, workerId, address };
-  return [
-    { kind: 'save', table: 'lease', id: lease.leaseId },
-    { kind: 'answer', request, answer: { kind: 'lease', leaseId: lease.leaseId, address } },
-  ];
-}
+/** Its worker serves calls; if others wait for room, its holder hears so. */
+export const leaseStarted = (state: ClusterState, lease: LeaseRecord, address: Address): readonly Effect[] => [
+  ...grantLease(state, lease, address),
+  ...tellHolders(state),
+];
 
 /** Its worker ended. Before the grant another is tried a few times; after it, its holder sees the broken stream. */
 export function leaseWorkerGone(
@@ -89,6 +87,16 @@ export function returnLease(
     return [end ? { kind: 'answer', request, answer: { kind: 'workerEnd', end } } : done];
   }
   const running = lease.phase.kind === 'granted' ? state.workers.get(lease.phase.workerId) : undefined;
+  if (lease.phase.kind === 'granted' && running && !worker.isBroken && !running.lent) {
+    const { address } = lease.phase;
+    state.returned = returnedWorker(running, lease, address);
+    const effects = forget(state, lease);
+    deleteWorker(state, running);
+    const started = schedule(state);
+    const unwanted = state.returned === null ? [] : [stopReturned(running)];
+    state.returned = null;
+    return [...effects, ...unwanted, done, ...started];
+  }
   if (!worker.isBroken || !running) return [...endLease(state, lease, worker.isBroken), done, ...schedule(state)];
   // What it holds comes back when its node says that it is gone.
   retireWorker(state, running);
@@ -97,6 +105,10 @@ export function returnLease(
   const reason = 'its lease was given back as broken';
   return [...forget(state, lease), { kind: 'stopWorker', nodeId, workerId, force: worker.force, reason }];
 }
+
+const stopReturned = ({ nodeId, workerId }: WorkerRecord): Effect => {
+  return { kind: 'stopWorker', nodeId, workerId, force: false, reason: 'its lease was returned' };
+};
 
 /** Leases end with the process that holds them; what runs there is stopped, since nobody waits for it. */
 export function endLeasesOf(state: ClusterState, ownerId: WorkerId): readonly Effect[] {

@@ -80,6 +80,11 @@ export class PendingQueue {
     line.start = 0;
   }
 
+  /** The first of each line. */
+  *firsts(): Iterable<PendingKey> {
+    for (const line of this.#lines.values()) yield firstOf(line).key;
+  }
+
   /** How many are before it in its line. */
   positionOf(key: PendingKey): number {
     const entry = this.#entries.get(key);

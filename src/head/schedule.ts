@@ -9,7 +9,8 @@ import {
   PlacementGroupRemovedError,
   type Resources,
 } from '../common/index.js';
-import type { BundlePlace, ClusterState, Effect, GroupRecord, Place } from './cluster-state.js';
+import type { Address, BundlePlace, ClusterState, Effect, GroupRecord, LeaseRecord, Place } from './cluster-state.js';
+import { takeReturned, tellHolders } from './handover.js';
 import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';
 import { explainGroupWait } from './scheduler/explain-group.js';
@@ -17,6 +18,7 @@ import type { Demand, PlacedBy } from './scheduler/place.js';
 import { type GroupDemand, mayHoldSome, placeBundles } from './scheduler/place-bundles.js';
 import { type BundleChoice, type BundleWish, placeInBundle } from './scheduler/place-in-bundle.js';
 import { ALIKE_TASKS, addWorker, alikeActors, hold } from './tables.js';
+import { demandOf, split } from './waiting.js';
 
 /**
  * An error if no node of the cluster could ever hold `demand`, unless it is to wait for one; with no node at all, work
@@ -85,7 +87,7 @@ export function schedule(state: ClusterState): readonly Effect[] {
       return 'placed';
     });
   }
-  return effects;
+  return [...effects, ...tellHolders(state)];
 }
 
 /** Null: it does not fit now. */
@@ -153,18 +155,6 @@ function reasonOf(state: ClusterState, key: PendingKey): string {
   return choice.kind === 'bundle' ? 'is about to be placed' : choice.reason;
 }
 
-export function split(key: PendingKey): { readonly kind: string; readonly id: string } {
-  const at = key.indexOf(':');
-  return { kind: key.slice(0, at), id: key.slice(at + 1) };
-}
-
-export function demandOf(state: ClusterState, key: PendingKey): Demand | null {
-  const { kind, id } = split(key);
-  if (kind === 'actor') return state.actors.get(id as ActorId)?.demand ?? null;
-  if (kind === 'lease') return state.leases.get(id as LeaseId)?.demand ?? null;
-  return state.jobs.get(id as JobId)?.demand ?? null;
-}
-
 function alikeTo(state: ClusterState, key: PendingKey): string {
   const { kind, id } = split(key);
   return kind === 'actor' ? alikeActors(state.actors.get(id as ActorId)!) : ALIKE_TASKS;
@@ -187,11 +177,13 @@ function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy)
   }
   if (kind === 'lease') {
     const lease = state.leases.get(id as LeaseId)!;
-    const workerId = state.newWorkerId();
+    const returned = takeReturned(state, lease, place);
+    const workerId = returned?.workerId ?? state.newWorkerId();
     const request = lease.phase.kind === 'pending' ? lease.phase.request : null;
     markPlaced(lease, place, by);
     addWorker(state, place, workerId, lease.demand.needs, { kind: 'lease', leaseId: lease.leaseId });
     lease.phase = { kind: 'starting', nodeId, workerId, request };
+    if (returned) return grantLease(state, lease, returned.address);
     return [{ kind: 'startWorker', nodeId, workerId, incarnation: 0 }];
   }
   const job = state.jobs.get(id as JobId)!;
@@ -203,6 +195,19 @@ function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy)
     { kind: 'save', table: 'job', id },
     { kind: 'startJob', nodeId, jobId: job.jobId },
     { kind: 'jobChanged', jobId: job.jobId },
+  ];
+}
+
+/** The worker of a lease serves calls. */
+export function grantLease(state: ClusterState, lease: LeaseRecord, address: Address): readonly Effect[] {
+  if (lease.phase.kind !== 'starting') return [];
+  const { leaseId, ownerId } = lease;
+  const { nodeId, workerId, request } = lease.phase;
+  lease.phase = { kind: 'granted', nodeId, workerId, address };
+  state.untold.add(ownerId);
+  return [
+    { kind: 'save', table: 'lease', id: leaseId },
+    { kind: 'answer', request, answer: { kind: 'lease', leaseId, address } },
   ];
 }
 

@@ -31,7 +31,7 @@ export function workerStarted(
     return actor ? actorStarted(actor, address, pid) : [];
   }
   const lease = state.leases.get(purpose.leaseId);
-  return lease ? leaseStarted(lease, address) : [];
+  return lease ? leaseStarted(state, lease, address) : [];
 }
 
 /**

@@ -105,7 +105,11 @@ async function openDoor(runtime: Runtime, place: WorkerPlace, spawnId: WorkerId)
       entrypoint: '',
       isBlocked: runtime.isBlocked,
     }),
-    { actor: (info) => runtime.actors.get(info.actorId)?.inform(info), logLines: () => {} },
+    {
+      actor: (info) => runtime.actors.get(info.actorId)?.inform(info),
+      logLines: () => {},
+      leasesWanted: () => runtime.giveWay(),
+    },
     runtime.awake,
   );
 }

@@ -17,6 +17,7 @@ import {
   task,
 } from '#src/client/index.js';
 import {
+  Asker,
   Busy,
   busyFor,
   holdsUntil,
@@ -24,6 +25,7 @@ import {
   noted,
   notes,
   order,
+  pidHere,
   Station,
   spins,
   waits,
@@ -110,6 +112,13 @@ describe('calls', () => {
     assert.throws(() => cancel(held, { forceAfterMs: 1 }), { path: 'forceAfterMs' });
     await kill(station);
     await assert.rejects(get(held));
+  });
+
+  test('a worker that one process does not use goes on to another that waits, without a new process', async () => {
+    const asker = await actor(Asker, { cpus: 0 }).create();
+    const pid = await task(pidHere)();
+    assert.equal(await asker.pidOfTask(), pid);
+    assert.equal(await task(pidHere)(), pid);
   });
 
   test('options that make no sense are named', () => {

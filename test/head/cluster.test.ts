@@ -253,14 +253,11 @@ test('a lease is answered when its worker is ready, and its room is free again o
   assert.deepEqual(cluster.lease('l2'), []);
   assert.deepEqual(cluster.ready('l1'), ['save lease l1', 'grant l1 at w1']);
   assert.deepEqual(
-    cluster.send({
-      kind: 'returnLease',
-      leaseId: 'l1' as LeaseId,
-      worker: { isBroken: false, force: false },
-      request: 4,
-    }),
-    ['forget lease l1', 'stop w1 on a', 'done', 'start l2 on a as w2'],
+    cluster.giveBack('l1'),
+    ['forget lease l1', 'done', 'save lease l2', 'grant l2 at w1'],
+    'the next lease has the same worker',
   );
+  assert.deepEqual(cluster.giveBack('l2'), ['forget lease l2', 'stop w1 on a', 'done']);
 });
 
 test('a lease whose workers never come up is refused in the end', () => {
@@ -371,12 +368,43 @@ test('leases of a higher priority are granted first, equal ones in the order of 
   cluster.lease('high too', { CPU: 1 }, { priority: 5 });
   const order: string[] = [];
   for (let last = 'running'; cluster.state.pending.size > 0; last = order.at(-1)!) {
-    const worker = { isBroken: false, force: false };
-    const lines = cluster.send({ kind: 'returnLease', leaseId: last as LeaseId, worker, request: null });
-    order.push(...lines.flatMap((line) => /^start (.+) on/.exec(line)?.[1] ?? []));
-    cluster.ready(order.at(-1)!);
+    order.push(...cluster.giveBack(last).flatMap((line) => /^grant (.+) at/.exec(line)?.[1] ?? []));
   }
   assert.deepEqual(order, ['higher', 'high', 'high too', 'low']);
+});
+
+test('a worker is passed on only to a lease that asks for what it was started with', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 2 });
+  cluster.lease('has', { CPU: 2 });
+  cluster.ready('has');
+  cluster.lease('less', { CPU: 1 });
+  cluster.lease('of another job', { CPU: 1 }, { job: 'job-2' });
+  assert.deepEqual(cluster.giveBack('has'), [
+    'forget lease has',
+    'stop w1 on a',
+    'done',
+    'start less on a as w2',
+    'start of another job on a as w3',
+  ]);
+});
+
+test('who holds leases hears once that others wait for room; not of what it waits for itself, nor of what never fits', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.lease('has', { CPU: 1 }, { owner: 'one' });
+  cluster.ready('has');
+  assert.deepEqual(cluster.lease('own', { CPU: 1 }, { owner: 'one' }), []);
+  assert.deepEqual(cluster.lease('huge', { CPU: 8 }, { owner: 'two', waits: true }), []);
+  assert.deepEqual(cluster.lease('other', { CPU: 1 }, { owner: 'two', priority: 1 }), ['others wait for what one has']);
+  assert.deepEqual(cluster.lease('more', { CPU: 1 }, { owner: 'three', priority: 2 }), []);
+  assert.deepEqual(cluster.giveBack('has'), [
+    'forget lease has',
+    'done',
+    'save lease more',
+    'grant more at w1',
+    'others wait for what three has',
+  ]);
 });
 
 test('a name that is taken gives its actor to whoever asks for it or a new one', () => {

@@ -19,6 +19,7 @@ export interface Scenario {
   ): string[];
   actor(id: string, options?: ActorOptions): string[];
   lease(id: string, needs?: Resources, options?: LeaseOptions): string[];
+  giveBack(id: string): string[];
   group(id: string, bundles: readonly Resources[], options?: GroupOptions): string[];
   /** Nodes of the bundles of a group, '-' where there is none. */
   placesOf(id: string): string[];
@@ -32,6 +33,8 @@ export interface Scenario {
 }
 
 export interface LeaseOptions {
+  readonly owner?: string;
+  readonly job?: string;
   readonly strategy?: string;
   readonly waits?: boolean;
   readonly priority?: number;
@@ -153,8 +156,8 @@ export function scenario(): Scenario {
         request: 2,
         lease: {
           leaseId: id as LeaseId,
-          ownerId: 'driver' as WorkerId,
-          jobId: 'job-1' as JobId,
+          ownerId: (options.owner ?? 'driver') as WorkerId,
+          jobId: (options.job ?? 'job-1') as JobId,
           demand: demand(needs, options.strategy, {}, options.bundle),
           capturesChildren: false,
           isRetriable: true,
@@ -163,6 +166,10 @@ export function scenario(): Scenario {
           priority: options.priority ?? 0,
         },
       }),
+    giveBack: (id) => {
+      const worker = { isBroken: false, force: false };
+      return send({ kind: 'returnLease', leaseId: id as LeaseId, worker, request: 4 });
+    },
     group: (id, bundles, options = {}) =>
       send({
         kind: 'createGroup',
@@ -232,6 +239,8 @@ function render(state: ClusterState, effect: Effect): string {
       return `stop ${effect.jobId} on ${effect.nodeId}`;
     case 'ownerGone':
       return `free what ${effect.workerId} owned`;
+    case 'leasesWanted':
+      return `others wait for what ${effect.ownerId} has`;
     case 'freeNode':
       return `free ${effect.nodeId}`;
     case 'actorChanged': {

@@ -16,7 +16,8 @@ import type { ActorRecord, ClusterState, GroupRecord, JobRecord, NodeBeat, NodeR
 import { groupStateName } from '../group-state.js';
 import type { PendingKey } from '../pending-queue.js';
 import type { RunRecord } from '../runs.js';
-import { split, waitReasons } from '../schedule.js';
+import { waitReasons } from '../schedule.js';
+import { split } from '../waiting.js';
 import { nodeStateName } from '../wire-out.js';
 
 export interface NodeView {

@@ -23,6 +23,14 @@ export async function noted(file: string, count: number): Promise<string[]> {
   return notes(file);
 }
 
+export const pidHere = (): number => process.pid;
+/** Runs a task of its own. */
+export class Asker {
+  async pidOfTask(): Promise<number> {
+    return await task(pidHere)();
+  }
+}
+
 export function* countTo(count: number): Generator<number, string> {
   for (let x = 1; x <= count; x += 1) yield x;
   return 'unused';

@@ -1,0 +1,57 @@
+// Workers pass from lease to lease. One that is given back goes straight on to the next lease that asks for the same, so
+// that no process ends and none starts; and who holds leases hears when others wait for what they take.
+import type { LeaseId, WorkerId } from '../common/index.js';
+import type { Address, ClusterState, Effect, LeaseRecord, Place, WorkerRecord } from './cluster-state.js';
+import { demandOf, split } from './waiting.js';
+
+/** A worker whose lease was just given back; for the length of one step. */
+export interface ReturnedWorker extends Place {
+  readonly workerId: WorkerId;
+  readonly address: Address;
+  /** What it was started with, which cannot be changed. */
+  readonly terms: string;
+}
+
+export const returnedWorker = (worker: WorkerRecord, lease: LeaseRecord, address: Address): ReturnedWorker => ({
+  workerId: worker.workerId,
+  nodeId: worker.nodeId,
+  ...(worker.bundle ? { bundle: worker.bundle } : {}),
+  address,
+  terms: termsOf(lease),
+});
+
+/** The returned worker, if it will do for `lease` at `place`; it is taken. */
+export function takeReturned(state: ClusterState, lease: LeaseRecord, place: Place): ReturnedWorker | null {
+  const { returned } = state;
+  if (returned === null || returned.terms !== termsOf(lease) || !isSamePlace(returned, place)) return null;
+  state.returned = null;
+  return returned;
+}
+
+const termsOf = ({ jobId, runtimeEnv, demand, capturesChildren }: LeaseRecord): string =>
+  JSON.stringify([jobId, runtimeEnv, demand.needs, capturesChildren]);
+
+const isSamePlace = (a: Place, b: Place): boolean =>
+  a.nodeId === b.nodeId && a.bundle?.groupId === b.bundle?.groupId && a.bundle?.index === b.bundle?.index;
+
+/** Tells the holders of leases that were not told since their last one, where others wait for room that could be theirs. */
+export function tellHolders(state: ClusterState): readonly Effect[] {
+  if (state.untold.size === 0 || state.pending.size === 0) return [];
+  const waiting = [...state.pending.firsts()].filter((key) => {
+    const demand = split(key).kind === 'group' ? null : demandOf(state, key);
+    return demand === null || demand.bundle !== undefined || state.index.place(demand, '').kind === 'wait';
+  });
+  const owners = new Set(
+    waiting.map((key) => {
+      const { kind, id } = split(key);
+      return kind === 'lease' ? state.leases.get(id as LeaseId)!.ownerId : null; // null: no holder's own tasks
+    }),
+  );
+  const effects: Effect[] = [];
+  for (const ownerId of state.untold) {
+    if (owners.size === 0 || (owners.size === 1 && owners.has(ownerId))) continue;
+    state.untold.delete(ownerId);
+    effects.push({ kind: 'leasesWanted', ownerId });
+  }
+  return effects;
+}
