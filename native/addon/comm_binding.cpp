@@ -9,6 +9,7 @@
 #include "addon/arguments.h"
 #include "addon/bindings.h"
 #include "addon/call_thread.h"
+#include "comm/hierarchical_communicator.h"
 #include "comm/shm_communicator.h"
 #include "comm/tcp_communicator.h"
 #include "comm/tcp_mesh.h"
@@ -325,6 +326,37 @@ Napi::Value listen_tcp_group(const Napi::CallbackInfo& info) {
   }
 }
 
+/// What a group over TCP is joined with.
+struct TcpJoin {
+  SharedListener listener;
+  std::vector<std::string> addresses;
+  std::string secret;
+  JoinOptions options;
+
+  JoinOptions cancellable(const std::atomic<bool>& is_cancelled) const {
+    JoinOptions join = options;
+    join.is_cancelled = &is_cancelled;
+    return join;
+  }
+};
+
+TcpJoin tcp_join_of(const Napi::CallbackInfo& info) {
+  const Napi::Object options = object_of(info[0], "options");
+  if (!options.Get("addresses").IsArray()) throw Napi::TypeError::New(info.Env(), "addresses: expected an array of strings");
+  const auto list = options.Get("addresses").As<Napi::Array>();
+  if (list.Length() < 1 || list.Length() > kRanksMax) {
+    throw Napi::RangeError::New(info.Env(), "addresses: expected 1 to " + std::to_string(kRanksMax));
+  }
+  TcpJoin join;
+  for (std::uint32_t i = 0; i < list.Length(); ++i) {
+    join.addresses.push_back(string_of(list.Get(i), "addresses[" + std::to_string(i) + "]"));
+  }
+  join.options = join_options_of(options, static_cast<int>(join.addresses.size()));
+  join.secret = string_of(options.Get("secret"), "secret");
+  join.listener = listener_of(options.Get("listener"));
+  return join;
+}
+
 }  // namespace
 
 std::shared_ptr<Communicator> communicator_of(const Napi::Value& value) {
@@ -350,25 +382,22 @@ void bind_comm(Napi::Env env, Napi::Object exports) {
   exports.Set("watchGroups", Napi::Function::New(env, watch_groups));
   exports.Set("listenTcpGroup", Napi::Function::New(env, listen_tcp_group));
   exports.Set("joinTcpGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
+                const TcpJoin join = tcp_join_of(info);
+                return join_on_thread(info.Env(), type, [join](const std::atomic<bool>& is_cancelled) {
+                  return std::make_shared<TcpCommunicator>(*join.listener, join.addresses, join.secret, join.cancellable(is_cancelled));
+                });
+              }));
+  exports.Set("joinHierarchicalGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
+                const TcpJoin join = tcp_join_of(info);
                 const Napi::Object options = object_of(info[0], "options");
-                if (!options.Get("addresses").IsArray()) {
-                  throw Napi::TypeError::New(info.Env(), "addresses: expected an array of strings");
+                const std::string name = string_of(options.Get("name"), "name");
+                const int machines = static_cast<int>(integer_of(options.Get("machines"), "machines", 1, join.options.size));
+                if (join.options.size % machines != 0) {
+                  throw Napi::RangeError::New(info.Env(), "machines: expected a divisor of " + std::to_string(join.options.size) + " ranks");
                 }
-                const auto list = options.Get("addresses").As<Napi::Array>();
-                if (list.Length() < 1 || list.Length() > kRanksMax) {
-                  throw Napi::RangeError::New(info.Env(), "addresses: expected 1 to " + std::to_string(kRanksMax));
-                }
-                std::vector<std::string> addresses;
-                for (std::uint32_t i = 0; i < list.Length(); ++i) {
-                  addresses.push_back(string_of(list.Get(i), "addresses[" + std::to_string(i) + "]"));
-                }
-                const JoinOptions join = join_options_of(options, static_cast<int>(addresses.size()));
-                const std::string secret = string_of(options.Get("secret"), "secret");
-                const SharedListener listener = listener_of(options.Get("listener"));
-                return join_on_thread(info.Env(), type, [=](const std::atomic<bool>& is_cancelled) {
-                  JoinOptions cancellable = join;
-                  cancellable.is_cancelled = &is_cancelled;
-                  return std::make_shared<TcpCommunicator>(*listener, addresses, secret, cancellable);
+                return join_on_thread(info.Env(), type, [join, name, machines](const std::atomic<bool>& is_cancelled) {
+                  return std::make_shared<HierarchicalCommunicator>(name, machines, *join.listener, join.addresses, join.secret,
+                                                                    join.cancellable(is_cancelled));
                 });
               }));
 }

@@ -1,6 +1,6 @@
 // Collectives of one group of ranks, in a fixed order of ranks: the same inputs give the same bits on every rank.
 // Calls block the calling thread; one call at a time per communicator. A rank that ends or is late makes every peer's
-// call throw CommError naming it. Siblings: shared memory (one machine), TCP (between machines).
+// call throw CommError naming it. Siblings: shared memory (one machine), TCP (between machines), hierarchical (both).
 //
 // Messages and errors name ranks by their numbers in the job; arguments are places in the group.
 #pragma once
@@ -78,7 +78,7 @@ class Communicator {
   static constexpr int kBeatsMissed = 14;  // own beats without one of a peer: it stands still. 3.5 s
 
   /// Where the calls come from, for messages; for the thread that calls. `place` stays the caller's.
-  void set_place(const char* place) { place_ = place; }
+  virtual void set_place(const char* place) { place_ = place; }
   int name(int rank) const { return names_.empty() ? rank : names_[static_cast<std::size_t>(rank)]; }
   std::string rank_name(int rank) const { return "rank " + std::to_string(name(rank)); }
 

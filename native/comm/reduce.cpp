@@ -98,20 +98,22 @@ void reduce_f32(float* out, const void* const* in, int inputs, std::size_t count
   }
 }
 
-void reduce_halves(std::uint16_t* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op) {
+void widen(float* out, const void* in, std::size_t count, Number number) {
+  if (number == Number::kF32) std::memcpy(out, in, count * sizeof(float));
+  else (number == Number::kBF16 ? widen_bf16 : widen_f16)(out, static_cast<const std::uint16_t*>(in), count);
+}
+
+/// `length` numbers, at most a block, from `start` on of every input, behind the head if there is one.
+void add_block(float* total, const float* head, const void* const* in, int inputs, std::size_t start, std::size_t length,
+               Number number, ReduceOp op) {
   const auto pair = op == ReduceOp::kSum ? add_pair : max_pair;
-  const auto widen = number == Number::kBF16 ? widen_bf16 : widen_f16;
-  const auto narrow = number == Number::kBF16 ? narrow_bf16 : narrow_f16;
-  float total[kBlock], next[kBlock];
-  for (std::size_t start = 0; start < count; start += kBlock) {
-    const std::size_t length = std::min(kBlock, count - start);
-    const auto at = [&](int input) { return static_cast<const std::uint16_t*>(in[input]) + start; };
-    widen(total, at(0), length);
-    for (int input = 1; input < inputs; ++input) {
-      widen(next, at(input), length);
-      pair(total, total, next, length);
-    }
-    narrow(out + start, total, length);
+  const auto at = [&](int input) { return static_cast<const std::uint8_t*>(in[input]) + start * width_of(number); };
+  if (head) std::memcpy(total, head, length * sizeof(float));
+  else widen(total, at(0), length, number);
+  float next[kBlock];
+  for (int input = head ? 0 : 1; input < inputs; ++input) {
+    widen(next, at(input), length, number);
+    pair(total, total, next, length);
   }
 }
 
@@ -119,7 +121,25 @@ void reduce_halves(std::uint16_t* out, const void* const* in, int inputs, std::s
 
 void reduce_in_order(void* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op) {
   if (number == Number::kF32) return reduce_f32(static_cast<float*>(out), in, inputs, count, op);
-  reduce_halves(static_cast<std::uint16_t*>(out), in, inputs, count, number, op);
+  float total[kBlock];
+  for (std::size_t start = 0; start < count; start += kBlock) {
+    const std::size_t length = std::min(kBlock, count - start);
+    add_block(total, nullptr, in, inputs, start, length, number, op);
+    round_to(static_cast<std::uint8_t*>(out) + start * width_of(number), total, length, number);
+  }
+}
+
+void reduce_onward(float* total, const float* head, const void* const* in, int inputs, std::size_t count, Number number,
+                   ReduceOp op) {
+  for (std::size_t start = 0; start < count; start += kBlock) {
+    const std::size_t length = std::min(kBlock, count - start);
+    add_block(total + start, head ? head + start : nullptr, in, inputs, start, length, number, op);
+  }
+}
+
+void round_to(void* out, const float* in, std::size_t count, Number number) {
+  if (number == Number::kF32) std::memcpy(out, in, count * sizeof(float));
+  else (number == Number::kBF16 ? narrow_bf16 : narrow_f16)(static_cast<std::uint16_t*>(out), in, count);
 }
 
 }  // namespace raylite

@@ -10,4 +10,11 @@ namespace raylite {
 /// at the end alone. `out` may be one of the inputs, not overlap one.
 void reduce_in_order(void* out, const void* const* in, int inputs, std::size_t count, Number number, ReduceOp op);
 
+/// total[i] = ((head[i] + in[0][i]) + in[1][i]) + …, not rounded; without a head (null) in[0] is first.
+void reduce_onward(float* total, const float* head, const void* const* in, int inputs, std::size_t count, Number number,
+                   ReduceOp op);
+
+/// Floats as `number`, to nearest.
+void round_to(void* out, const float* in, std::size_t count, Number number);
+
 }  // namespace raylite

@@ -186,12 +186,32 @@ void ShmCommunicator::all_to_all(const void* in, void* out, std::size_t slice_by
       });
 }
 
+void ShmCommunicator::add_up(const float* head, float* total, const void* whole, std::size_t stride, std::size_t count, Number number,
+                             ReduceOp op) {
+  const std::lock_guard<std::mutex> lock(one_call_);
+  const auto* data = static_cast<const std::uint8_t*>(whole);
+  const std::size_t width = width_of(number), slice_bytes = count * width;
+  const std::size_t part_bytes = part_of_slot();
+  run({Collective::kReduceScatter, static_cast<std::uint32_t>(op), number, 0, count}, chunks_of(slice_bytes, part_bytes),
+      [&](std::size_t chunk, std::uint8_t* slot) { stage_parts(Range(chunk, part_bytes, slice_bytes), data, stride, slot); },
+      nullptr,
+      [&](std::size_t chunk, std::uint32_t sequence) {
+        const Range range(chunk, part_bytes, slice_bytes);
+        for (int rank = 0; rank < size_; ++rank) {
+          inputs_[index_of(rank)] = rank == rank_ ? data + index_of(rank) * stride + range.start
+                                                  : staged(rank, sequence) + index_of(rank_) * part_bytes;
+        }
+        const std::size_t start = range.start / width;
+        reduce_onward(total + start, head ? head + start : nullptr, inputs_.data(), size_, range.length / width, number, op);
+      });
+}
+
 /// Part p of the slot is for rank p: what `range` of slice p of `data` holds.
-void ShmCommunicator::stage_parts(const Range& range, const std::uint8_t* data, std::size_t slice_bytes, std::uint8_t* slot) {
+void ShmCommunicator::stage_parts(const Range& range, const std::uint8_t* data, std::size_t stride, std::uint8_t* slot) {
   const std::size_t part_bytes = part_of_slot();
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
-    std::memcpy(slot + index_of(rank) * part_bytes, data + index_of(rank) * slice_bytes + range.start, range.length);
+    std::memcpy(slot + index_of(rank) * part_bytes, data + index_of(rank) * stride + range.start, range.length);
   }
   count_sent(range.length * index_of(size_ - 1));
 }

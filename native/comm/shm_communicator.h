@@ -28,6 +28,9 @@ class ShmCommunicator final : public Communicator {
   void all_to_all(const void* in, void* out, std::size_t slice_bytes) override;
   void broadcast(void* data, std::size_t bytes, int root) override;
   void send_receive(const Transfer& transfer) override;
+  /// This machine's part of a reduction over several: total = head, then slice `rank` of every rank's data in their order, in f32.
+  /// Slice r begins at r * stride and has `count` numbers. Without a head (null) the first rank's is first.
+  void add_up(const float* head, float* total, const void* data, std::size_t stride, std::size_t count, Number number, ReduceOp op);
   void barrier() override;
   void fail_all(const CommError& error) noexcept override { segment_.abort(error.rank(), error.what()); }
   void check() override { segment_.check_abort(); }
@@ -57,7 +60,7 @@ class ShmCommunicator final : public Communicator {
   [[noreturn]] void fail(int rank, const std::string& reason);
   std::string context() const;
   int latest() const;
-  void stage_parts(const Range& range, const std::uint8_t* data, std::size_t slice_bytes, std::uint8_t* slot);
+  void stage_parts(const Range& range, const std::uint8_t* data, std::size_t stride, std::uint8_t* slot);
   bool send_chunk(const Transfer& transfer, std::size_t chunk);
   bool receive_chunk(const Transfer& transfer, std::size_t chunk);
   bool is_free(const Lent& slot) const;

@@ -86,8 +86,7 @@ void TcpCommunicator::all_to_all(const void* in, void* out, std::size_t slice_by
   }
   const std::size_t own = static_cast<std::size_t>(rank_) * slice_bytes;
   if (slice_bytes > 0) std::memcpy(to + own, from + own, slice_bytes);
-  DirectExchange exchange(std::move(routes));
-  run(Signature::all_to_all(slice_bytes), exchange);
+  move(Signature::all_to_all(slice_bytes), std::move(routes));
 }
 
 void TcpCommunicator::broadcast(void* whole, std::size_t bytes, int root) {
@@ -95,8 +94,7 @@ void TcpCommunicator::broadcast(void* whole, std::size_t bytes, int root) {
   std::vector<DirectExchange::Route> routes(peers_.size());
   if (rank_ == root) std::fill(routes.begin(), routes.end(), DirectExchange::Route{data, bytes, true});
   else routes[static_cast<std::size_t>(root)] = {nullptr, 0, false, data, bytes, true};
-  DirectExchange exchange(std::move(routes));
-  run(Signature::broadcast(bytes, root), exchange);
+  move(Signature::broadcast(bytes, root), std::move(routes));
 }
 
 void TcpCommunicator::send_receive(const Transfer& transfer) {
@@ -115,6 +113,11 @@ void TcpCommunicator::send_receive(const Transfer& transfer) {
   }
   DirectExchange exchange(std::move(routes));
   run(Signature::transfer(transfer.send_bytes), Signature::transfer(transfer.receive_bytes), exchange);
+}
+
+void TcpCommunicator::move(const Signature& signature, std::vector<DirectExchange::Route> routes) {
+  DirectExchange exchange(std::move(routes));
+  run(signature, exchange);
 }
 
 void TcpCommunicator::barrier() {

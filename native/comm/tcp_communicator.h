@@ -30,6 +30,8 @@ class TcpCommunicator final : public Communicator {
   void all_to_all(const void* in, void* out, std::size_t slice_bytes) override;
   void broadcast(void* data, std::size_t bytes, int root) override;
   void send_receive(const Transfer& transfer) override;
+  /// Any set of transfers, as one call; `signature` is that of all of them.
+  void move(const Signature& signature, std::vector<DirectExchange::Route> routes);
   void barrier() override;
   void fail_all(const CommError& error) noexcept override { set_aborted(error.rank(), error.what()); }
   void check() override { check_abort(); }

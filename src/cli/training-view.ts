@@ -54,7 +54,12 @@ export class TrainingView {
       case 'notes':
         return event.notes.map((note) => `note: ${note}`).join('\n');
       case 'started': {
-        const group = { alone: 'one worker', shm: 'workers in shared memory', tcp: 'workers over TCP' }[event.group];
+        const group = {
+          alone: 'one worker',
+          shm: 'workers in shared memory',
+          tcp: 'workers over TCP',
+          hierarchical: 'workers in shared memory and over TCP',
+        }[event.group];
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';
         return `${event.parameterCount} parameters, ${formatBytes(event.estimateBytes)} a worker by estimate, ${group}${from}`;
       }

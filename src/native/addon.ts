@@ -78,6 +78,12 @@ export interface JoinOptions {
   readonly names?: readonly number[];
 }
 
+export interface TcpJoinOptions extends JoinOptions {
+  readonly listener: object;
+  readonly addresses: readonly string[];
+  readonly secret: string;
+}
+
 export interface NativeComm {
   /** Joins the group `name` (a fresh name under /dev/shm) of `size` ranks; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
   joinShmGroup(options: JoinOptions & { readonly name: string; readonly size: number }): Promise<NativeCommunicator>;
@@ -90,12 +96,13 @@ export interface NativeComm {
   /** Opens a listening socket on `host` for one coming group. */
   listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
   /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks; it never travels. */
-  joinTcpGroup(
-    options: JoinOptions & {
-      readonly listener: object;
-      readonly addresses: readonly string[];
-      readonly secret: string;
-    },
+  joinTcpGroup(options: TcpJoinOptions): Promise<NativeCommunicator>;
+  /**
+   * As joinTcpGroup, where ranks that follow each other are on one machine, equally many on each of `machines`: those talk over shared
+   * memory, under names that begin with `name`.
+   */
+  joinHierarchicalGroup(
+    options: TcpJoinOptions & { readonly name: string; readonly machines: number },
   ): Promise<NativeCommunicator>;
 }
 

@@ -1,4 +1,4 @@
-// The communicators of one rank: listens for those over TCP, joins all that it is told to, watches over them, and leaves them.
+// The communicators of one rank: listens for those between machines, joins all that it is told to, watches over them, and leaves them.
 import { ConfigError, EngineError } from '../common/index.js';
 import type { Communicators } from '../engine/index.js';
 import { type NativeCommunicator, native } from '../native/index.js';
@@ -53,6 +53,8 @@ export class JoinedGroups implements Disposable {
     const listener = this.#listeners.get(id);
     if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
     this.#listeners.delete(id);
-    return native().joinTcpGroup({ listener, addresses: way.addresses, secret: way.secret, ...common });
+    const options = { ...common, listener, addresses: way.addresses, secret: way.secret };
+    if (way.kind === 'tcp') return native().joinTcpGroup(options);
+    return native().joinHierarchicalGroup({ ...options, name: way.name, machines: way.machines });
   }
 }

@@ -1,12 +1,17 @@
-// The driver's side of how ranks find each other: which communicators each of them joins, and whether over shared memory or TCP.
+// The driver's side of how ranks find each other: which communicators each of them joins, and whether over shared memory, TCP or both.
 import { randomBytes } from 'node:crypto';
-import type { ObjectRef } from '../client/index.js';
 import { type GroupName, type Joint, jointsOf, type LinkName, type Mesh } from '../engine/index.js';
 
 /** How the ranks of one communicator find each other. */
 export type JointWay =
   | { readonly kind: 'shm'; readonly name: string }
-  | { readonly kind: 'tcp'; readonly addresses: readonly string[]; readonly secret: string };
+  | ({ readonly kind: 'tcp' } & Addresses)
+  | ({ readonly kind: 'hierarchical'; readonly name: string; readonly machines: number } & Addresses);
+
+interface Addresses {
+  readonly addresses: readonly string[];
+  readonly secret: string;
+}
 
 /** One communicator that a rank joins. */
 export interface JointPlan {
@@ -21,8 +26,8 @@ export interface JointPlan {
 
 /** What is asked of a rank in order to plan. */
 export interface JointPeer {
-  describe(): ObjectRef<{ readonly nodeId: string; readonly host: string }>;
-  listen(id: string, host: string): ObjectRef<{ readonly port: number }>;
+  describe(): PromiseLike<{ readonly nodeId: string; readonly host: string }>;
+  listen(id: string, host: string): PromiseLike<{ readonly port: number }>;
 }
 
 /** For every rank the communicators that it joins. Ranks of one machine meet in shared memory, under names that begin with `name`. */
@@ -30,13 +35,18 @@ export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: 
   const places = await Promise.all(ranks.map((rank) => rank.describe()));
   const ways = new Map<string, Promise<JointWay>>();
   const wayOf = async (id: string, joint: Joint): Promise<JointWay> => {
-    const nodes = new Set(joint.ranks.map((rank) => places[rank]!.nodeId));
-    if (nodes.size === 1) return { kind: 'shm', name: `${name}-${id}` };
-    const addresses = joint.ranks.map(async (rank) => {
-      const { host } = places[rank]!;
-      return `${host}:${(await ranks[rank]!.listen(id, host)).port}`;
-    });
-    return { kind: 'tcp', addresses: await Promise.all(addresses), secret: randomBytes(32).toString('hex') };
+    const nodes = joint.ranks.map((rank) => places[rank]!.nodeId);
+    const machines = machinesOf(nodes);
+    if (machines === 1) return { kind: 'shm', name: `${name}-${id}` };
+    const addresses = await Promise.all(
+      joint.ranks.map(async (rank) => {
+        const { host } = places[rank]!;
+        return `${host}:${(await ranks[rank]!.listen(id, host)).port}`;
+      }),
+    );
+    const common = { addresses, secret: randomBytes(32).toString('hex') };
+    if (machines === null || machines === nodes.length) return { kind: 'tcp', ...common };
+    return { kind: 'hierarchical', name: `${name}-${id}`, machines, ...common };
   };
   const plans = ranks.map((_, rank) =>
     jointsOf(mesh, rank).map(async (joint): Promise<JointPlan> => {
@@ -46,4 +56,12 @@ export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: 
     }),
   );
   return Promise.all(plans.map((joints) => Promise.all(joints)));
+}
+
+/** Of how many machines these ranks are, where equally many that follow each other are on each; else null. */
+function machinesOf(nodes: readonly string[]): number | null {
+  const machines = new Set(nodes).size;
+  const perMachine = nodes.length / machines;
+  const isEven = nodes.every((node, place) => node === nodes[place - (place % perMachine)]);
+  return Number.isInteger(perMachine) && isEven ? machines : null;
 }

@@ -12,7 +12,7 @@ export type TrainingEvent =
       readonly failures: number;
       readonly parameterCount: number;
       readonly estimateBytes: number;
-      readonly group: 'alone' | 'shm' | 'tcp';
+      readonly group: 'alone' | 'shm' | 'tcp' | 'hierarchical';
       /** Steps already done by an earlier attempt or run. */
       readonly fromStep: number;
       readonly totalSteps: number;

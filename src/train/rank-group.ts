@@ -11,7 +11,7 @@ export type Rank = ActorHandle<TrainRank>;
 export class RankGroup implements AsyncDisposable {
   readonly ranks: readonly Rank[];
   /** How they talk. */
-  readonly kind: 'alone' | 'shm' | 'tcp';
+  readonly kind: 'alone' | 'shm' | 'tcp' | 'hierarchical';
   readonly #room: PlacementGroup | null;
 
   private constructor(ranks: readonly Rank[], kind: RankGroup['kind'], room: PlacementGroup | null) {
@@ -31,11 +31,12 @@ export class RankGroup implements AsyncDisposable {
     const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     try {
       for (const result of created) if (result.status === 'rejected') throw result.reason;
-      const joints = await planJoints(ranks, mesh, name);
-      await Promise.all(ranks.map((rank, index) => rank.join(joints[index]!, index)));
+      const ordered = await byMachine(ranks);
+      const joints = await planJoints(ordered, mesh, name);
+      await Promise.all(ordered.map((rank, index) => rank.join(joints[index]!, index)));
       const ways = joints.flat().map(({ way }) => way.kind);
-      const kind = ways.length === 0 ? 'alone' : ways.includes('tcp') ? 'tcp' : 'shm';
-      return new RankGroup(ranks, kind, room);
+      const kind = (['hierarchical', 'tcp', 'shm'] as const).find((way) => ways.includes(way)) ?? 'alone';
+      return new RankGroup(ordered, kind, room);
     } catch (error) {
       await endAll(ranks, room);
       throw error;
@@ -71,6 +72,17 @@ export class RankGroup implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await endAll(this.ranks, this.#room);
   }
+}
+
+/** Ranks of one machine follow each other: neighbours in number talk most. */
+async function byMachine(ranks: readonly Rank[]): Promise<readonly Rank[]> {
+  const places = await Promise.all(ranks.map((rank) => rank.describe()));
+  const groups = new Map<string, Rank[]>();
+  for (const [index, { nodeId }] of places.entries()) {
+    const known = groups.get(nodeId) ?? [];
+    groups.set(nodeId, [...known, ranks[index]!]);
+  }
+  return [...groups.values()].flat();
 }
 
 /** Sets the cores of all ranks aside, or waits until that can be: half a group of ranks is of no use. Null: they need none. */

@@ -149,7 +149,7 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
     const storage = join(lab.folder, 'runs');
     const submit = (...args: readonly string[]) =>
       new Following(a, ['job', 'submit', '--working-dir', JOBS, '--', 'node', 'finetune.js', ...args]);
-    const undisturbed = submit('undisturbed', storage);
+    const undisturbed = submit('undisturbed', storage, '2');
     const calm = await undisturbed.end();
     assert.equal(calm.code, 0, calm.output);
     assert.deepEqual(of('started', undisturbed), [{ kind: 'started', group: 'tcp', fromStep: 0 }]);
@@ -158,7 +158,7 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
 
     await context.test('the kill of one rank costs the steps since the last checkpoint', async () => {
       const gate = join(lab.folder, 'rank-is-dead');
-      const disturbed = submit('rank-killed', storage, gate);
+      const disturbed = submit('rank-killed', storage, '2', gate);
       await disturbed.until('holding');
       assert.equal(await b.kill('raylite: TrainRank'), 1, 'machine B has one of the two ranks');
       writeFileSync(gate, '');
@@ -171,9 +171,34 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
       assert.deepEqual(of('done', disturbed), [{ kind: 'done', losses, failures: 1 }]);
     });
 
+    await context.test(
+      'ranks share each machine; when one of them stands still the others name it and the run goes on',
+      async () => {
+        const gate = join(lab.folder, 'rank-is-stopped');
+        const disturbed = submit('rank-stopped', storage, '4', gate);
+        await disturbed.until('holding');
+        assert.equal(b.freeze('raylite: TrainRank'), 2, 'machine B has two of the four ranks');
+        writeFileSync(gate, '');
+        const { code, output } = await disturbed.end();
+        assert.equal(code, 0, output);
+        assert.deepEqual(of('started', disturbed), [
+          { kind: 'started', group: 'hierarchical', fromStep: 0 },
+          { kind: 'started', group: 'hierarchical', fromStep: 5 },
+        ]);
+        assert.match(
+          String(of('failed', disturbed)[0]?.error),
+          /rank \d stands still: its process has given no sign of life/,
+        );
+        const [done] = of('done', disturbed);
+        assert.equal(done?.failures, 1);
+        for (const [step, loss] of (done.losses as number[]).entries())
+          assert.ok(Math.abs(loss - losses[step]) < 1e-4, `step ${step + 1}: ${loss}, with two ranks ${losses[step]}`);
+      },
+    );
+
     await context.test('the kill of the head costs no step once it is started again', async () => {
       const gate = join(lab.folder, 'head-is-back');
-      const disturbed = submit('head-killed', storage, gate);
+      const disturbed = submit('head-killed', storage, '2', gate);
       await disturbed.until('holding');
       assert.equal(await a.kill('head/main.js'), 1);
       await ok(a, ['start', '--head']);
@@ -186,7 +211,7 @@ describe('two machines', { skip: withoutNetworkNamespaces() }, () => {
     });
 
     await context.test('stop ends a run under way and leaves nothing', async () => {
-      const unfinished = submit('stopped', storage, join(lab.folder, 'never'));
+      const unfinished = submit('stopped', storage, '2', join(lab.folder, 'never'));
       await unfinished.until('holding');
       assert.ok((await a.kill('job submit')) > 0);
       await unfinished.end();

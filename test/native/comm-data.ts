@@ -1,9 +1,36 @@
 // The data of the collectives' tests, and how it is compared.
 import { createHash } from 'node:crypto';
 import { narrow } from '#src/engine/index.js';
+import { type NativeCommunicator, native } from '#src/native/index.js';
 
-/** The two carriers of collectives. */
-export type Sibling = 'shm' | 'tcp';
+/** The carriers of collectives. */
+export const SIBLINGS = ['shm', 'tcp', 'hierarchical'] as const;
+export type Sibling = (typeof SIBLINGS)[number];
+
+/** How many machines a hierarchical group of `size` ranks is played on: two ranks on each, as far as that goes. */
+const machinesOf = (size: number): number => (size > 2 && size % 2 === 0 ? size / 2 : size);
+
+export interface Joining {
+  readonly sibling: Sibling;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly secret: string;
+  readonly rank: number;
+  readonly size: number;
+  readonly timeoutMs: number;
+  readonly operationTimeoutMs?: number;
+  readonly names?: readonly number[];
+}
+
+/** Joins a group of any kind; `listener` is not used in shared memory. */
+export function joinGroup(joining: Joining, listener: object | null): Promise<NativeCommunicator> {
+  const { sibling, size } = joining;
+  if (sibling === 'shm') return native().joinShmGroup(joining);
+  const options = { ...joining, listener: listener! };
+  return sibling === 'tcp'
+    ? native().joinTcpGroup(options)
+    : native().joinHierarchicalGroup({ ...options, machines: machinesOf(size) });
+}
 
 /** The data of `rank`: many magnitudes, so that another order of summation would give other bits. */
 export function fill(rank: number, count: number): Float32Array {

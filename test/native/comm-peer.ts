@@ -1,6 +1,6 @@
 // One rank of the collectives' tests: a process that joins groups and runs collectives as it is told.
 import { type NativeCommunicator, native } from '#src/native/index.js';
-import { digest, fill, fillBytes, fillHalves, type Sibling } from './comm-data.js';
+import { digest, fill, fillBytes, fillHalves, type Joining, joinGroup } from './comm-data.js';
 import { serve } from './peer-process.js';
 
 export const OPERATIONS = [
@@ -20,17 +20,7 @@ export type Operation = (typeof OPERATIONS)[number];
 
 export type CommRequest =
   | { readonly kind: 'listen' }
-  | {
-      readonly kind: 'join';
-      readonly sibling: Sibling;
-      readonly name: string;
-      readonly addresses: readonly string[];
-      readonly secret: string;
-      readonly rank: number;
-      readonly size: number;
-      readonly timeoutMs: number;
-      readonly operationTimeoutMs: number;
-    }
+  | ({ readonly kind: 'join' } & Joining)
   | { readonly kind: 'run'; readonly operation: Operation; readonly count: number; readonly root: number }
   | { readonly kind: 'repeat'; readonly operation: 'allReduceSum' | 'barrier'; readonly count: number }
   | { readonly kind: 'abort'; readonly reason: string }
@@ -102,10 +92,7 @@ async function answer(request: CommRequest): Promise<string> {
     return `127.0.0.1:${listening.port}`;
   }
   if (request.kind === 'join') {
-    group =
-      request.sibling === 'shm'
-        ? await native().joinShmGroup(request)
-        : await native().joinTcpGroup({ ...request, listener: listener! });
+    group = await joinGroup(request, listener);
     return `${group.rank} of ${group.size}`;
   }
   if (!group) throw new Error('join a group first');

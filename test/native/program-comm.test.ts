@@ -1,11 +1,11 @@
 // Collectives inside programs: real processes run one plan together, and what happens to the others when one of them dies,
-// stalls, gives up or leaves in the midst of it. Over shared memory and over TCP.
+// stalls, gives up or leaves in the midst of it. Over every carrier.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { native } from '#src/native/index.js';
-import { fill, type Sibling } from './comm-data.js';
+import { fill, SIBLINGS, type Sibling } from './comm-data.js';
 import { failureOf, Peer as PeerProcess } from './peer-process.js';
 import { COUNT, type ProgramRequest, StepProgram } from './program-peer.js';
 
@@ -27,7 +27,7 @@ class Ranks implements AsyncDisposable {
 
   static async start(sibling: Sibling, size: number, operationTimeoutMs = 60_000): Promise<Ranks> {
     const ranks = new Ranks(Array.from({ length: size }, () => new Peer()));
-    const listen = (peer: Peer) => (sibling === 'tcp' ? peer.ask({ kind: 'listen' }) : '');
+    const listen = (peer: Peer) => (sibling === 'shm' ? '' : peer.ask({ kind: 'listen' }));
     const addresses = await Promise.all(ranks.peers.map(listen));
     const name = `${prefix}${names++}`;
     const common = { kind: 'join', sibling, name, addresses, size, operationTimeoutMs } as const;
@@ -72,7 +72,7 @@ async function alone(size: number): Promise<string> {
   }
 }
 
-for (const sibling of ['shm', 'tcp'] as const) {
+for (const sibling of SIBLINGS) {
   describe(`programs with collectives over ${sibling}`, () => {
     test('two and three ranks get what one rank gets, run after run', async () => {
       for (const size of [2, 3]) {

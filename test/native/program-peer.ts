@@ -1,7 +1,7 @@
 // One rank of the tests of programs with collectives: a process that runs one plan over and over, as it is told.
 import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../support/native-plan.js';
-import { digest, fill, type Sibling } from './comm-data.js';
+import { digest, fill, joinGroup, type Sibling } from './comm-data.js';
 import { serve } from './peer-process.js';
 
 /** Elements that the ranks share out: several chunks of either sibling, with a rest, and of any count of ranks to 4. */
@@ -75,11 +75,7 @@ let listener: object | null = null;
 let member: Member | null = null;
 
 async function join(request: ProgramRequest & { readonly kind: 'join' }): Promise<Member> {
-  const options = { ...request, timeoutMs: 60_000 };
-  const group =
-    request.sibling === 'shm'
-      ? await native().joinShmGroup(options)
-      : await native().joinTcpGroup({ ...options, secret: 'open sesame', listener: listener! });
+  const group = await joinGroup({ ...request, timeoutMs: 60_000, secret: 'open sesame' }, listener);
   const device = native().createDevice({ threads: 2, isa: null, pin: false });
   return { device, group, step: new StepProgram(device, group) };
 }

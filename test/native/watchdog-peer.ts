@@ -1,7 +1,7 @@
 // One rank of the watchdog's tests: a process with several groups that waits in one of them, computes, or does nothing, as it is told.
 import { type NativeCommunicator, native } from '#src/native/index.js';
 import { PlanWriter } from '../support/native-plan.js';
-import type { Sibling } from './comm-data.js';
+import { joinGroup, type Sibling } from './comm-data.js';
 import { serve } from './peer-process.js';
 
 export type WatchRequest =
@@ -45,13 +45,10 @@ async function answer(request: WatchRequest, note: (text: string) => void): Prom
       return `127.0.0.1:${port}`;
     }
     case 'join': {
-      const { id, name, addresses, rank, names } = request;
-      const common = { rank, names, timeoutMs: 60_000 };
-      const joining =
-        request.sibling === 'shm'
-          ? native().joinShmGroup({ ...common, name, size: names.length })
-          : native().joinTcpGroup({ ...common, addresses, listener: listeners.shift()!, secret: 'open sesame' });
-      groups.set(id, await joining);
+      const { id, sibling, name, addresses, rank, names } = request;
+      const secret = 'open sesame';
+      const joining = { sibling, name, addresses, secret, rank, size: names.length, names, timeoutMs: 60_000 };
+      groups.set(id, await joinGroup(joining, sibling === 'shm' ? null : listeners.shift()!));
       return 'joined';
     }
     case 'watch':

@@ -2,7 +2,7 @@
 // and over TCP, and groups that share nothing but a rank.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Sibling } from './comm-data.js';
+import { SIBLINGS, type Sibling } from './comm-data.js';
 import { failureOf, Peer as PeerProcess } from './peer-process.js';
 import type { WatchRequest } from './watchdog-peer.js';
 
@@ -24,7 +24,7 @@ class Job implements AsyncDisposable {
   /** Joins the ranks `names` of the job in a group. */
   async join(id: string, sibling: Sibling, names: readonly number[]): Promise<void> {
     const members = names.map((name) => this.peers[name]!);
-    const listen = (peer: Peer) => (sibling === 'tcp' ? peer.ask({ kind: 'listen' }) : '');
+    const listen = (peer: Peer) => (sibling === 'shm' ? '' : peer.ask({ kind: 'listen' }));
     const addresses = await Promise.all(members.map(listen));
     const name = `${prefix}${count++}`;
     const common = { kind: 'join', id, sibling, name, addresses, names } as const;
@@ -40,7 +40,7 @@ class Job implements AsyncDisposable {
   }
 }
 
-for (const sibling of ['shm', 'tcp'] as const) {
+for (const sibling of SIBLINGS) {
   describe(`watching over ${sibling}`, () => {
     test('a process that is stopped is named by who waits for it and by who computes', async () => {
       await using job = new Job(3);

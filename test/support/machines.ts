@@ -132,6 +132,13 @@ export class Machine implements AsyncDisposable {
     return victims.length;
   }
 
+  /** Stops what has `part` in its command line, as if it hung; how many there were. */
+  freeze(part: string): number {
+    const victims = this.processes().filter(({ command }) => command.includes(part));
+    for (const { pid } of victims) process.kill(pid, 'SIGSTOP');
+    return victims.length;
+  }
+
   /** Resolves once nothing that has `part` in its command line runs here. */
   async without(part: string): Promise<void> {
     while (this.processes().some(({ command }) => command.includes(part))) await sleep(POLL_MS);

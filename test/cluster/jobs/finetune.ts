@@ -1,11 +1,11 @@
-// A job: tunes a small model on generated instructions, one rank on each of two nodes. Prints one line of JSON an event.
-// Usage: node finetune.js NAME STORAGE [GATE]: with GATE, holds still after step 8 of its first attempt until that file exists.
+// A job: tunes a small model on generated instructions, its ranks spread over the nodes. Prints one line of JSON an event.
+// Usage: node finetune.js NAME STORAGE WORKERS [GATE]: with GATE, holds still after step 8 of its first attempt until that file exists.
 import { existsSync } from 'node:fs';
 import { init } from 'raylite';
 import { generateInstructions, trainBpe } from 'raylite/data';
 import { sft, Trainer } from 'raylite/train';
 
-const [name = 'run', storage = '.', gate] = process.argv.slice(2);
+const [name = 'run', storage = '.', workers = '2', gate] = process.argv.slice(2);
 const say = (event: object): void => console.log(JSON.stringify(event));
 
 await using _cluster = await init();
@@ -25,7 +25,8 @@ const trainer = new Trainer({
     learningRate: 1e-3,
     seed: 7,
   }),
-  scaling: { workers: 2, cpusPerWorker: 1, placement: 'spread' },
+  scaling: { workers: Number(workers), cpusPerWorker: 1, placement: 'spread' },
+  deepspeed: { train_batch_size: 4, train_micro_batch_size_per_gpu: 1 },
   run: { name, storage, checkpoint: { everySteps: 5 }, failure: { maxFailures: 2 } },
 });
 let isFirstAttempt = true;
