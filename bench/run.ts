@@ -7,11 +7,13 @@ import { type Measured, measure, type Scene } from './harness/figure.js';
 import { machineName } from './harness/machine.js';
 import { peerPython } from './harness/peers.js';
 import { regressions, save, table } from './harness/results.js';
+import { parallelSuite } from './parallel/suite.js';
 import { storeSuite } from './store/suite.js';
 
 const SUITES: Readonly<Record<string, (python: string | null) => readonly Scene[]>> = {
   core: coreSuite,
   engine: engineSuite,
+  parallel: parallelSuite,
   store: storeSuite,
 };
 
