@@ -46,6 +46,10 @@ const run = z.strictObject({
   resume: z.boolean().default(false),
   /** Takes the time of every kind of instruction, in five steps after three of warm-up. Default false. */
   profile: z.boolean().default(false),
+  /** Has the model continue `prompts` every `everySteps` steps, with the weights that are being trained. Default: never. */
+  samples: z
+    .strictObject({ prompts: z.array(z.string().min(1)).min(1), everySteps: count, maxNewTokens: count.default(32) })
+    .optional(),
   failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),
   checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
 });
@@ -56,6 +60,8 @@ const KEYS = [
   'maxFailures',
   'everySteps',
   'numToKeep',
+  'prompts',
+  'maxNewTokens',
   'recipe',
   'scaling',
   'deepspeed',
