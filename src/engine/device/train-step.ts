@@ -12,7 +12,6 @@ import type { FileSettings } from '../offload.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
-import { widen } from '../widen.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
@@ -210,12 +209,7 @@ export class TrainStep implements AsyncDisposable {
     const { layout } = this.compiled;
     if (kind !== 'parameter') return this.#state.read(kind, slice);
     if (layout.hasMasters) return this.#state.read('master', slice);
-    const { dtype } = layout;
-    const { length } = slice;
-    const offset = this.parameters.offsetOf(slice);
-    return dtype === 'f32'
-      ? this.#buffers.floats('parameters', offset, length).slice()
-      : widen(new Uint8Array(this.#buffers.halves('parameters', offset, length).slice().buffer), dtype);
+    return this.parameters.readSlice(slice);
   }
 
   /** Sets the state of one of `slices`. Where every rank keeps a parameter whole, it must get the same values everywhere: load that whole. */
