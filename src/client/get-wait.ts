@@ -4,7 +4,7 @@ import { currentRuntime } from './current.js';
 import { type GetOptions, limited } from './limited.js';
 import { ObjectRef } from './object-ref.js';
 import { ObjectRefGenerator } from './object-ref-generator.js';
-import type { CancelOptions, Content } from './object-state.js';
+import type { CancelOptions, Content, ObjectState } from './object-state.js';
 import { checkKeys, checkTimeout } from './options.js';
 
 export type { GetOptions } from './limited.js';
@@ -58,22 +58,19 @@ export async function wait<T>(
   checkTimeout(timeoutMs);
   checkRefs(refs);
   if (refs.length === 0) return { ready: [], rest: [] };
-  if (new Set(refs.map((ref) => ref.id)).size !== refs.length)
-    throw new ConfigError('refs', 'refs that are all different', refs.length);
+  checkDifferent(refs, runtime.nextWait());
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length)
     throw new ConfigError('numReturns', `an integer from 1 to ${refs.length}, the number of refs`, numReturns);
-  const states = refs.map((ref) => ObjectRef.stateOf(ref));
-  const isReady = (index: number): boolean => states[index]!.content !== null;
-  const countReady = (): number => states.filter((_, index) => isReady(index)).length;
-  if (countReady() < numReturns && timeoutMs !== 0) {
+  const readyCount = countReady(refs, numReturns);
+  if (readyCount < numReturns && timeoutMs !== 0) {
     await new Promise<void>((resolve) => {
       runtime.beginWait();
-      let missing = numReturns - countReady();
-      const listeners: { readonly at: number; readonly listener: (content: Content) => void }[] = [];
+      let missing = numReturns - readyCount;
+      const listeners: { readonly state: ObjectState; readonly listener: (content: Content) => void }[] = [];
       const timer = timeoutMs === undefined ? null : setTimeout(() => done(), timeoutMs);
       const done = (): void => {
         if (timer) clearTimeout(timer);
-        for (const { at, listener } of listeners) states[at]!.forgetListener(listener);
+        for (const { state, listener } of listeners) state.forgetListener(listener);
         runtime.endWait();
         resolve();
       };
@@ -81,11 +78,12 @@ export async function wait<T>(
         missing -= 1;
         if (missing === 0) done();
       };
-      states.forEach((state, at) => {
-        if (state.content) return;
-        listeners.push({ at, listener: settled });
+      for (const ref of refs) {
+        const state = ObjectRef.stateOf(ref);
+        if (state.content) continue;
+        listeners.push({ state, listener: settled });
         runtime.whenSettled(state, settled);
-      });
+      }
     });
   } else if (timeoutMs === 0) {
     // Gives what has arrived but was not read yet its turn.
@@ -93,10 +91,30 @@ export async function wait<T>(
   }
   const ready: ObjectRef<T>[] = [];
   const rest: ObjectRef<T>[] = [];
-  refs.forEach((ref, index) => {
-    (ready.length < numReturns && isReady(index) ? ready : rest).push(ref);
-  });
-  return { ready, rest };
+  let at = 0;
+  for (; at < refs.length && ready.length < numReturns; at += 1) (isReady(refs[at]!) ? ready : rest).push(refs[at]!);
+  return { ready, rest: at === refs.length ? rest : rest.concat(refs.slice(at)) };
+}
+
+const isReady = (ref: ObjectRef<unknown>): boolean => ObjectRef.stateOf(ref).content !== null;
+
+/** Told by the number of this `wait`, not by a set: a loop of waits is given the same refs over and over. */
+function checkDifferent(refs: readonly ObjectRef<unknown>[], waitNumber: number): void {
+  for (const ref of refs) {
+    const state = ObjectRef.stateOf(ref);
+    if (state.waitNumber === waitNumber) throw new ConfigError('refs', 'refs that are all different', refs.length);
+    state.waitNumber = waitNumber;
+  }
+}
+
+/** How many are ready, counted up to `enough`. */
+function countReady(refs: readonly ObjectRef<unknown>[], enough: number): number {
+  let count = 0;
+  for (const ref of refs) {
+    if (isReady(ref)) count += 1;
+    if (count === enough) break;
+  }
+  return count;
 }
 
 /**
@@ -122,5 +140,6 @@ function checkRef(value: unknown): ObjectRef<unknown> {
 }
 function checkRefs(values: readonly unknown[]): readonly ObjectRef<unknown>[] {
   if (!Array.isArray(values)) throw new ConfigError('refs', 'an ObjectRef or a list of them', values);
-  return values.map(checkRef);
+  for (const value of values) checkRef(value);
+  return values;
 }

@@ -46,6 +46,8 @@ export class ObjectState {
   argumentCount = 0;
   /** Code of this process has released it; others may still borrow it. */
   isLetGo = false;
+  /** The last `wait` that was given it. */
+  waitNumber = 0;
   /** The call that makes it, until it is answered. */
   invocation: Cancellable | null = null;
   #waiters: ((content: Content) => void)[] | null = null;

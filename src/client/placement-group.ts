@@ -40,15 +40,21 @@ export interface PlacementGroupInfo {
   readonly reason: string;
 }
 
+/** How long a word of the head that a group is created is good for: a node may be lost. */
+const FRESH_MS = 100;
+
 /** A placement group. Named in the option `placementGroup` of actors and tasks that are to run in it. */
 export class PlacementGroup implements AsyncDisposable {
   readonly id: string;
   readonly bundleCount: number;
+  /** When the head said that all bundles are set aside; what it said a moment ago, `ready()` need not ask again. */
+  #createdAtMs: number;
 
   /** Made by {@link placementGroup}. */
-  constructor(id: string, bundleCount: number) {
+  constructor(id: string, bundleCount: number, isCreated = false) {
     this.id = id;
     this.bundleCount = bundleCount;
+    this.#createdAtMs = isCreated ? performance.now() : Number.NEGATIVE_INFINITY;
   }
 
   /**
@@ -58,6 +64,7 @@ export class PlacementGroup implements AsyncDisposable {
   async ready(options: GetOptions = {}): Promise<this> {
     checkKeys(options, ['timeoutMs', 'signal']);
     checkTimeout(options.timeoutMs);
+    if (performance.now() - this.#createdAtMs < FRESH_MS) return this;
     const { awake, head } = currentRuntime();
     await awake.during(limited(head.ask({ awaitGroup: { groupId: this.id } }), options));
     return this;
@@ -80,6 +87,7 @@ export class PlacementGroup implements AsyncDisposable {
 
   /** Gives its resources back and ends the actors and tasks in it. Safe to repeat. */
   async remove(): Promise<void> {
+    this.#createdAtMs = Number.NEGATIVE_INFINITY;
     await currentRuntime().head.request({ removeGroup: { groupId: this.id } });
   }
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,7 +104,7 @@ export async function placementGroup(options: PlacementGroupOptions): Promise<Pl
   checkOptions(options);
   const groupId = newGroupId();
   const runtime = currentRuntime();
-  await runtime.head.request({
+  const { group } = await runtime.head.request({
     createGroup: {
       groupId,
       name: options.name ?? '',
@@ -111,7 +119,7 @@ export async function placementGroup(options: PlacementGroupOptions): Promise<Pl
       waitsIfInfeasible: options.infeasible === 'wait',
     },
   });
-  return new PlacementGroup(groupId, options.bundles.length);
+  return new PlacementGroup(groupId, options.bundles.length, group?.state === 'CREATED');
 }
 
 /** The placement group of that name. Rejects with ConfigError when there is none. */

@@ -123,6 +123,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly #record = process.env.RAYLITE_RECORD_CALL_SITES === '1' ? new StateRecord() : null;
   readonly #leftovers = new FinalizationRegistry<Leftover>((leftover) => this.#free(leftover));
   #nextSequence = 1;
+  #waits = 0;
   #sitesLeft = SITES_PER_TURN;
   #exporting: ObjectRef<unknown>[] = [];
   #borrowing: Promise<void>[] = [];
@@ -148,6 +149,12 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   /** Values up to here travel inside messages; without an arena (local mode) all do. */
   get inlineBytesMax(): number {
     return this.isAlone ? INLINE_BYTES_MAX : Number.POSITIVE_INFINITY;
+  }
+
+  /** Number of a new `wait` for several objects. */
+  nextWait(): number {
+    this.#waits += 1;
+    return this.#waits;
   }
 
   // ---- objects ----

@@ -4,7 +4,7 @@
 import type { Resources } from './resources.js';
 
 /** Version of the wire protocol; both sides of every stream must have the same. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Ports that users know from Ray. */
 export const DEFAULT_HEAD_PORT = 6379;

@@ -1,6 +1,7 @@
 // The head's gRPC door with a node and a driver that speak the protocol by hand.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PROTOCOL_VERSION } from '#src/common/index.js';
 import { headIn, joinDriver, joinNode, openClient, openNode, temporaryFolder } from './head-process.js';
 
 const spec = { actorId: 'actor-1', className: 'Hits', code: { module: 'file:///hits.js', name: 'Hits', package: '' } };
@@ -82,5 +83,9 @@ test('without the token, or with another version, nobody gets in', async () => {
   assert.match(await openClient(head.address, 'wrong').closed, /token is wrong/);
   using old = openNode(head.address);
   old.send({ hello: { protocol: 99, nodeId: 'x' } });
-  assert.match((await old.next()).welcome!.error!, /protocol 99, the head 1: install the same raylite version/);
+  const versions = new RegExp(`protocol 99, the head ${PROTOCOL_VERSION}: install the same raylite version`);
+  assert.match((await old.next()).welcome!.error!, versions);
+  using oldDriver = openClient(head.address);
+  oldDriver.send({ requestId: 1, hello: { protocol: 99, workerId: 'x', isDriver: true } });
+  assert.match((await oldDriver.next()).failure!.message!, versions);
 });
