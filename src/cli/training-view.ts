@@ -63,6 +63,10 @@ export class TrainingView {
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';
         return `${event.parameterCount} parameters, ${formatBytes(event.estimateBytes)} a worker by estimate, ${group}${from}`;
       }
+      case 'samples':
+        return event.samples
+          .map(({ prompt, text }) => `after step ${event.step}: ${clean(prompt)} → ${clean(text)}`)
+          .join('\n');
       case 'checkpoint':
         return `checkpoint after step ${event.step}: ${event.path}`;
       case 'failed': {

@@ -123,8 +123,12 @@ export class Lineage {
   lostAt(state: ObjectState, from: wire.Location.$Properties, cause: Error = goneFrom(state, from)): void {
     if (state.content?.kind !== 'stored' || !isSame(state.content.location, from)) return; // somebody was faster
     this.#runtime.unsettle(state);
-    if (state.owner) this.#runtime.ask(state, from);
-    else this.#make(state, cause);
+    if (state.owner) {
+      this.#runtime.ask(state, from);
+      return;
+    }
+    this.#runtime.agent.freed(state.id, from); // what is left of it there (damaged bytes, say) is of no use
+    this.#make(state, cause);
   }
 
   async #isAlive(nodeId: string): Promise<boolean> {

@@ -1,9 +1,7 @@
 // An object that lies on this node's disk, read into this process's own memory: the arena had no room for it.
 import { open } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import { type ObjectId, ObjectLostError } from '../common/index.js';
-
-const CHUNK_BYTES = 8 * 1024 * 1024;
+import { readChecked } from '../protocol/index.js';
 
 export async function readSpilled(
   objectId: ObjectId,
@@ -16,14 +14,8 @@ export async function readSpilled(
     throw lost('its owner has let go of it, or its node has ended', cause);
   });
   try {
-    let crc = 0;
-    for (let done = 0; done < at.size; ) {
-      const into = new Uint8Array(memory, done, Math.min(CHUNK_BYTES, at.size - done));
-      const { bytesRead } = await handle.read(into, 0, into.length, at.offset + done);
-      if (bytesRead === 0) throw lost(`${at.file} ends before it does`);
-      crc = crc32(into.subarray(0, bytesRead), crc);
-      done += bytesRead;
-    }
+    const crc = await readChecked(handle, new Uint8Array(memory), at.offset);
+    if (crc === null) throw lost(`${at.file} ends before it does`);
     if (crc !== at.crc) throw lost(`its bytes in ${at.file} are damaged`);
     return memory;
   } finally {

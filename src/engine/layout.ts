@@ -56,6 +56,8 @@ export interface Persistence {
   readonly elementsMax: number;
   /** Most elements of all of them; the first in the model stay. */
   readonly totalMax: number;
+  /** Whether the slices live in the memory of the host. Default false. */
+  readonly isOnHost?: boolean;
 }
 
 export interface LayoutOptions extends StepStorage {
@@ -88,6 +90,8 @@ export interface Layout {
   readonly parameterElements: number;
   /** What one partition owns: a slice of every bucket. */
   readonly sliceElements: number;
+  /** The elements of `parameters` that live in the memory of the host, not on the device: all slices. Null: none. */
+  readonly onHost: { readonly from: number; readonly end: number } | null;
 }
 
 /** A part of one parameter that one partition owns. All figures are in elements. */
@@ -125,7 +129,7 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
   if (dtype !== 'bf16' && stateDtype !== 'f32')
     throw new ConfigError('stateDtype', '"f32"', stateDtype, `Beside parameters of ${dtype} optimizer state is f32`);
   const all = [...parameters];
-  const isSlicing = sliced !== null && partitions > 1;
+  const isSlicing = sliced !== null;
   const persistent = isSlicing ? persistentOf(all, sliced) : new Set(all);
   const trained = all.filter(({ isFrozen }) => !isFrozen);
   const rules = { partitions, dtype, isWhole, elementsMax: bucketElementsMax };
@@ -156,6 +160,7 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
     sliceOffset += shape.sliceElements;
     stateElements[kind] += shape.sliceElements;
   }
+  const slicesFrom = buckets.find(({ isSliced }) => isSliced)?.parameterOffset ?? parameterOffset;
   const still = all.filter(({ isFrozen }) => isFrozen);
   const frozenBuckets = shapeBuckets(
     still.filter((parameter) => !persistent.has(parameter)),
@@ -168,6 +173,7 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
     const cut = { block, elements, sliceElements, isSliced: true, parameterOffset: start, parameters };
     return { name: `${name}.frozen`, ...cut };
   });
+  const slicesEnd = parameterOffset;
   const frozen = still
     .filter((parameter) => persistent.has(parameter))
     .map((parameter) => {
@@ -186,6 +192,7 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
     elements: offset,
     parameterElements: parameterOffset,
     sliceElements: sliceOffset,
+    onHost: sliced?.isOnHost && slicesEnd > slicesFrom ? { from: slicesFrom, end: slicesEnd } : null,
   };
 }
 

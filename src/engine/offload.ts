@@ -36,9 +36,10 @@ export interface Offload {
   readonly optimizer?: OptimizerOffload | null;
 }
 
-/** The bytes of a buffer from `fromBytes` on are elsewhere. */
+/** The bytes of a buffer from `fromBytes` on, to its end or to `endBytes`, are elsewhere. */
 export interface MovedBuffer {
   readonly fromBytes: number;
+  readonly endBytes?: number;
   readonly to: 'host' | 'disk';
 }
 
@@ -56,9 +57,16 @@ const SLOTS = 2;
 /** The name of the part of a buffer that lives in host memory. */
 export const hostPart = (buffer: string): string => `${buffer}@host`;
 
-export function tilingOf(layout: Layout, optimizer: OptimizerSettings, offload: OptimizerOffload | null): Tiling {
+export function tilingOf(
+  layout: Layout,
+  optimizer: OptimizerSettings | null,
+  offload: OptimizerOffload | null,
+): Tiling {
   const { tileElements: most = TILE_ELEMENTS, slots = SLOTS, poolElements = Number.POSITIVE_INFINITY } = offload ?? {};
-  const states = Math.max(1, ...layout.buckets.map((bucket) => stateBuffers(optimizer, bucket).length));
+  const states = Math.max(
+    1,
+    ...layout.buckets.map((bucket) => (optimizer ? stateBuffers(optimizer, bucket).length : 0)),
+  );
   const tileElements = Math.min(most, poolElements / (slots * (states + (layout.hasMasters ? 1 : 0))));
   return { tileElements: Math.max(TILE_UNIT, Math.floor(tileElements / TILE_UNIT) * TILE_UNIT), slots };
 }
@@ -70,7 +78,7 @@ export function movedBuffers(
   offload: OptimizerOffload | null,
   hasSlicedGradients: boolean,
 ): ReadonlyMap<string, MovedBuffer> {
-  const moved = new Map<string, MovedBuffer>();
+  const moved = new Map(movedParameters(layout));
   if (!offload) return moved;
   const buckets = movedBuckets(layout, offload.ratio ?? 1);
   const to = offload.device === 'cpu' ? 'host' : 'disk';
@@ -84,6 +92,13 @@ export function movedBuffers(
     for (const name of stateBuffers(optimizer, bucket)) move(name, stateOffset * DTYPE_BYTES[layout.stateDtype], to);
   }
   return moved;
+}
+
+/** Slices of parameters that live in the memory of the host. */
+export function movedParameters({ onHost, dtype }: Layout): ReadonlyMap<string, MovedBuffer> {
+  if (!onHost) return new Map();
+  const size = DTYPE_BYTES[dtype];
+  return new Map([['parameters', { fromBytes: onHost.from * size, endBytes: onHost.end * size, to: 'host' }]]);
 }
 
 /** The last buckets, as many as come closest to `ratio` of all elements, one at least. */

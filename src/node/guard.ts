@@ -11,6 +11,7 @@ session=$3 driver=$4
 shift 4
 for group in "$@"; do
   for _ in 1 2 3 4 5 6 7 8 9 10; do
+    for pid in $(cat "$group"/*/cgroup.procs 2>/dev/null); do kill -9 "$pid"; done
     rmdir "$group"/*/ "$group" 2>/dev/null
     [ -d "$group" ] || break
     sleep 0.2

@@ -7,7 +7,7 @@ import { prefaultBytes } from './prefault.js';
 import { pullObject, tellFreed } from './pull-object.js';
 import { Room } from './room.js';
 import { type Holder, type SlabLease, SlabTable, type StoredObject } from './slab-table.js';
-import { crcOf, type DiskPlace, type SpillFiles } from './spill-files.js';
+import type { DiskPlace, SpillFiles } from './spill-files.js';
 import { Spiller } from './spiller.js';
 import { type TransferRead, whenSealed } from './transfer.js';
 
@@ -243,8 +243,7 @@ export class ObjectIndex {
       async () => {
         const { offset } = slab;
         const memory = new Uint8Array(this.#arena.writable(offset, place.size));
-        await this.#files.read(place, 0, memory);
-        if ((await crcOf(memory)) !== place.crc)
+        if ((await this.#files.read(place, 0, memory)) !== place.crc)
           throw new ObjectLostError({ objectId, detail: `its bytes in ${place.file.path} are damaged` });
         return place.size;
       },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type NodeId, OutOfDiskError } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
+import { readChecked } from '../protocol/index.js';
 
 const PAGE_BYTES = 4096;
 const CHUNK_BYTES = 8 * 1024 * 1024;
@@ -81,18 +82,15 @@ export class SpillFiles {
     }
   }
 
-  /** Reads bytes [from, from + into.length) of an object. Rejects when the file is gone or shorter. */
-  async read({ file, offset }: DiskPlace, from: number, into: Uint8Array): Promise<void> {
+  /** Reads bytes [from, from + into.length) of an object. Resolves to their checksum; rejects when the file is gone or shorter. */
+  async read({ file, offset }: DiskPlace, from: number, into: Uint8Array): Promise<number> {
     file.readers += 1;
     try {
       const handle = await open(file.path, 'r');
       try {
-        for (let at = 0; at < into.length; ) {
-          const length = Math.min(CHUNK_BYTES, into.length - at);
-          const { bytesRead } = await handle.read(into, at, length, offset + from + at);
-          if (bytesRead === 0) throw new RangeError(`${file.path} ends before its object does`);
-          at += bytesRead;
-        }
+        const crc = await readChecked(handle, into, offset + from);
+        if (crc === null) throw new RangeError(`${file.path} ends before its object does`);
+        return crc;
       } finally {
         await handle.close();
       }
@@ -129,21 +127,15 @@ async function writeAll(handle: FileHandle, at: number, bytes: Uint8Array): Prom
   let crc = 0;
   for (let done = 0; done < bytes.length; ) {
     const chunk = bytes.subarray(done, done + CHUNK_BYTES);
-    crc = crc32(chunk, crc);
-    let written = 0;
-    while (written < chunk.length)
-      written += (await handle.write(chunk, written, chunk.length - written, at + done + written)).bytesWritten;
+    const writing = writeChunk(handle, at + done, chunk);
+    crc = crc32(chunk, crc); // while it is written
+    await writing;
     done += chunk.length;
   }
   return crc;
 }
 
-/** The checksum of `bytes`, in steps between which others have their turn. */
-export async function crcOf(bytes: Uint8Array): Promise<number> {
-  let crc = 0;
-  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-    crc = crc32(bytes.subarray(at, at + CHUNK_BYTES), crc);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return crc;
+async function writeChunk(handle: FileHandle, at: number, chunk: Uint8Array): Promise<void> {
+  for (let written = 0; written < chunk.length; )
+    written += (await handle.write(chunk, written, chunk.length - written, at + written)).bytesWritten;
 }

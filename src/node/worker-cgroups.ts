@@ -120,10 +120,16 @@ export class WorkerCgroups {
     }
   }
 
-  /** After the end of its processes. What is busy still goes with the agent. */
+  /**
+   * After the end of a worker: what it started, and has left its process group, ends too. A group that is busy until then goes
+   * with the agent.
+   */
   remove(id: string): void {
     this.#limits.delete(id);
-    for (const folder of this.folders) removeGroup(join(folder, id));
+    for (const folder of this.folders) {
+      killAll(join(folder, id));
+      removeGroup(join(folder, id));
+    }
   }
 
   close(): void {
@@ -136,6 +142,15 @@ export class WorkerCgroups {
       }
       removeGroup(folder);
     }
+  }
+}
+
+function killAll(folder: string): void {
+  try {
+    const pids = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean);
+    for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+  } catch {
+    // nobody is there
   }
 }
 

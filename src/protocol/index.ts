@@ -7,6 +7,7 @@ export { Faults } from './faults.js';
 export * from './frame-stream.js';
 export * from './memory-channel.js';
 export * from './message-channel.js';
+export { readChecked } from './read-checked.js';
 export * from './socket-channel.js';
 export * from './token.js';
 export * from './value-codec.js';

@@ -228,13 +228,15 @@ const pipeline = z.strictObject({
   use_reentrant: any,
 });
 
-/** DeepSpeed's block of tensor parallelism. What is cut is found in the model. */
-const tensorParallel = z.strictObject({
-  autotp_size: z.int().min(0).default(0),
-  // How DeepSpeed finds what to cut.
-  preset_model: any,
-  partition_config: any,
-  tp_overlap_comm: any,
+/** DeepSpeed-Chat's, for workers that generate between two steps. */
+const hybridEngine = z.strictObject({
+  enabled: flag.default(false),
+  /** Tokens of a sequence, prompt and continuation. DeepSpeed's default, 512, or the positions of a smaller model. */
+  max_out_tokens: count.optional(),
+  inference_tp_size: count.default(1),
+  release_inference_cache: flag.default(false),
+  pin_parameters: flag.default(true),
+  tp_gather_partition_size: any,
 });
 
 export const dsConfigSchema = z.strictObject({
@@ -248,8 +250,7 @@ export const dsConfigSchema = z.strictObject({
   aio: aio.prefault({}),
   activation_checkpointing: activationCheckpointing.optional(),
   pipeline: pipeline.optional(),
-  tensor_parallel: tensorParallel.optional(),
-  sequence_parallel_size: count.optional(),
+  hybrid_engine: hybridEngine.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
@@ -276,7 +277,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(bf16.shape),
   ...Object.keys(activationCheckpointing.shape),
   ...Object.keys(pipeline.shape),
-  ...Object.keys(tensorParallel.shape),
+  ...Object.keys(hybridEngine.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',
   'warmup_min_ratio',

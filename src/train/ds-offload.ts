@@ -13,8 +13,20 @@ export function resolveOffload(config: DsConfig): Offload {
   if (typeof zero === 'boolean') return {};
   const path = 'deepspeed.zero_optimization';
   const parameters = zero.offload_param?.device ?? 'none';
-  if (parameters !== 'none')
-    throw new ConfigError(`${path}.offload_param.device`, '"none"', parameters, 'Parameters stay on the device');
+  if (parameters !== 'none' && zero.stage !== 3)
+    throw new ConfigError(
+      `${path}.stage`,
+      '3 with offload_param',
+      zero.stage,
+      'Only stage 3 gathers parameters for each use',
+    );
+  if (parameters === 'nvme')
+    throw new ConfigError(
+      `${path}.offload_param.device`,
+      '"none" or "cpu"',
+      parameters,
+      'Parameters are not read from disk; offload_optimizer can be "nvme" beside',
+    );
   const optimizer = zero.offload_optimizer;
   if (!optimizer || optimizer.device === 'none') return {};
   if (zero.stage === 0)

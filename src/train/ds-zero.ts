@@ -33,6 +33,7 @@ export function resolveZero(config: DsConfig, hiddenSize: number | null): Resolv
       1,
     ),
     modelPersistenceThreshold: given(zero.stage3_model_persistence_threshold, ZERO_TUNING.modelPersistenceThreshold),
+    hasParametersOnHost: zero.offload_param?.device === 'cpu',
   };
   return { zeroStage: zero.stage as ZeroStage, zeroTuning, notes: notesOn(zero) };
 }

@@ -1,11 +1,11 @@
 // What a training job will need of each worker, before anything is started: from the very plans that would run.
 import {
-  type Axis,
   bubbleShare,
   type CompiledPipeline,
   compileLargest,
   type Life,
   type MemoryFigures,
+  meshOver,
   type PipelineShape,
   type Plan,
   type TrainingSettings,
@@ -13,7 +13,6 @@ import {
 } from '../engine/index.js';
 import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
-import { resolveMesh } from './ds-mesh.js';
 import { resolvePipeline } from './ds-pipeline.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
@@ -22,8 +21,6 @@ import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 export interface Estimate {
   readonly parameterCount: number;
   readonly workers: number;
-  /** How the workers share the work: how many along each axis. */
-  readonly mesh: Readonly<Record<Axis, number>>;
   readonly zeroStage: number;
   /** Rows of a worker's micro-batch, and tokens of a row. */
   readonly microBatch: number;
@@ -62,7 +59,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { workers } = scaling;
   const dsConfig = await readDsConfig(deepspeed);
   const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-  const mesh = resolveMesh(scaling, dsConfig, pipeline);
+  const mesh = meshOver(workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
   const ds = resolveDsConfig(dsConfig, {
     ...recipe,
     ...hiddenSizeOf(config),
@@ -92,7 +89,6 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   return {
     parameterCount,
     workers,
-    mesh: { tensor: mesh.tensor, sequence: mesh.sequence, data: mesh.data, pipeline: mesh.pipeline },
     zeroStage: ds.zeroStage,
     microBatch,
     sequenceLength: recipe.sequenceLength,

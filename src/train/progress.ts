@@ -1,6 +1,7 @@
 // What a run tells while it runs: events for a bar or a log, and reports for the page of the head.
 import type { RunReport } from '../observe/index.js';
 import type { FeedFacts } from './feed.js';
+import type { Sample } from './samples.js';
 
 export type TrainingEvent =
   | { readonly kind: 'data'; readonly records: number; readonly skippedRecords: number; readonly facts: FeedFacts }
@@ -18,6 +19,8 @@ export type TrainingEvent =
       readonly totalSteps: number;
     }
   | StepEvent
+  /** What the model says to the prompts of `run.samples` after a step. */
+  | { readonly kind: 'samples'; readonly step: number; readonly samples: readonly Sample[] }
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
   | { readonly kind: 'failed'; readonly failures: number; readonly maxFailures: number; readonly error: unknown };
 

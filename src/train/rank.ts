@@ -20,6 +20,7 @@ import {
   type ZeroTuning,
   zeroGroup,
 } from '../engine/index.js';
+import { HybridEngine, type HybridSettings } from '../infer/index.js';
 import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
 import { type NativeDevice, native } from '../native/index.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
@@ -56,6 +57,8 @@ export interface RankPlan {
   readonly dropout: Dropout;
   readonly recompute: Recompute;
   readonly pipeline: PipelineSettings;
+  /** How it generates between two steps. */
+  readonly hybrid: Omit<HybridSettings, 'model'>;
   readonly seed: number;
   /** Where first values come from: a Hugging Face folder, or the seed. */
   readonly start:
@@ -106,6 +109,7 @@ export class TrainRank {
   #device: NativeDevice | null = null;
   #train: TrainStep | null = null;
   #plan: RankPlan | null = null;
+  #hybrid: HybridEngine | null = null;
   #scaler: ScalerState = startScaler(null);
 
   /** Where this rank is, how others reach it, and how much memory its machine or container still has. */
@@ -195,6 +199,22 @@ export class TrainRank {
     };
   }
 
+  /**
+   * Continues prompts of token ids, each by its likeliest tokens up to one of `end`, with the weights as they are now. Every rank must be
+   * asked, with prompts or without: weights that are in parts are gathered.
+   */
+  async generate(
+    prompts: readonly (readonly number[])[],
+    { maxNewTokens, end }: { readonly maxNewTokens: number; readonly end: readonly number[] },
+  ): Promise<readonly (readonly number[])[]> {
+    const { train, plan } = this.#built();
+    const model = trainedModel(plan);
+    this.#hybrid ??= new HybridEngine(train, { ...plan.hybrid, model });
+    const eosTokenIds = [...new Set([...model.eosTokenIds, ...end])];
+    const said = await this.#hybrid.generate(prompts, { maxNewTokens, eosTokenIds, doSample: false });
+    return said.map(({ ids }) => ids);
+  }
+
   /** Writes this rank's slices into the folder of a coming checkpoint. */
   async save(path: string): Promise<string | null> {
     const { train, plan } = this.#built();
@@ -222,9 +242,11 @@ export class TrainRank {
 
   /** Frees device and groups. Safe to repeat. */
   async close(): Promise<void> {
+    this.#hybrid?.[Symbol.dispose]();
     await this.#train?.[Symbol.asyncDispose]();
     this.#groups[Symbol.dispose]();
     this.#device?.dispose();
+    this.#hybrid = null;
     this.#train = null;
     this.#communicators = {};
     this.#device = null;

@@ -24,13 +24,6 @@ const scaling = z.strictObject({
    * one behind the other. `workers` divided by it are data parallel. Default: `pipeline.stages` of the ds_config, or 1.
    */
   pipelineParallel: count.optional(),
-  /**
-   * Workers that share each large matrix: heads, columns of the feed-forward and entries of the vocabulary are cut into so many parts. Workers
-   * that follow each other. Default: `tensor_parallel.autotp_size` of the ds_config, or 1.
-   */
-  tensorParallel: count.optional(),
-  /** Workers that share the rows of each micro-batch, for long sequences. Default: `sequence_parallel_size` of the ds_config, or 1. */
-  sequenceParallel: count.optional(),
   gpusPerWorker: z.number().min(0).default(0),
   /**
    * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none
@@ -53,6 +46,10 @@ const run = z.strictObject({
   resume: z.boolean().default(false),
   /** Takes the time of every kind of instruction, in five steps after three of warm-up. Default false. */
   profile: z.boolean().default(false),
+  /** Has the model continue `prompts` every `everySteps` steps, with the weights that are being trained. Default: never. */
+  samples: z
+    .strictObject({ prompts: z.array(z.string().min(1)).min(1), everySteps: count, maxNewTokens: count.default(32) })
+    .optional(),
   failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),
   checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
 });
@@ -63,6 +60,8 @@ const KEYS = [
   'maxFailures',
   'everySteps',
   'numToKeep',
+  'prompts',
+  'maxNewTokens',
   'recipe',
   'scaling',
   'deepspeed',

@@ -10,13 +10,14 @@ import {
   estimateTraining,
   type FloatType,
   type MemoryFigures,
+  meshOver,
   type StepProfile,
 } from '../engine/index.js';
 import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
-import { resolveMesh } from './ds-mesh.js';
+import { resolveHybrid } from './ds-hybrid.js';
 import { resolvePipeline } from './ds-pipeline.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
@@ -26,6 +27,7 @@ import type { RankPlan, StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
 import { lossOf, type PreparedData, recomputeOf, type Scores } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
+import { takeSamples } from './samples.js';
 import { type ScalerState, startScaler } from './scaler.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
 
@@ -157,8 +159,11 @@ export class Trainer {
     const { recipe, scaling, run } = this.#settings;
     const dsConfig = await readDsConfig(this.#settings.deepspeed);
     const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-    const mesh = resolveMesh(scaling, dsConfig, pipeline);
+    const hybrid = resolveHybrid(dsConfig, run.samples !== undefined);
+    const mesh = meshOver(scaling.workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
     const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
+    if (run.samples !== undefined && recipe.kind !== 'sft')
+      throw new ConfigError('trainer.run.samples', 'a recipe of a model that continues texts, sft', recipe.kind);
     resolveDsConfig(dsConfig, auto); // contradictions are told before any work is done
     const runId = newRunId();
     const name = run.name ?? `${recipe.kind}-${runId}`;
@@ -181,7 +186,8 @@ export class Trainer {
     const totalSteps =
       recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
     const ds = resolveDsConfig(dsConfig, { ...auto, ...hiddenSizeOf(config), totalSteps });
-    if (ds.notes.length > 0) emit({ kind: 'notes', notes: ds.notes });
+    const notes = [...ds.notes, ...hybrid.notes];
+    if (notes.length > 0) emit({ kind: 'notes', notes });
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };
     const dropout = recipe.dropout ?? ('model' as const);
@@ -243,6 +249,7 @@ export class Trainer {
       dropout,
       recompute,
       pipeline: parts,
+      hybrid: hybrid.settings,
       seed: recipe.seed,
       start:
         typeof recipe.model === 'string'
@@ -328,7 +335,8 @@ export class Trainer {
     emit: (event: TrainingEvent) => void,
   ): Promise<void> {
     const { totalSteps } = prepared;
-    const { everySteps } = this.#settings.run.checkpoint;
+    const { checkpoint, samples = null } = this.#settings.run;
+    const { everySteps } = checkpoint;
     const pace = new Pace();
     const inFlight: { readonly step: number; readonly reports: Promise<StepReport[]> }[] = [];
     const settleOldest = async (): Promise<void> => {
@@ -340,7 +348,10 @@ export class Trainer {
       reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
       inFlight.push({ step, reports });
       const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
-      while (inFlight.length >= (isCheckpoint ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
+      const isSampled = samples !== null && (step + 1) % samples.everySteps === 0;
+      while (inFlight.length >= (isCheckpoint || isSampled ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
+      if (isSampled)
+        emit({ kind: 'samples', step: step + 1, samples: await takeSamples(group, prepared.tokenizer, samples) });
       if (isCheckpoint) await this.#checkpoint(prepared, progress, group, step + 1, emit);
     }
     while (inFlight.length > 0) await settleOldest();
@@ -372,12 +383,7 @@ export class Trainer {
     pace: Pace,
     emit: (event: TrainingEvent) => void,
   ): void {
-    const { mesh } = prepared.plan;
-    // The ranks of a tensor group all have the loss of their rows.
-    const loss = reports.reduce(
-      (sum, report, rank) => (coordinatesOf(mesh, rank).tensor === 0 ? sum + report.loss : sum),
-      0,
-    );
+    const loss = reports.reduce((sum, report) => sum + report.loss, 0);
     const { gradientNorm, learningRate: rate, isSkipped, scaler } = reports[0]!;
     if (!isSound(prepared.ds.precision.dtype, loss, isSkipped)) throw this.#notFinite(prepared, step, loss, reports);
     progress.losses[step] = loss;
@@ -423,12 +429,10 @@ export class Trainer {
     const { sequenceLength } = this.#settings.recipe;
     const { microBatch, trainBatch } = ds.batch;
     let where = `rows ${step * trainBatch} to ${(step + 1) * trainBatch - 1}`;
-    const { data, sequence } = coordinatesOf(mesh, rank);
     if (fault && fault.token >= 0) {
-      const token = fault.token + (sequence * microBatch * sequenceLength) / mesh.sequence;
-      const row = Math.floor(token / sequenceLength);
-      const index = step * trainBatch + (fault.micro * mesh.data + data) * microBatch + row;
-      where = `${feed.placeOf(index, token % sequenceLength) ?? 'padding'} (row ${index})`;
+      const row = Math.floor(fault.token / sequenceLength);
+      const index = step * trainBatch + (fault.micro * mesh.data + coordinatesOf(mesh, rank).data) * microBatch + row;
+      where = `${feed.placeOf(index, fault.token % sequenceLength) ?? 'padding'} (row ${index})`;
     }
     const cause = fault?.cause ? `, first in ${fault.cause}` : '';
     return new EngineError({

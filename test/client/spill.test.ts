@@ -1,15 +1,27 @@
 // More objects than the store has room for: they move to disk and come back, and nothing of them stays behind.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Cluster,
   get,
   init,
+  ObjectLostError,
+  ObjectReconstructionFailedError,
   type ObjectRef,
   OutOfDiskError,
   put,
@@ -23,10 +35,19 @@ const MIB = 1024 * 1024;
 const STORE_BYTES = 64 * MIB;
 
 /** Files below a folder. */
-const filesIn = (folder: string): string[] =>
+const pathsIn = (folder: string): string[] =>
   readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map(({ name }) => name);
+    .map(({ parentPath, name }) => join(parentPath, name));
+const filesIn = (folder: string): string[] => pathsIn(folder).map((path) => basename(path));
+
+function writeAt(path: string, at: number, change: (byte: number) => number): void {
+  const file = openSync(path, 'r+');
+  const byte = Buffer.alloc(1);
+  readSync(file, byte, 0, 1, at);
+  writeSync(file, Buffer.from([change(byte[0]!)]), 0, 1, at);
+  closeSync(file);
+}
 
 describe('a store of 64 MiB', () => {
   const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
@@ -64,6 +85,35 @@ describe('a store of 64 MiB', () => {
     for (const ref of refs) ref.release();
     while (filesIn(folder).length > 0) await sleep(10);
   });
+
+  for (const [name, damage] of [
+    ['one flipped bit', (path: string) => writeAt(path, Math.floor(statSync(path).size / 3), (byte) => byte ^ 0x10)],
+    ['a torn end', (path: string) => truncateSync(path, 5 * MIB)],
+  ] as const)
+    test(`never gives bytes that the disk has damaged: ${name}`, async () => {
+      const kept = Array.from({ length: 9 }, (_, index) => put(noise(10 * MIB, index + 1)));
+      const made = Array.from({ length: 9 }, (_, index) => task(noise)(10 * MIB, index + 1));
+      await wait([...kept, ...made], { numReturns: kept.length + made.length });
+      const files = pathsIn(folder);
+      assert.ok(files.length > 2);
+      for (const path of files) damage(path);
+      let lostCount = 0;
+      for (const [index, ref] of kept.entries()) {
+        const bytes = await get(ref).catch((error: unknown) => {
+          assert.ok(
+            error instanceof ObjectLostError || error instanceof ObjectReconstructionFailedError,
+            String(error),
+          );
+          lostCount += 1;
+          return null;
+        });
+        if (bytes) assert.ok(Buffer.from(bytes).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index}`);
+      }
+      assert.ok(lostCount > 0, 'what was put and is damaged is lost');
+      for (const [index, ref] of made.entries())
+        assert.equal(sha256Of(await get(ref)), sha256Of(noise(10 * MIB, index + 1)), 'what a task made is made again');
+      for (const ref of [...kept, ...made]) ref.release();
+    });
 
   test('fuses small objects into few files', async () => {
     const refs: ObjectRef<Uint8Array>[] = [];

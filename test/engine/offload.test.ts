@@ -124,6 +124,26 @@ test('every optimizer and precision steps on the host as on the device', async (
     }
 });
 
+test('parameters on the host, with the optimizer on the device, on the host or on disk, change no bit', async () => {
+  for (const ranks of [1, 2, 3])
+    for (const storage of STORAGE) {
+      const optimizer = OPTIMIZERS[ranks]!;
+      const job = { model: tinyLlama, zeroStage: 3, ranks, micros: 2, optimizer, steps: 2, overflowAt: null } as const;
+      const expected = await trace({ ...job, ...storage }, {});
+      for (const device of [null, 'cpu', 'nvme'] as const) {
+        const moved = device && { device, tileElements: 256, file: FILE };
+        const found = await trace({ ...job, ...storage, hasParametersOnHost: true }, { optimizer: moved });
+        assert.deepEqual(outcome(found), outcome(expected), `${ranks} ${device} ${JSON.stringify(storage)}`);
+        for (const [rank, { memory, planned }] of found.entries()) {
+          assert.equal(memory.hostBytes, planned.hostBytes);
+          assert.ok(Math.abs(memory.deviceBytes / planned.deviceBytes - 1) < 0.03);
+          // One rank alone has all parameters in any case: on the host they are not on the device.
+          if (ranks > 1) assert.ok(memory.deviceBytes < expected[rank]!.memory.deviceBytes);
+        }
+      }
+    }
+});
+
 const compiled = (optimizer: OptimizerOffload, model = tinyLlama()) =>
   compileTraining({ model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype: 'bf16', offload: { optimizer } });
 

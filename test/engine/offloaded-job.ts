@@ -30,6 +30,8 @@ export interface OffloadJob extends StepStorage {
   /** A step whose gradients overflow on the last rank, or null. */
   readonly overflowAt: number | null;
   readonly threads?: number;
+  /** At stage 3: the slices of the parameters are on the host. */
+  readonly hasParametersOnHost?: boolean;
 }
 
 /** Of one rank. */
@@ -61,14 +63,19 @@ async function traceRank(
   group: NativeCommunicator | null,
 ): Promise<Trace> {
   using opened = openDevice(job.threads ?? 1);
-  const { model: build, zeroStage, ranks, micros, steps, overflowAt, ...settings } = job;
+  const { model: build, zeroStage, ranks, micros, steps, overflowAt, hasParametersOnHost = false, ...settings } = job;
   const model = build();
   await using train = TrainStep.create({
     ...settings,
     model,
     rows: ROWS,
     // What has more than 16 elements is cut at stage 3.
-    strategy: { zeroStage, mesh: meshOf({ data: ranks }), rank, tuning: { paramPersistenceThreshold: 16 } },
+    strategy: {
+      zeroStage,
+      mesh: meshOf({ data: ranks }),
+      rank,
+      tuning: { paramPersistenceThreshold: 16, hasParametersOnHost },
+    },
     device: opened.device,
     communicators: { zero: group, world: group },
     offload,

@@ -243,9 +243,15 @@ test('keys of offload that contradict each other are refused with what to do', a
     /aio\.block_size/,
   );
   await assert.rejects(
-    resolved({ zero_optimization: { stage: 3, offload_param: { device: 'cpu' } } }),
-    /offload_param\.device: expected "none", got "cpu"/,
+    resolved({ zero_optimization: { stage: 3, offload_param: { device: 'nvme' } } }),
+    /offload_param\.device: expected "none" or "cpu", got "nvme"/,
   );
+  await assert.rejects(
+    resolved({ zero_optimization: { stage: 2, offload_param: { device: 'cpu' } } }),
+    /stage: expected 3 with offload_param, got 2/,
+  );
+  const { zeroTuning } = await resolved({ zero_optimization: { stage: 3, offload_param: { device: 'cpu' } } });
+  assert.equal(zeroTuning.hasParametersOnHost, true);
 });
 
 test('fp16 and bf16 say how numbers are stored, with the loss scale of DeepSpeed', async () => {

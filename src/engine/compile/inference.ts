@@ -5,8 +5,10 @@ import type { FloatType, Graph, Tensor } from '../graph.js';
 import { type Layout, layOut, parameterBuckets } from '../layout.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
+import { movedParameters, tilingOf } from '../offload.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { offload } from '../passes/offload.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
@@ -99,7 +101,8 @@ function inferencePlan(graph: Graph, layout: Layout): Plan {
   const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
   const placed = placeParameters(optimised, layout, shelve(optimised));
   const isSliced = parameterBuckets(layout).some((bucket) => bucket.isSliced);
-  return plan(isSliced ? partitionParameters(placed, layout, ZERO_TUNING) : placed);
+  const gathered = isSliced ? partitionParameters(placed, layout, ZERO_TUNING) : placed;
+  return plan(offload(gathered, movedParameters(layout), tilingOf(layout, null, null)));
 }
 
 function integerInputs(graph: GraphBuilder, names: readonly string[], rows: number): readonly Tensor[] {

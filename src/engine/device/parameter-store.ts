@@ -15,7 +15,8 @@ import {
 } from '../layout.js';
 import { narrow } from '../narrow.js';
 import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
-import { type Cut, heldWithin, runsOf, takeShard } from '../shard.js';
+import { hostPart } from '../offload.js';
+import { type Run, runsOf, takeShard } from '../shard.js';
 import type { DeviceBuffers } from './buffers.js';
 import { decodeParameter } from './decode-parameter.js';
 
@@ -52,8 +53,9 @@ export class ParameterStore implements Disposable, WeightTarget {
   readonly layout: Layout;
   /** Of everything. */
   readonly bytes: number;
-  /** Id of the device buffer that programs read. */
-  readonly #buffer: number;
+  /** Ids of the buffers that programs read: on the device and, where slices live there, on the host; null: nothing of it. */
+  readonly #buffer: number | null;
+  readonly #hostBuffer: number | null;
   #masters: MasterMemory | null = null;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #parts: ReadonlyMap<string, ParameterPart>;
@@ -70,7 +72,9 @@ export class ParameterStore implements Disposable, WeightTarget {
     this.#tensorRank = tensorRank;
     this.layout = layout;
     this.bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
-    this.#buffer = device.allocate(this.bytes);
+    const hostBytes = this.#hostBytes;
+    this.#buffer = this.bytes > hostBytes ? device.allocate(this.bytes - hostBytes) : null;
+    this.#hostBuffer = hostBytes > 0 ? device.allocate(hostBytes, true) : null;
     this.#places = new Map(parametersOf(layout).map((place) => [place.name, place]));
     this.#parts = partsOf(layout, rank);
   }
@@ -95,11 +99,6 @@ export class ParameterStore implements Disposable, WeightTarget {
     return parameterBuckets(this.layout).some(({ isSliced }) => isSliced);
   }
 
-  /** How the tensor group cuts a parameter; null: not at all. */
-  cutOf(name: string): Cut | null {
-    return this.#place(name).cut ?? null;
-  }
-
   /** What this rank keeps of a parameter; null for nothing. */
   partOf(name: string): ParameterPart | null {
     this.#place(name);
@@ -114,7 +113,22 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** Makes the memory known to programs, as `parameters`. It stays this store's. */
   lendTo(buffers: DeviceBuffers): void {
-    buffers.borrow('parameters', this.#buffer, this.bytes);
+    const hostBytes = this.#hostBytes;
+    if (this.#buffer !== null) buffers.borrow('parameters', this.#buffer, this.bytes - hostBytes);
+    if (this.#hostBuffer !== null) buffers.borrow(hostPart('parameters'), this.#hostBuffer, hostBytes);
+  }
+
+  get #hostBytes(): number {
+    const { dtype, onHost } = this.layout;
+    return onHost ? (onHost.end - onHost.from) * DTYPE_BYTES[dtype] : 0;
+  }
+
+  /** The buffer that holds element `offset` of `parameters`, and its place there. */
+  #at(offset: number): { readonly buffer: number; readonly offset: number } {
+    const { onHost } = this.layout;
+    if (!onHost || offset < onHost.from) return { buffer: this.#buffer!, offset };
+    if (offset < onHost.end) return { buffer: this.#hostBuffer!, offset: offset - onHost.from };
+    return { buffer: this.#buffer!, offset: offset - (onHost.end - onHost.from) };
   }
 
   /** From here on `masters`, which stay the caller's, are told what is loaded. */
@@ -127,7 +141,8 @@ export class ParameterStore implements Disposable, WeightTarget {
     const { length, nf4 } = this.#place(name);
     if (nf4) throw new ConfigError(name, 'a parameter in 32 bits', 'one in 4 bits', 'Use load() and read()');
     if (this.layout.dtype !== 'f32') throw new ConfigError(name, 'parameters stored in f32', this.layout.dtype);
-    return new Float32Array(this.device.view(this.#buffer), this.#whole(name).offset * DTYPE_BYTES.f32, length);
+    const { buffer, offset } = this.#at(this.#whole(name).offset);
+    return new Float32Array(this.device.view(buffer), offset * DTYPE_BYTES.f32, length);
   }
 
   /**
@@ -181,7 +196,7 @@ export class ParameterStore implements Disposable, WeightTarget {
       const runs = cut ? runsOf(cut, this.#tensorRank) : [{ whole: 0, held: 0, length }];
       /** Elements `start` to `end` of what the tensor group leaves here. */
       const read = (start: number, end: number, buffer: number, offset: number, type: FloatType): TensorRead[] =>
-        heldWithin(runs, start, end).map((run) => ({
+        within(runs, start, end).map((run) => ({
           fileOffset: fileOffset + run.whole * DTYPE_BYTES[from],
           count: run.length,
           from,
@@ -189,7 +204,8 @@ export class ParameterStore implements Disposable, WeightTarget {
           bufferOffset: (offset + run.held - start) * DTYPE_BYTES[type],
           to: type,
         }));
-      const kept = read(part.start, part.start + part.length, this.#buffer, part.offset, to);
+      const at = this.#at(part.offset);
+      const kept = read(part.start, part.start + part.length, at.buffer, at.offset, to);
       const slice = this.#masters?.slices.get(name);
       if (!slice) return kept;
       const { parameterOffset, length: owned } = slice;
@@ -206,27 +222,35 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** A copy of a parameter that is whole, as programs see it. */
   read(name: string): Float32Array {
-    const { offset } = this.#whole(name);
-    return decodeParameter(this.device.view(this.#buffer), offset, this.#place(name), this.layout.dtype);
+    const { buffer, offset } = this.#at(this.#whole(name).offset);
+    return decodeParameter(this.device.view(buffer), offset, this.#place(name), this.layout.dtype);
+  }
+
+  /** A copy of the part of a trained parameter that a rank owns. */
+  readSlice(slice: ParameterSlice): Float32Array {
+    const { buffer, offset } = this.#at(this.offsetOf(slice));
+    return decodeParameter(this.device.view(buffer), offset, { length: slice.length }, this.layout.dtype);
   }
 
   [Symbol.dispose](): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    this.device.free(this.#buffer);
+    for (const buffer of [this.#buffer, this.#hostBuffer]) if (buffer !== null) this.device.free(buffer);
   }
 
-  /** Rounds values to the storage type, from element `offset` of the buffer on. */
-  #write(offset: number, values: Float32Array): void {
+  /** Rounds values to the storage type, from this element of `parameters` on. */
+  #write(element: number, values: Float32Array): void {
     const { dtype } = this.layout;
-    const memory = this.device.view(this.#buffer);
+    const { buffer, offset } = this.#at(element);
+    const memory = this.device.view(buffer);
     if (dtype === 'f32') new Float32Array(memory, offset * DTYPE_BYTES.f32, values.length).set(values);
     else new Uint16Array(memory, offset * DTYPE_BYTES[dtype], values.length).set(narrow(values, dtype));
   }
 
-  #writeNf4({ start, length, offset, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
+  #writeNf4({ start, length, offset: element, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
     const size = DTYPE_BYTES[this.layout.dtype];
-    const memory = this.device.view(this.#buffer);
+    const { buffer, offset } = this.#at(element);
+    const memory = this.device.view(buffer);
     const bytes = nf4Bytes(values.length, nf4);
     if (isAll) {
       quantiseNf4(values, new Uint8Array(memory, offset * size, bytes), nf4);
@@ -255,4 +279,13 @@ export class ParameterStore implements Disposable, WeightTarget {
       'Call gatherParameter() of the training job, on every rank',
     );
   }
+}
+
+/** The parts of `runs` that are held from element `start` to `end`. */
+function within(runs: readonly Run[], start: number, end: number): readonly Run[] {
+  return runs.flatMap((run) => {
+    const from = Math.max(run.held, start);
+    const length = Math.min(run.held + run.length, end) - from;
+    return length > 0 ? [{ whole: run.whole + from - run.held, held: from, length }] : [];
+  });
 }

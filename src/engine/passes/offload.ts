@@ -73,6 +73,7 @@ class Offloader {
   readonly #deferred: DeferredOps;
   /** Which copy of a scalar is the newest; not in it: the device's. */
   readonly #scalars = new Map<number, 'host' | 'both'>();
+  readonly #scratch: Map<string, number>;
   readonly #slotted: { readonly id: TensorId; readonly slot: number; readonly offset: number }[] = [];
   readonly #extents: Extent[] = [];
   #scalarBytes: number;
@@ -84,6 +85,7 @@ class Offloader {
     this.#placed = placed;
     this.#moved = moved;
     this.#tiling = tiling;
+    this.#scratch = new Map(placed.scratch);
     this.#scalarBytes = placed.buffers.get(SCALARS) ?? 0;
     this.#tensors = [...placed.graph.tensors];
     this.#places = new Map(placed.places);
@@ -100,15 +102,21 @@ class Offloader {
     const sizes = new Map<string, number>();
     const host = new Set([STAGING, hostPart(SCALARS)]);
     for (const [name, bytes] of buffers) {
-      const { fromBytes = bytes, to } = this.#moved.get(name) ?? {};
-      if (fromBytes > 0) sizes.set(name, fromBytes);
-      if (to === 'host') sizes.set(hostPart(name), bytes - fromBytes);
+      const { fromBytes = bytes, endBytes = bytes, to } = this.#moved.get(name) ?? {};
+      const gone = endBytes - fromBytes;
+      if (bytes > gone) sizes.set(name, bytes - gone);
+      if (to === 'host') sizes.set(hostPart(name), gone);
       host.add(hostPart(name));
+      // What lies behind moves up.
+      for (const [id, place] of this.#places)
+        if (gone > 0 && place.buffer === name && place.offsetBytes >= endBytes)
+          this.#places.set(id, { buffer: name, offsetBytes: place.offsetBytes - gone });
     }
     if (this.#scalarBytes > 0) for (const name of [SCALARS, hostPart(SCALARS)]) sizes.set(name, this.#scalarBytes);
     sizes.set(STAGING, this.#tiling.slots * this.#slotBytes);
     const built: Graph = { ...graph, tensors: this.#tensors, ops: this.#ops };
-    const offloaded = { ...this.#placed, graph: built, places: this.#places, buffers: sizes, host };
+    const scratch = this.#scratch;
+    const offloaded = { graph: built, places: this.#places, buffers: sizes, host, scratch };
     return { ...offloaded, extents: this.#extents, fileBytes: this.#fileBytes };
   }
 
@@ -162,8 +170,10 @@ class Offloader {
   }
 
   #isMoved(place: Place | undefined): boolean {
-    const from = place && this.#moved.get(place.buffer)?.fromBytes;
-    return from !== undefined && place!.offsetBytes >= from;
+    const moved = place && this.#moved.get(place.buffer);
+    if (!moved) return false;
+    const { fromBytes, endBytes = Number.POSITIVE_INFINITY } = moved;
+    return place.offsetBytes >= fromBytes && place.offsetBytes < endBytes;
   }
 
   /** Emits an op where its operands lie, with the copies that it needs. */
@@ -172,6 +182,10 @@ class Offloader {
     const isAddedTo = op.attributes.accumulate === 1;
     for (const id of isAddedTo ? [...op.inputs, ...op.outputs] : op.inputs)
       this.#bring(id, isOnHost ? 'host' : 'device');
+    if (isOnHost && ruleOf(op.kind).isCollective) {
+      this.#gather(op);
+      return;
+    }
     if (isOnHost) {
       this.#onHost(op);
       return;
@@ -181,6 +195,24 @@ class Offloader {
       if (scalar !== null) this.#scalars.delete(scalar);
     }
     if (!this.#deferred.takes(op)) this.#ops.push(op);
+  }
+
+  /** An exchange of what lives on the host: from a copy on the device; among one rank the copy is all there is to do. */
+  #gather(op: Op): void {
+    const [slice] = op.inputs;
+    const tensor = this.#tensors[slice!]!;
+    const { buffer, offsetBytes } = this.#placeOf(slice!)!;
+    const { fromBytes } = this.#moved.get(buffer)!;
+    const from = this.#tensor({ ...tensor, place: { buffer: hostPart(buffer), offsetBytes: offsetBytes - fromBytes } });
+    const [whole] = op.outputs;
+    if (byteLength(this.#tensors[whole!]!) === byteLength(tensor)) {
+      this.#ops.push(this.#copy(from, whole!));
+      return;
+    }
+    const region = `slice.${this.#scratch.size}`;
+    this.#scratch.set(region, byteLength(tensor));
+    const here = this.#tensor({ ...tensor, place: { buffer: region, offsetBytes: 0 } });
+    this.#ops.push(this.#copy(from, here), { ...op, inputs: [here] });
   }
 
   #onHost(op: Op): void {

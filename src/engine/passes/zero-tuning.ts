@@ -15,6 +15,8 @@ export interface ZeroTuning {
   readonly paramPersistenceThreshold: number;
   /** `stage3_model_persistence_threshold`: all that stay whole have at most so many elements. */
   readonly modelPersistenceThreshold: number;
+  /** `offload_param`: at stage 3 the slices live in the memory of the host and are gathered from there. */
+  readonly hasParametersOnHost: boolean;
 }
 
 export const ZERO_TUNING: ZeroTuning = {
@@ -25,4 +27,5 @@ export const ZERO_TUNING: ZeroTuning = {
   maxReuseDistance: 1e9,
   paramPersistenceThreshold: 1e5,
   modelPersistenceThreshold: Number.POSITIVE_INFINITY,
+  hasParametersOnHost: false,
 };

@@ -66,7 +66,8 @@ export function layoutFor(
       strategy.mesh.tensor,
       'Muon steps whole matrices, of which a rank has a part',
     );
-  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold } = tuningOf(strategy);
+  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, hasParametersOnHost } =
+    tuningOf(strategy);
   const options = {
     ...storage,
     dtype: parameterType(graph),
@@ -77,8 +78,9 @@ export function layoutFor(
   const layout = layOut(graph.parameters.values(), partitions, options);
   if (!hasSlicedParameters(strategy)) return layout;
   // Chances go by place in a bucket: where steps round by chance, nothing may lie elsewhere than at the other stages.
-  const elementsMax = isByChance(layout) ? 0 : paramPersistenceThreshold;
-  const sliced = { elementsMax, totalMax: modelPersistenceThreshold };
+  // Nor where one rank alone has slices, which then are as at the other stages.
+  const elementsMax = isByChance(layout) || size === 1 ? 0 : paramPersistenceThreshold;
+  const sliced = { elementsMax, totalMax: modelPersistenceThreshold, isOnHost: hasParametersOnHost };
   return layOut(graph.parameters.values(), partitions, { ...options, sliced });
 }
 
@@ -89,7 +91,7 @@ export function hasSlicedGradients(strategy: Strategy): boolean {
 
 /** Whether ranks keep slices of the parameters, so that programs gather what they read. */
 export function hasSlicedParameters(strategy: Strategy): boolean {
-  return strategy.zeroStage === 3 && zeroGroup(strategy).size > 1;
+  return strategy.zeroStage === 3 && (zeroGroup(strategy).size > 1 || tuningOf(strategy).hasParametersOnHost);
 }
 
 /** Puts the parameters and gradients of `graph` where the layout says; sliced parameters to where they are gathered. */

@@ -1,0 +1,36 @@
+// What a model in training says to some prompts: the driver's side. Prompts go to the workers in turn; where workers hold parts of the
+// model all of them take part, whether they have a prompt or not.
+import type { Tokenizer } from '../data/index.js';
+import type { RankGroup } from './rank-group.js';
+import type { TrainerSettings } from './trainer-options.js';
+
+export interface Sample {
+  readonly prompt: string;
+  /** The likeliest continuation, without special tokens. */
+  readonly text: string;
+}
+
+export type SampleOptions = NonNullable<TrainerSettings['run']['samples']>;
+
+/** Continuations by the weights as they are now, in the order of the prompts. */
+export async function takeSamples(
+  group: RankGroup,
+  tokenizer: Tokenizer,
+  { prompts, maxNewTokens }: SampleOptions,
+): Promise<readonly Sample[]> {
+  const ids = await tokenizer.encodeBatch(prompts, { addSpecialTokens: true });
+  const count = group.ranks.length;
+  const end = tokenizer.eosId === null ? [] : [tokenizer.eosId];
+  const answers = await group.all((rank, index) =>
+    rank.generate(
+      ids.filter((_, prompt) => prompt % count === index),
+      { maxNewTokens, end },
+    ),
+  );
+  return Promise.all(
+    prompts.map(async (prompt, index) => {
+      const answer = answers[index % count]![Math.floor(index / count)]!;
+      return { prompt, text: await tokenizer.decode(answer, { skipSpecialTokens: true }) };
+    }),
+  );
+}
