@@ -103,7 +103,9 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
   const messageBytes = shape.stages === 1 ? 0 : byteLength(forward.tensors[forward.borders[0]!]!);
   const { waitingMax } = replay(shape, { forward: 1, backward: 2 });
   const jobHash = createHash('sha256')
-    .update(JSON.stringify([commonOps(forward), forward.tensors, starts, optimizer, zeroStage, mesh, micros, words[0]]))
+    .update(
+      JSON.stringify([commonOps(forward), forward.tensors, starts, optimizer, zeroStage, mesh, micros, recompute]),
+    )
     .digest('hex');
   const compiled = { shape, stage, starts, parts, turns, messageBytes, inboxSlots: waitingMax };
   return {
