@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Figure, OpenScene, Scene } from '../harness/figure.js';
 import { startSides } from '../harness/line-process.js';
 import { copyBandwidth, diskBandwidth } from '../limits/index.js';
+import { BROADCAST, openBroadcast } from './broadcast.js';
 
 const OURS = fileURLToPath(new URL('./ours.js', import.meta.url));
 const RAY = 'bench/peers/ray_store.py';
@@ -42,6 +43,7 @@ export function storeSuite(python: string | null): readonly Scene[] {
   return [
     { names: IN_MEMORY.map(({ name }) => name), open: () => openScene(python, IN_MEMORY, 3072) },
     { names: ON_DISK.map(({ name }) => name), open: () => openScene(python, ON_DISK, 1024) },
+    { names: [BROADCAST], open: openBroadcast },
   ];
 }
 

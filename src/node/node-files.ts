@@ -23,14 +23,18 @@ const pidNamespace = (): string => /\d+/.exec(readlinkSync('/proc/self/ns/pid'))
 export const newNodeName = (): string =>
   `raylite-${pidNamespace()}-${process.pid}-${startOf(process.pid)}-${randomBytes(6).toString('hex')}`;
 
+/** Whether `name` is that of an agent of our own pid namespace that is not there any more. */
+export function isOfDead(name: string): boolean {
+  const match = NAME.exec(name);
+  return match !== null && match[1] === pidNamespace() && startOf(Number(match[2])) !== match[3];
+}
+
 /** Removes what agents that are dead (killed, power cut) left in `folder`. Returns the paths. */
 export function removeDead(folder: string): readonly string[] {
   const removed: string[] = [];
-  const namespace = pidNamespace();
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(folder)) {
-    const match = NAME.exec(name);
-    if (!match || match[1] !== namespace || startOf(Number(match[2])) === match[3]) continue;
+    if (!isOfDead(name)) continue;
     try {
       rmSync(join(folder, name), { recursive: true });
       removed.push(join(folder, name));

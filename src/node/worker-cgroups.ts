@@ -2,6 +2,7 @@
 // for when these are short. By cgroups of version 2 or 1, whichever can be written here; where neither can, none, and said so.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isOfDead } from './node-files.js';
 
 /** A Node process with our library has this much before it does anything: less is no limit that anybody can mean. */
 const MEMORY_BYTES_MIN = 128 * 1024 * 1024;
@@ -67,9 +68,11 @@ export class WorkerCgroups {
     this.folders = kind.version === null ? [] : kind.folders.map((folder) => join(folder, name));
   }
 
-  /** @param name of the agent's own group */
+  /** Removes what dead agents left. @param name of the agent's own group */
   static open(name: string, places: CgroupPlaces = HERE): WorkerCgroups {
     const cgroups = new WorkerCgroups(findCgroups(places), name);
+    for (const parent of cgroups.kind.version === null ? [] : cgroups.kind.folders)
+      for (const entry of readdirSync(parent)) if (isOfDead(entry)) removeTree(join(parent, entry));
     for (const folder of cgroups.folders) mkdirSync(folder, { recursive: true });
     if (cgroups.kind.version === 2) writeFileSync(join(cgroups.folders[0]!, 'cgroup.subtree_control'), '+memory +cpu');
     return cgroups;
@@ -133,16 +136,19 @@ export class WorkerCgroups {
   }
 
   close(): void {
-    for (const folder of this.folders) {
-      try {
-        for (const entry of readdirSync(folder, { withFileTypes: true }))
-          if (entry.isDirectory()) removeGroup(join(folder, entry.name));
-      } catch {
-        // it has gone already
-      }
-      removeGroup(folder);
-    }
+    for (const folder of this.folders) removeTree(folder);
   }
+}
+
+/** An agent's group with those of its workers. */
+function removeTree(folder: string): void {
+  try {
+    for (const entry of readdirSync(folder, { withFileTypes: true }))
+      if (entry.isDirectory()) removeGroup(join(folder, entry.name));
+  } catch {
+    // it has gone already
+  }
+  removeGroup(folder);
 }
 
 function killAll(folder: string): void {

@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -49,6 +58,16 @@ describe('cgroups', () => {
     assert.equal(read('cpu', 'node', 'w1', 'cpu.shares'), '512');
     cgroups.limit('w2', 4712, { memoryBytes: 0, cpus: 1 });
     assert.equal(existsSync(join(root, 'memory', 'node', 'w2', 'memory.limit_in_bytes')), false);
+  });
+
+  test('of agents that are dead are removed by the next one, those of others stay', () => {
+    const space = /\d+/.exec(readlinkSync('/proc/self/ns/pid'))![0];
+    const dead = `raylite-${space}-1-99999999999-abcdef`;
+    for (const name of ['memory', 'cpu', `memory/${dead}`, `cpu/${dead}`, 'memory/others']) mkdirSync(join(root, name));
+    mkdirSync(join(root, 'memory', dead, 'w1'));
+    WorkerCgroups.open('node', { root, own: own('4:memory:/\n1:cpu:/\n') });
+    assert.deepEqual(readdirSync(join(root, 'memory')).sort(), ['node', 'others']);
+    assert.deepEqual(readdirSync(join(root, 'cpu')), ['node']);
   });
 
   test('that cannot be had are said so, and nobody is held to anything', () => {

@@ -32,6 +32,8 @@ export interface RunResult {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** How long `run` lets it. */
+  readonly msMax?: number;
 }
 
 export interface MachineProcess {
@@ -80,6 +82,19 @@ export class Machine implements AsyncDisposable {
     }
   }
 
+  /** Plugs cables from each of `machines` into this one, which becomes their switch: all reach each other. */
+  async connectAll(machines: readonly Machine[]): Promise<void> {
+    await this.#inNetwork(['ip', 'link', 'add', 'switch', 'type', 'bridge']);
+    await this.#inNetwork(['ip', 'link', 'set', 'switch', 'up']);
+    for (const [index, machine] of machines.entries()) {
+      const peer = ['peer', 'name', 'eth0', 'netns', String(machine.#initPid)];
+      await this.#inNetwork(['ip', 'link', 'add', `port${index}`, 'type', 'veth', ...peer]);
+      await this.#inNetwork(['ip', 'link', 'set', `port${index}`, 'master', 'switch', 'up']);
+      await machine.#inNetwork(['ip', 'address', 'add', `${machine.address}/24`, 'dev', 'eth0']);
+      await machine.#inNetwork(['ip', 'link', 'set', 'eth0', 'up']);
+    }
+  }
+
   /** Runs a program here to its end. */
   async run(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     const child = this.start(command, options);
@@ -90,7 +105,7 @@ export class Machine implements AsyncDisposable {
     child.stderr?.on('data', (chunk) => {
       output.stderr += chunk;
     });
-    const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.msMax ?? RUN_MS_MAX);
     const [code] = (await once(child, 'close')) as [number | null];
     clearTimeout(timer);
     return { code, ...output };
