@@ -10,6 +10,7 @@ import {
   type MemoryFigures,
   ParameterStore,
   parameterGraph,
+  parametersOf,
   type TrainStep,
 } from '../engine/index.js';
 import { isAdapted, type Model, mergedWeights } from '../models/index.js';
@@ -77,7 +78,8 @@ export class HybridEngine implements Disposable {
   /** Whether generation has weights of its own, beside training's. */
   get hasOwnWeights(): boolean {
     const { parameters, compiled } = this.#train;
-    return isAdapted(this.#model) || parameters.isSliced || compiled.kind === 'pipeline';
+    const isCut = parametersOf(parameters.layout).some(({ cut }) => cut !== undefined);
+    return isAdapted(this.#model) || parameters.isSliced || isCut || compiled.kind === 'pipeline';
   }
 
   get memory(): HybridMemory {

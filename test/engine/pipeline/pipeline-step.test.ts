@@ -107,6 +107,20 @@ test('a stage holds its own parameters alone', async () => {
   assert.ok(held.every((names) => names.includes('transformer.wte.weight')));
 });
 
+test('a stage allocates what its plan says: a set of kept activations for each micro-batch on its way', async () => {
+  for (const mesh of [{ pipeline: 4 }, { pipeline: 2, chunks: 2 }] as const) {
+    await runJob(job({ mesh: meshOf(mesh), micros: 4, steps: 1 }), (steps) => {
+      for (const [stage, { compiled, parameters }] of steps.entries()) {
+        assert.ok(compiled.kind === 'pipeline');
+        if (mesh.pipeline === 4) assert.equal(compiled.parts[0]!.sets, 4 - stage);
+        const { totalBytes } = compiled.memory;
+        const { allocatedBytes } = parameters.device;
+        assert.ok(Math.abs(allocatedBytes - totalBytes) <= 0.03 * totalBytes, `${allocatedBytes} of ${totalBytes}`);
+      }
+    });
+  }
+});
+
 test('what has no pipeline is refused by name', () => {
   const compile = (more: Partial<Job>, mesh: Partial<Mesh>, micros = 4) => {
     const { model, rows, optimizer, zeroStage } = job(more);
