@@ -150,6 +150,7 @@ test('keys of ZeRO have DeepSpeed\'s meaning and defaults; "auto" is what Transf
     maxReuseDistance: 1e9,
     paramPersistenceThreshold: 1e5,
     modelPersistenceThreshold: Number.POSITIVE_INFINITY,
+    hasParametersOnHost: false,
   };
   const { zeroStage, zeroTuning, notes } = await zero({ stage: 3 });
   assert.deepEqual([zeroStage, zeroTuning, notes], [3, defaults, []]);
@@ -166,6 +167,7 @@ test('keys of ZeRO have DeepSpeed\'s meaning and defaults; "auto" is what Transf
   const tuned = { overlapComm: false, maxLiveParameters: 3000, maxReuseDistance: 0, modelPersistenceThreshold: 700 };
   const wide = { ...AUTO, hiddenSize: 64 };
   assert.deepEqual((await zero(given, wide)).zeroTuning, {
+    ...defaults,
     ...tuned,
     reduceBucketSize: 64 * 64,
     prefetchBucketSize: Math.floor(0.9 * 64 * 64),
