@@ -8,6 +8,7 @@ import {
   compileTraining,
   DTYPE_BYTES,
   type FileSettings,
+  meshOf,
   type OptimizerOffload,
   type OptimizerSettings,
   type Plan,
@@ -140,6 +141,38 @@ test('parameters on the host, with the optimizer on the device, on the host or o
           // One rank alone has all parameters in any case: on the host they are not on the device.
           if (ranks > 1) assert.ok(memory.deviceBytes < expected[rank]!.memory.deviceBytes);
         }
+      }
+    }
+});
+
+test('offload goes with tensor, sequence and pipeline parallelism', async () => {
+  const cases = [
+    [{ tensor: 2, data: 2 }, 2],
+    [{ tensor: 2, data: 2 }, 3],
+    [{ sequence: 2, data: 2 }, 3],
+    [{ pipeline: 2, data: 2 }, 1],
+    [{ tensor: 2, pipeline: 2 }, 1],
+  ] as const;
+  for (const [axes, zeroStage] of cases)
+    for (const dtype of ['f32', 'bf16'] as const) {
+      const mesh = meshOf(axes);
+      const optimizer = OPTIMIZERS[0]!;
+      const job = {
+        model: tinyLlama,
+        zeroStage,
+        ranks: 4,
+        mesh,
+        micros: 2,
+        optimizer,
+        dtype,
+        steps: 2,
+        overflowAt: null,
+      };
+      const expected = outcome(await trace(job, {}));
+      for (const device of ['cpu', 'nvme'] as const) {
+        const moved = { optimizer: { device, tileElements: 128, ratio: 0.8, file: FILE } };
+        const found = await trace({ ...job, hasParametersOnHost: zeroStage === 3 }, moved);
+        assert.deepEqual(outcome(found), expected, `${device} ${JSON.stringify(axes)} ${dtype}`);
       }
     }
 });

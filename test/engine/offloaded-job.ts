@@ -1,18 +1,21 @@
 // A short training job on ranks in one process, told by everything that it leaves: what offload must not change.
-import { randomUUID } from 'node:crypto';
 import {
+  type Communicators,
+  coordinatesOf,
   type FloatType,
+  type Mesh,
   meshOf,
   type Offload,
   type OptimizerSettings,
+  parameterGraph,
   type StateKind,
   type StepStorage,
   TrainStep,
   type ZeroStage,
 } from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
-import { type NativeCommunicator, native } from '#src/native/index.js';
 import { openDevice } from './device-for-tests.js';
+import { joinMesh } from './meshes-for-tests.js';
 import { labelled, randomBatch } from './models-for-tests.js';
 
 export const ROWS = 16;
@@ -21,7 +24,9 @@ const VOCABULARY = 37;
 export interface OffloadJob extends StepStorage {
   readonly model: () => Model;
   readonly zeroStage: ZeroStage;
+  /** Data parallel, unless there is a mesh. */
   readonly ranks: number;
+  readonly mesh?: Mesh;
   /** Micro-batches of each rank. */
   readonly micros: number;
   readonly optimizer: OptimizerSettings;
@@ -45,59 +50,59 @@ export interface Trace {
 
 /** By rank. */
 export async function trace(job: OffloadJob, offload: Offload): Promise<readonly Trace[]> {
-  const { ranks: size } = job;
-  const name = `rlt-${randomUUID()}`;
-  const join = (rank: number) => native().joinShmGroup({ name, rank, size, timeoutMs: 60_000 });
-  const groups = size === 1 ? [null] : await Promise.all(Array.from({ length: size }, (_, rank) => join(rank)));
+  const mesh = job.mesh ?? meshOf({ data: job.ranks });
+  const groups = await joinMesh(mesh);
   try {
-    return await Promise.all(groups.map((group, rank) => traceRank(job, offload, rank, group)));
+    return await Promise.all(
+      groups.of.map((communicators, rank) => traceRank(job, offload, mesh, rank, communicators)),
+    );
   } finally {
-    for (const group of groups) group?.dispose();
+    groups.dispose();
   }
 }
 
 async function traceRank(
   job: OffloadJob,
   offload: Offload,
+  mesh: Mesh,
   rank: number,
-  group: NativeCommunicator | null,
+  communicators: Communicators,
 ): Promise<Trace> {
   using opened = openDevice(job.threads ?? 1);
-  const { model: build, zeroStage, ranks, micros, steps, overflowAt, hasParametersOnHost = false, ...settings } = job;
+  const { model: build, zeroStage, micros, steps, overflowAt, hasParametersOnHost = false, ...settings } = job;
   const model = build();
+  // What has more than 16 elements is cut at stage 3.
+  const tuning = { paramPersistenceThreshold: 16, hasParametersOnHost };
   await using train = TrainStep.create({
     ...settings,
     model,
     rows: ROWS,
-    // What has more than 16 elements is cut at stage 3.
-    strategy: {
-      zeroStage,
-      mesh: meshOf({ data: ranks }),
-      rank,
-      tuning: { paramPersistenceThreshold: 16, hasParametersOnHost },
-    },
+    strategy: { zeroStage, mesh, rank, tuning },
+    pipeline: { micros },
     device: opened.device,
-    communicators: { zero: group, world: group },
+    communicators,
     offload,
   });
   initialise(model, 3, train.parameters);
   const numbers: (number | boolean)[] = [];
   const lossScale = job.dtype === 'f16' ? 256 : 1;
+  const { data } = coordinatesOf(mesh, rank);
   let updates = 0;
   for (let step = 1; step <= steps; step++) {
-    for (let micro = 0; micro < micros; micro++) {
-      const batch = randomBatch([7, 2 + micro], ROWS, VOCABULARY, `${step}/${micro}/${rank}`);
-      const isOver = step === overflowAt && rank === ranks - 1;
-      const scale = isOver ? 1e9 : 1 / (labelled(batch) * micros * ranks);
-      numbers.push((await train.micro(batch, { scale, isFirst: micro === 0, lossScale })).loss);
-    }
+    const batches = Array.from({ length: micros }, (_, micro) =>
+      randomBatch([7, 2 + micro], ROWS, VOCABULARY, `${step}/${micro}/${data}`),
+    );
+    const isOver = step === overflowAt && data === mesh.data - 1;
+    const scale = isOver ? 1e9 : 1 / (labelled(batches[0]!) * micros * mesh.data);
+    const { results } = await train.micros(batches, { scale, lossScale });
+    numbers.push(...results.map(({ loss }) => loss));
     const { gradientNorm, isSkipped } = await train.update({ lr: 1e-2, step: updates + 1, lossScale });
     if (!isSkipped) updates++;
     numbers.push(gradientNorm, isSkipped);
   }
   const memory = { deviceBytes: opened.device.allocatedBytes, hostBytes: opened.device.hostBytes };
   const parameters = new Map<string, Float32Array>();
-  for (const { name } of train.parameters.parameters) parameters.set(name, await train.gatherParameter(name));
+  for (const name of parameterGraph(model).parameters.keys()) parameters.set(name, await train.gatherParameter(name));
   const { totalBytes, hostBytes, diskBytes } = train.compiled.memory;
   return {
     numbers,
