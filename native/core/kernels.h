@@ -5,6 +5,7 @@
 #include "core/ops/adamw.h"
 #include "core/ops/attention.h"
 #include "core/ops/attention_cached.h"
+#include "core/ops/block_quantise.h"
 #include "core/ops/clip.h"
 #include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
@@ -74,6 +75,8 @@ struct KernelsOf {
   Kernel<CopyArguments<T>> copy;
   Kernel<FillArguments<T>> fill;
   Kernel<GatherRowsArguments<T>> gather_rows;
+  Kernel<BlockQuantiseArguments<T>> block_quantise;
+  Kernel<BlockDequantiseArguments<T>> block_dequantise;
 };
 
 /// The optimisers for numbers stored in the form F.

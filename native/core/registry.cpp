@@ -12,6 +12,7 @@ namespace raylite {
   OP(clip_factor) OP(softmax) OP(softmax_backward) OP(target_loss) OP(target_loss_backward) OP(dropout)         \
   OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(linear_nf4) OP(linear_nf4_backward_input)              \
   OP(vocabulary_logits) OP(vocabulary_loss) OP(vocabulary_loss_grad) OP(heads_to_parts) OP(parts_to_heads)      \
+  OP(block_quantise) OP(block_dequantise)                                                                       \
   OP(all_reduce) OP(reduce_scatter) OP(all_gather) OP(all_to_all) OP(broadcast) OP(send) OP(recv) OP(send_recv) \
   OP(barrier)
 

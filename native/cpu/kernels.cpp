@@ -44,6 +44,8 @@ constexpr KernelsOf<T> stored() {
       {copy, nullptr},
       {fill, nullptr},
       {gather_rows, nullptr},
+      {block_quantise, nullptr},
+      {block_dequantise, nullptr},
   };
 }
 

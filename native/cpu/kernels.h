@@ -74,6 +74,8 @@ RL_DECLARE(cast, CastArguments)
 RL_DECLARE(copy, CopyArguments)
 RL_DECLARE(fill, FillArguments)
 RL_DECLARE(gather_rows, GatherRowsArguments)
+RL_DECLARE(block_quantise, BlockQuantiseArguments)
+RL_DECLARE(block_dequantise, BlockDequantiseArguments)
 void log_sum_exp(const LogSumExpArguments&, const Team&);
 void vocabulary_loss(const VocabularyLossArguments<float>&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);

@@ -74,6 +74,7 @@ export {
   type Cost,
   type OpRule,
   opKinds,
+  payloadBytes,
   ruleOf,
   type TargetLoss,
 } from './ops/index.js';

@@ -1,6 +1,7 @@
 // The catalogue: every op kind the compiler knows, by name.
 import { activation, activationBackward, gatedActivation, gatedActivationBackward } from './activation.js';
 import { attention, attentionBackward } from './attention.js';
+import { blockDequantise, blockQuantise } from './block-quantise.js';
 import { attentionCached, kvAppend } from './cache.js';
 import {
   allGather,
@@ -32,6 +33,7 @@ import { adagrad, adamw, lion, muon, sgd } from './steps.js';
 import { targetLoss, targetLossBackward } from './target-loss.js';
 import { vocabularyLogits, vocabularyLoss, vocabularyLossGrad } from './vocabulary-loss.js';
 
+export { payloadBytes } from './block-quantise.js';
 export { CACHE_BLOCK_TOKENS } from './cache.js';
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
@@ -54,6 +56,8 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     attentionBackward,
     attentionCached,
     barrier,
+    blockDequantise,
+    blockQuantise,
     broadcast,
     cast,
     clipFactor,
