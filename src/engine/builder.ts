@@ -298,6 +298,11 @@ export class GraphBuilder {
     return { loss: loss!, rowLosses: rowLosses! };
   }
 
+  /** Ops so far. */
+  get opCount(): number {
+    return this.#ops.length;
+  }
+
   tensor(id: TensorId): Tensor {
     return this.#tensors[id]!;
   }

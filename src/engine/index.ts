@@ -38,6 +38,7 @@ export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch
 export { DeviceBuffers } from './device/buffers.js';
 export type { Communicators } from './device/communicators.js';
 export { createDevice } from './device/create-device.js';
+export type { ExchangeDifference } from './device/exchange-check.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';
 export { OffloadFile } from './device/offload-file.js';

@@ -34,8 +34,25 @@ export function resolveZero(config: DsConfig, hiddenSize: number | null): Resolv
     ),
     modelPersistenceThreshold: given(zero.stage3_model_persistence_threshold, ZERO_TUNING.modelPersistenceThreshold),
     hasParametersOnHost: zero.offload_param?.device === 'cpu',
+    quantizedWeights: zero.zero_quantized_weights,
+    quantizedNontrainableWeights: zero.zero_quantized_nontrainable_weights,
+    quantizedGradients: zero.zero_quantized_gradients,
   };
   return { zeroStage: zero.stage as ZeroStage, zeroTuning, notes: notesOn(zero) };
+}
+
+/** Ranks of a machine that keep secondary slices together, of `ranks` that share the parameters. */
+export function zeroInnerOf(config: DsConfig, ranks: number): number {
+  const zero = config.zero_optimization;
+  if (typeof zero === 'boolean') return 1;
+  const size = zero.zero_hpz_partition_size;
+  if (ranks % size === 0) return size;
+  throw new ConfigError(
+    'deepspeed.zero_optimization.zero_hpz_partition_size',
+    `a divisor of the ${ranks} workers that share the parameters`,
+    size,
+    'It is the number of workers on each machine',
+  );
 }
 
 /** What keys of DeepSpeed's way to move bytes ask for that is so anyway, and why it cannot be otherwise. */
@@ -70,18 +87,27 @@ function notesOn(zero: ZeroBlock): readonly string[] {
 }
 
 function refuseUnsupported(zero: ZeroBlock): void {
-  for (const name of [
-    'zero_quantized_weights',
-    'zero_quantized_nontrainable_weights',
-    'zero_quantized_gradients',
-  ] as const)
-    if (zero[name])
+  const needed = {
+    zero_quantized_weights: 3,
+    zero_quantized_nontrainable_weights: 3,
+    zero_quantized_gradients: 2,
+    zero_hpz_partition_size: 3,
+  } as const;
+  for (const name of Object.keys(needed) as (keyof typeof needed)[]) {
+    const isOn = zero[name] === true || Number(zero[name]) > 1;
+    if (isOn && zero.stage < needed[name])
       throw new ConfigError(
         `deepspeed.zero_optimization.${name}`,
-        'false',
-        true,
-        'Quantised exchange is not supported yet',
+        `stage ${needed[name]}${needed[name] === 3 ? '' : ' or 3'} beside it`,
+        `stage ${zero.stage}`,
+        'Below, nothing is exchanged that it could change',
       );
-  if (zero.zero_hpz_partition_size > 1 || zero.mics_shard_size > 0)
-    throw new ConfigError('deepspeed.zero_optimization', 'no hpZ and no MiCS', zero, 'They are not supported yet');
+  }
+  if (zero.mics_shard_size > 0)
+    throw new ConfigError(
+      'deepspeed.zero_optimization.mics_shard_size',
+      '-1',
+      zero.mics_shard_size,
+      'MiCS is not supported; zero_hpz_partition_size keeps the second gather on one machine',
+    );
 }

@@ -14,6 +14,7 @@ import {
 import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
 import { resolvePipeline } from './ds-pipeline.js';
+import { zeroInnerOf } from './ds-zero.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
@@ -59,7 +60,8 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { workers } = scaling;
   const dsConfig = await readDsConfig(deepspeed);
   const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-  const mesh = meshOver(workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
+  const parts = { pipeline: pipeline.stages, chunks: pipeline.chunks };
+  const mesh = meshOver(workers, { ...parts, zeroInner: zeroInnerOf(dsConfig, meshOver(workers, parts).data) });
   const ds = resolveDsConfig(dsConfig, {
     ...recipe,
     ...hiddenSizeOf(config),

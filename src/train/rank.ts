@@ -23,6 +23,7 @@ import {
 import { HybridEngine, type HybridSettings } from '../infer/index.js';
 import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
 import { type NativeDevice, native } from '../native/index.js';
+import { expectNear } from './check-exchanges.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
 import type { Precision } from './ds-precision.js';
@@ -111,6 +112,8 @@ export class TrainRank {
   #plan: RankPlan | null = null;
   #hybrid: HybridEngine | null = null;
   #scaler: ScalerState = startScaler(null);
+  /** Whether the exchanges of ZeRO++, if any, were compared with plain ones. */
+  #isChecked = false;
 
   /** Where this rank is, how others reach it, and how much memory its machine or container still has. */
   describe(): { readonly nodeId: string; readonly host: string; readonly availableBytes: number } {
@@ -168,6 +171,11 @@ export class TrainRank {
     const start = performance.now();
     const scale = 1 / order.labelCount;
     const lossScale = this.#scaler.lossScale?.scale ?? 1;
+    if (!this.#isChecked) {
+      const difference = await train.compareExchanges(micros[0]!, { scale, step: order.step, lossScale });
+      if (difference) expectNear(difference, plan.rank);
+      this.#isChecked = true;
+    }
     let fault: StepReport['fault'] = null;
     const afterMicro = async (micro: number, { loss, tokenLosses }: MicroResult): Promise<void> => {
       if (fault || Number.isFinite(loss)) return;

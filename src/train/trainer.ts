@@ -19,6 +19,7 @@ import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { resolveHybrid } from './ds-hybrid.js';
 import { resolvePipeline } from './ds-pipeline.js';
+import { zeroInnerOf } from './ds-zero.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
@@ -160,7 +161,9 @@ export class Trainer {
     const dsConfig = await readDsConfig(this.#settings.deepspeed);
     const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
     const hybrid = resolveHybrid(dsConfig, run.samples !== undefined);
-    const mesh = meshOver(scaling.workers, { pipeline: pipeline.stages, chunks: pipeline.chunks });
+    const axes = { pipeline: pipeline.stages, chunks: pipeline.chunks };
+    const zeroInner = zeroInnerOf(dsConfig, meshOver(scaling.workers, axes).data);
+    const mesh = meshOver(scaling.workers, { ...axes, zeroInner });
     const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
     if (run.samples !== undefined && recipe.kind !== 'sft')
       throw new ConfigError('trainer.run.samples', 'a recipe of a model that continues texts, sft', recipe.kind);

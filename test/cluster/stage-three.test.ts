@@ -97,6 +97,22 @@ test('in bf16 and under Muon stage 3 follows one worker', async () => {
   close((await trainer('muon-2', 2, { optimizer: 'Muon', deepspeed }).fit()).losses, muon.losses);
 });
 
+test('ZeRO++ on four workers of two "machines": near the losses of one, compared with plain exchanges first', async () => {
+  const one = await trainer('plain', 1).fit();
+  const zero = { ...(deepspeed.zero_optimization as object), zero_hpz_partition_size: 2 };
+  const hpz = await trainer('hpz', 4, { deepspeed: { zero_optimization: zero } }).fit();
+  close(hpz.losses, one.losses);
+  const keys = { ...zero, zero_quantized_weights: true, zero_quantized_gradients: true };
+  const plus = await trainer('plus', 4, { deepspeed: { zero_optimization: keys } }).fit();
+  assert.notDeepEqual(plus.losses, hpz.losses);
+  for (const [step, loss] of plus.losses.entries())
+    assert.ok(Math.abs(loss / one.losses[step]! - 1) < 0.03, `step ${step}: ${loss} and ${one.losses[step]}`);
+  await assert.rejects(
+    trainer('uneven', 4, { deepspeed: { zero_optimization: { ...zero, zero_hpz_partition_size: 3 } } }).fit(),
+    /zero_hpz_partition_size: expected a divisor of the 4 workers/,
+  );
+});
+
 test('adapters over a frozen base in slices, also in 4 bits, and their export', async () => {
   const { model: base } = await trainer('base', 1).fit();
   const lora = { r: 4, lora_alpha: 16, lora_dropout: 0.1 };

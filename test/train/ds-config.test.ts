@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { zeroInnerOf } from '#src/train/ds-zero.js';
 import {
   type DsConfigInput,
   learningRate,
@@ -151,6 +152,9 @@ test('keys of ZeRO have DeepSpeed\'s meaning and defaults; "auto" is what Transf
     paramPersistenceThreshold: 1e5,
     modelPersistenceThreshold: Number.POSITIVE_INFINITY,
     hasParametersOnHost: false,
+    quantizedWeights: false,
+    quantizedNontrainableWeights: false,
+    quantizedGradients: false,
   };
   const { zeroStage, zeroTuning, notes } = await zero({ stage: 3 });
   assert.deepEqual([zeroStage, zeroTuning, notes], [3, defaults, []]);
@@ -172,9 +176,31 @@ test('keys of ZeRO have DeepSpeed\'s meaning and defaults; "auto" is what Transf
     reduceBucketSize: 64 * 64,
     prefetchBucketSize: Math.floor(0.9 * 64 * 64),
     paramPersistenceThreshold: 640,
+    quantizedWeights: false,
+    quantizedNontrainableWeights: false,
+    quantizedGradients: false,
   });
   assert.deepEqual((await zero(given)).zeroTuning, { ...defaults, ...tuned });
   await assert.rejects(zero({ stage: 3, stage3_max_live_parameters: -1 }), /stage3_max_live_parameters: expected/);
+});
+
+test('keys of ZeRO++ are understood at the stages that they change, and refused by name below', async () => {
+  const zero = async (keys: object) => (await resolved({ zero_optimization: keys })).zeroTuning;
+  const plus = { zero_quantized_weights: true, zero_quantized_gradients: true, zero_hpz_partition_size: 2 };
+  const { quantizedWeights, quantizedGradients } = await zero({ stage: 3, ...plus });
+  assert.deepEqual([quantizedWeights, quantizedGradients], [true, true]);
+  assert.ok((await zero({ stage: 2, zero_quantized_gradients: true })).quantizedGradients);
+  const refused = (keys: object, pattern: RegExp) => assert.rejects(zero(keys), pattern);
+  await refused({ stage: 2, zero_quantized_weights: true }, /zero_quantized_weights: expected stage 3 beside it, got/);
+  await refused(
+    { stage: 1, zero_quantized_gradients: true },
+    /zero_quantized_gradients: expected stage 2 or 3 beside it/,
+  );
+  await refused({ stage: 2, zero_hpz_partition_size: 2 }, /zero_hpz_partition_size: expected stage 3/);
+  await refused({ stage: 3, mics_shard_size: 4 }, /mics_shard_size: expected -1, got 4. MiCS is not supported/);
+  const config = await readDsConfig({ zero_optimization: { stage: 3, zero_hpz_partition_size: 3 } });
+  assert.equal(zeroInnerOf(config, 6), 3);
+  assert.throws(() => zeroInnerOf(config, 4), /zero_hpz_partition_size: expected a divisor of the 4 workers .* got 3/);
 });
 
 test('a key that changes nothing here is named with the reason', async () => {

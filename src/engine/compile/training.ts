@@ -14,6 +14,7 @@ import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
+import { SECONDARY } from '../passes/gather-bucket.js';
 import { type Extent, offloader } from '../passes/offload.js';
 import { partVocabularyLoss } from '../passes/part-vocabulary-loss.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
@@ -23,11 +24,13 @@ import { prune } from '../passes/prune.js';
 import { shardRows } from '../passes/sequence-parallel.js';
 import { dropFanOuts, shardTensors } from '../passes/tensor-parallel.js';
 import {
+  gradientHops,
   hasSlicedGradients,
   hasSlicedParameters,
   layoutFor,
   placeParameters,
   type Strategy,
+  secondaryGroup,
   tuningOf,
   updateProgram,
   zeroGroup,
@@ -162,13 +165,15 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const layout = layoutFor(forward, strategy, optimizer, settings);
   const isSliced = hasSlicedGradients(strategy);
   const tuning = tuningOf(strategy);
+  const hops = tuning.quantizedGradients ? gradientHops(strategy) : null;
   const { moved, moveOut } = offloader(layout, optimizer, offload, isSliced);
   const clear = isSliced ? plan(moveOut(clearGradients(layout))) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
     const last = finished(graph);
     const whole = placeParameters(last, layout, shelve(last));
-    const reduced = isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning) : whole;
-    return plan(moveOut(hasSlicedParameters(strategy) ? partitionParameters(reduced, layout, tuning) : reduced));
+    const reduced = isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning, hops) : whole;
+    const isGathered = hasSlicedParameters(strategy);
+    return plan(moveOut(isGathered ? partitionParameters(reduced, layout, tuning, secondaryGroup(strategy)) : reduced));
   });
   const { extents, fileBytes, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer));
   const update = plan(placedUpdate);
@@ -231,7 +236,7 @@ export function weigh(plans: readonly Plan[], diskBytes = 0): MemoryFigures {
     sizes.delete(name);
     return bytes;
   };
-  const parameterBytes = take('parameters');
+  const parameterBytes = take('parameters') + take(SECONDARY);
   const gradientBytes = take('gradients');
   const optimizerBytes = ['master', ...STATE_BUFFERS].reduce((sum, name) => sum + take(name), 0);
   const activationBytes = take('arena');

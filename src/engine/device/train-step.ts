@@ -15,6 +15,7 @@ import type { Plan } from '../plan/plan.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
+import { type ExchangeDifference, relativeError, runPlain, withPlainExchanges } from './exchange-check.js';
 import { GatheredBuckets } from './gathered-buckets.js';
 import { measureLimits } from './limits.js';
 import { OffloadFile } from './offload-file.js';
@@ -84,6 +85,7 @@ export class TrainStep implements AsyncDisposable {
   readonly parameters: ParameterStore;
   /** The parts of parameters whose optimiser state this rank owns. */
   readonly slices: readonly ParameterSlice[];
+  readonly #settings: TrainingSettings;
   readonly #model: AnyModel;
   readonly #strategy: Strategy;
   readonly #device: NativeDevice;
@@ -110,6 +112,7 @@ export class TrainStep implements AsyncDisposable {
   private constructor(settings: TrainStepSettings, compiled: CompiledTraining | CompiledPipeline) {
     const { device, communicators = {}, strategy } = settings;
     this.compiled = compiled;
+    this.#settings = settings;
     this.#model = settings.model;
     this.#strategy = strategy;
     this.#device = device;
@@ -307,6 +310,30 @@ export class TrainStep implements AsyncDisposable {
         if (error instanceof EngineError) return error.detail;
         throw error;
       }
+    });
+  }
+
+  /**
+   * A micro-batch with the exchanges of this job and once more with plain ones (ZeRO++, arXiv:2306.10209); null where they are plain,
+   * and where gradients are offloaded. All ranks must call it. The gradients are of no use after.
+   */
+  async compareExchanges(batch: Batch, options: Omit<MicroOptions, 'isFirst'>): Promise<ExchangeDifference | null> {
+    const strategy = withPlainExchanges(this.#strategy);
+    const { compiled } = this;
+    if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients')) return null;
+    const first = { ...options, isFirst: true };
+    const { loss } = await this.micro(batch, first);
+    return this.#inTurn(async () => {
+      const gradients = this.#buffers.floats('gradients', 0, compiled.layout.sliceElements).slice();
+      const lossScale = this.#lossScale(options);
+      const plain = await runPlain({
+        settings: { ...this.#settings, strategy },
+        device: this.#device,
+        store: this.parameters,
+        communicators: this.#communicators,
+        write: (program) => this.#writeMicro(program, batch, first, 0, lossScale),
+      });
+      return { loss, plainLoss: plain.loss / lossScale, gradientError: relativeError(gradients, plain.gradients) };
     });
   }
 

@@ -50,17 +50,6 @@ export const scale: OpRule = {
   },
 };
 
-/** y = a, bit by bit. */
-export const copy: OpRule = {
-  kind: 'copy',
-  attributes: [],
-  infer(call) {
-    expectInputs(call, [1]);
-    storageType(call, 0, 'a');
-    return [operand(call, 0, 'a')];
-  },
-};
-
 /** y = x in another storage type: the code `to` of the plan format, which only the compiler reads. */
 export const cast: OpRule = {
   kind: 'cast',

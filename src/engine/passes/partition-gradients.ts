@@ -1,22 +1,28 @@
 // Pass: ZeRO stage 2 (arXiv:1910.02054 §5.2). The gradients of a bucket live in scratch memory from their first write to
 // their reduction; what lasts is this rank's slice of their sum. After the last write to a bucket follows its reduce_scatter,
-// on the communication stream. The sum is added to the slice one bucket later, so that the backward never waits for a
-// reduction that has had no time, and at most two finished buckets exist at once (without overlap: one).
+// on the communication stream (or what takes its place: reduce-bucket.ts). What waits for an exchange stands one bucket later, so
+// that the backward never waits for a reduction that has had no time, and at most two finished buckets exist at once (without
+// overlap: one).
 import { GraphBuilder } from '../builder.js';
 import type { Graph, Op, Tensor } from '../graph.js';
 import type { Bucket, Layout } from '../layout.js';
 import { groupIndex } from '../mesh.js';
 import type { Place, PlacedGraph } from '../plan/placement.js';
+import { type Hop, quantisedReduction } from './reduce-bucket.js';
 import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
 const BYTES = 4;
 
-/** `placed` has its gradients in the whole buffer `gradients`; the result has slices there (number `rank` of the `zero` group), which the caller clears per step. */
+/**
+ * `placed` has its gradients in the whole buffer `gradients`; the result has slices there (number `rank` of the `zero` group), which
+ * the caller clears per step. `hops`: the exchanges of gradients in 4 bits; null where they are reduced as they are.
+ */
 export function partitionGradients(
   placed: PlacedGraph,
   layout: Layout,
   rank: number,
   { overlapComm }: Pick<ZeroTuning, 'overlapComm'> = ZERO_TUNING,
+  hops: readonly Hop[] | null = null,
 ): PlacedGraph {
   const { graph } = placed;
   const builder = new GraphBuilder(graph);
@@ -46,13 +52,25 @@ export function partitionGradients(
     }
     const whole = builder.input(region, 'f32', [elements], 'gradient');
     at(whole, region, 0);
-    const attributes = { group: groupIndex('zero'), slice: sliceElements };
-    const slice = builder.op('reduce_scatter', name, [whole], attributes, 'gradient')[0]!;
-    at(slice, region, rank * sliceElements);
+    const reduce = (): Tensor => {
+      const attributes = { group: groupIndex('zero'), slice: sliceElements };
+      const slice = builder.op('reduce_scatter', name, [whole], attributes, 'gradient')[0]!;
+      at(slice, region, rank * sliceElements);
+      return slice;
+    };
+    const phases = hops ? quantisedReduction(builder, bucket, whole, hops) : [reduce, () => slice];
+    let slice = whole;
+    const counts = phases.map((emit) => {
+      const before = builder.opCount;
+      slice = emit();
+      return builder.opCount - before;
+    });
     const sum = builder.input(`${region}.sum`, 'f32', [sliceElements], 'gradient');
     at(sum, 'gradients', sliceOffset);
     at(builder.op('add', name, [sum, slice], {}, 'gradient')[0]!, 'gradients', sliceOffset);
-    return { lastWrite, reductionOps: gaps.length + 1 };
+    counts[0]! += gaps.length;
+    counts[counts.length - 1]! += 1;
+    return { lastWrite, phases: counts };
   });
 
   const built = builder.build(graph.gradients);
@@ -106,30 +124,43 @@ function gapsBetween(ranges: readonly (readonly [number, number])[], end: number
   return gaps;
 }
 
-/** Moves the ops appended behind the first `count` (per bucket: its reduction, then one addition) to where they belong. */
+/** One bucket's ops behind those of the graph, by phase. */
+interface Insertion {
+  readonly lastWrite: number;
+  readonly phases: readonly number[];
+}
+
+/**
+ * Moves the ops appended behind the first `count` to where they belong: the first phase of a bucket behind its last write, each
+ * further one behind the first phase of the next bucket.
+ */
 function interleave(
   ops: readonly Op[],
   count: number,
-  insertions: readonly { readonly lastWrite: number; readonly reductionOps: number }[],
+  insertions: readonly Insertion[],
   isOverlapped: boolean,
 ): readonly Op[] {
   const result: Op[] = [];
   let copied = 0;
   let next = count;
-  let addition: Op | null = null;
-  for (const { lastWrite, reductionOps } of insertions) {
+  let open: (readonly Op[])[][] = []; // phases of earlier buckets that are still to come
+  const goOn = () => {
+    for (const phases of open) result.push(...phases.shift()!);
+    open = open.filter((phases) => phases.length > 0);
+  };
+  for (const { lastWrite, phases } of insertions) {
     result.push(...ops.slice(copied, lastWrite + 1));
     copied = Math.max(copied, lastWrite + 1);
-    result.push(...ops.slice(next, next + reductionOps));
-    if (addition) result.push(addition);
-    addition = ops[next + reductionOps]!;
-    if (!isOverlapped) {
-      result.push(addition);
-      addition = null;
-    }
-    next += reductionOps + 1;
+    const parts = phases.map((length) => {
+      next += length;
+      return ops.slice(next - length, next);
+    });
+    result.push(...parts[0]!);
+    goOn();
+    open.push(parts.slice(1));
+    while (!isOverlapped && open.length > 0) goOn();
   }
   result.push(...ops.slice(copied, count));
-  if (addition) result.push(addition);
+  while (open.length > 0) goOn();
   return result;
 }

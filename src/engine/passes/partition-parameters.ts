@@ -5,16 +5,25 @@
 import { GraphBuilder } from '../builder.js';
 import { DTYPE_BYTES, type Graph, type Tensor, type TensorId } from '../graph.js';
 import { type Layout, type ParameterBucket, parameterBuckets } from '../layout.js';
-import { groupIndex } from '../mesh.js';
+import type { Group } from '../mesh.js';
 import type { PlacedGraph } from '../plan/placement.js';
+import { BucketGathers, SECONDARY } from './gather-bucket.js';
 import { planGathers, type Residence, type Visit } from './plan-gathers.js';
 import type { ZeroTuning } from './zero-tuning.js';
 
 /** The scratch buffer in which a bucket is whole. */
 export const wholeRegion = (bucket: ParameterBucket): string => `parameters.${bucket.name}`;
 
-/** `placed` reads sliced parameters from {@link wholeRegion}, which nobody fills; the result gathers them. */
-export function partitionParameters(placed: PlacedGraph, layout: Layout, tuning: ZeroTuning): PlacedGraph {
+/**
+ * `placed` reads sliced parameters from {@link wholeRegion}, which nobody fills; the result gathers them. Where a second gather can do
+ * with the ranks of one machine, `inner` is their group.
+ */
+export function partitionParameters(
+  placed: PlacedGraph,
+  layout: Layout,
+  tuning: ZeroTuning,
+  inner: Group | null = null,
+): PlacedGraph {
   const { graph } = placed;
   const buckets = parameterBuckets(layout).filter(({ isSliced }) => isSliced);
   const bucketOf = bucketsOfTensors(graph, buckets);
@@ -25,20 +34,18 @@ export function partitionParameters(placed: PlacedGraph, layout: Layout, tuning:
   const scratch = new Map(placed.scratch);
   const counts = new Map<number, number>(); // residences of each bucket so far
   const current = new Map<TensorId, Tensor>(); // parameter → where the residence that is now has it
+  const again = buckets.filter((_, index) => residences.filter(({ bucket }) => bucket === index).length > 1);
+  const gathers = new BucketGathers(builder, places, layout, again, { tuning, inner });
 
   const gather = ({ bucket: index }: Residence): (() => void) => {
     const bucket = buckets[index]!;
-    const { name, elements, sliceElements, parameterOffset } = bucket;
     const count = counts.get(index) ?? 0;
     counts.set(index, count + 1);
     const region = count === 0 ? wholeRegion(bucket) : `${wholeRegion(bucket)}.${count}`;
-    scratch.set(region, elements * bytes);
-    const slice = builder.input(`${wholeRegion(bucket)}.slice`, layout.dtype, [sliceElements], 'state');
-    places.set(slice.id, { buffer: 'parameters', offsetBytes: parameterOffset * bytes });
-    const attributes = { group: groupIndex('zero'), whole: elements };
-    const [whole] = builder.op('all_gather', name, [slice], attributes, 'state');
-    places.set(whole!.id, { buffer: region, offsetBytes: 0 });
+    scratch.set(region, bucket.elements * bytes);
+    const end = gathers.begin(bucket, region, count === 0);
     return () => {
+      end();
       for (const place of bucket.parameters) {
         const parameter = graph.tensors[graph.parameters.get(place.name)?.tensor ?? -1];
         if (!parameter || count === 0) continue;
@@ -59,7 +66,9 @@ export function partitionParameters(placed: PlacedGraph, layout: Layout, tuning:
     while (waiting[0]?.first === index) waiting.shift()!.begin();
     builder.keep({ ...op, inputs: op.inputs.map((id) => current.get(id)?.id ?? id) });
   }
-  return { graph: builder.build(graph.gradients), places, buffers: placed.buffers, scratch };
+  const buffers = new Map(placed.buffers);
+  if (gathers.secondaryBytes > 0) buffers.set(SECONDARY, gathers.secondaryBytes);
+  return { graph: builder.build(graph.gradients), places, buffers, scratch };
 }
 
 function bucketsOfTensors(graph: Graph, buckets: readonly ParameterBucket[]): ReadonlyMap<TensorId, number> {

@@ -1,4 +1,4 @@
-// How ZeRO trades memory for exchanges, under the names and with the defaults of DeepSpeed. No setting changes results.
+// How ZeRO trades memory for exchanges, under the names and with the defaults of DeepSpeed. Only the quantised exchanges change results.
 
 export interface ZeroTuning {
   /** `reduce_bucket_size`: most elements that are reduced (and at stages 1 and 2 gathered) as one, unless one parameter has more. */
@@ -17,6 +17,12 @@ export interface ZeroTuning {
   readonly modelPersistenceThreshold: number;
   /** `offload_param`: at stage 3 the slices live in the memory of the host and are gathered from there. */
   readonly hasParametersOnHost: boolean;
+  /** `zero_quantized_weights` (qwZ): parameters are gathered as 8-bit blocks. */
+  readonly quantizedWeights: boolean;
+  /** `zero_quantized_nontrainable_weights`: the frozen ones are. */
+  readonly quantizedNontrainableWeights: boolean;
+  /** `zero_quantized_gradients` (qgZ): gradients are exchanged as 4-bit blocks, within machines and then across. */
+  readonly quantizedGradients: boolean;
 }
 
 export const ZERO_TUNING: ZeroTuning = {
@@ -28,4 +34,7 @@ export const ZERO_TUNING: ZeroTuning = {
   paramPersistenceThreshold: 1e5,
   modelPersistenceThreshold: Number.POSITIVE_INFINITY,
   hasParametersOnHost: false,
+  quantizedWeights: false,
+  quantizedNontrainableWeights: false,
+  quantizedGradients: false,
 };

@@ -18,6 +18,7 @@ import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { wholeRegion } from './partition-parameters.js';
+import { type Hop, hopsOf } from './reduce-bucket.js';
 import { StepEmitter } from './step-parameters.js';
 import { slicesFor, sumShared, sumSquaresOnce } from './tensor-gradients.js';
 import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
@@ -92,6 +93,16 @@ export function hasSlicedGradients(strategy: Strategy): boolean {
 /** Whether ranks keep slices of the parameters, so that programs gather what they read. */
 export function hasSlicedParameters(strategy: Strategy): boolean {
   return strategy.zeroStage === 3 && (zeroGroup(strategy).size > 1 || tuningOf(strategy).hasParametersOnHost);
+}
+
+/** The ranks of this one's machine, where they keep secondary slices of what is gathered again (hpZ). */
+export function secondaryGroup({ mesh, rank }: Strategy): Group | null {
+  return mesh.zeroInner > 1 ? groupOf(mesh, rank, 'zeroInner') : null;
+}
+
+/** The exchanges of gradients in 4 bits. */
+export function gradientHops({ mesh, rank }: Strategy): readonly Hop[] {
+  return hopsOf(groupOf(mesh, rank, 'zeroInner'), groupOf(mesh, rank, 'zeroOuter'));
 }
 
 /** Puts the parameters and gradients of `graph` where the layout says; sliced parameters to where they are gathered. */
