@@ -20,7 +20,7 @@ export function profileText(profiles: readonly StepProfile[]): string {
     '',
     ...profiles.map(
       (profile, worker) =>
-        `worker ${worker}: ${milliseconds(profile.seconds)} ms a step, exchanges ${milliseconds(profile.communicationSeconds)} ms, ${milliseconds(profile.exposedCommunicationSeconds)} ms of it exposed`,
+        `worker ${worker}: ${milliseconds(profile.seconds)} ms a step, exchanges ${milliseconds(profile.communicationSeconds)} ms, ${milliseconds(profile.exposedCommunicationSeconds)} ms of it exposed${offload(profile)}`,
     ),
   ].join('\n');
 }
@@ -38,3 +38,8 @@ function row(kind: KindProfile, total: number): readonly string[] {
 }
 
 const milliseconds = (seconds: number): string => (1000 * seconds).toFixed(2);
+
+function offload({ offloadSeconds, exposedOffloadSeconds }: StepProfile): string {
+  if (offloadSeconds === 0) return '';
+  return `, offload ${milliseconds(offloadSeconds)} ms, ${milliseconds(exposedOffloadSeconds)} ms of it exposed`;
+}

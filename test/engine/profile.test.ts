@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { StepProfiler } from '#src/engine/device/profile.js';
-import { compileTraining, GraphBuilder, plan, TrainStep } from '#src/engine/index.js';
+import { compileTraining, GraphBuilder, type Offload, plan, TrainStep } from '#src/engine/index.js';
 import { initialise } from '#src/models/index.js';
 import { openDevice } from './device-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyLlama } from './models-for-tests.js';
@@ -58,8 +58,8 @@ test('kinds are sorted by time, with arithmetic, traffic and the share of the li
 test('profiled steps are the steps themselves, bit by bit', async () => {
   using opened = openDevice();
   const batch = randomBatch([16, 10], 32, 37, 'profile');
-  const run = async (isProfiled: boolean) => {
-    const settings = { model: tinyLlama(), rows: 32, strategy: ALONE, optimizer: OPTIMIZER };
+  const run = async (isProfiled: boolean, offload: Offload = {}) => {
+    const settings = { model: tinyLlama(), rows: 32, strategy: ALONE, optimizer: OPTIMIZER, offload };
     await using step = TrainStep.create({ ...settings, device: opened.device });
     initialise(settings.model, 1, step.parameters);
     if (isProfiled) step.startProfile();
@@ -82,6 +82,14 @@ test('profiled steps are the steps themselves, bit by bit', async () => {
   assert.ok(products.seconds > 0 && products.limitShare! > 0);
   assert.ok(profile!.kinds.some(({ kind }) => kind === 'adamw'));
   assert.equal(profile!.exposedCommunicationSeconds, 0);
+  assert.equal(profile!.offloadSeconds, 0);
+  const moved = await run(true, { optimizer: { device: 'cpu', tileElements: 256 } });
+  assert.deepEqual(moved.losses, plain.losses);
+  // What waits for copies does not wait for exchanges: there are none.
+  assert.equal(moved.profile!.exposedCommunicationSeconds, 0);
+  assert.ok(moved.profile!.offloadSeconds > 0);
+  assert.ok(moved.profile!.exposedOffloadSeconds <= moved.profile!.offloadSeconds);
+  assert.ok(moved.profile!.kinds.some(({ kind }) => kind === 'copy'));
   const { flopsPerSecond, bytesPerSecond } = profile!.limits;
   assert.ok(flopsPerSecond.f32 > 1e9 && flopsPerSecond.bf16 > 1e9 && bytesPerSecond > 1e8);
 });

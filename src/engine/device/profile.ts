@@ -1,9 +1,9 @@
 // Where the time of a step goes: seconds of every kind of instruction beside what the machine could do at best. Pure.
 import { placed } from '../autodiff.js';
 import { type FloatType, isFloatType } from '../graph.js';
-import { defaultCost, type PlacedOp, ruleOf } from '../ops/index.js';
+import { defaultCost, type OpRule, type PlacedOp, ruleOf } from '../ops/index.js';
 import type { Plan } from '../plan/plan.js';
-import { COMMUNICATION, COMPUTE, STREAMS } from '../plan/schedule.js';
+import { COMMUNICATION, COMPUTE, COPY, DISK, STREAMS } from '../plan/schedule.js';
 
 /** What a device does at best, all threads together. */
 export interface Limits {
@@ -23,7 +23,7 @@ export interface KindProfile {
   readonly bytes: number;
   /**
    * Least seconds by the limits (per instruction the larger of arithmetic and traffic) over `seconds`. Above 1 where operands
-   * came from a cache. Null for exchanges between workers.
+   * came from a cache. Null for exchanges between workers and for the disk.
    */
   readonly limitShare: number | null;
 }
@@ -36,6 +36,9 @@ export interface StepProfile {
   readonly communicationSeconds: number;
   /** The part of `communicationSeconds` in which no other instruction ran. Waiting for slower workers counts. */
   readonly exposedCommunicationSeconds: number;
+  /** Of copies between device and host, and of the disk; and the part of it in which nothing was computed or exchanged. */
+  readonly offloadSeconds: number;
+  readonly exposedOffloadSeconds: number;
   readonly limits: Limits;
   /** By seconds, most first. */
   readonly kinds: readonly KindProfile[];
@@ -47,6 +50,8 @@ export class StepProfiler {
   #seconds = 0;
   #communicationSeconds = 0;
   #exposedSeconds = 0;
+  #offloadSeconds = 0;
+  #exposedOffloadSeconds = 0;
 
   /** One run of `plan`: `seconds[i]` are those of instruction i. */
   add(plan: Plan, seconds: Float64Array): void {
@@ -61,7 +66,11 @@ export class StepProfiler {
     const makespan = replay(plan, seconds);
     this.#seconds += makespan;
     this.#communicationSeconds += busy(COMMUNICATION);
-    this.#exposedSeconds += Math.max(0, makespan - busy(COMPUTE));
+    // What it would take if exchanges took no time.
+    const alone = replay(plan, seconds, COMMUNICATION);
+    this.#exposedSeconds += Math.max(0, makespan - alone);
+    this.#offloadSeconds += busy(COPY) + busy(DISK);
+    this.#exposedOffloadSeconds += Math.max(0, alone - busy(COMPUTE));
   }
 
   /** Per step, of `steps` steps. */
@@ -86,16 +95,23 @@ export class StepProfiler {
       seconds: this.#seconds / steps,
       communicationSeconds: this.#communicationSeconds / steps,
       exposedCommunicationSeconds: this.#exposedSeconds / steps,
+      offloadSeconds: this.#offloadSeconds / steps,
+      exposedOffloadSeconds: this.#exposedOffloadSeconds / steps,
       limits,
       kinds: [...kinds]
         .map(([kind, { least, ...figures }]) => ({
           kind,
           ...figures,
-          limitShare: ruleOf(kind).isCollective || figures.seconds === 0 ? null : least / figures.seconds,
+          limitShare: isElsewhere(ruleOf(kind)) || figures.seconds === 0 ? null : least / figures.seconds,
         }))
         .sort((a, b) => b.seconds - a.seconds),
     };
   }
+}
+
+/** Whether an op is bound by other limits than those of arithmetic and memory: networks, disks. */
+function isElsewhere({ isCollective, moves }: OpRule): boolean {
+  return isCollective === true || moves === 'disk';
 }
 
 function leastSeconds(
@@ -107,13 +123,16 @@ function leastSeconds(
   return Math.max(cost.flops / limits.flopsPerSecond[type], cost.bytes / limits.bytesPerSecond);
 }
 
-/** When the last instruction ends, if each takes its seconds and starts once its stream and what it waits for are through. */
-function replay({ schedule }: Plan, seconds: Float64Array): number {
+/**
+ * When the last instruction ends, if each takes its seconds and starts once its stream and what it waits for are through. Those of the
+ * stream `timeless`, if any, take none.
+ */
+function replay({ schedule }: Plan, seconds: Float64Array, timeless = -1): number {
   const ends = new Float64Array(seconds.length);
   const free = STREAMS.map(() => 0);
   for (const [index, stream] of schedule.streams.entries()) {
     const start = schedule.waits[index]!.reduce((latest, wait) => Math.max(latest, ends[wait]!), free[stream]!);
-    ends[index] = start + seconds[index]!;
+    ends[index] = start + (stream === timeless ? 0 : seconds[index]!);
     free[stream] = ends[index]!;
   }
   return Math.max(...free);
