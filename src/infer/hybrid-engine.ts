@@ -2,21 +2,18 @@
 // to disk and nothing leaves the rank in between. Where a rank holds the whole model, decoding reads the very memory that training
 // steps; where it holds parts (ZeRO stage 3, a stage of a pipeline) or an adapter beside a frozen model, the weights are gathered and
 // added up into memory of their own, once after each step that changed them.
-import {
-  DTYPE_BYTES,
-  type Layout,
-  LowRankSum,
-  layoutOf,
-  type MemoryFigures,
-  ParameterStore,
-  parameterGraph,
-  parametersOf,
-  type TrainStep,
-} from '../engine/index.js';
+import { LowRankSum, type MemoryFigures, ParameterStore, parameterGraph, type TrainStep } from '../engine/index.js';
 import { isAdapted, type Model, mergedWeights } from '../models/index.js';
-import { decodeMemory } from './decoder.js';
 import type { GenerateOptions } from './generation-options.js';
 import { Generator } from './generator.js';
+import {
+  decodedLayout,
+  decodedModel,
+  type GenerationMemory,
+  type GenerationSizes,
+  generationMemory,
+  needsOwnWeights,
+} from './hybrid-memory.js';
 import type { Generation } from './jobs.js';
 
 export interface HybridSettings {
@@ -37,20 +34,22 @@ export interface HybridSettings {
 /** Bytes of a rank in either mode, from the plans of both. */
 export interface HybridMemory {
   readonly training: MemoryFigures;
-  readonly generation: {
-    /** Gathered or merged weights; 0 where training's are read. */
-    readonly weightBytes: number;
-    /** Keys and values. */
-    readonly cacheBytes: number;
-    /** Inputs, results, activations of the decoding programs. */
-    readonly programBytes: number;
-    readonly totalBytes: number;
-  };
+  readonly generation: GenerationMemory;
 }
 
 const MAX_OUT_TOKENS = 512;
 const SLOTS = 16;
 const PREFILL_ROWS = 256;
+
+/** With the defaults filled in. */
+export function generationSizes({
+  model,
+  maxOutTokens = Math.min(MAX_OUT_TOKENS, model.maxPositions),
+  slots = SLOTS,
+  prefillRows = PREFILL_ROWS,
+}: HybridSettings): GenerationSizes {
+  return { slots, positions: maxOutTokens, prefillRows };
+}
 
 export class HybridEngine implements Disposable {
   readonly #train: TrainStep;
@@ -59,35 +58,29 @@ export class HybridEngine implements Disposable {
   readonly #settings: HybridSettings;
   /** What decoding needs the weights of: the model, or the base that the adapter is added into. */
   readonly #whole: Model;
-  readonly #sizes: { readonly slots: number; readonly positions: number; readonly prefillRows: number };
+  readonly #sizes: GenerationSizes;
   #weights: { readonly store: ParameterStore; updates: number | null } | null = null;
   #generator: Generator | null = null;
 
   /** `train` stays the caller's. Nothing is allocated before the first call of generate(). */
   constructor(train: TrainStep, settings: HybridSettings) {
-    const { model, slots = SLOTS, prefillRows = PREFILL_ROWS } = settings;
+    const { model } = settings;
     this.#train = train;
     this.#device = train.parameters.device;
     this.#model = model;
     this.#settings = settings;
-    this.#whole = isAdapted(model) ? model.base : model;
-    const positions = settings.maxOutTokens ?? Math.min(MAX_OUT_TOKENS, model.maxPositions);
-    this.#sizes = { slots, positions, prefillRows };
+    this.#whole = decodedModel(model);
+    this.#sizes = generationSizes(settings);
   }
 
   /** Whether generation has weights of its own, beside training's. */
   get hasOwnWeights(): boolean {
-    const { parameters, compiled } = this.#train;
-    const isCut = parametersOf(parameters.layout).some(({ cut }) => cut !== undefined);
-    return isAdapted(this.#model) || parameters.isSliced || isCut || compiled.kind === 'pipeline';
+    return needsOwnWeights(this.#train.compiled, this.#model);
   }
 
   get memory(): HybridMemory {
-    const layout = this.#layout();
-    const { cacheBytes, programBytes } = decodeMemory({ model: this.#whole, ...this.#sizes, cacheBytes: null }, layout);
-    const weightBytes = this.hasOwnWeights ? layout.parameterElements * DTYPE_BYTES[layout.dtype] : 0;
-    const totalBytes = weightBytes + cacheBytes + programBytes;
-    return { training: this.#train.compiled.memory, generation: { weightBytes, cacheBytes, programBytes, totalBytes } };
+    const { compiled } = this.#train;
+    return { training: compiled.memory, generation: generationMemory(compiled, this.#model, this.#sizes) };
   }
 
   /**
@@ -118,7 +111,10 @@ export class HybridEngine implements Disposable {
 
   /** The weights, read again if steps have changed them since. */
   async #gathered(): Promise<ParameterStore> {
-    this.#weights ??= { store: new ParameterStore(this.#device, this.#layout()), updates: null };
+    this.#weights ??= {
+      store: new ParameterStore(this.#device, decodedLayout(this.#train.compiled, this.#model)),
+      updates: null,
+    };
     const { store, updates } = this.#weights;
     if (updates === this.#train.updates) return store;
     const plain = (name: string) => this.#train.gatherParameter(name);
@@ -127,12 +123,6 @@ export class HybridEngine implements Disposable {
     for (const name of parameterGraph(this.#whole).parameters.keys()) store.load(name, await read(name));
     this.#weights.updates = this.#train.updates;
     return store;
-  }
-
-  /** Of the weights that decoding reads. */
-  #layout(): Layout {
-    const { layout } = this.#train.parameters;
-    return this.hasOwnWeights ? layoutOf(this.#whole, layout.dtype) : layout;
   }
 
   #freeGenerator(): void {

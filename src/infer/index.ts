@@ -9,7 +9,8 @@ export {
   samplingSettings,
 } from './generation-options.js';
 export { type GenerationEvent, Generator, type GeneratorSettings } from './generator.js';
-export { HybridEngine, type HybridMemory, type HybridSettings } from './hybrid-engine.js';
+export { generationSizes, HybridEngine, type HybridMemory, type HybridSettings } from './hybrid-engine.js';
+export { type GenerationMemory, type GenerationSizes, generationMemory } from './hybrid-memory.js';
 export type { Generation, TokenChoice } from './jobs.js';
 export * from './logit-filters.js';
 export { chooseToken, type History } from './sampling.js';

@@ -6,13 +6,14 @@ import { join, resolve } from 'node:path';
 import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
 import type { Tokenizer } from '../data/index.js';
 import {
+  compileLargest,
   coordinatesOf,
-  estimateTraining,
   type FloatType,
   type MemoryFigures,
   meshOver,
   type StepProfile,
 } from '../engine/index.js';
+import { generationMemory, generationSizes } from '../infer/index.js';
 import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
@@ -217,7 +218,10 @@ export class Trainer {
       memoryMiB: scaling.memoryMiBPerWorker ?? null,
     });
     const { recompute = asked } = settings;
-    const estimate = estimateTraining(settings);
+    const compiled = compileLargest(settings);
+    const estimate = compiled.memory;
+    const sizes = generationSizes({ ...hybrid.settings, model });
+    const sampleBytes = run.samples === undefined ? 0 : generationMemory(compiled, model, sizes).totalBytes;
     const identity = [
       recipe.kind,
       config,
@@ -237,7 +241,7 @@ export class Trainer {
     const plan = {
       mesh,
       threads,
-      memoryBytes: estimate.totalBytes + estimate.hostBytes,
+      memoryBytes: estimate.totalBytes + estimate.hostBytes + sampleBytes,
       config,
       adapter,
       quantization: recipe.quantization,

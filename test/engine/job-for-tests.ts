@@ -25,6 +25,8 @@ export interface Job extends Pick<TrainingSettings, 'optimizer' | 'dtype' | 'rec
   readonly lr: number;
   readonly partitionMethod?: NonNullable<TrainingSettings['pipeline']>['partitionMethod'];
   readonly lossScale?: number;
+  /** What carries messages and collectives. Default: shm. */
+  readonly carrier?: 'shm' | 'tcp';
   /** What makes the batches, and the model's first values. */
   readonly seed: string;
 }
@@ -43,7 +45,7 @@ export async function runJob(
   inspect: (steps: readonly TrainStep[]) => void = () => {},
 ): Promise<Omit<Outcome, 'steps'>> {
   const size = worldSizeOf(job.mesh);
-  const groups = await joinMesh(job.mesh);
+  const groups = await joinMesh(job.mesh, job.carrier);
   const devices = Array.from({ length: size }, () => openDevice(1));
   const steps: TrainStep[] = [];
   try {

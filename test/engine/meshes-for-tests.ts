@@ -66,15 +66,26 @@ interface RankOutcome {
   readonly bytes: MeshOutcome['bytes'][number];
 }
 
-/** Communicators of every rank; `dispose` ends them. */
-export async function joinMesh(mesh: Mesh): Promise<{ readonly of: readonly Communicators[]; dispose(): void }> {
+/** Communicators of every rank, over shared memory or TCP; `dispose` ends them. */
+export async function joinMesh(
+  mesh: Mesh,
+  carrier: 'shm' | 'tcp' = 'shm',
+): Promise<{ readonly of: readonly Communicators[]; dispose(): void }> {
   const token = randomUUID();
   const all: NativeCommunicator[] = [];
+  const listening = new Map<string, { readonly port: number; readonly listener: object }>();
+  if (carrier === 'tcp')
+    for (let rank = 0; rank < worldSizeOf(mesh); rank++)
+      for (const { id } of jointsOf(mesh, rank)) listening.set(`${id}/${rank}`, native().listenTcpGroup('127.0.0.1'));
   const joinRank = async (rank: number): Promise<Communicators> => {
     const joined: Record<string, NativeCommunicator> = {};
-    const joining = jointsOf(mesh, rank).map(async ({ id, names, index, size }) => {
-      const name = `rlt-${token}-${id}`;
-      const communicator = await native().joinShmGroup({ name, rank: index, size, timeoutMs: 60_000 });
+    const joining = jointsOf(mesh, rank).map(async ({ id, names, ranks, index, size }) => {
+      const common = { rank: index, timeoutMs: 60_000 };
+      const peerOf = (peer: number) => listening.get(`${id}/${peer}`)!;
+      const addresses = carrier === 'tcp' ? ranks.map((peer) => `127.0.0.1:${peerOf(peer).port}`) : [];
+      const communicator = await (carrier === 'tcp'
+        ? native().joinTcpGroup({ ...common, listener: peerOf(rank).listener, addresses, secret: token })
+        : native().joinShmGroup({ ...common, name: `rlt-${token}-${id}`, size }));
       all.push(communicator);
       for (const name of names) joined[name] = communicator;
     });

@@ -78,6 +78,10 @@ test('stages × data parallel ranks at ZeRO stages 0 and 1', async () => {
   await expectSame({ micros: 8, zeroStage: 1, model: gpt2(4) }, { pipeline: 2, data: 2 });
 });
 
+test('stages that talk over TCP', async () => {
+  await expectSame({ carrier: 'tcp', micros: 8, zeroStage: 1 }, { pipeline: 2, chunks: 2, data: 2 });
+});
+
 test('the cut drops the same elements', () =>
   expectSame(
     { model: gpt2(3, { resid_pdrop: 0.2, embd_pdrop: 0.1, attn_pdrop: 0.1 }), dropout: 'model' },
