@@ -32,11 +32,15 @@ export function register(program: Command): void {
 }
 
 function show(found: Estimate, hasLives: boolean): void {
-  const { memory, arena, workers } = found;
+  const { memory, arena, workers, mesh } = found;
   const shape = `${found.microBatch} × ${found.sequenceLength} tokens`;
   print(
     `${(found.parameterCount / 1e6).toFixed(1)} M parameters, ${workers} worker${workers === 1 ? '' : 's'}, ZeRO stage ${found.zeroStage}, micro-batches of ${shape}`,
   );
+  if (mesh.tensor > 1 || mesh.sequence > 1)
+    print(
+      `${mesh.tensor} workers share each matrix, ${mesh.sequence} the rows of a micro-batch; ${mesh.data} data parallel`,
+    );
   print();
   print(
     table(

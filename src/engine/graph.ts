@@ -118,10 +118,10 @@ export function parameterType(graph: Graph): FloatType {
   return 'f32';
 }
 
-/** Number of trainable and frozen elements of a graph; a tied matrix counts once. */
+/** Number of trainable and frozen elements of a graph, whole; a tied matrix counts once. */
 export function parameterCount(graph: Graph): number {
   let count = 0;
-  for (const parameter of graph.parameters.values()) count += elementCount(parameter.dims);
+  for (const { dims, cut } of graph.parameters.values()) count += elementCount(cut?.dims ?? dims);
   return count;
 }
 

@@ -51,6 +51,11 @@ export function copiesOf({ parts, ranks }: Cut): number {
   return ranks / parts;
 }
 
+/** Whether `rank` is the first of those that hold the same elements. */
+export function isFirstHolder(cut: Cut, rank: number): boolean {
+  return rank % copiesOf(cut) === 0;
+}
+
 /** Where the blocks of what `rank` holds lie along the cut dim, padding left out. */
 export function blocksOf(cut: Cut, rank: number): readonly Run[] {
   const block = cut.dims[cut.dim]! / cut.blocks;
@@ -82,6 +87,22 @@ export function runsOf(cut: Cut, rank: number): readonly Run[] {
   );
 }
 
+/** `1-3-2-0-16x48`: along dim 1 of a 16 × 48 matrix, each of its 3 blocks in 2 parts, of which this is part 0. */
+export function cutText(cut: Cut, rank: number): string {
+  const { dims, dim, blocks, parts } = cut;
+  return [dim, blocks, parts, partOf(cut, rank), dims.join('x')].join('-');
+}
+
+/** What {@link cutText} wrote: a cut over as many ranks as parts, and the rank of the part. Null for any other text. */
+export function parseCut(text: string): { readonly cut: Cut; readonly rank: number } | null {
+  const found = /^([01])-(\d+)-(\d+)-(\d+)-(\d+(?:x\d+)*)$/.exec(text);
+  if (!found) return null;
+  const [dim, blocks, parts, rank] = found.slice(1, 5).map(Number) as [0 | 1, number, number, number];
+  const dims = found[5]!.split('x').map(Number);
+  const isSound = dim < dims.length && blocks > 0 && parts > 0 && rank < parts && dims[dim]! % blocks === 0;
+  return isSound ? { cut: { dims, dim, blocks, parts, ranks: parts }, rank } : null;
+}
+
 /** What `rank` holds of a whole parameter. */
 export function takeShard<T extends Float32Array | Uint16Array>(values: T, cut: Cut, rank: number): T {
   const held = new (values.constructor as new (length: number) => T)(elementCount(heldDims(cut)));
@@ -98,4 +119,37 @@ export function putShard(whole: Float32Array, held: Float32Array, cut: Cut, rank
     for (let row = 0; row < rows; row++)
       whole.set(held.subarray(at + row * heldStride, at + row * heldStride + length), to + row * stride);
   }
+}
+
+/** The elements that `a` and `b` both hold, as stretches of either. Both by where they lie in the whole, as {@link sortedRuns} gives them. */
+export function commonRuns(
+  a: readonly Run[],
+  b: readonly Run[],
+): readonly { readonly a: number; readonly b: number; readonly length: number }[] {
+  const found: { a: number; b: number; length: number }[] = [];
+  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+    const [left, right] = [a[i]!, b[j]!];
+    const start = Math.max(left.whole, right.whole);
+    const end = Math.min(left.whole + left.length, right.whole + right.length);
+    if (start < end)
+      found.push({ a: left.held + start - left.whole, b: right.held + start - right.whole, length: end - start });
+    if (left.whole + left.length < right.whole + right.length) i++;
+    else j++;
+  }
+  return found;
+}
+
+/** What is held from element `start` to `end`, in the order of the whole; of what is not cut, `cut` is null. */
+export function sortedRuns(cut: Cut | null, rank: number, start: number, end: number): readonly Run[] {
+  if (!cut) return [{ whole: start, held: start, length: end - start }];
+  return heldWithin(runsOf(cut, rank), start, end).toSorted((a, b) => a.whole - b.whole);
+}
+
+/** The parts of `runs` that are held from element `start` to `end`. */
+export function heldWithin(runs: readonly Run[], start: number, end: number): readonly Run[] {
+  return runs.flatMap((run) => {
+    const from = Math.max(run.held, start);
+    const length = Math.min(run.held + run.length, end) - from;
+    return length > 0 ? [{ whole: run.whole + from - run.held, held: from, length }] : [];
+  });
 }

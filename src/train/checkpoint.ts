@@ -1,10 +1,18 @@
 // Training checkpoints: every rank writes the slices it owns, an index written last makes them a checkpoint. Slices are named
-// by parameter and offset, not by rank, so that any number of ranks can go on from them. A torn write is never an index.
+// by parameter, offset and how a tensor group cuts it, not by rank, so that any layout can go on from them. A torn write is never an index.
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../common/index.js';
-import type { StateKind, TrainStep } from '../engine/index.js';
+import {
+  commonRuns,
+  cutText,
+  parseCut,
+  type Run,
+  type StateKind,
+  sortedRuns,
+  type TrainStep,
+} from '../engine/index.js';
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from '../models/index.js';
 
 const INDEX = 'index.json';
@@ -42,10 +50,14 @@ export const checkpointPath = (runPath: string, step: number): string => join(ru
 /** Writes what this rank owns and returns the file's name. */
 export async function writeSlices(path: string, train: TrainStep, rank: number): Promise<string> {
   await mkdir(path, { recursive: true });
+  const cutOf = (name: string) => {
+    const cut = train.parameters.cutOf(name);
+    return cut ? `~${cutText(cut, train.tensorRank)}` : '';
+  };
   const tensors = train.savedSlices.flatMap((slice) =>
     train.stateOf(slice).map(
       (kind): TensorToWrite => ({
-        name: `${slice.name}@${slice.parameterOffset}/${kind}`,
+        name: `${slice.name}@${slice.parameterOffset}${cutOf(slice.name)}/${kind}`,
         shape: [slice.length],
         read: () => train.readState(kind, slice),
       }),
@@ -105,8 +117,10 @@ async function completeSteps(runPath: string): Promise<number[]> {
 interface Piece {
   readonly file: SafetensorsFile;
   readonly tensor: string;
+  /** The element that it begins with, of what its rank held. */
   readonly offset: number;
-  readonly length: number;
+  /** Where its elements lie in the whole, in order. */
+  readonly runs: readonly Run[];
 }
 
 /** Loads what this rank keeps of trained parameters and its part of the optimizer state, whatever number of ranks wrote them. */
@@ -119,12 +133,12 @@ export async function readSlices(path: string, train: TrainStep): Promise<Checkp
     for (const { name } of train.parameters.trained) {
       const part = train.parameters.partOf(name);
       if (!part) continue;
-      train.parameters.loadPart(name, await gather(path, pieces, name, 'parameter', part.start, part.length));
+      train.parameters.loadPart(name, await gather(path, pieces, train, name, 'parameter', part.start, part.length));
     }
     for (const slice of train.slices)
       for (const kind of train.stateOf(slice)) {
         if (kind === 'parameter') continue; // loaded above
-        const values = await gather(path, pieces, slice.name, kind, slice.parameterOffset, slice.length);
+        const values = await gather(path, pieces, train, slice.name, kind, slice.parameterOffset, slice.length);
         train.writeState(kind, slice, values);
       }
   } finally {
@@ -138,10 +152,14 @@ function piecesOf(files: readonly SafetensorsFile[]): ReadonlyMap<string, readon
   const pieces = new Map<string, Piece[]>();
   for (const file of files)
     for (const { name, shape } of file.tensors.values()) {
-      const parts = /^(.+)@(\d+)\/(\w+)$/.exec(name);
-      if (!parts) throw new DataError({ place: `${file.path}: ${name}`, detail: 'is not named parameter@offset/kind' });
-      const key = `${parts[1]}/${parts[3]}`;
-      const piece = { file, tensor: name, offset: Number(parts[2]), length: shape[0] ?? 0 };
+      const parts = /^(.+?)@(\d+)(?:~([\dx-]+))?\/(\w+)$/.exec(name);
+      const held = parts?.[3] === undefined ? null : parseCut(parts[3]);
+      if (!parts || (parts[3] !== undefined && !held))
+        throw new DataError({ place: `${file.path}: ${name}`, detail: 'is not named parameter@offset~cut/kind' });
+      const key = `${parts[1]}/${parts[4]}`;
+      const [offset, length] = [Number(parts[2]), shape[0] ?? 0];
+      const runs = sortedRuns(held?.cut ?? null, held?.rank ?? 0, offset, offset + length);
+      const piece = { file, tensor: name, offset, runs };
       const known = pieces.get(key);
       if (known) known.push(piece);
       else pieces.set(key, [piece]);
@@ -149,29 +167,36 @@ function piecesOf(files: readonly SafetensorsFile[]): ReadonlyMap<string, readon
   return pieces;
 }
 
-/** Elements [start, start + length) of one parameter's state, out of the pieces that overlap them. */
+/** Elements [start, start + length) of what this rank holds of one parameter's state, out of the pieces that have some of them. */
 async function gather(
   path: string,
   pieces: ReadonlyMap<string, readonly Piece[]>,
+  { parameters, tensorRank }: TrainStep,
   name: string,
   kind: StateKind,
   start: number,
   length: number,
 ): Promise<Float32Array> {
   const values = new Float32Array(length);
+  const wanted = sortedRuns(parameters.cutOf(name), tensorRank, start, start + length);
+  const count = wanted.reduce((sum, run) => sum + run.length, 0); // less than `length` where a cut is padded
   let found = 0;
-  for (const piece of pieces.get(`${name}/${kind}`) ?? []) {
-    const from = Math.max(start, piece.offset);
-    const to = Math.min(start + length, piece.offset + piece.length);
-    if (from >= to) continue;
-    const bytes = await piece.file.readBytes(piece.tensor, 4 * (from - piece.offset), 4 * (to - from));
-    values.set(new Float32Array(bytes.buffer, bytes.byteOffset, to - from), from - start);
-    found += to - from;
+  for (const { file, tensor, offset, runs } of pieces.get(`${name}/${kind}`) ?? []) {
+    const common = commonRuns(runs, wanted);
+    if (common.length === 0) continue;
+    const first = Math.min(...common.map(({ a }) => a));
+    const end = Math.max(...common.map(({ a, length }) => a + length));
+    const bytes = await file.readBytes(tensor, 4 * (first - offset), 4 * (end - first));
+    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, end - first);
+    for (const run of common) {
+      values.set(floats.subarray(run.a - first, run.a - first + run.length), run.b - start);
+      found += run.length;
+    }
   }
-  if (found !== length)
+  if (found !== count)
     throw new DataError({
       place: `${path}: ${name}`,
-      detail: `has ${found} of ${length} elements of ${kind}; the checkpoint is of another model`,
+      detail: `has ${found} of ${count} elements of ${kind}; the checkpoint is of another model`,
     });
   return values;
 }

@@ -239,6 +239,15 @@ const hybridEngine = z.strictObject({
   tp_gather_partition_size: any,
 });
 
+/** DeepSpeed's block of tensor parallelism. What is cut is found in the model. */
+const tensorParallel = z.strictObject({
+  autotp_size: z.int().min(0).default(0),
+  // How DeepSpeed finds what to cut.
+  preset_model: any,
+  partition_config: any,
+  tp_overlap_comm: any,
+});
+
 export const dsConfigSchema = z.strictObject({
   train_batch_size: z.union([count, auto]).default('auto'),
   train_micro_batch_size_per_gpu: z.union([count, auto]).default('auto'),
@@ -251,6 +260,8 @@ export const dsConfigSchema = z.strictObject({
   activation_checkpointing: activationCheckpointing.optional(),
   pipeline: pipeline.optional(),
   hybrid_engine: hybridEngine.optional(),
+  tensor_parallel: tensorParallel.optional(),
+  sequence_parallel_size: count.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
@@ -278,6 +289,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(activationCheckpointing.shape),
   ...Object.keys(pipeline.shape),
   ...Object.keys(hybridEngine.shape),
+  ...Object.keys(tensorParallel.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',
   'warmup_min_ratio',

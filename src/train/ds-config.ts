@@ -121,7 +121,7 @@ function refuseUnsupported(config: DsConfig): void {
       'deepspeed.activation_checkpointing.partition_activations',
       'false',
       true,
-      'It needs tensor parallelism, which is not supported yet',
+      'Workers that share matrices keep the tensors between blocks whole',
     );
 }
 

@@ -1,11 +1,11 @@
 // What a training job will need of each worker, before anything is started: from the very plans that would run.
 import {
+  type Axis,
   bubbleShare,
   type CompiledPipeline,
   compileLargest,
   type Life,
   type MemoryFigures,
-  meshOver,
   type PipelineShape,
   type Plan,
   type TrainingSettings,
@@ -13,8 +13,8 @@ import {
 } from '../engine/index.js';
 import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
+import { resolveMesh } from './ds-mesh.js';
 import { resolvePipeline } from './ds-pipeline.js';
-import { zeroInnerOf } from './ds-zero.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
@@ -22,6 +22,8 @@ import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 export interface Estimate {
   readonly parameterCount: number;
   readonly workers: number;
+  /** How the workers share the work: how many along each axis. */
+  readonly mesh: Readonly<Record<Axis, number>>;
   readonly zeroStage: number;
   /** Rows of a worker's micro-batch, and tokens of a row. */
   readonly microBatch: number;
@@ -60,8 +62,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { workers } = scaling;
   const dsConfig = await readDsConfig(deepspeed);
   const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-  const parts = { pipeline: pipeline.stages, chunks: pipeline.chunks };
-  const mesh = meshOver(workers, { ...parts, zeroInner: zeroInnerOf(dsConfig, meshOver(workers, parts).data) });
+  const mesh = resolveMesh(scaling, dsConfig, pipeline);
   const ds = resolveDsConfig(dsConfig, {
     ...recipe,
     ...hiddenSizeOf(config),
@@ -91,6 +92,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   return {
     parameterCount,
     workers,
+    mesh: { tensor: mesh.tensor, sequence: mesh.sequence, data: mesh.data, pipeline: mesh.pipeline },
     zeroStage: ds.zeroStage,
     microBatch,
     sequenceLength: recipe.sequenceLength,

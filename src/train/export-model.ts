@@ -1,6 +1,6 @@
 // Writes what was trained as folders that others open. Rank 0 writes; where ranks keep parts of the parameters (ZeRO stage 3,
 // pipelines) all of them take part, reading the same parameters in the same order, so that each bucket is whole while its turn is.
-import { groupOf, LowRankSum, type TrainStep } from '../engine/index.js';
+import { coordinatesOf, LowRankSum, type TrainStep } from '../engine/index.js';
 import {
   adapterParameters,
   inFileOrder,
@@ -41,7 +41,8 @@ export async function exportAdapter(path: string, { train, plan }: TrainedRank):
   else for (const { name } of inFileOrder(adapterParameters(model))) await read(name);
 }
 
-/** Whether rank 0 can do without this one: it has no slice of a parameter, and no stage of the pipeline that rank 0 is in. */
+/** Whether rank 0 can do without this one: it has no slice of a parameter, and no part of the model that rank 0 is in. */
 function isIdle({ parameters }: TrainStep, { mesh, rank }: RankPlan): boolean {
-  return !parameters.isSliced && !groupOf(mesh, 0, 'pipeline').ranks.includes(rank);
+  const { data, sequence } = coordinatesOf(mesh, rank);
+  return !parameters.isSliced && (data > 0 || sequence > 0);
 }

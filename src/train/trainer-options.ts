@@ -24,6 +24,13 @@ const scaling = z.strictObject({
    * one behind the other. `workers` divided by it are data parallel. Default: `pipeline.stages` of the ds_config, or 1.
    */
   pipelineParallel: count.optional(),
+  /**
+   * Workers that share each large matrix: heads, columns of the feed-forward and entries of the vocabulary are cut into so many parts. Workers
+   * that follow each other. Default: `tensor_parallel.autotp_size` of the ds_config, or 1.
+   */
+  tensorParallel: count.optional(),
+  /** Workers that share the rows of each micro-batch, for long sequences. Default: `sequence_parallel_size` of the ds_config, or 1. */
+  sequenceParallel: count.optional(),
   gpusPerWorker: z.number().min(0).default(0),
   /**
    * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none

@@ -10,7 +10,6 @@ import {
   coordinatesOf,
   type FloatType,
   type MemoryFigures,
-  meshOver,
   type StepProfile,
 } from '../engine/index.js';
 import { generationMemory, generationSizes } from '../infer/index.js';
@@ -19,8 +18,8 @@ import { checkpointPath, commit, newest } from './checkpoint.js';
 import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { resolveHybrid } from './ds-hybrid.js';
+import { resolveMesh } from './ds-mesh.js';
 import { resolvePipeline } from './ds-pipeline.js';
-import { zeroInnerOf } from './ds-zero.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
@@ -162,9 +161,7 @@ export class Trainer {
     const dsConfig = await readDsConfig(this.#settings.deepspeed);
     const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
     const hybrid = resolveHybrid(dsConfig, run.samples !== undefined);
-    const axes = { pipeline: pipeline.stages, chunks: pipeline.chunks };
-    const zeroInner = zeroInnerOf(dsConfig, meshOver(scaling.workers, axes).data);
-    const mesh = meshOver(scaling.workers, { ...axes, zeroInner });
+    const mesh = resolveMesh(scaling, dsConfig, pipeline);
     const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
     if (run.samples !== undefined && recipe.kind !== 'sft')
       throw new ConfigError('trainer.run.samples', 'a recipe of a model that continues texts, sft', recipe.kind);
@@ -390,7 +387,12 @@ export class Trainer {
     pace: Pace,
     emit: (event: TrainingEvent) => void,
   ): void {
-    const loss = reports.reduce((sum, report) => sum + report.loss, 0);
+    const { mesh } = prepared.plan;
+    // The ranks of a tensor group all have the loss of their rows.
+    const loss = reports.reduce(
+      (sum, report, rank) => (coordinatesOf(mesh, rank).tensor === 0 ? sum + report.loss : sum),
+      0,
+    );
     const { gradientNorm, learningRate: rate, isSkipped, scaler } = reports[0]!;
     if (!isSound(prepared.ds.precision.dtype, loss, isSkipped)) throw this.#notFinite(prepared, step, loss, reports);
     progress.losses[step] = loss;
@@ -436,10 +438,12 @@ export class Trainer {
     const { sequenceLength } = this.#settings.recipe;
     const { microBatch, trainBatch } = ds.batch;
     let where = `rows ${step * trainBatch} to ${(step + 1) * trainBatch - 1}`;
+    const { data, sequence } = coordinatesOf(mesh, rank);
     if (fault && fault.token >= 0) {
-      const row = Math.floor(fault.token / sequenceLength);
-      const index = step * trainBatch + (fault.micro * mesh.data + coordinatesOf(mesh, rank).data) * microBatch + row;
-      where = `${feed.placeOf(index, fault.token % sequenceLength) ?? 'padding'} (row ${index})`;
+      const token = fault.token + (sequence * microBatch * sequenceLength) / mesh.sequence;
+      const row = Math.floor(token / sequenceLength);
+      const index = step * trainBatch + (fault.micro * mesh.data + data) * microBatch + row;
+      where = `${feed.placeOf(index, token % sequenceLength) ?? 'padding'} (row ${index})`;
     }
     const cause = fault?.cause ? `, first in ${fault.cause}` : '';
     return new EngineError({

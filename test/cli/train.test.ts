@@ -100,6 +100,34 @@ test('the example of ZeRO stage 3 trains as that of stage 1, and its model is wh
   assert.equal(sizes[1], sizes[0]);
 });
 
+test('the example of shared matrices and rows trains to the losses of one worker, with less of everything on each', async () => {
+  using home = temporaryFolder();
+  const job = JSON.parse(readFileSync('examples/sft/tensor-parallel.json', 'utf8'));
+  const {
+    tensor_parallel: _tensor,
+    sequence_parallel_size: _rows,
+    ...deepspeed
+  } = JSON.parse(readFileSync(job.deepspeed, 'utf8'));
+  const plain = join(home.path, 'plain.json');
+  writeFileSync(plain, JSON.stringify({ ...job, deepspeed, scaling: { workers: 1 } }));
+  const [shared, one] = await Promise.all(
+    ['examples/sft/tensor-parallel.json', plain].map(async (file, index) => {
+      const own = join(home.path, `${index}`);
+      mkdirSync(own);
+      const { code, out, err } = await train(own, file, '--json');
+      assert.equal(code, 0, err);
+      return JSON.parse(out) as TrainingResult;
+    }),
+  );
+  for (const [step, loss] of shared!.losses.entries()) assert.ok(Math.abs(loss - one!.losses[step]!) < 1e-4, `${step}`);
+  const [mine, all] = [shared!, one!].map(({ metrics }) => metrics.memory);
+  assert.ok(mine!.parameterBytes < 0.6 * all!.parameterBytes);
+  assert.ok(mine!.optimizerBytes < 0.3 * all!.optimizerBytes); // also cut between those that share rows
+  assert.ok(mine!.activationBytes < 0.6 * all!.activationBytes);
+  const estimated = await cli(home.path, 'estimate', 'examples/sft/tensor-parallel.json');
+  assert.match(estimated.out, /^2 workers share each matrix, 2 the rows of a micro-batch; 1 data parallel$/m);
+});
+
 test('the example of a pipeline says how long its stages waited, and what a stage needs', async () => {
   using home = temporaryFolder();
   const { code, out, err } = await train(home.path, 'examples/sft/pipeline.json');

@@ -5,15 +5,13 @@ import {
   type Communicators,
   coordinatesOf,
   type Dropout,
-  elementCount,
   type FloatType,
   jointsOf,
   type LossOptions,
   type Mesh,
   meshOf,
   type OptimizerSettings,
-  placesOf,
-  putShard,
+  parameterGraph,
   type Recompute,
   type TokenBatch,
   TrainStep,
@@ -49,7 +47,7 @@ export interface MeshJob {
 export interface MeshOutcome {
   readonly losses: readonly number[];
   readonly norms: readonly number[];
-  /** Whole, put together of what the ranks hold. */
+  /** Whole, as every rank gathers them. */
   readonly parameters: ReadonlyMap<string, Float32Array>;
   readonly tokenLosses: readonly (readonly number[])[];
   /** By rank. */
@@ -61,7 +59,7 @@ interface RankOutcome {
   readonly losses: readonly number[];
   readonly norms: readonly number[];
   readonly tokenLosses: readonly (readonly number[])[];
-  readonly held: ReadonlyMap<string, Float32Array>;
+  readonly parameters: ReadonlyMap<string, Float32Array>;
   readonly step: TrainStep;
   readonly bytes: MeshOutcome['bytes'][number];
 }
@@ -113,12 +111,15 @@ export async function runMesh(job: MeshJob): Promise<MeshOutcome> {
     const losses = ranks[0]!.losses.map((_, step) =>
       ranks.reduce((sum, { losses }, rank) => sum + (first(rank) ? losses[step]! : 0), 0),
     );
-    for (const { norms } of ranks) assert.deepEqual(norms, ranks[0]!.norms, 'every rank finds the same norm');
+    for (const { norms, parameters } of ranks) {
+      assert.deepEqual(norms, ranks[0]!.norms, 'every rank finds the same norm');
+      assert.deepEqual(parameters, ranks[0]!.parameters, 'every rank gathers the same model');
+    }
     return {
       losses,
       norms: ranks[0]!.norms,
       tokenLosses: ranks[0]!.tokenLosses,
-      parameters: wholeParameters(ranks, mesh),
+      parameters: ranks[0]!.parameters,
       bytes: ranks.map(({ bytes }) => bytes),
       hashes: ranks.map(({ step }) => step.compiled.jobHash),
     };
@@ -170,35 +171,13 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
     losses.push(sum);
     bytes = { micro: difference(between, start), update: difference(sent(), between) };
   }
-  const held = new Map<string, Float32Array>();
-  // Stages have other parameters, but none of them in slices.
-  for (const { name } of step.parameters.parameters)
-    held.set(name, mesh.pipeline > 1 ? step.readParameter(name) : await step.gatherParameter(name));
-  return { losses, norms, tokenLosses, held, step, bytes };
+  const parameters = new Map<string, Float32Array>();
+  for (const name of parameterGraph(model).parameters.keys()) parameters.set(name, await step.gatherParameter(name));
+  return { losses, norms, tokenLosses, parameters, step, bytes };
 }
 
 function difference(later: Readonly<Record<string, number>>, earlier: Readonly<Record<string, number>>) {
   return Object.fromEntries(Object.entries(later).map(([name, value]) => [name, value - earlier[name]!]));
-}
-
-function wholeParameters(ranks: readonly RankOutcome[], mesh: Mesh): ReadonlyMap<string, Float32Array> {
-  const whole = new Map<string, Float32Array>();
-  for (const [rank, { step, held }] of ranks.entries()) {
-    const { tensor } = coordinatesOf(mesh, rank);
-    for (const { name, length, cut } of placesOf(step.compiled.layout).values()) {
-      const values = held.get(name)!;
-      const known = whole.get(name);
-      const target = known ?? new Float32Array(cut ? elementCount(cut.dims) : length);
-      whole.set(name, target);
-      if (!cut) {
-        if (known) assert.deepEqual(values, known, `${name} on every rank that has it`);
-        else target.set(values);
-        continue;
-      }
-      putShard(target, values, cut, tensor);
-    }
-  }
-  return whole;
 }
 
 /** Losses, norms and parameters are those of `expected`, up to rounding. */

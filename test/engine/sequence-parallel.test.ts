@@ -50,7 +50,7 @@ test('whatever is made again, and with what is dropped by rows, heads and keys o
 test('each exchange moves what the other ranks need of a rank', async () => {
   const model = FAMILIES['llama with 2 key-value heads']!;
   for (const sequence of [2, 4]) {
-    const { bytes } = await runMesh({ model, micros: 1, steps: 1, mesh: { sequence } });
+    const { bytes } = await runMesh({ model, micros: 1, steps: 2, mesh: { sequence } });
     // Of 16 rows: 16 columns of q and back; k and v of 4 columns for each part, of which 4 have a head twice.
     const perRow = 2 * 16 + 2 * 4 * Math.max(2, sequence);
     const each = (4 * 16 * perRow) / sequence;

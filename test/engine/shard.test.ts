@@ -2,7 +2,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Cut, copiesOf, gridsOf, heldDims, putShard, takeShard } from '#src/engine/shard.js';
+import {
+  type Cut,
+  commonRuns,
+  copiesOf,
+  cutText,
+  gridsOf,
+  heldDims,
+  isFirstHolder,
+  parseCut,
+  putShard,
+  sortedRuns,
+  takeShard,
+} from '#src/engine/shard.js';
 
 const cuts = fc
   .record({
@@ -59,4 +71,40 @@ test('a dim that does not divide is padded with zeros at the end', () => {
     [0, 0, 0, 0],
   ]);
   assert.deepEqual(gridsOf(cut, 3), []);
+});
+
+test('what is stored under any cut, and not at all, is found again under any other', () => {
+  fc.assert(
+    fc.property(cuts, fc.constantFrom(1, 2, 3), fc.constantFrom(0 as const, 1 as const), (stored, parts, dim) => {
+      const { dims } = stored;
+      const own: Cut | null =
+        parts === 1 ? null : { dims, dim: dims.length === 1 ? 0 : dim, blocks: 1, parts, ranks: parts };
+      const whole = numbered(size(dims));
+      const length = own ? size(heldDims(own)) : whole.length;
+      for (let rank = 0; rank < parts; rank++) {
+        const found = new Float32Array(length);
+        const wanted = sortedRuns(own, rank, 0, length);
+        for (let other = 0; other < stored.ranks; other++) {
+          if (!isFirstHolder(stored, other)) continue;
+          // As a file has it: named by its cut, in two pieces.
+          const { cut, rank: part } = parseCut(cutText(stored, other))!;
+          const held = takeShard(whole, cut, part);
+          assert.deepEqual(held, takeShard(whole, stored, other));
+          const middle = Math.floor(held.length / 2);
+          for (const [start, end] of [
+            [0, middle],
+            [middle, held.length],
+          ] as const)
+            for (const { a, b, length } of commonRuns(sortedRuns(cut, part, start, end), wanted))
+              found.set(held.subarray(a, a + length), b);
+        }
+        assert.deepEqual(found, own ? takeShard(whole, own, rank) : whole);
+      }
+    }),
+  );
+});
+
+test('a name that is no cut is none', () => {
+  for (const text of ['', '0-1-2', '2-1-2-0-4', '0-0-2-0-4', '0-1-2-2-4', '1-1-2-0-4', '0-3-1-0-4'])
+    assert.equal(parseCut(text), null, text);
 });

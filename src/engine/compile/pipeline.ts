@@ -15,6 +15,7 @@ import { partition } from '../pipeline/partition.js';
 import { type Phase, type PipelineShape, setCount, type Turn, turnsOf } from '../pipeline/schedule.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
+import type { Cut } from '../shard.js';
 import { chooseRecompute } from './recompute-choice.js';
 import {
   type CompiledStep,
@@ -40,6 +41,13 @@ export interface CompiledPart {
   readonly arena: { readonly peakBytes: number };
 }
 
+/** What is told of a parameter to stages that do not have it. */
+export interface Owner {
+  readonly stage: number;
+  readonly length: number;
+  readonly cut: Cut | null;
+}
+
 export interface CompiledPipeline extends CompiledStep {
   readonly kind: 'pipeline';
   readonly shape: PipelineShape;
@@ -48,8 +56,8 @@ export interface CompiledPipeline extends CompiledStep {
   readonly starts: readonly number[];
   readonly parts: readonly CompiledPart[];
   readonly turns: readonly Turn[];
-  /** The first stage that has a parameter, and its elements. */
-  readonly owners: ReadonlyMap<string, { readonly stage: number; readonly length: number }>;
+  /** The first stage that has a parameter, its elements, and how the tensor group cuts it. */
+  readonly owners: ReadonlyMap<string, Owner>;
   readonly tied: TiedParameters;
   /** Of what parts hand each other. */
   readonly messageBytes: number;
@@ -160,10 +168,10 @@ function joined(graphs: readonly Graph[]): Graph {
 }
 
 function ownersOf(parts: readonly Graph[], stages: number): CompiledPipeline['owners'] {
-  const owners = new Map<string, { readonly stage: number; readonly length: number }>();
+  const owners = new Map<string, Owner>();
   for (const [part, { parameters }] of parts.entries())
-    for (const { name, dims } of parameters.values())
-      if (!owners.has(name)) owners.set(name, { stage: part % stages, length: elementCount(dims) });
+    for (const { name, dims, cut = null } of parameters.values())
+      if (!owners.has(name)) owners.set(name, { stage: part % stages, length: elementCount(dims), cut });
   return owners;
 }
 

@@ -16,7 +16,7 @@ import {
 import { narrow } from '../narrow.js';
 import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
 import { hostPart } from '../offload.js';
-import { type Run, runsOf, takeShard } from '../shard.js';
+import { type Cut, heldWithin, runsOf, takeShard } from '../shard.js';
 import type { DeviceBuffers } from './buffers.js';
 import { decodeParameter } from './decode-parameter.js';
 
@@ -97,6 +97,11 @@ export class ParameterStore implements Disposable, WeightTarget {
   /** Whether there are parameters that no rank keeps whole. */
   get isSliced(): boolean {
     return parameterBuckets(this.layout).some(({ isSliced }) => isSliced);
+  }
+
+  /** How the tensor group cuts a parameter; null: not at all. */
+  cutOf(name: string): Cut | null {
+    return this.#place(name).cut ?? null;
   }
 
   /** What this rank keeps of a parameter; null for nothing. */
@@ -196,7 +201,7 @@ export class ParameterStore implements Disposable, WeightTarget {
       const runs = cut ? runsOf(cut, this.#tensorRank) : [{ whole: 0, held: 0, length }];
       /** Elements `start` to `end` of what the tensor group leaves here. */
       const read = (start: number, end: number, buffer: number, offset: number, type: FloatType): TensorRead[] =>
-        within(runs, start, end).map((run) => ({
+        heldWithin(runs, start, end).map((run) => ({
           fileOffset: fileOffset + run.whole * DTYPE_BYTES[from],
           count: run.length,
           from,
@@ -279,13 +284,4 @@ export class ParameterStore implements Disposable, WeightTarget {
       'Call gatherParameter() of the training job, on every rank',
     );
   }
-}
-
-/** The parts of `runs` that are held from element `start` to `end`. */
-function within(runs: readonly Run[], start: number, end: number): readonly Run[] {
-  return runs.flatMap((run) => {
-    const from = Math.max(run.held, start);
-    const length = Math.min(run.held + run.length, end) - from;
-    return length > 0 ? [{ whole: run.whole + from - run.held, held: from, length }] : [];
-  });
 }

@@ -2,16 +2,19 @@
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
 import { RANDOM } from '../builder.js';
-import type { CompiledPipeline } from '../compile/pipeline.js';
+import type { CompiledPipeline, Owner } from '../compile/pipeline.js';
 import { compileStep } from '../compile/step.js';
 import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
+import { elementCount } from '../graph.js';
 import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
 import { coordinatesOf, groupOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import type { FileSettings } from '../offload.js';
+import { ruleOf } from '../ops/index.js';
 import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
+import { type Cut, isFirstHolder, putShard } from '../shard.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
@@ -123,8 +126,7 @@ export class TrainStep implements AsyncDisposable {
     this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
     const { diskBytes } = compiled.memory;
     this.#file = diskBytes > 0 ? new OffloadFile(fileOf(settings), diskBytes, compiled.extents) : null;
-    const tensorRank = groupOf(strategy.mesh, strategy.rank, 'tensor').index;
-    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, tensorRank);
+    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, this.tensorRank);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     this.#buffers.reserve(plansOf(compiled));
@@ -171,14 +173,19 @@ export class TrainStep implements AsyncDisposable {
   }
 
   /**
-   * As readParameter(), for sliced parameters and those of another stage of a pipeline too: all ranks of the group must ask for the
-   * same ones in the same order.
+   * As readParameter(), whole whatever ranks have of it, parameters of another stage of a pipeline too: all ranks of the groups that share it
+   * must ask for the same ones in the same order.
    */
   gatherParameter(name: string): Promise<Float32Array> {
     return this.#inTurn(async () => {
-      if (this.compiled.kind === 'pipeline') return this.#ofStage(name, this.compiled);
+      if (this.compiled.kind === 'pipeline') {
+        const owner = this.compiled.owners.get(name);
+        if (!owner) throw new ConfigError(name, 'the name of a parameter of the model', name);
+        return this.#united(await this.#ofStage(name, owner), owner.cut);
+      }
       const part = this.parameters.partOf(name);
-      return part?.isAll ? this.parameters.read(name) : this.#gathered.read(name);
+      const held = part?.isAll ? this.parameters.read(name) : await this.#gathered.read(name);
+      return this.#united(held, this.parameters.cutOf(name));
     });
   }
 
@@ -195,11 +202,20 @@ export class TrainStep implements AsyncDisposable {
     return this.#buffers.floats('gradients', place.offset, place.length).slice();
   }
 
-  /** The slices that this rank saves for all: one stage saves a matrix that two of them have. */
+  /** The slices that this rank saves for all: one of those that hold the same does, of stages and of a tensor group. */
   get savedSlices(): readonly ParameterSlice[] {
-    const { compiled } = this;
-    if (compiled.kind === 'whole' || compiled.tied.isCounted) return this.slices;
-    return this.slices.filter(({ name }) => !compiled.tied.names.has(name));
+    const { compiled, tensorRank } = this;
+    const isOther = (name: string) =>
+      compiled.kind === 'pipeline' && !compiled.tied.isCounted && compiled.tied.names.has(name);
+    return this.slices.filter(({ name }) => {
+      const cut = this.parameters.cutOf(name);
+      return !isOther(name) && (cut ? isFirstHolder(cut, tensorRank) : tensorRank === 0);
+    });
+  }
+
+  /** The place in its tensor group. */
+  get tensorRank(): number {
+    return groupOf(this.#strategy.mesh, this.#strategy.rank, 'tensor').index;
   }
 
   /** What there is to read and write of one of `slices`: the parameter, then the optimiser's state. */
@@ -302,7 +318,7 @@ export class TrainStep implements AsyncDisposable {
   diagnose(): Promise<string | null> {
     return this.#inTurn(async () => {
       const program = this.#forwardBackward;
-      if (this.#clear || !(program instanceof Program)) return null;
+      if (!(program instanceof Program) || isShared(program.plan)) return null;
       try {
         await program.check();
         return null;
@@ -385,13 +401,24 @@ export class TrainStep implements AsyncDisposable {
   }
 
   /** A parameter that the stages of a pipeline hand each other. */
-  async #ofStage(name: string, { owners }: CompiledPipeline): Promise<Float32Array> {
-    const owner = owners.get(name);
-    if (!owner) throw new ConfigError(name, 'the name of a parameter of the model', name);
+  async #ofStage(name: string, { stage, length }: Owner): Promise<Float32Array> {
     const { pipeline } = this.#communicators;
-    const values = pipeline!.rank === owner.stage ? this.parameters.read(name) : new Float32Array(owner.length);
-    await pipeline!.broadcast(values, owner.stage);
+    const values = pipeline!.rank === stage ? this.parameters.read(name) : new Float32Array(length);
+    await pipeline!.broadcast(values, stage);
     return values;
+  }
+
+  /** A parameter of which the ranks of the tensor group hold parts. */
+  async #united(held: Float32Array, cut: Cut | null): Promise<Float32Array> {
+    const { tensor } = this.#communicators;
+    if (!cut || cut.parts === 1 || !tensor) return held;
+    const parts = new Float32Array(cut.ranks * held.length);
+    parts.set(held, tensor.rank * held.length);
+    await tensor.allGather(parts);
+    const whole = new Float32Array(elementCount(cut.dims));
+    for (let rank = 0; rank < cut.ranks; rank++)
+      putShard(whole, parts.subarray(rank * held.length, (rank + 1) * held.length), cut, rank);
+    return whole;
   }
 
   /** The program of a rank that runs the whole model. */
@@ -456,4 +483,9 @@ function fileOf({ offload }: TrainingSettings): FileSettings {
   const file = offload?.optimizer?.file;
   if (file) return file;
   throw new ConfigError('offload.optimizer.file', 'where the file of an offload to "nvme" lies', undefined);
+}
+
+/** Whether no rank can run a program alone. */
+function isShared({ graph }: Plan): boolean {
+  return graph.ops.some(({ kind }) => ruleOf(kind).isCollective);
 }

@@ -4,18 +4,20 @@ import { native } from '../../native/index.js';
 import { compileLargest } from '../compile/step.js';
 import { compileTraining, type TrainingSettings } from '../compile/training.js';
 import { meshOf } from '../mesh.js';
+import { ruleOf } from '../ops/index.js';
+import { encodePlan } from '../plan/encode.js';
 import type { Plan } from '../plan/plan.js';
+import { schedule } from '../plan/schedule.js';
 import { DeviceBuffers } from './buffers.js';
 import { Program } from './program.js';
 
 /** Bytes of workspaces of a training job's programs on `threads` threads. One rank's kernels do not depend on the others. */
 export function workspaceBytesOf(settings: TrainingSettings, threads: number): number {
-  const { micro, update } = compileTraining({
-    ...settings,
-    strategy: { zeroStage: 0, mesh: meshOf(), rank: 0 },
-    offload: {},
-  });
-  const plans = [...(settings.strategy.mesh.pipeline > 1 ? stagePlans({ ...settings, offload: {} }) : [micro]), update];
+  const bare = { ...settings, offload: {} };
+  const { tensor, sequence, pipeline } = settings.strategy.mesh;
+  const strategy = { zeroStage: 0, mesh: meshOf({ tensor, sequence }), rank: 0 } as const;
+  const { micro, update } = compileTraining({ ...bare, strategy });
+  const plans = [...(pipeline > 1 ? stagePlans(bare) : [micro]), update].map(withoutExchanges);
   const device = native().createDevice({ threads, isa: null, pin: false });
   const buffers = new DeviceBuffers(device);
   try {
@@ -38,4 +40,11 @@ function stagePlans(settings: TrainingSettings): readonly Plan[] {
   return compiled.parts.flatMap(({ forward, backward, sets }) =>
     Array.from({ length: sets }, () => (backward ? [forward, backward] : [forward])).flat(),
   );
+}
+
+/** The plan as one rank alone can load it. Exchanges have no workspace. */
+function withoutExchanges(plan: Plan): Plan {
+  const ops = plan.graph.ops.filter(({ kind }) => !ruleOf(kind).isCollective);
+  const graph = { ...plan.graph, ops };
+  return { ...plan, graph, bytes: encodePlan(graph, plan.places, schedule(graph, plan.places), plan.buffers) };
 }
