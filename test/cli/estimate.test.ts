@@ -85,6 +85,23 @@ test('a limit of memory computes again what does not fit, and only then', async 
   assert.match(out, /^activations: the backward makes \d+ tensors/m);
 });
 
+test('what is offloaded does not count for the limit, and is shown apart; where it would fit, it is named', async () => {
+  const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64, gradientCheckpointing: true };
+  const deepspeed = { zero_optimization: { stage: 1, offload_optimizer: { device: 'cpu' } } } as const;
+  const kept = await estimate({ recipe: sft(recipe) });
+  const moved = await estimate({ recipe: sft(recipe), deepspeed });
+  assert.equal(moved.memory.optimizerBytes, 0);
+  assert.ok(moved.memory.hostBytes >= kept.memory.optimizerBytes);
+  const memoryMiBPerWorker = (moved.memory.totalBytes + 4096) / 2 ** 20;
+  assert.ok(memoryMiBPerWorker < kept.memory.totalBytes / 2 ** 20);
+  const scaling = { memoryMiBPerWorker };
+  assert.deepEqual((await estimate({ recipe: sft(recipe), deepspeed, scaling })).memory, moved.memory);
+  await assert.rejects(
+    estimate({ recipe: sft(recipe), scaling }),
+    /memoryMiBPerWorker: .*offload_optimizer to "cpu" would fit/,
+  );
+});
+
 test('a limit that nothing fits is refused with the least and the nearest change that fits', async () => {
   const recipe = { model: MODEL, data: 'none.jsonl', tokenizer, sequenceLength: 64 };
   const one = await estimate({ recipe: sft({ ...recipe, gradientCheckpointing: true }), scaling: { workers: 2 } });
