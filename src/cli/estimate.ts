@@ -1,16 +1,19 @@
 // `raylite estimate`: what a training file needs of each worker, before anything is started.
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { type Life, showBytes } from '../engine/index.js';
-import { type Estimate, estimate } from '../train/index.js';
+import { type Estimate, estimate, modelStateBytes } from '../train/index.js';
 import { print, printJson, table } from './output.js';
 import { readTrainingFile } from './training-file.js';
 
 interface Options {
+  readonly params?: number;
+  readonly workers?: number;
   readonly lives?: true;
   readonly json?: true;
 }
 
 const COLUMNS = 72;
+const WORKERS = [1, 4, 16, 64, 256, 1024];
 const LEVELS = ' ▁▂▃▄▅▆▇█';
 
 export function register(program: Command): void {
@@ -18,17 +21,55 @@ export function register(program: Command): void {
     .command('estimate')
     .summary('what a training file needs, before it runs')
     .description(
-      'Compiles the programs of a training file and prints the memory of each worker, by use. Starts nothing.',
+      'Compiles the programs of a training file and prints the memory of each worker, by use. Starts nothing. Without a file: what a model of so many parameters needs by the formulas of ZeRO, without activations.',
     )
-    .argument('<file>', 'YAML or JSON file, as for "raylite train"')
+    .argument('[file]', 'YAML or JSON file, as for "raylite train"')
+    .option('--params <count>', 'in place of a file: parameters of a model, 7.5e9', countOf)
+    .option('--workers <count>', 'with --params: workers that share it (default: 1, 4, 16, … 1024)', countOf)
     .option('--lives', 'also list every tensor of the arena: bytes, and the first and last instruction that touch it')
     .option('--json', 'print everything as JSON')
-    .addHelpText('after', '\nExample:\n  $ raylite estimate examples/sft/sft.json')
-    .action(async (file: string, options: Options) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ raylite estimate examples/sft/sft.json\n  $ raylite estimate --params 7.5e9 --workers 64',
+    )
+    .action(async (file: string | undefined, options: Options, command: Command) => {
+      const { params, workers } = options;
+      if ((file === undefined) === (params === undefined)) command.error('error: give a training file or --params');
+      if (file !== undefined && workers !== undefined)
+        command.error('error: --workers goes with --params; a training file has scaling.workers');
+      if (params !== undefined) return showStates(params, workers ? [workers] : WORKERS, options.json === true);
+      if (file === undefined) return;
       const found = await estimate(await readTrainingFile(file));
       if (options.json) printJson(found);
       else show(found, options.lives === true);
     });
+}
+
+/** The table of the ZeRO paper, for one model. */
+function showStates(params: number, workers: readonly number[], isJson: boolean): void {
+  const rows = workers.map((count) => ({
+    workers: count,
+    bytes: ([0, 1, 2, 3] as const).map((stage) => modelStateBytes(params, count, stage)),
+  }));
+  if (isJson) {
+    printJson({ parameters: params, rows });
+    return;
+  }
+  print('bytes of each worker: parameters and gradients in 16 bits, float32 masters and two moments of Adam');
+  print();
+  print(
+    table(
+      ['workers', 'stage 0', 'stage 1', 'stage 2', 'stage 3'],
+      rows.map(({ workers: count, bytes }) => [`${count}`, ...bytes.map(showBytes)]),
+    ),
+  );
+}
+
+/** A whole number, also as 7.5e9. */
+function countOf(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('Expected a positive whole number, as 64 or 7.5e9.');
 }
 
 function show(found: Estimate, hasLives: boolean): void {

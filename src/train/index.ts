@@ -11,6 +11,7 @@ export type { LoraOptions } from './lora-options.js';
 export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';
 export { type MaskedLmOptions, maskedLm } from './masked-lm.js';
 export { type MergeOptions, mergeAdapter } from './merge-adapter.js';
+export { modelStateBytes } from './model-states.js';
 export { nearest } from './parse.js';
 export type { StepEvent, TrainingEvent } from './progress.js';
 export {

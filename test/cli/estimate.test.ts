@@ -127,3 +127,31 @@ test('in 16 bits parameters take half, and optimizer states gain the masters', a
     assert.ok(memory.activationBytes < exact.activationBytes);
   }
 });
+
+test('a number of parameters is weighed by the formulas of ZeRO, and goes without a file', () => {
+  const cli = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [MAIN, 'estimate', ...args], { encoding: 'utf8' });
+  const table = cli('--params', '7.5e9');
+  assert.equal(table.status, 0, table.stderr);
+  assert.match(table.stdout, /^workers +stage 0 +stage 1 +stage 2 +stage 3$/m);
+  assert.match(table.stdout, /^1 +120\.00 GB +120\.00 GB +120\.00 GB +120\.00 GB$/m);
+  assert.match(table.stdout, /^64 +120\.00 GB +31\.41 GB +16\.64 GB +1\.88 GB$/m);
+  assert.match(table.stdout, /^1024 .* 117\.19 MB$/m);
+  const one = JSON.parse(cli('--params', '1e12', '--workers', '1024', '--json').stdout) as object;
+  const bytes = [16e12, 4e12 + 12e12 / 1024, 2e12 + 14e12 / 1024, 16e12 / 1024];
+  assert.deepEqual(one, { parameters: 1e12, rows: [{ workers: 1024, bytes }] });
+  assert.match(cli().stderr, /give a training file or --params/);
+  assert.match(cli('--params', 'many').stderr, /Expected a positive whole number/);
+  assert.match(cli('examples/sft/sft.json', '--workers', '2').stderr, /a training file has scaling\.workers/);
+});
+
+test('a training file at ZeRO stage 3 needs its share of the parameters', () => {
+  const memoryOf = (file: string) =>
+    (
+      JSON.parse(
+        spawnSync(process.execPath, [MAIN, 'estimate', file, '--json'], { encoding: 'utf8' }).stdout,
+      ) as Estimate
+    ).memory;
+  const [first, third] = [memoryOf('examples/sft/sft.json'), memoryOf('examples/sft/zero-3.json')];
+  assert.ok(third.parameterBytes < 0.55 * first.parameterBytes && third.gradientBytes < 0.55 * first.gradientBytes);
+});
