@@ -30,7 +30,7 @@ export interface NodeView {
   readonly total: Resources;
   readonly used: Resources;
   readonly labels: Readonly<Record<string, string>>;
-  readonly beat: NodeBeat | null;
+  readonly beat: Omit<NodeBeat, 'workers'> | null; // these have a view of their own
   readonly joinedAtMs: number;
   readonly endedAtMs: number | null;
   readonly version: string;
@@ -118,6 +118,8 @@ const HIDDEN = '***';
 /** Rows of a kind in one live snapshot, newest first. */
 const SNAPSHOT_ROWS_MAX = 200;
 
+const machineOf = ({ workers: _, ...machine }: NodeBeat): Omit<NodeBeat, 'workers'> => machine;
+
 export const nodeView = (node: NodeRecord): NodeView => ({
   nodeId: node.nodeId,
   hostname: node.hostname,
@@ -128,7 +130,7 @@ export const nodeView = (node: NodeRecord): NodeView => ({
   total: node.total,
   used: node.used,
   labels: node.labels,
-  beat: node.beat,
+  beat: node.beat && machineOf(node.beat),
   joinedAtMs: node.joinedAtMs,
   endedAtMs: node.endedAtMs,
   version: node.version,
