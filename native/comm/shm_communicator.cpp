@@ -50,7 +50,8 @@ ShmCommunicator::ShmCommunicator(const std::string& name, const JoinOptions& opt
       rank_(options.rank),
       size_(options.size),
       operation_timeout_ms_(options.operation_timeout_ms),
-      spin_(spin_time(options.size)),
+      spin_max_(spin_time(options.size)),
+      spin_(spin_max_),
       inputs_(index_of(options.size)),
       pulses_(index_of(options.size)) {}
 
@@ -278,22 +279,29 @@ void ShmCommunicator::wait_for_peers(Counter Member::*counter, std::uint32_t tar
 
 void ShmCommunicator::wait_for(int peer, Counter Member::*which, std::uint32_t target) {
   Counter& counter = segment_.member(peer).*which;
-  for (const auto until = Clock::now() + spin_; Clock::now() < until;) {
+  const auto start = Clock::now();
+  while (Clock::now() - start < spin_) {
     for (int turn = 0; turn < 32; ++turn) {
-      if (counter.reached(target)) return;
+      if (counter.reached(target)) return learn_from(start);
       pause_cpu();
     }
   }
   const Deadline deadline(operation_timeout_ms_);
   while (!counter.reached(target)) {
     counter.sleep_below(target, deadline.left_ms(kNapMs));
-    if (counter.reached(target)) return;
+    if (counter.reached(target)) break;
     const bool is_alive = segment_.is_alive(peer);
-    if (counter.reached(target)) return;  // it may have left after its part
+    if (counter.reached(target)) break;  // it may have left after its part
     if (!is_alive) fail_lost(peer);
     segment_.check_abort();
     if (deadline.expired()) fail_late(latest());
   }
+  learn_from(start);
+}
+
+/// Spinning pays where answers come within its time; where cores are busy with others, it only delays them.
+void ShmCommunicator::learn_from(Clock::time_point start) {
+  spin_ = Clock::now() - start < spin_max_ ? std::min(spin_max_, 2 * spin_) : std::max(spin_max_ / 64, spin_ / 2);
 }
 
 /// Only ever the peer waited for: where that one waits for another that ended, it finds out itself and says so to all.

@@ -67,6 +67,7 @@ class ShmCommunicator final : public Communicator {
   void take_slots_back();
   template <typename Condition>
   void wait_for_bell(int peer, Condition is_met);
+  void learn_from(Clock::time_point start);
   [[noreturn]] void fail_lost(int rank);
   [[noreturn]] void fail_late(int rank);
   /// What a slot has for each rank, in whole cache lines.
@@ -78,7 +79,8 @@ class ShmCommunicator final : public Communicator {
   const int rank_;
   const int size_;
   const double operation_timeout_ms_;
-  const std::chrono::microseconds spin_;
+  const std::chrono::nanoseconds spin_max_;
+  std::chrono::nanoseconds spin_;  // before the next wait sleeps
   std::mutex one_call_;
   Signature current_{};              // of the call under way
   std::vector<const void*> inputs_;  // of the reduction under way, by rank

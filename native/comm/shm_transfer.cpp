@@ -86,14 +86,15 @@ void ShmCommunicator::take_slots_back() {
 template <typename Condition>
 void ShmCommunicator::wait_for_bell(int peer, Condition is_met) {
   Counter& bell = segment_.member(rank_).bell;
-  for (const auto until = Clock::now() + spin_; Clock::now() < until;) {
-    if (is_met()) return;
+  const auto start = Clock::now();
+  while (Clock::now() - start < spin_) {
+    if (is_met()) return learn_from(start);
   }
   const Deadline deadline(operation_timeout_ms_);
   for (;;) {
     const std::uint32_t rung = bell.value.load(std::memory_order_seq_cst);
     const bool is_alive = segment_.is_alive(peer);
-    if (is_met()) return;
+    if (is_met()) return learn_from(start);
     if (!is_alive) fail_lost(peer);
     segment_.check_abort();
     if (deadline.expired()) fail_late(peer);
