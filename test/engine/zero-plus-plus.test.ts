@@ -172,6 +172,10 @@ test('frozen weights alone in 8 bits leave the trained ones exact; gradients in 
     const { micro } = compileTraining({ model: model(), rows: ROWS, strategy, optimizer: OPTIMIZER });
     return micro.graph.ops.filter(({ kind }) => kind === 'block_quantise').map(({ path }) => path);
   };
+  assert.throws(
+    () => kindsOf({ quantizedNontrainableWeights: true, hasParametersOnHost: true }),
+    /zero_quantized_nontrainable_weights: expected false beside offload_param/,
+  );
   const frozen = kindsOf({ quantizedNontrainableWeights: true });
   assert.ok(frozen.length > 0 && frozen.every((path) => path.endsWith('.frozen')), frozen.join());
   assert.ok(kindsOf({ quantizedWeights: true }).length > frozen.length);

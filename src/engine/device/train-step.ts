@@ -331,12 +331,13 @@ export class TrainStep implements AsyncDisposable {
 
   /**
    * A micro-batch with the exchanges of this job and once more with plain ones (ZeRO++, arXiv:2306.10209); null where they are plain,
-   * and where gradients are offloaded. All ranks must call it. The gradients are of no use after.
+   * and where gradients or parameters are offloaded. All ranks must call it. The gradients are of no use after.
    */
   async compareExchanges(batch: Batch, options: Omit<MicroOptions, 'isFirst'>): Promise<ExchangeDifference | null> {
     const strategy = withPlainExchanges(this.#strategy);
     const { compiled } = this;
-    if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients')) return null;
+    if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients') || compiled.layout.onHost)
+      return null;
     const first = { ...options, isFirst: true };
     const { loss } = await this.micro(batch, first);
     return this.#inTurn(async () => {

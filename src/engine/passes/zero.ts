@@ -67,8 +67,8 @@ export function layoutFor(
       strategy.mesh.tensor,
       'Muon steps whole matrices, of which a rank has a part',
     );
-  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, hasParametersOnHost } =
-    tuningOf(strategy);
+  const tuning = tuningOf(strategy);
+  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, hasParametersOnHost } = tuning;
   const options = {
     ...storage,
     dtype: parameterType(graph),
@@ -78,6 +78,13 @@ export function layoutFor(
   const partitions = strategy.zeroStage === 0 ? 1 : size;
   const layout = layOut(graph.parameters.values(), partitions, options);
   if (!hasSlicedParameters(strategy)) return layout;
+  if (hasParametersOnHost && (tuning.quantizedWeights || tuning.quantizedNontrainableWeights))
+    throw new ConfigError(
+      `zero_optimization.zero_quantized_${tuning.quantizedWeights ? '' : 'nontrainable_'}weights`,
+      'false beside offload_param',
+      true,
+      'Slices in the memory of the host are gathered as they are',
+    );
   // Chances go by place in a bucket: where steps round by chance, nothing may lie elsewhere than at the other stages.
   // Nor where one rank alone has slices, which then are as at the other stages.
   const elementsMax = isByChance(layout) || size === 1 ? 0 : paramPersistenceThreshold;
