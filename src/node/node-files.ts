@@ -17,16 +17,32 @@ function startOf(pid: number): string | null {
   }
 }
 
-/** Processes of other containers may share /dev/shm: only those of our own pid namespace can be judged. */
+/** Processes of other containers may share /dev/shm: their pids mean nothing here. */
 const pidNamespace = (): string => /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
 
 export const newNodeName = (): string =>
   `raylite-${pidNamespace()}-${process.pid}-${startOf(process.pid)}-${randomBytes(6).toString('hex')}`;
 
-/** Whether `name` is that of an agent of our own pid namespace that is not there any more. */
+/** The first pid namespace of a machine (PROC_PID_INIT_INO): its processes see those of all others. */
+const INITIAL_NAMESPACE = '4026531836';
+
+/** Whether `name` is that of an agent that is surely not there any more. */
 export function isOfDead(name: string): boolean {
-  const match = NAME.exec(name);
-  return match !== null && match[1] === pidNamespace() && startOf(Number(match[2])) !== match[3];
+  const [, namespace = '', pid = '', start = ''] = NAME.exec(name) ?? [];
+  if (namespace === '') return false;
+  const own = pidNamespace();
+  if (namespace === own) return startOf(Number(pid)) !== start;
+  return own === INITIAL_NAMESPACE && !isInhabited(namespace);
+}
+
+function isInhabited(namespace: string): boolean {
+  return readdirSync('/proc').some((entry) => {
+    try {
+      return /^\d+$/.test(entry) && readlinkSync(`/proc/${entry}/ns/pid`) === `pid:[${namespace}]`;
+    } catch {
+      return false; // it has ended, or is another user's, whose files we cannot remove either
+    }
+  });
 }
 
 /** Removes what agents that are dead (killed, power cut) left in `folder`. Returns the paths. */

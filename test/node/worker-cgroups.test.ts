@@ -17,6 +17,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findCgroups, WorkerCgroups } from '#src/node/worker-cgroups.js';
 
+const startOf = (pid: number): string => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]!;
+};
+
 const GIB = 1024 ** 3;
 
 describe('cgroups', () => {
@@ -63,10 +68,19 @@ describe('cgroups', () => {
   test('of agents that are dead are removed by the next one, those of others stay', () => {
     const space = /\d+/.exec(readlinkSync('/proc/self/ns/pid'))![0];
     const dead = `raylite-${space}-1-99999999999-abcdef`;
-    for (const name of ['memory', 'cpu', `memory/${dead}`, `cpu/${dead}`, 'memory/others']) mkdirSync(join(root, name));
+    const alive = `raylite-${space}-${process.pid}-${startOf(process.pid)}-abcdef`;
+    for (const name of ['memory', 'cpu', `memory/${dead}`, `cpu/${dead}`, `memory/${alive}`, 'memory/others'])
+      mkdirSync(join(root, name));
+    // Of a namespace that is gone: only who sees all namespaces can know.
+    const elsewhere = 'raylite-1-1-1-abcdef';
+    mkdirSync(join(root, 'memory', elsewhere));
+    const seesAll = space === '4026531836';
     mkdirSync(join(root, 'memory', dead, 'w1'));
     WorkerCgroups.open('node', { root, own: own('4:memory:/\n1:cpu:/\n') });
-    assert.deepEqual(readdirSync(join(root, 'memory')).sort(), ['node', 'others']);
+    assert.deepEqual(
+      readdirSync(join(root, 'memory')).sort(),
+      ['node', 'others', alive, ...(seesAll ? [] : [elsewhere])].sort(),
+    );
     assert.deepEqual(readdirSync(join(root, 'cpu')), ['node']);
   });
 
