@@ -1,6 +1,6 @@
 // The block `pipeline` of a ds_config and the Trainer's `pipelineParallel` → how many stages there are and what each takes.
 import { ConfigError } from '../common/index.js';
-import { isPartitionMethod, type PartitionMethod, type Recompute } from '../engine/index.js';
+import { bubbleShare, isPartitionMethod, type PartitionMethod, type Recompute } from '../engine/index.js';
 import type { DsConfig } from './ds-config-schema.js';
 
 export interface ResolvedPipeline {
@@ -30,6 +30,15 @@ export function resolvePipeline({ pipeline: block }: DsConfig, asked: number | n
   if (method.startsWith('type:')) expectPattern(`deepspeed.pipeline.${key}`, method.slice('type:'.length));
   const every = block?.activation_checkpoint_interval ?? 0;
   return { stages, chunks, partitionMethod: method, recompute: every === 0 ? null : { every } };
+}
+
+/** What a user should know of a pipeline that works and wastes: stages that never work at the same time. */
+export function pipelineNotes({ stages, chunks }: ResolvedPipeline, micros: number): readonly string[] {
+  if (micros >= stages) return [];
+  const percent = (count: number) => `${Math.round(100 * bubbleShare({ stages, chunks, micros: count }))} %`;
+  return [
+    `${micros} micro-batch${micros === 1 ? '' : 'es'} a step cannot fill ${stages} stages, which wait ${percent(micros)} of it: accumulating ${4 * stages} would make that ${percent(4 * stages)}`,
+  ];
 }
 
 function expectPattern(path: string, pattern: string): void {

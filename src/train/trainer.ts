@@ -19,7 +19,7 @@ import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
 import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
 import { resolveHybrid } from './ds-hybrid.js';
 import { resolveMesh } from './ds-mesh.js';
-import { resolvePipeline } from './ds-pipeline.js';
+import { pipelineNotes, resolvePipeline } from './ds-pipeline.js';
 import { isWorthRetrying } from './failure.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
@@ -187,7 +187,7 @@ export class Trainer {
     const totalSteps =
       recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
     const ds = resolveDsConfig(dsConfig, { ...auto, ...hiddenSizeOf(config), totalSteps });
-    const notes = [...ds.notes, ...hybrid.notes];
+    const notes = [...ds.notes, ...hybrid.notes, ...pipelineNotes(pipeline, ds.batch.accumulation)];
     if (notes.length > 0) emit({ kind: 'notes', notes });
     const rows = ds.batch.microBatch * recipe.sequenceLength;
     const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };

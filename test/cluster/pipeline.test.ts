@@ -103,3 +103,14 @@ test('what has no pipeline is refused by name before workers start', async () =>
   const three = { train_batch_size: 3, pipeline: { stages: 2, virtual_stages: 2 } };
   await assert.rejects(refused(2, { deepspeed: three }), /Accumulate 2 or 4 micro-batches, or take one chunk a stage/);
 });
+
+test('a pipeline that its micro-batches cannot fill runs, and says what would fill it', async () => {
+  const notes: string[] = [];
+  const deepspeed = { train_batch_size: 1, train_micro_batch_size_per_gpu: 1 };
+  const few = { ...staged, recipe: { ...recipe, maxSteps: 2 }, deepspeed };
+  await trainer('few', 2, few).fit({ onProgress: (event) => event.kind === 'notes' && notes.push(...event.notes) });
+  assert.match(
+    notes.join(),
+    /1 micro-batch a step cannot fill 2 stages, which wait 50 % of it: accumulating 8 would make that 11 %/,
+  );
+});
