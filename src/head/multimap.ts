@@ -14,6 +14,15 @@ export class Multimap<Key, Value> {
     if (set?.delete(value) && set.size === 0) this.#sets.delete(key);
   }
 
+  /** How many keys have values. */
+  get size(): number {
+    return this.#sets.size;
+  }
+
+  has(key: Key): boolean {
+    return this.#sets.has(key);
+  }
+
   /** A copy: what is done to each of them may take it out. */
   of(key: Key): readonly Value[] {
     return [...(this.#sets.get(key) ?? [])];

@@ -63,6 +63,7 @@ export function addLease(state: ClusterState, lease: LeaseRecord): void {
 export function deleteLease(state: ClusterState, lease: LeaseRecord): void {
   state.leases.delete(lease.leaseId);
   state.leasesOf.delete(lease.ownerId, lease.leaseId);
+  if (!state.leasesOf.has(lease.ownerId)) state.untold.delete(lease.ownerId);
   const groupId = groupOf(lease);
   if (groupId) state.leasesIn.delete(groupId, lease.leaseId);
 }

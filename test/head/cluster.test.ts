@@ -1,8 +1,8 @@
 // The head's decisions as event scripts: what goes in, and the effects that come out.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '#src/common/index.js';
-import { step, waitReason } from '#src/head/index.js';
+import type { ActorId, GroupId, JobId, LeaseId, NodeId, WorkerId } from '#src/common/index.js';
+import { ENDED_ACTORS_MAX, LEASE_ENDS_MAX, step, waitReason } from '#src/head/index.js';
 import { scenario } from './scenario.js';
 
 const actorId = (id: string): ActorId => id as ActorId;
@@ -405,6 +405,37 @@ test('who holds leases hears once that others wait for room; not of what it wait
     'grant more at w1',
     'others wait for what three has',
   ]);
+});
+
+test('what has ended leaves only so much behind, however much it was', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 4 });
+  const { state } = cluster;
+  let made = 0;
+  const work = (rounds: number): void => {
+    for (let round = 0; round < rounds; round += 1) {
+      made += 1;
+      cluster.actor(`actor-${made}`, { name: `name-${made}`, owner: `owner-${made}` });
+      cluster.ready(`actor-${made}`);
+      cluster.crash(`actor-${made}`);
+      cluster.lease(`lease-${made}`, { CPU: 1 }, { owner: `owner-${made}` });
+      cluster.ready(`lease-${made}`);
+      if (made % 2 === 0) cluster.giveBack(`lease-${made}`);
+      else cluster.crash(`lease-${made}`);
+      cluster.group(`group-${made}`, [{ CPU: 1 }]);
+      cluster.send({ kind: 'removeGroup', groupId: `group-${made}` as GroupId, request: null });
+      cluster.node(`node-${made}`);
+      cluster.send({ kind: 'nodeLost', nodeId: nodeId(`node-${made}`), reason: 'it left' });
+      cluster.send({ kind: 'clientLeft', workerId: `owner-${made}` as WorkerId, isClean: true });
+    }
+  };
+  const sizes = (): unknown =>
+    Object.entries(state).map(([name, part]) => [name, (part as { readonly size?: number } | null)?.size]);
+  work(2 * LEASE_ENDS_MAX);
+  const before = sizes();
+  assert.equal(state.actors.size, ENDED_ACTORS_MAX);
+  work(200);
+  assert.deepEqual(sizes(), before);
 });
 
 test('a name that is taken gives its actor to whoever asks for it or a new one', () => {
