@@ -94,6 +94,7 @@ export class AgentLink {
   /** Tells the agent that this process ends because it wants to. */
   exiting(reason: string): void {
     this.#channel.send({ exiting: { reason }, kind: 'exiting' });
+    this.#channel.flush(); // the process ends next
   }
   /** Tells the agent that this worker ends later, once nobody borrows its objects. */
   lingering(): void {

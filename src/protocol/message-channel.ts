@@ -76,6 +76,10 @@ export class MessageChannel<Sent, Received> {
     this.#togetherBytes += bytes.byteLength;
     if (this.#togetherBytes > TOGETHER_BYTES_MAX) this.#flush();
   }
+  /** Sends now what waits for more to go with it: where this process is about to end. */
+  flush(): void {
+    this.#flush();
+  }
   readonly #flush = (): void => {
     const messages = this.#together;
     if (messages.length === 0) return;
