@@ -62,6 +62,21 @@ function fail(message) {
   process.exit(1);
 }
 
+/** The Python that has NVIDIA's compiler and headers as packages: installed into build/cuda/venv once. Without network: RAYLITE_CUDA_PYTHON. */
+function cudaPython() {
+  if (process.env.RAYLITE_CUDA_PYTHON) return process.env.RAYLITE_CUDA_PYTHON;
+  const venv = join(root, 'build/cuda/venv');
+  const python = join(venv, 'bin/python');
+  const wanted = digest(['native/cuda/requirements.txt']);
+  const stamp = join(venv, 'installed');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return python;
+  run('python3', ['-m', 'venv', venv]);
+  // Without what they depend on: a frontend draws in other compilers.
+  run(python, ['-m', 'pip', 'install', '--quiet', '--no-deps', '-r', 'native/cuda/requirements.txt']);
+  writeFileSync(stamp, wanted);
+  return python;
+}
+
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 
 const steps = [
@@ -105,7 +120,7 @@ const steps = [
   {
     name: 'native',
     title: 'compiling the native addon (a minute or two, once)',
-    inputs: () => filesBelow('native'),
+    inputs: () => filesBelow('native', ['cuda']),
     output: 'build/native/raylite.node',
     run: () => {
       run('cmake', ['-S', 'native', '-B', 'build/native', '-DCMAKE_BUILD_TYPE=Release']);
@@ -147,6 +162,37 @@ const steps = [
         `--outfile=${relative(root, join(out, 'main.js'))}`,
       ]);
       cpSync(join(root, 'src/dashboard/page/index.html'), join(out, 'index.html'));
+    },
+  },
+  {
+    name: 'cuda',
+    title: 'compiling the CUDA half (minutes, once)',
+    optIn: '--cuda',
+    inputs: () => [
+      ...filesBelow('native/cuda', ['emulate']),
+      ...filesBelow('native/core'),
+      'native/comm/communicator.h',
+    ],
+    output: 'build/native/libraylite_cuda.so',
+    run: () => {
+      const python = cudaPython();
+      const architectures = process.env.RAYLITE_CUDA_ARCHITECTURES ?? '90a';
+      run('cmake', [
+        ...['-S', 'native/cuda', '-B', 'build/cuda/cmake', '-DCMAKE_BUILD_TYPE=Release'],
+        ...[`-DRAYLITE_CUDA_PYTHON=${python}`, `-DRAYLITE_CUDA_ARCHITECTURES=${architectures}`],
+      ]);
+      run('cmake', ['--build', 'build/cuda/cmake', '-j', String(Math.max(2, availableParallelism()))]);
+    },
+  },
+  {
+    name: 'emulated',
+    title: 'compiling the CUDA half for the CPU, for tests (a minute, once)',
+    optIn: '--tests',
+    inputs: () => [...filesBelow('native/cuda'), ...filesBelow('native/core'), 'native/comm/communicator.h'],
+    output: 'build/emulated/libraylite_cuda.so',
+    run: () => {
+      run('cmake', ['-S', 'native/cuda/emulate', '-B', 'build/emulated', '-DCMAKE_BUILD_TYPE=Release']);
+      run('cmake', ['--build', 'build/emulated', '-j', String(Math.max(2, availableParallelism()))]);
     },
   },
   {

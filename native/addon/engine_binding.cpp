@@ -9,7 +9,8 @@
 
 #include "addon/bindings.h"
 #include "core/error.h"
-#include "core/executor.h"
+#include "core/cpu_device.h"
+#include "core/cuda_device.h"
 #include "core/isa.h"
 #include "core/memory.h"
 #include "core/parallel.h"
@@ -50,12 +51,12 @@ struct Buffer {
 struct LoadedProgram;
 
 /// A device of one JavaScript environment.
-struct Device {
-  Device(int threads, bool pin, const Kernels& kernels_) : executor(std::make_unique<Executor>(threads, pin)), threads(threads), kernels(kernels_) {}
+struct OpenDevice {
+  explicit OpenDevice(std::shared_ptr<Device> opened) : device(std::move(opened)) {}
 
-  Executor& live() {
-    if (!executor) throw EngineError("ENGINE", "the device was disposed");
-    return *executor;
+  Device& live() {
+    if (!device) throw EngineError("ENGINE", "the device was disposed");
+    return *device;
   }
   std::size_t& bytes_of(bool is_on_host) { return is_on_host ? host_bytes : allocated_bytes; }
   Buffer& buffer(std::uint32_t id) {
@@ -71,9 +72,7 @@ struct Device {
     buffer.memory.reset();  // programs that use it hold it until they are disposed
   }
 
-  std::unique_ptr<Executor> executor;
-  const int threads;
-  const Kernels& kernels;
+  std::shared_ptr<Device> device;
   std::map<std::uint32_t, Buffer> buffers;
   std::uint32_t next_buffer = 1;
   std::size_t allocated_bytes = 0;
@@ -82,7 +81,7 @@ struct Device {
 };
 
 struct LoadedProgram {
-  std::shared_ptr<Device> device;
+  std::shared_ptr<OpenDevice> device;
   std::shared_ptr<Program> program;  // null once disposed
 };
 
@@ -104,7 +103,7 @@ Napi::Function method(Napi::Env env, const char* name, std::function<Napi::Value
 /// Starts a run and returns its promise. The threads of the executor hand the outcome to the event loop.
 Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, const RunOptions& options) {
   if (!loaded.program) throw EngineError("ENGINE", "the program was disposed");
-  Executor& executor = loaded.device->live();
+  Device& device = loaded.device->live();
   const auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "raylite run", 0, 1);
   const auto done = [settle, deferred, profile = options.profile](const Outcome& result) mutable {
@@ -127,7 +126,7 @@ Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, const RunOpt
     settle.Release();
   };
   try {
-    executor.start(loaded.program, options, done);
+    device.start(loaded.program, options, done);
   } catch (...) {
     settle.Release();
     throw;
@@ -158,19 +157,19 @@ Napi::Object program_object(Napi::Env env, std::shared_ptr<LoadedProgram> loaded
   return object;
 }
 
-Napi::Value view_of(Napi::Env env, Buffer& buffer) {
+Napi::Value view_of(Napi::Env env, OpenDevice& device, Buffer& buffer) {
   if (buffer.view.IsEmpty()) {
-    // The ArrayBuffer holds the memory too: a view that outlives a forgotten device stays valid.
-    auto* holder = new std::shared_ptr<Memory>(buffer.memory);
+    // The ArrayBuffer holds what is seen too: a view that outlives a forgotten device stays valid.
+    auto* holder = new std::shared_ptr<std::uint8_t>(device.live().host_view(buffer.memory));
     const Napi::ArrayBuffer view = Napi::ArrayBuffer::New(
-        env, buffer.memory->data(), buffer.memory->bytes(),
-        [](Napi::Env, void*, std::shared_ptr<Memory>* held) { delete held; }, holder);
+        env, holder->get(), buffer.memory->bytes(),
+        [](Napi::Env, void*, std::shared_ptr<std::uint8_t>* held) { delete held; }, holder);
     buffer.view = Napi::Persistent(view);
   }
   return buffer.view.Value();
 }
 
-Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& device) {
+Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<OpenDevice>& device) {
   const Napi::Env env = info.Env();
   device->live();
   if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
@@ -194,7 +193,7 @@ Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<Device>& 
     for (std::uint32_t i = 0; i < given.Length(); i++) files.push_back(swap_file_of(given.Get(i)));
   }
   auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators), std::move(files),
-                              {&device->kernels, device->threads});
+                              device->live());
   const auto loaded = std::make_shared<LoadedProgram>(LoadedProgram{device, std::move(program)});
   auto& programs = device->programs;
   programs.erase(std::remove_if(programs.begin(), programs.end(), [](const auto& known) { return known.expired(); }), programs.end());
@@ -213,8 +212,8 @@ DType dtype_argument(const Napi::Value& value, const char* name) {
 /// Reads tensors of a file into buffers, off the JavaScript thread. Holds the memories and a descriptor of its own meanwhile.
 class ReadWorker : public Napi::AsyncWorker {
  public:
-  ReadWorker(Napi::Env env, int fd, const Device& device)
-      : Napi::AsyncWorker(env), deferred(env), fd(fd), threads(device.threads), kernels(device.kernels) {}
+  ReadWorker(Napi::Env env, int fd, std::shared_ptr<Device> device)
+      : Napi::AsyncWorker(env), deferred(env), fd(fd), device(std::move(device)) {}
   ~ReadWorker() override { close(fd); }
 
   Napi::Promise::Deferred deferred;
@@ -222,29 +221,28 @@ class ReadWorker : public Napi::AsyncWorker {
   std::vector<std::shared_ptr<Memory>> memories;
 
  protected:
-  void Execute() override { read_tensors(fd, reads, kernels, threads); }
+  void Execute() override { read_tensors(fd, reads, *device); }
   void OnOK() override { deferred.Resolve(Env().Undefined()); }
   void OnError(const Napi::Error& error) override { deferred.Reject(js_error(Env(), "ENGINE", error.Message()).Value()); }
 
  private:
   const int fd;
-  const int threads;
-  const Kernels& kernels;
+  const std::shared_ptr<Device> device;
 };
 
-Napi::Value read_file(const Napi::CallbackInfo& info, Device& device) {
+Napi::Value read_file(const Napi::CallbackInfo& info, const std::shared_ptr<OpenDevice>& device) {
   const Napi::Env env = info.Env();
-  device.live();
+  device->live();
   if (!info[1].IsArray()) throw Napi::TypeError::New(env, "reads must be an array");
   const auto list = info[1].As<Napi::Array>();
   const int fd = dup(static_cast<int>(integer_argument(info[0], "fd", 0, INT32_MAX)));
   if (fd < 0) throw EngineError("ENGINE", "fd is not an open file");
-  auto worker = std::make_unique<ReadWorker>(env, fd, device);
+  auto worker = std::make_unique<ReadWorker>(env, fd, device->device);
   for (std::uint32_t i = 0; i < list.Length(); i++) {
     if (!list.Get(i).IsObject()) throw Napi::TypeError::New(env, "a read must be an object");
     const auto row = list.Get(i).As<Napi::Object>();
     const auto integer = [&](const char* name) { return integer_argument(row.Get(name), name, 0, kBytesMax); };
-    const auto memory = device.buffer(static_cast<std::uint32_t>(integer("buffer"))).memory;
+    const auto memory = device->buffer(static_cast<std::uint32_t>(integer("buffer"))).memory;
     TensorRead read{};
     read.offset = static_cast<std::uint64_t>(integer("fileOffset"));
     read.count = static_cast<std::uint64_t>(integer("count"));
@@ -254,7 +252,8 @@ Napi::Value read_file(const Napi::CallbackInfo& info, Device& device) {
     if (start > memory->bytes() || read.count > (memory->bytes() - start) / bytes_of(read.to)) {
       throw EngineError("ENGINE", "read " + std::to_string(i) + " ends behind its buffer");
     }
-    read.destination = memory->data() + start;
+    read.to_memory = memory.get();
+    read.to_offset = start;
     worker->reads.push_back(read);
     worker->memories.push_back(memory);
   }
@@ -288,8 +287,9 @@ Napi::Value fill_normal(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-void dispose_device(Device& device) {
-  device.executor.reset();  // ends a run in progress, whose promise rejects, and joins the threads
+void dispose_device(OpenDevice& device) {
+  if (device.device) device.device->cancel("the device was disposed");
+  device.device.reset();  // ends a run in progress, whose promise rejects, and joins the threads
   for (const auto& known : device.programs) {
     if (const auto loaded = known.lock()) loaded->program.reset();
   }
@@ -297,14 +297,35 @@ void dispose_device(Device& device) {
   device.buffers.clear();
 }
 
-Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
+/// The arguments of read and write: a buffer, a byte of it, and as many bytes of the caller's.
+struct Region {
+  std::shared_ptr<Memory> memory;
+  std::size_t offset;
+  Napi::Uint8Array bytes;
+};
+
+Region region_of(const Napi::CallbackInfo& info, OpenDevice& device) {
+  const auto id = static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX));
+  const auto offset = static_cast<std::size_t>(integer_argument(info[1], "offset", 0, kBytesMax));
+  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
+  }
+  Region region{device.buffer(id).memory, offset, info[2].As<Napi::Uint8Array>()};
+  if (offset > region.memory->bytes() || region.bytes.ByteLength() > region.memory->bytes() - offset) {
+    throw EngineError("ENGINE", std::to_string(region.bytes.ByteLength()) + " bytes at " + std::to_string(offset) +
+                                    " end behind a buffer of " + std::to_string(region.memory->bytes()));
+  }
+  return region;
+}
+
+Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("allocate", method(env, "allocate", [device](const Napi::CallbackInfo& info) {
-               device->live();
                const double bytes = integer_argument(info[0], "bytes", 1, kBytesMax);
-               const std::uint32_t id = device->next_buffer++;
                const bool is_on_host = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
-               device->buffers[id] = {std::make_shared<Memory>(static_cast<std::size_t>(bytes)), is_on_host, {}};
+               auto memory = device->live().allocate(static_cast<std::size_t>(bytes), is_on_host);
+               const std::uint32_t id = device->next_buffer++;
+               device->buffers[id] = {std::move(memory), is_on_host, {}};
                device->bytes_of(is_on_host) += static_cast<std::size_t>(bytes);
                return Napi::Number::New(info.Env(), id);
              }));
@@ -316,10 +337,20 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<Device> device) {
              }));
   object.Set("view", method(env, "view", [device](const Napi::CallbackInfo& info) {
                const auto id = static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX));
-               return view_of(info.Env(), device->buffer(id));
+               return view_of(info.Env(), *device, device->buffer(id));
+             }));
+  object.Set("read", method(env, "read", [device](const Napi::CallbackInfo& info) {
+               Region region = region_of(info, *device);
+               device->live().read(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
+               return info.Env().Undefined();
+             }));
+  object.Set("write", method(env, "write", [device](const Napi::CallbackInfo& info) {
+               Region region = region_of(info, *device);
+               device->live().write(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
+               return info.Env().Undefined();
              }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
-  object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, *device); }));
+  object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, device); }));
   object.Set("dispose", method(env, "dispose", [device](const Napi::CallbackInfo& info) {
                dispose_device(*device);
                return info.Env().Undefined();
@@ -357,7 +388,53 @@ Napi::Value create_device(const Napi::CallbackInfo& info) {
   if (!pin.IsBoolean()) throw Napi::TypeError::New(env, "pin must be a boolean");
   const int threads = static_cast<int>(integer_argument(options.Get("threads"), "threads", 1, 1024));
   const Kernels& kernels = kernels_of(isa.IsNull() ? best_isa() : isa.As<Napi::String>().Utf8Value());
-  return device_object(env, std::make_shared<Device>(threads, pin.As<Napi::Boolean>().Value(), kernels));
+  auto device = std::make_shared<CpuDevice>(threads, pin.As<Napi::Boolean>().Value(), kernels);
+  return device_object(env, std::make_shared<OpenDevice>(std::move(device)));
+}
+
+std::string path_argument(const Napi::Object& options, const char* name) {
+  const Napi::Value value = options.Get(name);
+  if (!value.IsNull() && !value.IsString()) throw Napi::TypeError::New(options.Env(), std::string(name) + " must be a path or null");
+  return value.IsNull() ? "" : value.As<Napi::String>().Utf8Value();
+}
+
+Napi::Value create_cuda_device(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "createCudaDevice needs { library, index, cublasLt }");
+  const auto options = info[0].As<Napi::Object>();
+  CudaOptions wanted;
+  wanted.library = path_argument(options, "library");
+  wanted.cublas_lt = path_argument(options, "cublasLt");
+  wanted.index = static_cast<int>(integer_argument(options.Get("index"), "index", 0, 1023));
+  return device_object(env, std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(wanted)));
+}
+
+/// What the library of a path sees; nothing of it throws, since machines without a GPU are the normal case.
+Napi::Value cuda_info(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto result = Napi::Object::New(env);
+  const auto devices = Napi::Array::New(env);
+  result.Set("devices", devices);
+  result.Set("reason", env.Null());
+  try {
+    const CudaApi& api = cuda_library(info[0].As<Napi::String>().Utf8Value());
+    CudaFailure failure{};
+    const int count = api.device_count(&failure);
+    if (count == 0) result.Set("reason", Napi::String::New(env, failure.message));
+    for (int i = 0; i < count; i++) {
+      CudaDescription found{};
+      if (!api.describe(i, &found, &failure)) continue;
+      const auto device = Napi::Object::New(env);
+      device.Set("name", Napi::String::New(env, found.name));
+      device.Set("memoryBytes", Napi::Number::New(env, static_cast<double>(found.memory_bytes)));
+      device.Set("capability", Napi::String::New(env, std::to_string(found.major) + "." + std::to_string(found.minor)));
+      device.Set("processors", Napi::Number::New(env, found.processors));
+      devices.Set(devices.Length(), device);
+    }
+  } catch (const EngineError& error) {
+    result.Set("reason", Napi::String::New(env, error.what()));
+  }
+  return result;
 }
 
 /// GFLOP/s of one core of this machine for an instruction set and a type; blocks for `seconds`.
@@ -373,6 +450,8 @@ Napi::Value measure_peak(const Napi::CallbackInfo& info) {
 void bind_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("engineInfo", method(env, "engineInfo", engine_info));
   exports.Set("createDevice", method(env, "createDevice", create_device));
+  exports.Set("createCudaDevice", method(env, "createCudaDevice", create_cuda_device));
+  exports.Set("cudaInfo", method(env, "cudaInfo", cuda_info));
   exports.Set("fillNormal", method(env, "fillNormal", fill_normal));
   exports.Set("measurePeak", method(env, "measurePeak", measure_peak));
 }

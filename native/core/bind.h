@@ -15,6 +15,7 @@ Bound bound(const Binder& binder, Arguments arguments, const Kernel<Arguments>& 
     Arguments arguments;
     void (*run)(const Arguments&, const Team&);
   };
+  if (kernel.run == nullptr) binder.fail_shape("this device does not have the op");
   Bound result;
   result.workspace_bytes = kernel.workspace == nullptr ? 0 : kernel.workspace(arguments, binder.threads());
   result.arguments = std::make_shared<Call>(Call{std::move(arguments), kernel.run});

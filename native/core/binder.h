@@ -22,13 +22,6 @@ struct Dim {
 };
 using Dims = std::initializer_list<Dim*>;
 
-template <class T>
-constexpr DType kDTypeOf = DType::kF32;
-template <>
-constexpr DType kDTypeOf<BFloat16> = DType::kBF16;
-template <>
-constexpr DType kDTypeOf<Float16> = DType::kF16;
-
 /// A tensor resolved to memory.
 struct Tensor {
   std::uint8_t* data;

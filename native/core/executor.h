@@ -10,24 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "core/device.h"
 #include "core/program.h"
 
 namespace raylite {
-
-/// How a run ended. `code` is empty when it went well, else ENGINE or COMM (then `rank` is the late or dead one, or -1).
-struct Outcome {
-  std::string code;
-  std::string message;
-  int rank = -1;
-  std::vector<double> seconds;  // of each instruction, when profiled
-};
-
-/// What a run does beside its instructions. Nothing of it costs anything when off.
-struct RunOptions {
-  bool profile = false;     // take the seconds of each instruction
-  bool check = false;       // end with ENGINE at the first output that holds a number that is not finite
-  std::uint32_t jitter = 0;  // not 0: every thread sleeps up to 200 µs before each instruction, drawn from this seed
-};
 
 class Executor {
  public:

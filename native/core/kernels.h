@@ -29,6 +29,8 @@
 
 namespace raylite {
 
+struct CollectiveArguments;  // core/ops/collectives.h
+
 /// Every thread of a team calls `run`. `workspace` (may be null: none) says how many bytes the team shares meanwhile.
 template <class Arguments>
 struct Kernel {
@@ -97,6 +99,8 @@ struct Kernels {
   Kernel<VocabularyLossArguments<float>> vocabulary_loss;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;
+  /// Null: on the host.
+  Kernel<CollectiveArguments> collective;
 #define RAYLITE_STEP_TABLE(name, ...) StepKernels<__VA_ARGS__> name;
   RAYLITE_STEP_FORMS(RAYLITE_STEP_TABLE)
   /// y[begin] … y[end - 1] of an array of normal numbers times std that `key0` and `key1` name; begin is a multiple of 64.

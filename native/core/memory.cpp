@@ -37,6 +37,8 @@ Memory::Memory(std::size_t bytes) : bytes_(bytes) {
 
 void Memory::release() noexcept {
   if (mapping_ != nullptr) munmap(mapping_, mapped_bytes_);
+  if (give_back_) give_back_();
+  give_back_ = nullptr;
   mapping_ = nullptr;
   data_ = nullptr;
 }

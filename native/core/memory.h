@@ -1,15 +1,19 @@
-// Zeroed, page-aligned memory of a device, on huge pages where the system offers them.
+// Zeroed, page-aligned memory of a device: the host's, on huge pages where the system offers them, or what a device gave.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace raylite {
 
-/// One anonymous mapping; unmapped by release() or the destructor, whichever comes first.
+/// One anonymous mapping, or memory of a device; given back by release() or the destructor, whichever comes first.
 class Memory {
  public:
   /// Throws EngineError("ENGINE") when the system has no such memory to give.
   explicit Memory(std::size_t bytes);
+  /// Memory of a device, which `give_back` takes again; it may not be the host's to touch.
+  Memory(std::uint8_t* data, std::size_t bytes, std::function<void()> give_back)
+      : data_(data), bytes_(bytes), give_back_(std::move(give_back)) {}
   ~Memory() { release(); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -23,6 +27,7 @@ class Memory {
   std::size_t bytes_ = 0;
   void* mapping_ = nullptr;
   std::size_t mapped_bytes_ = 0;
+  std::function<void()> give_back_;
 };
 
 }  // namespace raylite

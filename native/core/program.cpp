@@ -4,20 +4,17 @@
 #include <algorithm>
 
 #include "core/binder.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/registry.h"
 
 namespace raylite {
 
-std::string describe(std::size_t index, const std::string& op, const std::string& path) {
-  return "instruction " + std::to_string(index) + " (" + op + (path.empty() ? "" : ", " + path) + ")";
-}
-
 std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t size,
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,
                                       std::vector<std::shared_ptr<SwapFile>> files,
-                                      const LoadOptions& options) {
+                                      Device& device) {
   const Plan plan = decode_plan(bytes, size);
   if (memories.size() != plan.buffers.size()) {
     throw EngineError("PLAN", "plan: has " + std::to_string(plan.buffers.size()) + " buffers, " +
@@ -51,12 +48,12 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     if (bind == nullptr) throw EngineError("PLAN", describe(i, row.op, row.path) + ": there is no such op");
     const auto stream = static_cast<std::uint32_t>(row.stream);
     Binder binder(i, row, resolve(row.inputs), resolve(row.outputs), *program,
-                  row.stream == Stream::kCompute ? options.threads : 1);
+                  row.stream == Stream::kCompute ? device.threads() : 1);
     Instruction instruction;
     instruction.op = row.op;
     instruction.path = row.path;
     instruction.stream = row.stream;
-    instruction.bound = bind(binder, *options.kernels);
+    instruction.bound = bind(binder, device.kernels());
     instruction.outputs = binder.taken_outputs();
     instruction.ordinal = static_cast<std::uint32_t>(program->streams[stream].size());
     program->streams[stream].push_back(static_cast<std::uint32_t>(i));
@@ -73,8 +70,9 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     }
   }
   for (std::uint32_t stream = 0; stream < kStreams; stream++) {
-    if (workspace_bytes[stream] > 0) program->workspaces[stream] = std::make_unique<Memory>(workspace_bytes[stream]);
+    if (workspace_bytes[stream] > 0) program->workspaces[stream] = device.allocate(workspace_bytes[stream]);
   }
+  device.prepare(*program);
   return program;
 }
 

@@ -14,7 +14,7 @@
 
 namespace raylite {
 
-struct Kernels;
+class Device;
 
 /// An op's checked arguments and the kernel that takes them.
 struct Bound {
@@ -48,12 +48,8 @@ struct Program {
   std::vector<std::shared_ptr<Memory>> memories;
   std::vector<std::shared_ptr<Communicator>> communicators;
   std::vector<std::shared_ptr<SwapFile>> files;
-  std::unique_ptr<Memory> workspaces[kStreams];
-};
-
-struct LoadOptions {
-  const Kernels* kernels;
-  int threads;  // of the compute stream
+  std::shared_ptr<Memory> workspaces[kStreams];
+  std::shared_ptr<void> prepared;  // what the device keeps of it
 };
 
 /// Decodes and checks everything once. Throws EngineError PLAN (bytes, ranges, aliasing) or SHAPE (an op's contract),
@@ -62,9 +58,11 @@ std::shared_ptr<Program> load_program(const std::uint8_t* plan, std::size_t plan
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,
                                       std::vector<std::shared_ptr<SwapFile>> files,
-                                      const LoadOptions& options);
+                                      Device& device);
 
 /// "instruction 12 (linear, layers.3.attn.qkv)"
-std::string describe(std::size_t index, const std::string& op, const std::string& path);
+inline std::string describe(std::size_t index, const std::string& op, const std::string& path) {
+  return "instruction " + std::to_string(index) + " (" + op + (path.empty() ? "" : ", " + path) + ")";
+}
 
 }  // namespace raylite

@@ -18,4 +18,11 @@ struct Float16 {
   std::uint16_t bits;
 };
 
+template <class T>
+constexpr DType kDTypeOf = DType::kF32;
+template <>
+constexpr DType kDTypeOf<BFloat16> = DType::kBF16;
+template <>
+constexpr DType kDTypeOf<Float16> = DType::kF16;
+
 }  // namespace raylite

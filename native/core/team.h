@@ -8,12 +8,14 @@
 namespace raylite {
 
 class TeamShared;
+class Queue;
 
 struct Team {
   int index = 0;
   int count = 1;
   std::uint8_t* workspace = nullptr;  // shared by the team, 64-byte aligned, as large as the kernel asked for
   TeamShared* shared = nullptr;
+  Queue* queue = nullptr;  // of a GPU, whose kernels only put work there (native/cuda/queue.h); the rest is then of no use but the workspace
 
   /// Waits for every thread of the team. Every thread must call it equally often.
   void barrier() const;

@@ -9,8 +9,10 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "core/error.h"
+#include "core/isa.h"
 #include "core/parallel.h"
 
 namespace raylite {
@@ -45,7 +47,10 @@ void cast_piece(const KernelsOf<T>& kernels, const std::uint8_t* from, std::uint
 
 std::size_t bytes_of(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16 ? 2 : 4; }
 
-void read_tensors(int fd, const std::vector<TensorRead>& reads, const Kernels& kernels, int threads) {
+void read_tensors(int fd, const std::vector<TensorRead>& reads, Device& device) {
+  const bool is_host = device.is_host();
+  const Kernels& kernels = is_host ? device.kernels() : kernels_of(best_isa());
+  const int threads = is_host ? device.threads() : static_cast<int>(std::min(8u, std::max(1u, std::thread::hardware_concurrency())));
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < reads.size(); i++) {
     const std::uint64_t most = kPieceBytes / bytes_of(reads[i].from);
@@ -56,20 +61,24 @@ void read_tensors(int fd, const std::vector<TensorRead>& reads, const Kernels& k
   std::atomic<std::size_t> next{0};
   run_parallel(threads, [&](int) {
     std::unique_ptr<std::uint8_t[]> buffer;
+    std::unique_ptr<std::uint8_t[]> staged;
+    if (!is_host) staged = std::make_unique<std::uint8_t[]>(2 * kPieceBytes);
     for (std::size_t at = next++; at < pieces.size(); at = next++) {
       const Piece& piece = pieces[at];
       const TensorRead& read = reads[piece.read];
       const std::uint64_t offset = read.offset + piece.first * bytes_of(read.from);
-      std::uint8_t* to = read.destination + piece.first * bytes_of(read.to);
+      const std::uint64_t to_offset = read.to_offset + piece.first * bytes_of(read.to);
+      std::uint8_t* to = is_host ? read.to_memory->data() + to_offset : staged.get();
       if (read.from == read.to) {
         read_exactly(fd, to, piece.count * bytes_of(read.from), offset);
-        continue;
+      } else {
+        if (!buffer) buffer = std::make_unique<std::uint8_t[]>(kPieceBytes);
+        read_exactly(fd, buffer.get(), piece.count * bytes_of(read.from), offset);
+        if (read.from == DType::kBF16) cast_piece(kernels.bf16, buffer.get(), to, read.to, piece.count);
+        if (read.from == DType::kF16) cast_piece(kernels.f16, buffer.get(), to, read.to, piece.count);
+        if (read.from == DType::kF32) cast_piece(kernels.f32, buffer.get(), to, read.to, piece.count);
       }
-      if (!buffer) buffer = std::make_unique<std::uint8_t[]>(kPieceBytes);
-      read_exactly(fd, buffer.get(), piece.count * bytes_of(read.from), offset);
-      if (read.from == DType::kBF16) cast_piece(kernels.bf16, buffer.get(), to, read.to, piece.count);
-      if (read.from == DType::kF16) cast_piece(kernels.f16, buffer.get(), to, read.to, piece.count);
-      if (read.from == DType::kF32) cast_piece(kernels.f32, buffer.get(), to, read.to, piece.count);
+      if (!is_host) device.write(*read.to_memory, to_offset, to, piece.count * bytes_of(read.to));
     }
   });
 }

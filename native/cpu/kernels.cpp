@@ -65,6 +65,7 @@ const Kernels& kernels() {
       {vocabulary_loss, vocabulary_loss_workspace},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},
+      {nullptr, nullptr},
 #define RL_STEP_TABLE(form, ...) steps<__VA_ARGS__>(),
       RAYLITE_STEP_FORMS(RL_STEP_TABLE)
       fill_normal,

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Command } from 'commander';
 import { DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT, formatBytes, RAYLITE_VERSION } from '../common/index.js';
 import { defaultStoreBytes, isOurs, lookAtMachine, type Machine, readCurrent, sessionRoot } from '../launch/index.js';
-import { native } from '../native/index.js';
+import { findCuda, native } from '../native/index.js';
 import { EXIT_FAILURE, paint, print, printJson } from './output.js';
 
 interface Finding {
@@ -38,6 +38,7 @@ export function register(program: Command): void {
         } as const,
         await limits(),
         gpu(machine),
+        cuda(machine),
         await port('head port', DEFAULT_HEAD_PORT),
         await port('page port', DEFAULT_HTTP_PORT),
         cluster(),
@@ -97,6 +98,21 @@ function gpu(machine: Machine): Finding {
     level: 'note',
     detail: hasDriver ? 'a driver, but no device' : 'no NVIDIA driver: training runs on the CPU',
   };
+}
+
+/** What training on a GPU would lack. Nobody else needs it, so that nothing of it is ever `missing`. */
+function cuda(machine: Machine): Finding {
+  const what = 'CUDA half';
+  try {
+    const { library, cublasLt, devices, reason } = findCuda(native());
+    const lacks =
+      library !== null && machine.gpus > 0 && !cublasLt ? ['cuBLASLt (libcublasLt.so.13) was not found'] : [];
+    const found = devices.map(({ name, memoryBytes }) => `${name} with ${formatBytes(memoryBytes)}`).join(', ');
+    const detail = [found || reason, ...lacks].join('; ');
+    return { what, level: devices.length > 0 && lacks.length === 0 ? 'ok' : 'note', detail };
+  } catch {
+    return { what, level: 'note', detail: 'needs the native addon' };
+  }
 }
 
 async function port(what: string, number: number): Promise<Finding> {

@@ -12,10 +12,27 @@ export interface NativeEngine {
   engineInfo(): { readonly isa: Isa; readonly ops: readonly string[]; readonly cores: number };
   /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
   createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
+  /** A GPU. Throws with code "CUDA" where there is none, or where the library at `library` cannot be opened. */
+  createCudaDevice(options: {
+    readonly library: string;
+    readonly index: number;
+    readonly cublasLt: string | null;
+  }): NativeDevice;
+  /** The GPUs that the library at `path` sees, or why there is none. */
+  cudaInfo(path: string): { readonly devices: readonly CudaDescription[]; readonly reason: string | null };
   /** Fills `values` with normal numbers times `std`. Value i depends on the key's two words and on i alone. Blocks. */
   fillNormal(values: Float32Array, key0: number, key1: number, std: number, threads: number, isa: Isa | null): void;
   /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products of `type`. Blocks for `seconds`. */
   measurePeak(isa: Isa, seconds: number, type: 'f32' | 'bf16'): number;
+}
+
+export interface CudaDescription {
+  readonly name: string;
+  readonly memoryBytes: number;
+  /** "9.0" */
+  readonly capability: string;
+  /** Streaming multiprocessors. */
+  readonly processors: number;
 }
 
 export interface NativeDevice {
@@ -25,8 +42,14 @@ export interface NativeDevice {
    */
   allocate(bytes: number, isOnHost?: boolean): number;
   free(buffer: number): void;
-  /** The buffer's memory itself, without a copy. Detached by dispose(). */
+  /**
+   * The buffer's memory itself, without a copy. Detached by dispose(). Of a GPU: a copy in the host's memory, which every run
+   * of a program over the buffer takes along both ways: for what is small, and read or written between runs.
+   */
   view(buffer: number): ArrayBuffer;
+  /** Copies bytes from `offset` of a buffer on, between runs. */
+  read(buffer: number, offset: number, bytes: Uint8Array): void;
+  write(buffer: number, offset: number, bytes: Uint8Array): void;
   /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g, or null where no instruction needs it. */
   load(
     plan: Uint8Array,

@@ -6,6 +6,7 @@ import { RayliteError } from '../common/index.js';
 import type { NativeAddon } from './addon.js';
 
 export type * from './addon.js';
+export { type CudaFindings, CudaMissingError, findCuda, openCudaDevice } from './cuda.js';
 
 /** The native addon is missing or cannot be loaded on this machine. */
 export class NativeMissingError extends RayliteError {

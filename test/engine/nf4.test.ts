@@ -1,5 +1,5 @@
 // Weights in 4 bits: what quantising keeps, that the layers over them are those over the values they stand for, on every
-// instruction set, and what QLoRA costs and trains.
+// device, and what QLoRA costs and trains.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -14,14 +14,9 @@ import {
   withAdapter,
   withNf4,
 } from '#src/models/index.js';
-import { native } from '#src/native/index.js';
+import { DEVICES } from '../support/devices.js';
 import { GraphRun, openDevice } from './device-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
-
-const ISAS = (['scalar', 'avx2', 'avx512'] as const).slice(
-  0,
-  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
-);
 
 function numbers(name: string, count: number): Float32Array {
   const random = seededRandom(name);
@@ -75,42 +70,40 @@ for (const [rows, inputs, outputs] of [
         const weights = numbers('w', inputs * outputs);
         const plain = rounded(weights, isDouble);
         const [x, dy, bias] = [numbers('x', rows * inputs), numbers('dy', rows * outputs), numbers('b', outputs)];
-        for (const isa of ISAS) {
-          for (const threads of [1, 3]) {
-            const device = native().createDevice({ threads, isa, pin: false });
-            try {
-              const options = { bucket: 'all', init: { kind: 'zeros' }, isFrozen: true } as const;
-              const graph = new GraphBuilder();
-              const tx = graph.input('x', 'f32', [rows, inputs]);
-              const tdy = graph.input('dy', 'f32', [rows, outputs]);
-              const tb = graph.input('b', 'f32', [outputs]);
-              const full = graph.parameter('full', dims, options);
-              const packed = graph.parameter('packed', dims, { ...options, nf4: { isDouble } });
-              const doubleQuant = isDouble ? 1 : 0;
-              graph.output('y', graph.linear('full', tx, full, tb, transposed === 1));
-              graph.output(
-                'y4',
-                graph.op('linear_nf4', 'packed', [tx, packed, tb], { transposed, outputs, doubleQuant })[0]!,
-              );
-              graph.output('dx', graph.op('linear_backward_input', 'full', [tdy, full], { transposed })[0]!);
-              const rest = { transposed, inputs, doubleQuant };
-              graph.output('dx4', graph.op('linear_nf4_backward_input', 'packed', [tdy, packed], rest)[0]!);
-              using run = new GraphRun(device, graph.build());
-              run.store.load('full', plain);
-              run.store.load('packed', weights);
-              assert.deepEqual(run.store.read('packed'), plain);
-              for (const [name, values] of [
-                ['x', x],
-                ['dy', dy],
-                ['b', bias],
-              ] as const)
-                run.program.floats(name).set(values);
-              await run.program.run();
-              for (const name of ['y', 'dx'])
-                assert.deepEqual(run.program.floats(`${name}4`), run.program.floats(name), `${name} on ${isa}`);
-            } finally {
-              device.dispose();
-            }
+        for (const { name: where, open } of DEVICES) {
+          const device = open();
+          try {
+            const options = { bucket: 'all', init: { kind: 'zeros' }, isFrozen: true } as const;
+            const graph = new GraphBuilder();
+            const tx = graph.input('x', 'f32', [rows, inputs]);
+            const tdy = graph.input('dy', 'f32', [rows, outputs]);
+            const tb = graph.input('b', 'f32', [outputs]);
+            const full = graph.parameter('full', dims, options);
+            const packed = graph.parameter('packed', dims, { ...options, nf4: { isDouble } });
+            const doubleQuant = isDouble ? 1 : 0;
+            graph.output('y', graph.linear('full', tx, full, tb, transposed === 1));
+            graph.output(
+              'y4',
+              graph.op('linear_nf4', 'packed', [tx, packed, tb], { transposed, outputs, doubleQuant })[0]!,
+            );
+            graph.output('dx', graph.op('linear_backward_input', 'full', [tdy, full], { transposed })[0]!);
+            const rest = { transposed, inputs, doubleQuant };
+            graph.output('dx4', graph.op('linear_nf4_backward_input', 'packed', [tdy, packed], rest)[0]!);
+            using run = new GraphRun(device, graph.build());
+            run.store.load('full', plain);
+            run.store.load('packed', weights);
+            assert.deepEqual(run.store.read('packed'), plain);
+            for (const [name, values] of [
+              ['x', x],
+              ['dy', dy],
+              ['b', bias],
+            ] as const)
+              run.program.floats(name).set(values);
+            await run.program.run();
+            for (const name of ['y', 'dx'])
+              assert.deepEqual(run.program.floats(`${name}4`), run.program.floats(name), `${name} on ${where}`);
+          } finally {
+            device.dispose();
           }
         }
       });

@@ -1,5 +1,5 @@
 // Every optimiser, step by step, against its definition in double precision: matrices that decay, vectors that do not, and a head
-// that Muon leaves to AdamW. On each instruction set of this CPU, with one and three threads.
+// that Muon leaves to AdamW. On each device: the instruction sets of this CPU, and CUDA.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -14,13 +14,10 @@ import {
   updateProgram,
 } from '#src/engine/index.js';
 import { seededRandom } from '#src/models/index.js';
-import { type NativeDevice, native } from '#src/native/index.js';
+import type { NativeDevice } from '#src/native/index.js';
+import { DEVICES } from '../support/devices.js';
 import { ALONE } from './models-for-tests.js';
 
-const ISAS = (['scalar', 'avx2', 'avx512'] as const).slice(
-  0,
-  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
-);
 const STEPS = 4;
 const LR = 0.02;
 const SHAPES = [
@@ -210,16 +207,14 @@ async function compare(device: NativeDevice, optimizer: OptimizerSettings, expec
 }
 
 for (const [index, optimizer] of CASES.entries()) {
-  test(`${optimizer.kind} (case ${index}) steps as its definition says on every instruction set`, async () => {
+  test(`${optimizer.kind} (case ${index}) steps as its definition says on every device`, async () => {
     const expected = expectedOf(optimizer);
-    for (const isa of ISAS) {
-      for (const threads of [1, 3]) {
-        const device = native().createDevice({ threads, isa, pin: false });
-        try {
-          await compare(device, optimizer, expected);
-        } finally {
-          device.dispose();
-        }
+    for (const { open } of DEVICES) {
+      const device = open();
+      try {
+        await compare(device, optimizer, expected);
+      } finally {
+        device.dispose();
       }
     }
   });

@@ -20,7 +20,7 @@ import {
 } from '#src/engine/index.js';
 import { initialise } from '#src/models/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
-import { ISAS } from '../native/engine-reference.js';
+import { DEVICES, type DeviceUnderTest } from '../support/devices.js';
 import { openDevice } from './device-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyLlama } from './models-for-tests.js';
 
@@ -49,8 +49,8 @@ const CASES: readonly (readonly [OptimizerSettings, lr: number])[] = [
 const bitsOf = (values: Float32Array) => narrow(values, 'bf16');
 
 /** One step of SGD by `change` from bf16 parameters that are all `start`. */
-async function stepped(isa: (typeof ISAS)[number], start: number, change: number, seed: number, step = 1) {
-  const device = native().createDevice({ threads: 2, isa, pin: false });
+async function stepped(where: DeviceUnderTest, start: number, change: number, seed: number, step = 1) {
+  const device = where.open();
   try {
     const length = 20_000;
     const parameter = { name: 'p', tensor: 0, dims: [length], bucket: 'all', isFrozen: false } as const;
@@ -82,21 +82,21 @@ test('a change below a rounding step moves as many elements as keep the mean, th
     [-1.5, 0.01 * unit],
     [1.25, -0.75 * unit],
   ] as const) {
-    const values = await stepped(ISAS.at(-1)!, start, change, 7);
+    const values = await stepped(DEVICES[0]!, start, change, 7);
     const sorted = [...new Set(values)].sort((a, b) => a - b);
     assert.deepEqual(sorted, change > 0 ? [start, start + unit] : [start - unit, start]);
     const mean = values.reduce((sum, value) => sum + (value - start), 0) / values.length;
     const share = Math.abs(change) / unit;
     const deviation = (unit * Math.sqrt(share * (1 - share))) / Math.sqrt(values.length);
     assert.ok(Math.abs(mean - change) < 4 * deviation, `the mean moved by ${mean}, not ${change}`);
-    for (const isa of ISAS) assert.deepEqual(await stepped(isa, start, change, 7), values);
-    assert.notDeepEqual(await stepped(ISAS.at(-1)!, start, change, 8), values);
-    assert.notDeepEqual(await stepped(ISAS.at(-1)!, start, change, 7, 2), values);
+    for (const device of DEVICES) assert.deepEqual(await stepped(device, start, change, 7), values);
+    assert.notDeepEqual(await stepped(DEVICES[0]!, start, change, 8), values);
+    assert.notDeepEqual(await stepped(DEVICES[0]!, start, change, 7, 2), values);
   }
 });
 
 test('what is not a number stays so', async () => {
-  assert.ok((await stepped(ISAS.at(-1)!, Number.NaN, 1, 1)).every(Number.isNaN));
+  assert.ok((await stepped(DEVICES[0]!, Number.NaN, 1, 1)).every(Number.isNaN));
 });
 
 interface Job {

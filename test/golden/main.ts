@@ -1,5 +1,5 @@
 // `npm run golden -- PATH…`: holds the engine to reference vectors, one line per case. PATH is a case folder or a folder of
-// them; `--tokenizer DIR` takes a tokenizer's golden.json; `--isa` takes another instruction set than the CPU's best.
+// them; `--tokenizer DIR` takes a tokenizer's golden.json; `--isa` takes another instruction set than the CPU's best, `--device cuda` a GPU.
 // Closes with "N passed, N failed, N skipped".
 // Exit code 0: all that is supported passed; 1: a case failed; 2: nothing to check under a path.
 
@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SafetensorsFile, supportedFamilies } from '#src/models/index.js';
 import { type Isa, type NativeDevice, native } from '#src/native/index.js';
+import { openCuda } from '../support/devices.js';
 import type { Checks } from './checks.js';
 import { CaseTensors, findFolders, type GoldenCase, type GoldenFolder } from './folder.js';
 import { runForward } from './forward.js';
@@ -20,7 +21,7 @@ import { checkTokenizer } from './tokenizer.js';
 import { runTrain } from './train.js';
 import { compareWeights } from './weights.js';
 
-const USAGE = 'usage: npm run golden -- [--isa scalar|avx2|avx512] [--tokenizer DIR]… PATH…';
+const USAGE = 'usage: npm run golden -- [--device cpu|cuda] [--isa scalar|avx2|avx512] [--tokenizer DIR]… PATH…';
 const FORWARD_KINDS = new Set(['forward', 'forward_backward', 'packed_forward_backward']);
 
 class Tally {
@@ -108,6 +109,7 @@ async function main(): Promise<number> {
     options: {
       tokenizer: { type: 'string', multiple: true, default: [] },
       isa: { type: 'string' },
+      device: { type: 'string', default: 'cpu' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -118,6 +120,10 @@ async function main(): Promise<number> {
   const isa = values.isa ?? null;
   if (isa !== null && !isIsa(isa)) {
     console.error(`golden: --isa: expected scalar, avx2 or avx512, got ${JSON.stringify(isa)}\n${USAGE}`);
+    return 2;
+  }
+  if (values.device !== 'cpu' && values.device !== 'cuda') {
+    console.error(`golden: --device: expected cpu or cuda, got ${JSON.stringify(values.device)}\n${USAGE}`);
     return 2;
   }
   if (positionals.length + values.tokenizer.length === 0) {
@@ -151,11 +157,10 @@ async function main(): Promise<number> {
     }
   }
   if (folders.length > 0) {
-    const device = native().createDevice({
-      threads: Math.min(2, availableParallelism()),
-      isa,
-      pin: false,
-    });
+    const device =
+      values.device === 'cuda'
+        ? openCuda()
+        : native().createDevice({ threads: Math.min(2, availableParallelism()), isa, pin: false });
     try {
       for (const folder of folders) await runFolder(folder, device, tally);
     } finally {

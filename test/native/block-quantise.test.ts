@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dequantise, payloadBytes, quantise } from '#src/engine/index.js';
 import { native } from '#src/native/index.js';
+import { ISAS } from '../support/devices.js';
 import { PlanWriter } from '../support/native-plan.js';
-import { ISAS, random } from './engine-reference.js';
+import { random } from './engine-reference.js';
 
 /** The payload of one part, as the header of the op lays it out. */
 function payloadOf(values: Float32Array, bits: 4 | 8, block: number): Uint8Array {

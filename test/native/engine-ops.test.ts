@@ -1,20 +1,10 @@
-// Every op of the native engine against a plain reference, for each instruction set of this CPU and one and three threads.
+// Every op of the native engine against a plain reference, for each instruction set of this CPU with one and three threads, and for CUDA.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { native } from '#src/native/index.js';
+import { DEVICES } from '../support/devices.js';
 import { PlanWriter, type TensorHandle } from '../support/native-plan.js';
 import { paged } from '../support/paged-cache.js';
-import {
-  ACTIVATIONS,
-  attention,
-  ISAS,
-  keptColumns,
-  philox,
-  product,
-  random,
-  range,
-  slope,
-} from './engine-reference.js';
+import { ACTIVATIONS, attention, keptColumns, philox, product, random, range, slope } from './engine-reference.js';
 
 function close(actual: readonly number[], expected: readonly number[], what: string, tolerance = 2e-5): void {
   assert.equal(actual.length, expected.length, what);
@@ -25,28 +15,26 @@ function close(actual: readonly number[], expected: readonly number[], what: str
   }
 }
 
-/** One plan run on every instruction set with one and three threads; `check` compares what it left. */
+/** One plan run on every device; `check` compares what it left. */
 function opTest(
   name: string,
   build: (plan: PlanWriter) => readonly [TensorHandle, readonly number[], number?][],
 ): void {
-  for (const isa of ISAS) {
-    for (const threads of [1, 3]) {
-      test(`${name} (${isa}, ${threads} threads)`, async () => {
-        const plan = new PlanWriter();
-        const expected = build(plan);
-        const device = native().createDevice({ threads, isa, pin: false });
-        try {
-          const loaded = plan.load(device);
-          await loaded.program.run();
-          for (const [tensor, values, tolerance] of expected) {
-            close(loaded.read(tensor), values, `tensor ${tensor.index}`, tolerance);
-          }
-        } finally {
-          device.dispose();
+  for (const { name: where, open } of DEVICES) {
+    test(`${name} (${where})`, async () => {
+      const plan = new PlanWriter();
+      const expected = build(plan);
+      const device = open();
+      try {
+        const loaded = plan.load(device);
+        await loaded.program.run();
+        for (const [tensor, values, tolerance] of expected) {
+          close(loaded.read(tensor), values, `tensor ${tensor.index}`, tolerance);
         }
-      });
-    }
+      } finally {
+        device.dispose();
+      }
+    });
   }
 }
 

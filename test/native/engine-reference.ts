@@ -1,15 +1,7 @@
 // The ops of the catalogue written as plainly as possible, in double precision: what kernels are compared with.
-import { type Isa, native } from '#src/native/index.js';
-
 export type Matrix = readonly number[]; // row-major
 
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-
-/** The instruction sets that this CPU runs. */
-export const ISAS: readonly Isa[] = (['scalar', 'avx2', 'avx512'] as const).slice(
-  0,
-  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
-);
 
 /** Reproducible numbers in [-1, 1), exactly representable in float32. */
 export function random(seed: number): (count: number) => number[] {

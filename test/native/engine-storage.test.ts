@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { native } from '#src/native/index.js';
+import { DEVICES } from '../support/devices.js';
 import { PlanWriter } from '../support/native-plan.js';
-import { ISAS, random, range } from './engine-reference.js';
+import { random, range } from './engine-reference.js';
 import { f32, gives, givesF32, ints, type Result, storageTest, stored } from './storage-test.js';
 
-for (const isa of ISAS) {
-  test(`cast rounds to nearest even, keeps infinities, NaN and subnormals, and widens exactly (${isa})`, async () => {
+for (const { name, open } of DEVICES) {
+  test(`cast rounds to nearest even, keeps infinities, NaN and subnormals, and widens exactly (${name})`, async () => {
     const values = [
       ...[0, -0, 1, -1.5, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20, -1 - 2 ** -9],
       ...[1 + 2 ** -11, 1 + 3 * 2 ** -11, 1 + 2 ** -11 + 2 ** -20, 65504, 65519.99, 65520, -1e9, 3.4e38],
@@ -33,7 +34,7 @@ for (const isa of ISAS) {
       plan.op('cast', [half], [back]);
       return [type, half, back] as const;
     });
-    const device = native().createDevice({ threads: 1, isa, pin: false });
+    const device = open();
     try {
       const loaded = plan.load(device);
       await loaded.program.run();

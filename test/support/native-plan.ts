@@ -127,6 +127,12 @@ export class PlanWriter {
     return new Uint8Array(view.buffer);
   }
 
+  /** Writes the tensors' values to memory that is given, without a view of it. */
+  writeValues(device: NativeDevice, buffer: number): void {
+    for (const [{ dtype, offsetBytes }, values] of this.#values)
+      device.write(buffer, offsetBytes, new Uint8Array(DTYPES[dtype].array.from(values).buffer));
+  }
+
   /** Loads the plan on memory of its own and writes the tensors' values. */
   load(device: NativeDevice, communicators: readonly (NativeCommunicator | null)[] = []): LoadedPlan {
     const buffer = device.allocate(this.bytes);

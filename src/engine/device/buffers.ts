@@ -4,6 +4,13 @@ import { byteLength, elementCount } from '../graph.js';
 import type { Place } from '../plan/placement.js';
 import type { Plan } from '../plan/plan.js';
 
+/** The bytes of a typed array, without a copy. */
+export const bytesOf = ({
+  buffer,
+  byteOffset,
+  byteLength: length,
+}: Float32Array | Int32Array | Uint16Array): Uint8Array => new Uint8Array(buffer, byteOffset, length);
+
 export class DeviceBuffers {
   readonly #device: NativeDevice;
   readonly #buffers = new Map<string, { readonly id: number; readonly bytes: number; readonly isOwned: boolean }>();
@@ -54,6 +61,25 @@ export class DeviceBuffers {
   /** As floats(), the bits of a 16-bit type. */
   halves(name: string, offset: number, length: number): Uint16Array {
     return new Uint16Array(this.#device.view(this.id(name)), offset * 2, length);
+  }
+
+  /** A copy of `length` elements of f32, for what is too large to be viewed on a GPU. */
+  readFloats(name: string, offset: number, length: number): Float32Array {
+    const values = new Float32Array(length);
+    this.#device.read(this.id(name), offset * 4, bytesOf(values));
+    return values;
+  }
+
+  /** As readFloats(), the bits of a 16-bit type. */
+  readHalves(name: string, offset: number, length: number): Uint16Array {
+    const values = new Uint16Array(length);
+    this.#device.read(this.id(name), offset * 2, bytesOf(values));
+    return values;
+  }
+
+  /** Sets elements of the size of those of `values` from element `offset` on. */
+  write(name: string, offset: number, values: Float32Array | Int32Array | Uint16Array): void {
+    this.#device.write(this.id(name), offset * values.BYTES_PER_ELEMENT, bytesOf(values));
   }
 
   /** The bytes of a named input or output of a program, without a copy. */

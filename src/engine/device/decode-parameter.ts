@@ -1,18 +1,20 @@
 // The values of one parameter out of device memory, whatever they are stored in.
+import type { NativeDevice } from '../../native/index.js';
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
 import type { ParameterPlace } from '../layout.js';
 import { dequantiseNf4, nf4Bytes } from '../nf4.js';
 import { widen } from '../widen.js';
 
-/** A copy; `offset` is where the parameter begins in `memory`, in elements of `dtype`. */
+/** A copy; `offset` is where the parameter begins in the buffer, in elements of `dtype`. */
 export function decodeParameter(
-  memory: ArrayBuffer,
+  device: NativeDevice,
+  buffer: number,
   offset: number,
   { length, nf4 }: Pick<ParameterPlace, 'length' | 'nf4'>,
   dtype: FloatType,
 ): Float32Array {
-  const start = offset * DTYPE_BYTES[dtype];
-  if (nf4) return dequantiseNf4(new Uint8Array(memory, start, nf4Bytes(length, nf4)), length, nf4);
-  if (dtype === 'f32') return new Float32Array(memory, start, length).slice();
-  return widen(new Uint8Array(memory, start, length * DTYPE_BYTES[dtype]), dtype);
+  const bytes = new Uint8Array(nf4 ? nf4Bytes(length, nf4) : length * DTYPE_BYTES[dtype]);
+  device.read(buffer, offset * DTYPE_BYTES[dtype], bytes);
+  if (nf4) return dequantiseNf4(bytes, length, nf4);
+  return dtype === 'f32' ? new Float32Array(bytes.buffer) : widen(bytes, dtype);
 }

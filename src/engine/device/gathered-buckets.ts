@@ -36,7 +36,7 @@ export class GatheredBuckets implements Disposable {
       const place = bucket.parameters.find((parameter) => parameter.name === name);
       if (!place) continue;
       const buffers = await this.#gathered(bucket);
-      return decodeParameter(device.view(buffers.id(WHOLE)), place.offset, place, layout.dtype);
+      return decodeParameter(device, buffers.id(WHOLE), place.offset, place, layout.dtype);
     }
     throw new Error(`${name} is in no bucket`);
   }

@@ -17,7 +17,7 @@ import { narrow } from '../narrow.js';
 import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
 import { hostPart } from '../offload.js';
 import { type Cut, heldWithin, runsOf, takeShard } from '../shard.js';
-import type { DeviceBuffers } from './buffers.js';
+import { bytesOf, type DeviceBuffers } from './buffers.js';
 import { decodeParameter } from './decode-parameter.js';
 
 /** Where a file holds the values of a parameter. */
@@ -228,13 +228,13 @@ export class ParameterStore implements Disposable, WeightTarget {
   /** A copy of a parameter that is whole, as programs see it. */
   read(name: string): Float32Array {
     const { buffer, offset } = this.#at(this.#whole(name).offset);
-    return decodeParameter(this.device.view(buffer), offset, this.#place(name), this.layout.dtype);
+    return decodeParameter(this.device, buffer, offset, this.#place(name), this.layout.dtype);
   }
 
   /** A copy of the part of a trained parameter that a rank owns. */
   readSlice(slice: ParameterSlice): Float32Array {
     const { buffer, offset } = this.#at(this.offsetOf(slice));
-    return decodeParameter(this.device.view(buffer), offset, { length: slice.length }, this.layout.dtype);
+    return decodeParameter(this.device, buffer, offset, { length: slice.length }, this.layout.dtype);
   }
 
   [Symbol.dispose](): void {
@@ -247,24 +247,17 @@ export class ParameterStore implements Disposable, WeightTarget {
   #write(element: number, values: Float32Array): void {
     const { dtype } = this.layout;
     const { buffer, offset } = this.#at(element);
-    const memory = this.device.view(buffer);
-    if (dtype === 'f32') new Float32Array(memory, offset * DTYPE_BYTES.f32, values.length).set(values);
-    else new Uint16Array(memory, offset * DTYPE_BYTES[dtype], values.length).set(narrow(values, dtype));
+    const stored = dtype === 'f32' ? values : narrow(values, dtype);
+    this.device.write(buffer, offset * DTYPE_BYTES[dtype], bytesOf(stored));
   }
 
   #writeNf4({ start, length, offset: element, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
     const size = DTYPE_BYTES[this.layout.dtype];
     const { buffer, offset } = this.#at(element);
-    const memory = this.device.view(buffer);
-    const bytes = nf4Bytes(values.length, nf4);
-    if (isAll) {
-      quantiseNf4(values, new Uint8Array(memory, offset * size, bytes), nf4);
-      return;
-    }
-    const whole = new Uint8Array(bytes);
+    const whole = new Uint8Array(nf4Bytes(values.length, nf4));
     quantiseNf4(values, whole, nf4);
-    const part = whole.subarray(start * size, (start + length) * size);
-    new Uint8Array(memory, offset * size, part.length).set(part);
+    const part = isAll ? whole : whole.subarray(start * size, (start + length) * size);
+    this.device.write(buffer, offset * size, part);
   }
 
   #place(name: string): ParameterPlace {

@@ -26,7 +26,7 @@ export class Program {
     }
     for (const [id, data] of plan.graph.constants) {
       const place = plan.places.get(id);
-      if (place) buffers.floats(place.buffer, place.offsetBytes / 4, data.length).set(data);
+      if (place) buffers.write(place.buffer, place.offsetBytes / 4, data);
     }
   }
 

@@ -6,7 +6,7 @@ import { narrow } from '../narrow.js';
 import { hostPart, type MovedBuffer } from '../offload.js';
 import type { StateBuffer } from '../optimizer.js';
 import { widen } from '../widen.js';
-import type { DeviceBuffers } from './buffers.js';
+import { bytesOf, type DeviceBuffers } from './buffers.js';
 import type { OffloadFile } from './offload-file.js';
 import type { MasterMemory } from './parameter-store.js';
 
@@ -50,8 +50,8 @@ export class StateMemory implements MasterMemory {
       const bytes = file.read(buffer, offset * DTYPE_BYTES[dtype], slice.length * DTYPE_BYTES[dtype]);
       return dtype === 'f32' ? new Float32Array(bytes.buffer) : widen(bytes, dtype);
     }
-    if (dtype === 'f32') return this.#buffers.floats(buffer, offset, slice.length).slice();
-    return widen(new Uint8Array(this.#buffers.halves(buffer, offset, slice.length).slice().buffer), dtype);
+    if (dtype === 'f32') return this.#buffers.readFloats(buffer, offset, slice.length);
+    return widen(bytesOf(this.#buffers.readHalves(buffer, offset, slice.length)), dtype);
   }
 
   write(name: StateName, slice: ParameterSlice, values: Float32Array): void {
@@ -59,14 +59,8 @@ export class StateMemory implements MasterMemory {
     if (values.length !== length) throw new ConfigError(`${name} of ${slice.name}`, `${length} values`, values.length);
     const { buffer, dtype, offset, file } = this.#runOf(name, slice);
     const stored = dtype === 'f32' ? values : narrow(values, dtype);
-    if (file)
-      file.write(
-        buffer,
-        offset * DTYPE_BYTES[dtype],
-        new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength),
-      );
-    else if (dtype === 'f32') this.#buffers.floats(buffer, offset, length).set(values);
-    else this.#buffers.halves(buffer, offset, length).set(stored);
+    if (file) file.write(buffer, offset * DTYPE_BYTES[dtype], bytesOf(stored));
+    else this.#buffers.write(buffer, offset, stored);
   }
 
   masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null {

@@ -199,7 +199,7 @@ export class TrainStep implements AsyncDisposable {
       throw new ConfigError(name, 'the name of a trained parameter of the model', name);
     }
     if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.#strategy.zeroStage);
-    return this.#buffers.floats('gradients', place.offset, place.length).slice();
+    return this.#buffers.readFloats('gradients', place.offset, place.length);
   }
 
   /** The slices that this rank saves for all: one of those that hold the same does, of stages and of a tensor group. */

@@ -1,0 +1,76 @@
+// What the addon and libraylite_cuda.so say to each other: plain data, and functions that never throw. The library is built
+// where nvcc is and opened at run time where a driver is, so that the addon needs nothing of CUDA. Kernels and programs are
+// the structs of core: both sides must be of one build, which the stamp says.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "core/kernels.h"
+#include "core/program.h"
+
+namespace raylite {
+
+constexpr std::uint32_t kCudaApiVersion = 1;
+
+/// Changes with the layout of what both sides read.
+constexpr std::uint32_t cuda_api_stamp() {
+  return kCudaApiVersion << 24 | static_cast<std::uint32_t>(sizeof(Kernels) + 31 * sizeof(Program) + 7 * sizeof(Instruction));
+}
+
+struct CudaFailure {
+  char code[16];  // of EngineError, or COMM
+  int rank;       // of COMM, or -1
+  char message[2000];
+};
+
+/// Path of what is opened when it is first needed; null where it was not found.
+struct CudaLibraries {
+  const char* cublas_lt;
+};
+
+struct CudaDescription {
+  char name[256];
+  std::uint64_t memory_bytes;
+  int major, minor, processors;
+};
+
+/// Host memory that a run copies to the device before its first instruction, and back behind its last one.
+struct CudaMirror {
+  void* host;
+  void* device;
+  std::size_t bytes;
+};
+
+struct CudaRun {
+  const CudaMirror* mirrors;
+  std::size_t mirror_count;
+  bool check;
+  std::uint32_t jitter;
+  double* seconds;  // of each instruction; null: not wanted
+};
+
+/// Functions that return a bool or a pointer give false or null for a failure, and fill it in.
+struct CudaApi {
+  std::uint32_t stamp;
+  /// How many devices there are; 0 with the reason.
+  int (*device_count)(CudaFailure*);
+  bool (*describe)(int index, CudaDescription*, CudaFailure*);
+  const Kernels& (*kernels)();
+  void* (*open)(int index, const CudaLibraries*, CudaFailure*);
+  void (*close)(void* device);
+  void* (*allocate)(void* device, std::size_t bytes, CudaFailure*);
+  void (*free)(void* device, void* memory);
+  void* (*allocate_host)(void* device, std::size_t bytes, CudaFailure*);
+  void (*free_host)(void* device, void* memory);
+  /// Waits for its end.
+  bool (*copy)(void* device, void* to, const void* from, std::size_t bytes, CudaFailure*);
+  /// What the device keeps of a program, for run(); the program must outlive it.
+  void* (*prepare)(void* device, const Program*, CudaFailure*);
+  void (*forget)(void* prepared);
+  /// Waits for its end.
+  bool (*run)(void* prepared, const CudaRun*, CudaFailure*);
+};
+
+}  // namespace raylite
+
+extern "C" const raylite::CudaApi* raylite_cuda_api();

@@ -1,0 +1,174 @@
+// Memory with mirrors, and one run at a time, on top of the library.
+#include "core/cuda_device.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace raylite {
+
+namespace {
+
+[[noreturn]] void raise(const CudaFailure& failure) {
+  throw EngineError(std::strcmp(failure.code, "CUDA") == 0 ? "CUDA" : "ENGINE", failure.message);
+}
+
+/// Calls f with room for a failure; throws it when f gives nothing.
+template <class F>
+auto checked(F f) {
+  CudaFailure failure{};
+  auto result = f(&failure);
+  if (!result) raise(failure);
+  return result;
+}
+
+const char* path_or_null(const std::string& path) { return path.empty() ? nullptr : path.c_str(); }
+
+}  // namespace
+
+const CudaApi& cuda_library(const std::string& path) {
+  // The library stays open: kernels that were registered once cannot be taken back.
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* reason = dlerror();
+    throw EngineError("CUDA", reason != nullptr ? reason : path + " cannot be opened");
+  }
+  const auto get = reinterpret_cast<const CudaApi* (*)()>(dlsym(library, "raylite_cuda_api"));
+  if (get == nullptr || get()->stamp != cuda_api_stamp()) {
+    throw EngineError("CUDA", path + " is of another build than the addon: build both again");
+  }
+  return *get();
+}
+
+CudaDevice::CudaDevice(const CudaOptions& options) : api_(cuda_library(options.library)) {
+  const CudaLibraries libraries{path_or_null(options.cublas_lt)};
+  void* handle = checked([&](CudaFailure* failure) { return api_.open(options.index, &libraries, failure); });
+  handle_ = std::shared_ptr<void>(handle, api_.close);
+  thread_ = std::thread([this] { thread_main(); });
+}
+
+CudaDevice::~CudaDevice() {
+  cancel("the device was disposed");
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void CudaDevice::cancel(const std::string& reason) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!next_ || !cancelled_.empty()) return;
+  cancelled_ = reason;
+  // Kernels come to an end by themselves; collectives whose peers do not come, no.
+  for (const auto& group : next_->program->communicators) {
+    if (group) group->abort(reason);
+  }
+}
+
+std::shared_ptr<Memory> CudaDevice::allocate(std::size_t bytes, bool on_host) {
+  if (on_host) {
+    void* host = checked([&](CudaFailure* failure) { return api_.allocate_host(handle_.get(), bytes, failure); });
+    std::memset(host, 0, bytes);
+    return std::make_shared<Memory>(static_cast<std::uint8_t*>(host), bytes, [free = api_.free_host, handle = handle_, host] { free(handle.get(), host); });
+  }
+  void* memory = checked([&](CudaFailure* failure) { return api_.allocate(handle_.get(), bytes, failure); });
+  const auto give_back = [free = api_.free, handle = handle_, mirrors = mirrors_, memory] {
+    {
+      const std::lock_guard<std::mutex> lock(mirrors->mutex);
+      mirrors->of.erase(memory);
+    }
+    free(handle.get(), memory);
+  };
+  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, give_back);
+}
+
+std::shared_ptr<std::uint8_t> CudaDevice::host_view(const std::shared_ptr<Memory>& memory) {
+  const std::lock_guard<std::mutex> lock(mirrors_->mutex);
+  std::shared_ptr<std::uint8_t>& mirror = mirrors_->of[memory->data()];
+  if (!mirror) {
+    void* host = checked([&](CudaFailure* failure) { return api_.allocate_host(handle_.get(), memory->bytes(), failure); });
+    const auto free = [free = api_.free_host, handle = handle_](std::uint8_t* at) { free(handle.get(), at); };
+    mirror = std::shared_ptr<std::uint8_t>(static_cast<std::uint8_t*>(host), free);
+    read(*memory, 0, host, memory->bytes());
+  }
+  return mirror;
+}
+
+void CudaDevice::read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) {
+  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), to, from.data() + offset, bytes, failure); });
+}
+
+void CudaDevice::write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) {
+  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), to.data() + offset, from, bytes, failure); });
+  const std::lock_guard<std::mutex> lock(mirrors_->mutex);
+  const auto found = mirrors_->of.find(to.data());
+  if (found != mirrors_->of.end()) std::memcpy(found->second.get() + offset, from, bytes);
+}
+
+void CudaDevice::prepare(Program& program) {
+  void* prepared = checked([&](CudaFailure* failure) { return api_.prepare(handle_.get(), &program, failure); });
+  program.prepared = std::shared_ptr<void>(prepared, [forget = api_.forget](void* at) { forget(at); });
+}
+
+void CudaDevice::start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (busy_) throw EngineError("ENGINE", "the device is running a program: await it before the next run");
+    busy_ = true;
+    next_ = std::make_unique<Job>(Job{std::move(program), options, std::move(done)});
+  }
+  changed_.notify_all();
+}
+
+Outcome CudaDevice::run(const Job& job) {
+  std::vector<CudaMirror> mirrors;
+  {
+    const std::lock_guard<std::mutex> lock(mirrors_->mutex);
+    for (const auto& memory : job.program->memories) {
+      const auto found = mirrors_->of.find(memory->data());
+      if (found != mirrors_->of.end()) mirrors.push_back({found->second.get(), memory->data(), memory->bytes()});
+    }
+  }
+  Outcome outcome;
+  if (job.options.profile) outcome.seconds.assign(job.program->instructions.size(), 0.0);
+  const CudaRun run{mirrors.data(), mirrors.size(), job.options.check, job.options.jitter,
+                    job.options.profile ? outcome.seconds.data() : nullptr};
+  CudaFailure failure{};
+  failure.rank = -1;
+  if (!api_.run(job.program->prepared.get(), &run, &failure)) {
+    outcome.code = failure.code;
+    outcome.message = failure.message;
+    outcome.rank = failure.rank;
+  }
+  return outcome;
+}
+
+void CudaDevice::thread_main() {
+  pthread_setname_np(pthread_self(), "rl-cuda");
+  for (;;) {
+    Job* job = nullptr;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || next_; });
+      if (!next_) return;
+      job = next_.get();
+    }
+    Outcome outcome = run(*job);
+    const std::function<void(Outcome)> done = std::move(job->done);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!cancelled_.empty()) outcome = {"ENGINE", std::exchange(cancelled_, {}), -1, {}};
+      next_.reset();
+      busy_ = false;  // before `done`, so that it may start the next run
+    }
+    done(std::move(outcome));
+  }
+}
+
+}  // namespace raylite

@@ -1,0 +1,57 @@
+// Where programs run: memory, kernels, and what runs a program on them. The CPU is one (core/cpu_device.h), a GPU behind a
+// library of its own another (core/cuda_device.h). An op's contract and its checks are the same for all of them.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/kernels.h"
+#include "core/memory.h"
+
+namespace raylite {
+
+struct Program;
+
+/// How a run ended. `code` is empty when it went well, else ENGINE or COMM (then `rank` is the late or dead one, or -1).
+struct Outcome {
+  std::string code;
+  std::string message;
+  int rank = -1;
+  std::vector<double> seconds;  // of each instruction, when profiled
+};
+
+/// What a run does beside its instructions. Nothing of it costs anything when off.
+struct RunOptions {
+  bool profile = false;     // take the seconds of each instruction
+  bool check = false;       // end with ENGINE at the first output that holds a number that is not finite
+  std::uint32_t jitter = 0;  // not 0: late at random before each instruction, drawn from this seed
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  /// What ops are bound to.
+  virtual const Kernels& kernels() const = 0;
+  /// Of a team of the compute stream: what kernels are asked for their workspace with.
+  virtual int threads() const = 0;
+  /// Zeroed; `on_host`: memory of the host that copies go to and from. Throws EngineError("ENGINE") when there is no such memory.
+  virtual std::shared_ptr<Memory> allocate(std::size_t bytes, bool on_host = false) = 0;
+  /// The memory as the host sees it: itself, or a copy that every run of a program over it takes along both ways.
+  virtual std::shared_ptr<std::uint8_t> host_view(const std::shared_ptr<Memory>& memory) = 0;
+  /// Whether memory is the host's own.
+  virtual bool is_host() const = 0;
+  /// Copies to and from the host, between runs. From any thread.
+  virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
+  virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
+  /// Called once with a program that load_program() has bound.
+  virtual void prepare(Program& program) = 0;
+  /// Starts a run; `done` is called from a thread of the device when it is through with the program.
+  /// Throws EngineError("ENGINE") while another run is in progress.
+  virtual void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) = 0;
+  /// Ends a run in progress as soon as it can, with ENGINE and this reason. Does not wait.
+  virtual void cancel(const std::string& reason) = 0;
+};
+
+}  // namespace raylite

@@ -1,0 +1,91 @@
+// Where the CUDA half is: the library of its own that a build with nvcc makes, and NVIDIA's library that it opens. Nothing of
+// it is needed, looked for or loaded until somebody asks for a GPU.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { RayliteError } from '../common/index.js';
+import type { CudaDescription, NativeAddon, NativeDevice } from './addon.js';
+
+/** There is no GPU to be had here: `detail` says what is missing. Nothing else of raylite needs one. */
+export class CudaMissingError extends RayliteError {
+  readonly code = 'RAYLITE_CUDA_MISSING';
+  readonly detail: string;
+  constructor(facts: { detail: string }, options?: ErrorOptions) {
+    super(facts.detail, options);
+    this.detail = facts.detail;
+  }
+}
+
+/** What this machine has of CUDA. */
+export interface CudaFindings {
+  /** Path of libraylite_cuda.so; null where it was not built. */
+  readonly library: string | null;
+  /** Path of NVIDIA's library of products; null where it was not found. */
+  readonly cublasLt: string | null;
+  readonly devices: readonly CudaDescription[];
+  /** Why there is no device; null where there is one. */
+  readonly reason: string | null;
+}
+
+const CUBLAS_LT = 'libcublasLt.so.13';
+
+/** The environment's RAYLITE_CUDA_LIBRARY names another build of the library. */
+function libraryPath(): string | null {
+  const built = fileURLToPath(new URL('../../build/native/libraylite_cuda.so', import.meta.url));
+  const path = resolve(process.env.RAYLITE_CUDA_LIBRARY ?? built);
+  return existsSync(path) ? path : null;
+}
+
+/** Folders that may hold NVIDIA's libraries, the nearest first; those of Python's packages only when the others lack something. */
+function* libraryFolders(library: string): Generator<string> {
+  const { RAYLITE_CUDA_LIBRARIES, CUDA_HOME } = process.env;
+  if (RAYLITE_CUDA_LIBRARIES) yield* RAYLITE_CUDA_LIBRARIES.split(':');
+  yield dirname(library);
+  if (CUDA_HOME) yield join(CUDA_HOME, 'lib64');
+  yield* ['/usr/local/cuda/lib64', '/usr/lib/x86_64-linux-gnu', '/usr/lib64'];
+  for (const root of pythonPackages()) {
+    for (const name of readdirSync(root)) yield join(root, name, 'lib');
+  }
+}
+
+/** The folders `nvidia` of the python3 on the path. */
+function pythonPackages(): readonly string[] {
+  const ask = 'import nvidia; print(*nvidia.__path__, sep="\\n")';
+  try {
+    const found = execFileSync('python3', ['-c', ask], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return found.split('\n').filter((path) => path !== '' && existsSync(path));
+  } catch {
+    return []; // no Python, or none of its packages: one place less to look
+  }
+}
+
+function findCublasLt(library: string): string | null {
+  for (const folder of libraryFolders(library)) {
+    const path = join(folder, CUBLAS_LT);
+    if (existsSync(path)) return path;
+  }
+  return null;
+}
+
+/** Looks for everything at once, for who wants to tell what is missing. Throws nothing. */
+export function findCuda(addon: NativeAddon): CudaFindings {
+  const library = libraryPath();
+  if (library === null) {
+    const reason = 'this build has no CUDA half: "npm run build:cuda" makes it';
+    return { library, cublasLt: null, devices: [], reason };
+  }
+  return { library, cublasLt: findCublasLt(library), ...addon.cudaInfo(library) };
+}
+
+/** Opens GPU `index` of those that this process sees. Throws {@link CudaMissingError}. */
+export function openCudaDevice(addon: NativeAddon, index: number): NativeDevice {
+  const library = libraryPath();
+  if (library === null)
+    throw new CudaMissingError({ detail: 'this build has no CUDA half: "npm run build:cuda" makes it' });
+  try {
+    return addon.createCudaDevice({ library, index, cublasLt: findCublasLt(library) });
+  } catch (cause) {
+    throw new CudaMissingError({ detail: cause instanceof Error ? cause.message : String(cause) }, { cause });
+  }
+}

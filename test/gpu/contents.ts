@@ -1,0 +1,19 @@
+// What the archive for a machine with a GPU holds (test/gpu/pack.ts) and runs (test/gpu/main.ts).
+
+/** Test files under test/, without `.test.js`. */
+export const TESTS = [
+  'native/cuda',
+  'native/engine-ops',
+  'native/engine-storage',
+  'native/engine-storage-products',
+  'engine/nf4',
+  'engine/optimizers',
+  'engine/rounding-by-chance',
+  'engine/cuda',
+] as const;
+
+/** Those whose kernels compute-sanitizer watches: many shapes, little work. */
+export const SANITIZED = ['native/cuda', 'native/engine-ops', 'native/engine-storage'] as const;
+
+/** Folders of reference vectors: ops and optimisers, a model of each kind of block. */
+export const GOLDEN_FOLDERS = ['ops', 'optim', 'gpt2', 'gpt_neox', 'llama', 'mistral', 'qwen2', 'llama3_rope'] as const;

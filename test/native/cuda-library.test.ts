@@ -1,0 +1,70 @@
+// The CUDA half as nvcc made it: what its kernels take of a processor, read out of the machine code, and that it needs nothing of a
+// machine without a GPU. Where it was not built (`npm run build:cuda`) there is nothing to test.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { test } from 'node:test';
+import { native } from '#src/native/index.js';
+
+const LIBRARY = 'build/native/libraylite_cuda.so';
+const SITE = spawnSync(
+  'build/cuda/venv/bin/python',
+  ['-c', "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
+  {
+    encoding: 'utf8',
+  },
+).stdout?.trim();
+const CUOBJDUMP = `${SITE}/nvidia/cu13/bin/cuobjdump`;
+
+interface Usage {
+  readonly name: string;
+  readonly registers: number;
+  /** Bytes of each thread in memory: arrays that are indexed by what is not known, and registers that were spilled. */
+  readonly stackBytes: number;
+}
+
+function usages(): readonly Usage[] {
+  const { stdout, status, stderr } = spawnSync(CUOBJDUMP, ['-res-usage', LIBRARY], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  assert.equal(status, 0, stderr);
+  return [...stdout.matchAll(/Function (\S+):\s*REG:(\d+) STACK:(\d+)/g)].map(([, name, registers, stack]) => ({
+    name: name!,
+    registers: Number(registers),
+    stackBytes: Number(stack),
+  }));
+}
+
+/** Of kernels in which a step spends its time; the plain attention of heads beyond 256 columns is not among them. */
+const HOT = [
+  'elements_kernel',
+  'layer_norm',
+  'rms_norm',
+  'forward_kernel',
+  'query_gradient_kernelI7BF',
+  'row_loss_kernel',
+  'column_sums_kernel',
+  'add_parts_kernel',
+  'dropout_kernel',
+  'squares_kernel',
+  'momentum_kernel',
+];
+
+if (existsSync(LIBRARY)) {
+  test('hot kernels keep everything in registers', () => {
+    const found = usages();
+    assert.ok(found.length > 200, `${found.length} kernels`);
+    for (const hot of HOT) {
+      const kernels = found.filter(({ name }) => name.includes(hot));
+      assert.ok(kernels.length > 0, `no kernel ${hot}`);
+      for (const { name, stackBytes } of kernels)
+        assert.equal(stackBytes, 0, `${name} has ${stackBytes} bytes in memory`);
+    }
+  });
+
+  test('without a GPU the library loads and says what is missing', () => {
+    const { devices, reason } = native().cudaInfo(LIBRARY);
+    if (devices.length === 0) assert.match(String(reason), /driver|device/);
+  });
+}

@@ -1,0 +1,42 @@
+// The devices that tests of ops run on: each instruction set of this CPU, and the CUDA half: its sources compiled for the CPU
+// (native/cuda/emulate), or, with RAYLITE_TEST_GPU=1, a real one.
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
+
+const EMULATED = fileURLToPath(new URL('../../../../build/emulated/libraylite_cuda.so', import.meta.url));
+
+export const IS_GPU = process.env.RAYLITE_TEST_GPU === '1';
+
+/** The instruction sets that this CPU runs. */
+export const ISAS: readonly Isa[] = (['scalar', 'avx2', 'avx512'] as const).slice(
+  0,
+  { scalar: 1, avx2: 2, avx512: 3 }[native().engineInfo().isa],
+);
+
+export interface DeviceUnderTest {
+  /** "avx2, 3 threads", "emulated CUDA" */
+  readonly name: string;
+  readonly isCuda: boolean;
+  readonly open: () => NativeDevice;
+}
+
+function cpu(isa: Isa, threads: number): DeviceUnderTest {
+  const name = `${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  return { name, isCuda: false, open: () => native().createDevice({ threads, isa, pin: false }) };
+}
+
+/** GPU `index`, real or emulated. */
+export function openCuda(index = 0): NativeDevice {
+  if (IS_GPU) return openCudaDevice(native(), index);
+  const library = resolve(EMULATED);
+  return native().createCudaDevice({ library, index, cublasLt: library });
+}
+
+export const CUDA: DeviceUnderTest = { name: IS_GPU ? 'CUDA' : 'emulated CUDA', isCuda: true, open: () => openCuda() };
+
+/** Every instruction set with each number of threads (by `only`: the best one with more than one), and CUDA. */
+export const DEVICES: readonly DeviceUnderTest[] = [
+  ...ISAS.flatMap((isa) => [1, 3].map((threads) => cpu(isa, threads))),
+  CUDA,
+];
