@@ -34,11 +34,13 @@ test('values are off by less than half the widest gap of the table, and what has
     fc.property(fc.integer({ min: 1, max: 40_000 }), fc.boolean(), (count, isDouble) => {
       const values = numbers(`${count}`, count);
       const found = rounded(values, isDouble);
+      // A scale in 8 bits is off by a share of the widest of its 256, however small it is itself.
+      const scaleError = isDouble ? 0.02 * values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 0;
       for (let block = 0; block * 64 < count; block++) {
         const part = values.subarray(block * 64, (block + 1) * 64);
         const largest = part.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
         for (const [i, value] of part.entries())
-          assert.ok(Math.abs(found[block * 64 + i]! - value) <= (isDouble ? 0.2 : 0.1521) * largest + 1e-7);
+          assert.ok(Math.abs(found[block * 64 + i]! - value) <= 0.1521 * largest + scaleError + 1e-7);
       }
       if (!isDouble) assert.deepEqual(rounded(found, false), found);
     }),
