@@ -70,7 +70,7 @@ describe('placement groups', () => {
       const run = promisify(execFile);
       return (await run(process.execPath, args, { env: { ...process.env, RAYLITE_TOKEN: TOKEN } })).stdout;
     };
-    const { bundles } = await group.info();
+    const { bundles } = await (await group.ready()).info(); // what ran before may still hold room
     assert.match(
       await list(),
       new RegExp(`${group.id} +shown +CREATED +PACK +0/1 CPU on ${bundles[0]!.nodeId}; 0/0.5 CPU`),

@@ -416,12 +416,12 @@ test('schedules give the recorded rates of DeepSpeed', {
   }
 });
 
-test('activation checkpointing: what concerns storage is taken, what needs tensor parallelism is refused', async () => {
+test('activation checkpointing: what concerns storage is taken, cutting activations between ranks is refused', async () => {
   const config = { activation_checkpointing: { cpu_checkpointing: true, number_checkpoints: 4, profile: false } };
   assert.equal((await resolved(config)).isRecomputed, false);
   assert.equal((await resolved({ checkpoint_activations: true })).isRecomputed, true);
   await assert.rejects(
     resolved({ activation_checkpointing: { partition_activations: true } }),
-    /activation_checkpointing.partition_activations: expected false, got true. It needs tensor parallelism/,
+    /activation_checkpointing.partition_activations: expected false, got true. Workers that share matrices keep the tensors between blocks whole/,
   );
 });
