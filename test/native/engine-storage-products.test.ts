@@ -20,8 +20,8 @@ for (const [n, i, o] of [
     const addend = stored(next(n * i), n, i);
     const dw: Result = { ...givesF32(...w.dims), before: next(i * o) };
     const dbias: Result = { ...givesF32(o), before: next(o) };
-    // An activation is a pass of its own on CUDA, over what the product has rounded.
-    const activated: Result = { ...gives(n, o), roundingsOnCuda: 2.5 };
+    // An activation is taken of what the product has rounded.
+    const activated: Result = { ...gives(n, o), roundings: 2.5 };
     storageTest(`linear and its gradients ${n}x${i}x${o}, transposed ${transposed}`, [
       { op: 'linear', inputs: [x, w], outputs: [gives(n, o)], attributes: [transposed, 0] },
       { op: 'linear', inputs: [x, w, bias], outputs: [givesF32(n, o)], attributes: [transposed, 0] },

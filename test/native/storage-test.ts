@@ -23,8 +23,6 @@ export interface Result {
   readonly before?: readonly number[];
   /** How many roundings of the storage type the value may be off; default 1 when stored, 0 when f32. */
   readonly roundings?: number;
-  /** The same on CUDA, where that is more. */
-  readonly roundingsOnCuda?: number;
 }
 export interface Call {
   readonly op: string;
@@ -78,7 +76,7 @@ function place(plan: PlanWriter, call: Call, type: StorageType): readonly [Tenso
 export function storageTest(name: string, calls: readonly Call[]): void {
   const devices = DEVICES.filter((device, at) => device.isCuda || at % 2 === 0 || DEVICES[at + 1]?.isCuda);
   for (const type of ['bf16', 'f16'] as const) {
-    for (const { name: where, isCuda, open } of devices) {
+    for (const { name: where, open } of devices) {
       test(`${name} in ${type} (${where})`, async () => {
         const plan = new PlanWriter();
         const placed = calls.map((call) => place(plan, call, type));
@@ -88,12 +86,8 @@ export function storageTest(name: string, calls: readonly Call[]): void {
           await loaded.program.run();
           for (const [at, call] of calls.entries()) {
             for (const [output, [found, expected]] of placed[at]!.entries()) {
-              const {
-                kind,
-                roundings = kind === 'stored' ? 1 : 0,
-                roundingsOnCuda = roundings,
-              } = call.outputs[output]!;
-              const tolerance = 2e-5 + (isCuda ? roundingsOnCuda : roundings) * TYPES[type];
+              const { kind, roundings = kind === 'stored' ? 1 : 0 } = call.outputs[output]!;
+              const tolerance = 2e-5 + roundings * TYPES[type];
               near(loaded.read(found), loaded.read(expected), `${call.op} output ${output}`, tolerance);
             }
           }
