@@ -33,7 +33,7 @@ const RUN = `#!/bin/sh
 # Tests and measures the CUDA half on this machine: run [tests|sanitize|bench|all]. The last line is the summary.
 here=$(cd "$(dirname "$0")" && pwd)
 export RAYLITE_NATIVE=$here/native/raylite.node RAYLITE_CUDA_LIBRARY=$here/native/libraylite_cuda.so RAYLITE_TEST_GPU=1
-exec "$here/node" "$here/main.mjs" "$@"
+exec "$here/node" "$here/tests/gpu/main.mjs" "$@"
 `;
 
 function main(): number {
@@ -48,10 +48,12 @@ function main(): number {
   copy(library, 'native/libraylite_cuda.so');
   for (const name of ['node', 'native/raylite.node']) execFileSync('strip', [join(FOLDER, name)]);
   for (const test of TESTS) bundle(`build/tests/test/${test}.test.js`, join(FOLDER, `tests/${test}.mjs`));
-  bundle('build/tests/test/gpu/main.js', join(FOLDER, 'main.mjs'));
-  bundle('build/tests/test/golden/main.js', join(FOLDER, 'golden.mjs'));
-  bundle('build/tests/bench/gpu/ours.js', join(FOLDER, 'bench/ours.mjs'));
-  copy('bench/gpu/peer.py', 'bench/peer.py');
+  bundle('build/tests/test/gpu/main.js', join(FOLDER, 'tests/gpu/main.mjs'));
+  bundle('build/tests/test/golden/main.js', join(FOLDER, 'tests/golden/main.mjs'));
+  copy('node_modules/tokenizers/tokenizers.linux-x64-gnu.node', 'tests/golden/tokenizers.linux-x64-gnu.node');
+  bundle('build/tests/bench/gpu/ours.js', join(FOLDER, 'bench/gpu/ours.mjs'));
+  copy('bench/gpu/peer.py', 'bench/gpu/peer.py');
+  copy('package.json', 'package.json'); // whose version the code reads, two folders up
   const golden = process.env.RAYLITE_TEST_GOLDEN ?? '../shared/golden';
   const folders = GOLDEN_FOLDERS.filter((name) => existsSync(join(golden, name)));
   for (const name of folders) cpSync(join(golden, name), join(FOLDER, 'golden', name), { recursive: true });

@@ -36,13 +36,17 @@ function usages(): readonly Usage[] {
   }));
 }
 
+/** Of the frame of a call, such as of the slow path of a function; a spilled tile of sums is hundreds. */
+const STACK_BYTES_MAX = 64;
+
 /** Of kernels in which a step spends its time; the plain attention of heads beyond 256 columns is not among them. */
 const HOT = [
   'elements_kernel',
   'layer_norm',
   'rms_norm',
   'forward_kernel',
-  'query_gradient_kernelI7BF',
+  'query_gradient_kernel',
+  'key_gradient_kernel',
   'row_loss_kernel',
   'column_sums_kernel',
   'add_parts_kernel',
@@ -52,14 +56,14 @@ const HOT = [
 ];
 
 if (existsSync(LIBRARY)) {
-  test('hot kernels keep everything in registers', () => {
+  test('hot kernels keep their sums in registers', () => {
     const found = usages();
     assert.ok(found.length > 200, `${found.length} kernels`);
     for (const hot of HOT) {
       const kernels = found.filter(({ name }) => name.includes(hot));
       assert.ok(kernels.length > 0, `no kernel ${hot}`);
       for (const { name, stackBytes } of kernels)
-        assert.equal(stackBytes, 0, `${name} has ${stackBytes} bytes in memory`);
+        assert.ok(stackBytes <= STACK_BYTES_MAX, `${name} has ${stackBytes} bytes in memory`);
     }
   });
 
