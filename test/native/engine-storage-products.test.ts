@@ -81,7 +81,7 @@ for (const { heads, kvHeads, headDim, causal, window } of [
       op: 'attention_backward',
       inputs: [half, half, lse, qkv, qkv, qkv, ...mask],
       // Weights and their slopes are rounded before the products with pairs; larger heads have larger scores here.
-      outputs: range(3).map(() => ({ ...gives(ROWS, width), roundings: headDim > 64 ? 12 : 8 })),
+      outputs: range(3).map(() => ({ ...gives(ROWS, width), roundings: headDim > 64 ? 9 : 6.5 })),
       attributes,
     },
   ]);
