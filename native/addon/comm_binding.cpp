@@ -76,6 +76,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
                         InstanceMethod<&CommunicatorObject::send_receive>("sendReceive"),
                         InstanceMethod<&CommunicatorObject::barrier>("barrier"),
                         InstanceMethod<&CommunicatorObject::abort>("abort"),
+                        InstanceMethod<&CommunicatorObject::check>("check"),
                         InstanceMethod<&CommunicatorObject::dispose>("dispose")});
   }
 
@@ -105,6 +106,14 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
  private:
   Napi::Value rank(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), rank_); }
+  Napi::Value check(const Napi::CallbackInfo& info) {
+    try {
+      communicator(info.Env())->check();
+    } catch (const CommError&) {
+      throw comm_error(info.Env(), std::current_exception());
+    }
+    return info.Env().Undefined();
+  }
   Napi::Value size(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), size_); }
   Napi::Value bytes_sent(const Napi::CallbackInfo& info) {
     const std::uint64_t bytes = parts_.communicator ? parts_.communicator->bytes_sent() : bytes_sent_at_end_;

@@ -160,6 +160,8 @@ export interface NativeCommunicator {
   barrier(): Promise<void>;
   /** Fails the calls of all ranks, now and later. */
   abort(reason: string): void;
+  /** Throws the error of the group with code "COMM", if it is broken. */
+  check(): void;
   /** Leaves the group: orderly between calls, as a failure during one. Safe to repeat. */
   dispose(): void;
 }

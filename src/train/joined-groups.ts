@@ -11,9 +11,13 @@ const JOIN_TIMEOUT_MS = 60_000;
  */
 const LATE_MS_MAX = 600_000;
 
+/** How often a rank that waits for nobody looks whether its groups are whole. */
+const CHECK_MS = 250;
+
 export class JoinedGroups implements Disposable {
   readonly #listeners = new Map<string, object>();
   readonly #joined: NativeCommunicator[] = [];
+  readonly #left = new AbortController();
   #watchdog: { dispose(): void } | null = null;
 
   /** Opens the socket of a coming TCP group on `host`. */
@@ -41,7 +45,30 @@ export class JoinedGroups implements Disposable {
     return communicators;
   }
 
+  /** Rejects with EngineError once a group is broken, whether or not this rank waits for a peer; resolves when it leaves them. */
+  broken(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        clearInterval(timer);
+        resolve();
+      };
+      const timer = setInterval(() => {
+        try {
+          for (const communicator of this.#joined) communicator.check();
+        } catch (cause) {
+          clearInterval(timer);
+          const { message, rank } = cause as Error & { readonly rank?: number };
+          reject(new EngineError({ detail: message, rank: rank ?? null }, { cause }));
+        }
+      }, CHECK_MS);
+      timer.unref();
+      if (this.#left.signal.aborted) leave();
+      else this.#left.signal.addEventListener('abort', leave, { once: true });
+    });
+  }
+
   [Symbol.dispose](): void {
+    this.#left.abort();
     this.#watchdog?.dispose();
     this.#watchdog = null;
     for (const communicator of this.#joined.splice(0)) communicator.dispose();

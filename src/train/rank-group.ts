@@ -12,10 +12,16 @@ export class RankGroup implements AsyncDisposable {
   readonly ranks: readonly Rank[];
   /** How they talk. */
   readonly kind: 'alone' | 'shm' | 'tcp' | 'hierarchical';
+  /** Rejects when a rank has ended or stands still, whatever the others do meanwhile. */
+  readonly lost: Promise<never>;
   readonly #room: PlacementGroup | null;
 
   private constructor(ranks: readonly Rank[], kind: RankGroup['kind'], room: PlacementGroup | null) {
     this.ranks = ranks;
+    this.lost = new Promise((_resolve, reject) => {
+      for (const rank of ranks) rank.watch().then(undefined, reject);
+    });
+    this.lost.catch(() => {}); // raced by whoever waits for the ranks; at their end nobody asks
     this.kind = kind;
     this.#room = room;
   }
@@ -25,7 +31,12 @@ export class RankGroup implements AsyncDisposable {
     const room = await roomOf(scaling);
     const cpus = scaling.cpusPerWorker;
     const creating = Array.from({ length: scaling.workers }, (_, bundleIndex) =>
-      actor(TrainRank, room ? { cpus, placementGroup: { group: room, bundleIndex } } : { cpus }).create(),
+      actor(TrainRank, {
+        cpus,
+        concurrencyGroups: { watch: 1 }, // beside the calls that train, which come one after the other
+        methods: { watch: { concurrencyGroup: 'watch' } },
+        ...(room && { placementGroup: { group: room, bundleIndex } }),
+      }).create(),
     );
     const created = await Promise.allSettled(creating);
     const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));

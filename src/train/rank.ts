@@ -131,6 +131,11 @@ export class TrainRank {
     this.#communicators = await this.#groups.join(joints, rank);
   }
 
+  /** Rejects when a peer has ended or stands still, also while this rank waits for nobody. Pending until it leaves its groups. */
+  watch(): Promise<void> {
+    return this.#groups.broken();
+  }
+
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
     const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, offload, pipeline } = plan;

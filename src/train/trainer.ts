@@ -284,7 +284,7 @@ export class Trainer {
     stopped.catch(() => {}); // raced below; nobody else asks
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted) onAbort(); // while the workers started
-    const orStopped = <T>(work: PromiseLike<T>): Promise<T> => Promise.race([work, stopped]);
+    const orStopped = <T>(work: PromiseLike<T>): Promise<T> => Promise.race([work, stopped, group.lost]);
     try {
       const ready = await orStopped(group.build(plan));
       progress.parameterCount = ready.parameterCount;
