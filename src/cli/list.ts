@@ -1,4 +1,4 @@
-// `raylite list nodes|actors|jobs|workers|tasks|objects|pgs`: one row a thing; with an id, that one and all that is known of it.
+// `raylite list nodes|actors|jobs|workers|tasks|objects|pgs`: one row a thing.
 import type { Command } from 'commander';
 import { formatResources } from '../common/index.js';
 import type {
