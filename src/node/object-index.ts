@@ -243,8 +243,11 @@ export class ObjectIndex {
       async () => {
         const { offset } = slab;
         const memory = new Uint8Array(this.#arena.writable(offset, place.size));
-        if ((await this.#files.read(place, 0, memory)) !== place.crc)
-          throw new ObjectLostError({ objectId, detail: `its bytes in ${place.file.path} are damaged` });
+        const lost = { objectId, detail: `its bytes in ${place.file.path} are damaged` };
+        const crc = await this.#files.read(place, 0, memory).catch((cause: unknown) => {
+          throw new ObjectLostError(lost, { cause }); // gone, or cut off
+        });
+        if (crc !== place.crc) throw new ObjectLostError(lost);
         return place.size;
       },
       slab,
