@@ -1,33 +1,18 @@
 // Pipelines through the Trainer: the losses and the model of one worker, a killed stage, checkpoints between numbers of stages.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Cluster, init } from '#src/client/index.js';
+import { rm } from 'node:fs/promises';
+import { test } from 'node:test';
 import type { TrainingEvent } from '#src/train/index.js';
-import { close, rankPids, sameModel, tinyTrainer } from './tiny-trainer.js';
+import { close, KEY_BIASES, rankPids, sameModel, tinyRuns } from './tiny-trainer.js';
 
-let cluster: Cluster;
-let storage: string;
-before(async () => {
-  storage = await mkdtemp(join(tmpdir(), 'raylite-pipeline-'));
-  cluster = await init({ address: 'local', numCpus: 4 });
-});
-after(async () => {
-  await cluster[Symbol.asyncDispose]();
-  await rm(storage, { recursive: true, force: true });
-});
-
-const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
-  tinyTrainer(storage, name, workers, more);
+const { pathOf, trainer } = tinyRuns('pipeline');
 const staged = { scaling: { pipelineParallel: 2 } };
 const recipe = { model: { kind: 'gpt2', layers: 4, hidden: 32, heads: 2 } } as const;
 test('two stages, interleaved ones, and two stages of two data parallel workers give the losses and the model of one', async () => {
   const one = await trainer('one', 1, { recipe }).fit();
   const two = await trainer('two', 2, { ...staged, recipe }).fit();
   close(two.losses, one.losses);
-  await sameModel(two.model, one.model, 1e-4);
+  await sameModel(two.model, one.model, 1e-4, KEY_BIASES);
   const { pipeline, memory } = two.metrics;
   assert.deepEqual([pipeline!.stages, pipeline!.chunks, pipeline!.micros], [2, 1, 4]);
   assert.equal(pipeline!.scheduledIdleShare, 1 / 5);
@@ -40,7 +25,7 @@ test('two stages, interleaved ones, and two stages of two data parallel workers 
   close((await trainer('interleaved', 2, { recipe, deepspeed }).fit()).losses, one.losses);
   const four = await trainer('four', 4, { ...staged, recipe }).fit();
   close(four.losses, one.losses);
-  await sameModel(four.model, one.model, 1e-4);
+  await sameModel(four.model, one.model, 1e-4, KEY_BIASES);
 });
 
 test('a stage that is killed is replaced and changes no bit; checkpoints open on other numbers of stages', async () => {
@@ -65,7 +50,7 @@ test('a stage that is killed is replaced and changes no bit; checkpoints open on
     [4, staged],
     [2, { zero: 2 as const }],
   ] as const) {
-    for (const step of [6, 8]) await rm(join(storage, 'disturbed', `checkpoint-00000${step}`), { recursive: true });
+    for (const step of [6, 8]) await rm(pathOf('disturbed', `checkpoint-00000${step}`), { recursive: true });
     close((await trainer('disturbed', workers, { ...resume, ...more }).fit()).losses, undisturbed.losses);
   }
 });
@@ -76,7 +61,7 @@ test('an adapter over a base in stages is exported whole; bf16 stages follow one
   const one = await trainer('lora-1', 1, { recipe: lora }).fit();
   const two = await trainer('lora-2', 2, { ...staged, recipe: lora }).fit();
   close(two.losses, one.losses);
-  await sameModel(two.model, one.model, 1e-4);
+  await sameModel(two.model, one.model, 1e-4, KEY_BIASES);
   const deepspeed = { bf16: { enabled: true } };
   const bf16 = await trainer('bf16', 2, { ...staged, recipe, deepspeed }).fit();
   const alone = await trainer('bf16-1', 1, { recipe, deepspeed }).fit();

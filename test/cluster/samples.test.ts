@@ -1,35 +1,22 @@
 // A model in training that is asked in between: by workers that hold it whole, in slices or in stages, and with an adapter. It says what
 // the exported model says, and learns as if nobody had asked.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Cluster, init } from '#src/client/index.js';
+import { test } from 'node:test';
 import { TextGenerator } from '#src/infer/index.js';
 import type { Sample } from '#src/train/index.js';
-import { STEPS, tinyTrainer } from './tiny-trainer.js';
+import { STEPS, type TinyOptions, tinyRuns } from './tiny-trainer.js';
 
-let cluster: Cluster;
-let storage: string;
-before(async () => {
-  storage = await mkdtemp(join(tmpdir(), 'raylite-samples-'));
-  cluster = await init({ address: 'local', numCpus: 4 });
-});
-after(async () => {
-  await cluster[Symbol.asyncDispose]();
-  await rm(storage, { recursive: true, force: true });
-});
+const { trainer } = tinyRuns('samples');
 
 const samples = { prompts: ['Add 2 and 3.', 'Say it.', 'Count'], everySteps: 4, maxNewTokens: 10 };
 const hybrid_engine = { enabled: true, max_out_tokens: 64, release_inference_cache: true, pin_parameters: false };
 
 /** A run that is asked; its last answers are those of the folder that it leaves. */
-async function expectAnswers(name: string, workers: number, more: NonNullable<Parameters<typeof tinyTrainer>[3]>) {
+async function expectAnswers(name: string, workers: number, more: TinyOptions) {
   const told = new Map<number, readonly Sample[]>();
   const notes: string[] = [];
   const asked = { ...more, run: { samples }, deepspeed: { ...more.deepspeed, hybrid_engine } };
-  const result = await tinyTrainer(storage, name, workers, asked).fit({
+  const result = await trainer(name, workers, asked).fit({
     onProgress(event) {
       if (event.kind === 'samples') told.set(event.step, event.samples);
       if (event.kind === 'notes') notes.push(...event.notes);
@@ -43,7 +30,7 @@ async function expectAnswers(name: string, workers: number, more: NonNullable<Pa
     told.get(STEPS)!.map(({ prompt, text }) => [prompt, text]),
     expected.map(({ prompt, text }) => [samples.prompts[prompt], text]),
   );
-  const quiet = await tinyTrainer(storage, `${name}-quiet`, workers, more).fit();
+  const quiet = await trainer(`${name}-quiet`, workers, more).fit();
   assert.deepEqual(result.losses, quiet.losses);
   return result;
 }
@@ -60,9 +47,9 @@ test('workers that hold slices or stages', async () => {
 
 test('what cannot be is refused, and what changes nothing is told', async () => {
   const two = { deepspeed: { hybrid_engine: { enabled: true, inference_tp_size: 2 } } };
-  await assert.rejects(tinyTrainer(storage, 'two', 1, two).fit(), /inference_tp_size: expected 1/);
+  await assert.rejects(trainer('two', 1, two).fit(), /inference_tp_size: expected 1/);
   const notes: string[] = [];
-  await tinyTrainer(storage, 'idle', 1, { deepspeed: { hybrid_engine: { enabled: true } } }).fit({
+  await trainer('idle', 1, { deepspeed: { hybrid_engine: { enabled: true } } }).fit({
     onProgress: (event) => event.kind === 'notes' && notes.push(...event.notes),
   });
   assert.match(notes.join(), /hybrid_engine has no effect: nothing is generated without run\.samples/);

@@ -1,42 +1,16 @@
 // ZeRO stage 3 through the Trainer: the losses and the model of one worker, a killed worker, other stages, adapters over sliced bases.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Cluster, init } from '#src/client/index.js';
-import { Checkpoint } from '#src/models/index.js';
+import { rm } from 'node:fs/promises';
+import { test } from 'node:test';
 import type { DsConfigInput, TrainingEvent } from '#src/train/index.js';
-import { close, rankPids, tinyTrainer } from './tiny-trainer.js';
+import { close, rankPids, sameModel, tinyRuns } from './tiny-trainer.js';
 
-let cluster: Cluster;
-let storage: string;
-before(async () => {
-  storage = await mkdtemp(join(tmpdir(), 'raylite-stage-3-'));
-  cluster = await init({ address: 'local', numCpus: 4 });
-});
-after(async () => {
-  await cluster[Symbol.asyncDispose]();
-  await rm(storage, { recursive: true, force: true });
-});
-
-const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
-  tinyTrainer(storage, name, workers, more);
+const { pathOf, trainer } = tinyRuns('stage-3');
 
 /** Nothing of so small a model persists, and everything is released as soon as it can be. */
 const deepspeed: DsConfigInput = {
   zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0, stage3_max_reuse_distance: 0 },
 };
-
-async function sameModel(left: string, right: string, limit: number): Promise<void> {
-  await using a = await Checkpoint.open(left);
-  await using b = await Checkpoint.open(right);
-  for (const name of a.parameters.keys()) {
-    const expected = await b.read(name);
-    const worst = (await a.read(name)).reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i]!)), 0);
-    assert.ok(worst <= limit, `${name} differs by ${worst}`);
-  }
-}
 
 test('two and four workers give the losses of one and the bits of stage 2, in slices of the parameters', async () => {
   const one = await trainer('one', 1).fit();
@@ -82,7 +56,7 @@ test('a killed worker changes no bit, and a checkpoint opens on another number o
     [4, { deepspeed }],
     [2, { zero: 2 as const }],
   ] as const) {
-    for (const step of [6, 8]) await rm(join(storage, 'disturbed', `checkpoint-00000${step}`), { recursive: true });
+    for (const step of [6, 8]) await rm(pathOf('disturbed', `checkpoint-00000${step}`), { recursive: true });
     const resumed = await trainer('disturbed', workers, { ...resume, ...more }).fit();
     close(resumed.losses, undisturbed.losses);
   }

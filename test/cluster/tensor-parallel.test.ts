@@ -1,33 +1,18 @@
 // Tensor and sequence parallelism through the Trainer: the losses and the model of one worker, a killed worker, checkpoints between
 // layouts, and what is refused before any worker starts.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Cluster, init } from '#src/client/index.js';
+import { rm } from 'node:fs/promises';
+import { test } from 'node:test';
 import type { TrainingEvent } from '#src/train/index.js';
-import { close, rankPids, sameModel, tinyTrainer } from './tiny-trainer.js';
+import { close, KEY_BIASES, rankPids, sameModel, type TinyOptions, tinyRuns } from './tiny-trainer.js';
 
-let cluster: Cluster;
-let storage: string;
-before(async () => {
-  storage = await mkdtemp(join(tmpdir(), 'raylite-tensor-'));
-  cluster = await init({ address: 'local', numCpus: 4 });
-});
-after(async () => {
-  await cluster[Symbol.asyncDispose]();
-  await rm(storage, { recursive: true, force: true });
-});
-
-const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
-  tinyTrainer(storage, name, workers, more);
+const { pathOf, trainer } = tinyRuns('tensor');
 
 test('two workers on each matrix, two on the rows of each micro-batch, and both give the losses and the model of one', async () => {
   const one = await trainer('one', 1).fit();
   const tensor = await trainer('tensor', 2, { scaling: { tensorParallel: 2 } }).fit();
   close(tensor.losses, one.losses);
-  await sameModel(tensor.model, one.model, 1e-4);
+  await sameModel(tensor.model, one.model, 1e-4, KEY_BIASES);
   const { memory, parameterCount } = tensor.metrics;
   assert.equal(parameterCount, one.metrics.parameterCount);
   assert.ok(memory.parameterBytes < 0.6 * one.metrics.memory.parameterBytes);
@@ -35,7 +20,7 @@ test('two workers on each matrix, two on the rows of each micro-batch, and both 
 
   const rows = await trainer('rows', 2, { deepspeed: { sequence_parallel_size: 2 }, zero: 2 }).fit();
   close(rows.losses, one.losses);
-  await sameModel(rows.model, one.model, 1e-4);
+  await sameModel(rows.model, one.model, 1e-4, KEY_BIASES);
 
   const recipe = { model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 4 } } as const;
   const four = await trainer('four', 1, { recipe }).fit();
@@ -46,7 +31,7 @@ test('two workers on each matrix, two on the rows of each micro-batch, and both 
     zero: 3,
   }).fit();
   close(both.losses, four.losses);
-  await sameModel(both.model, four.model, 1e-4);
+  await sameModel(both.model, four.model, 1e-4, KEY_BIASES);
 });
 
 test('a worker that is killed is replaced and changes no bit; checkpoints open on any layout', async () => {
@@ -67,7 +52,7 @@ test('a worker that is killed is replaced and changes no bit; checkpoints open o
   assert.deepEqual(result.losses, undisturbed.losses);
   await sameModel(result.model, undisturbed.model, 0);
 
-  const layouts: readonly (readonly [number, Parameters<typeof tinyTrainer>[3]])[] = [
+  const layouts: readonly (readonly [number, TinyOptions])[] = [
     [1, {}],
     [2, { zero: 3 }],
     [4, { ...tensor, zero: 2 }],
@@ -76,11 +61,11 @@ test('a worker that is killed is replaced and changes no bit; checkpoints open o
     [2, tensor],
   ];
   for (const [index, [workers, more]] of layouts.entries()) {
-    await rm(join(storage, 'disturbed', 'checkpoint-000008'), { recursive: true });
-    if (index === 0) await rm(join(storage, 'disturbed', 'checkpoint-000006'), { recursive: true });
+    await rm(pathOf('disturbed', 'checkpoint-000008'), { recursive: true });
+    if (index === 0) await rm(pathOf('disturbed', 'checkpoint-000006'), { recursive: true });
     const resumed = await trainer('disturbed', workers, { ...more, run: { ...run, resume: true } }).fit();
     close(resumed.losses, undisturbed.losses);
-    await sameModel(resumed.model, undisturbed.model, 1e-4);
+    await sameModel(resumed.model, undisturbed.model, 1e-4, KEY_BIASES);
   }
 });
 

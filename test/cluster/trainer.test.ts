@@ -3,30 +3,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type Cluster, init } from '#src/client/index.js';
 import { Checkpoint, SafetensorsFile } from '#src/models/index.js';
 import { mergeAdapter, type SftOptions, sft, Trainer, type TrainingEvent } from '#src/train/index.js';
-import { close, rankPids, STEPS, tinyTrainer, tokenizer } from './tiny-trainer.js';
+import { close, rankPids, STEPS, tinyRuns, tokenizer } from './tiny-trainer.js';
 
 const CLI = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
-let cluster: Cluster;
-let storage: string;
-before(async () => {
-  storage = await mkdtemp(join(tmpdir(), 'raylite-trainer-'));
-  cluster = await init({ address: 'local', numCpus: 4 });
-});
-after(async () => {
-  await cluster[Symbol.asyncDispose]();
-  await rm(storage, { recursive: true, force: true });
-});
-
-const trainer = (name: string, workers: number, more?: Parameters<typeof tinyTrainer>[3]) =>
-  tinyTrainer(storage, name, workers, more);
+const { pathOf, trainer } = tinyRuns('trainer');
 
 test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses; the model is a Hugging Face folder', async () => {
   const one = await trainer('one', 1).fit();
@@ -45,7 +31,7 @@ test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses
 test('a checkpoint of two workers goes on with one worker and with four, to the same losses', async () => {
   const run = { checkpoint: { everySteps: 4, numToKeep: 1 } };
   const whole = await trainer('whole', 2, { run }).fit();
-  assert.deepEqual((await readdir(join(storage, 'whole'))).sort(), ['checkpoint-000008', 'model']);
+  assert.deepEqual((await readdir(pathOf('whole'))).sort(), ['checkpoint-000008', 'model']);
   for (const workers of [1, 4]) {
     const name = `resumed-${workers}`;
     const stopped = new AbortController();
@@ -172,7 +158,7 @@ test('an adapter is trained over a folder: only it is kept, on any number of wor
   const resumed = await trainer('lora-1', 2, { recipe, run: { ...run, resume: true } }).fit();
   close(resumed.losses, one.losses);
 
-  const merged = await mergeAdapter(one.adapter, join(storage, 'merged'), { base });
+  const merged = await mergeAdapter(one.adapter, pathOf('merged'), { base });
   await using left = await Checkpoint.open(merged);
   await using right = await Checkpoint.open(resumed.model);
   for (const name of left.parameters.keys()) {
@@ -185,7 +171,7 @@ test('an adapter is trained over a folder: only it is kept, on any number of wor
       encoding: 'utf8',
     });
   assert.equal(generate(base, '--adapter', one.adapter), generate(merged));
-  const cli = join(storage, 'merged-by-cli');
+  const cli = pathOf('merged-by-cli');
   execFileSync(process.execPath, [CLI, 'merge', one.adapter, cli, '--dtype', 'bf16']);
   assert.ok(existsSync(join(cli, 'tokenizer.json')));
 });
@@ -272,7 +258,7 @@ test('a record without an answer is refused by name before workers start', async
       template: 'short',
       sequenceLength: 64,
     }),
-    run: { storage, name: 'broken' },
+    run: { storage: pathOf(), name: 'broken' },
   });
   await assert.rejects(broken.fit(), /^DataError: record 1: has no token to train on: the answer is empty/);
 });
