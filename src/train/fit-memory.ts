@@ -27,7 +27,8 @@ export function fitMemory(request: MemoryRequest): TrainingSettings {
   if (memoryMiB === null) return settings;
   const limitBytes = memoryMiB * 2 ** 20;
   if (totalBytes(request, settings) <= limitBytes) return settings;
-  const isFree = ['none', 'cheap'].includes(String(settings.recompute ?? 'none'));
+  const { recompute = 'none' } = settings;
+  const isFree = recompute === 'none' || recompute === 'cheap';
   const fitted = isFree ? recomputed(request, settings, limitBytes) : null;
   if (fitted) return fitted;
   const least = isFree ? { ...settings, recompute: 'full' as const } : settings;
