@@ -47,13 +47,13 @@ export { ParameterStore, type StoredValues, type WeightTarget } from './device/p
 export type { PipelineTimes } from './device/pipeline-runner.js';
 export type { KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
+export { type Incoming, messageOf, type Outgoing, StateExchange } from './device/state-exchange.js';
 export { StateMemory } from './device/state-memory.js';
 export {
   type MicroOptions,
   type MicroResult,
   type MicrosOptions,
   type MicrosResult,
-  type StateKind,
   TrainStep,
   type TrainStepSettings,
   type UpdateOptions,
@@ -112,4 +112,5 @@ export { type Schedule, schedule } from './plan/schedule.js';
 export { dequantise, type Quantised, quantise } from './quantise.js';
 export { fillNormal } from './random.js';
 export * from './shard.js';
+export * from './state-moves.js';
 export { widen } from './widen.js';

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { DataError } from '../common/index.js';
 import {
-  commonRuns,
+  type Arrival,
   cutText,
   parseCut,
-  type Run,
+  planMoves,
+  StateExchange,
   type StateKind,
-  sortedRuns,
+  type StatePiece,
   type TrainStep,
 } from '../engine/index.js';
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from '../models/index.js';
@@ -113,90 +114,57 @@ async function completeSteps(runPath: string): Promise<number[]> {
   return steps;
 }
 
-/** A stored part of a parameter's state. */
-interface Piece {
-  readonly file: SafetensorsFile;
-  readonly tensor: string;
-  /** The element that it begins with, of what its rank held. */
-  readonly offset: number;
-  /** Where its elements lie in the whole, in order. */
-  readonly runs: readonly Run[];
-}
-
 /** Loads what this rank keeps of trained parameters and its part of the optimizer state, whatever number of ranks wrote them. */
 export async function readSlices(path: string, train: TrainStep): Promise<CheckpointIndex> {
   const index = await readIndex(path);
   const files: SafetensorsFile[] = [];
   try {
     for (const name of index.files) files.push(await SafetensorsFile.open(join(path, name)));
-    const pieces = piecesOf(files);
-    for (const { name } of train.parameters.trained) {
-      const part = train.parameters.partOf(name);
-      if (!part) continue;
-      train.parameters.loadPart(name, await gather(path, pieces, train, name, 'parameter', part.start, part.length));
+    const stored = files.map(piecesOf);
+    const exchange = new StateExchange(train);
+    for (const arrival of planMoves(stored, [exchange.needed])) {
+      const { target, elements, missing } = arrival;
+      if (missing > 0)
+        throw new DataError({
+          place: `${path}: ${target.name}`,
+          detail: `has ${elements - missing} of ${elements} elements of ${target.kind}; the checkpoint is of another model`,
+        });
+      exchange.write(target, await read(files, arrival));
     }
-    for (const slice of train.slices)
-      for (const kind of train.stateOf(slice)) {
-        if (kind === 'parameter') continue; // loaded above
-        const values = await gather(path, pieces, train, slice.name, kind, slice.parameterOffset, slice.length);
-        train.writeState(kind, slice, values);
-      }
+    train.updates = index.step;
   } finally {
     await Promise.all(files.map((file) => file[Symbol.asyncDispose]()));
   }
   return index;
 }
 
-/** Stored pieces by "parameter/kind". */
-function piecesOf(files: readonly SafetensorsFile[]): ReadonlyMap<string, readonly Piece[]> {
-  const pieces = new Map<string, Piece[]>();
-  for (const file of files)
-    for (const { name, shape } of file.tensors.values()) {
-      const parts = /^(.+?)@(\d+)(?:~([\dx-]+))?\/(\w+)$/.exec(name);
-      const held = parts?.[3] === undefined ? null : parseCut(parts[3]);
-      if (!parts || (parts[3] !== undefined && !held))
-        throw new DataError({ place: `${file.path}: ${name}`, detail: 'is not named parameter@offset~cut/kind' });
-      const key = `${parts[1]}/${parts[4]}`;
-      const [offset, length] = [Number(parts[2]), shape[0] ?? 0];
-      const runs = sortedRuns(held?.cut ?? null, held?.rank ?? 0, offset, offset + length);
-      const piece = { file, tensor: name, offset, runs };
-      const known = pieces.get(key);
-      if (known) known.push(piece);
-      else pieces.set(key, [piece]);
-    }
-  return pieces;
+/** A stored part of a parameter's state. */
+interface StoredPiece extends StatePiece {
+  /** Its name in the file. */
+  readonly tensor: string;
 }
 
-/** Elements [start, start + length) of what this rank holds of one parameter's state, out of the pieces that have some of them. */
-async function gather(
-  path: string,
-  pieces: ReadonlyMap<string, readonly Piece[]>,
-  { parameters, tensorRank }: TrainStep,
-  name: string,
-  kind: StateKind,
-  start: number,
-  length: number,
-): Promise<Float32Array> {
-  const values = new Float32Array(length);
-  const wanted = sortedRuns(parameters.cutOf(name), tensorRank, start, start + length);
-  const count = wanted.reduce((sum, run) => sum + run.length, 0); // less than `length` where a cut is padded
-  let found = 0;
-  for (const { file, tensor, offset, runs } of pieces.get(`${name}/${kind}`) ?? []) {
-    const common = commonRuns(runs, wanted);
-    if (common.length === 0) continue;
-    const first = Math.min(...common.map(({ a }) => a));
-    const end = Math.max(...common.map(({ a, length }) => a + length));
-    const bytes = await file.readBytes(tensor, 4 * (first - offset), 4 * (end - first));
+function piecesOf(file: SafetensorsFile): readonly StoredPiece[] {
+  return [...file.tensors.values()].map(({ name: tensor, shape }): StoredPiece => {
+    const [, name, offset, cut, kind] = /^(.+?)@(\d+)(?:~([\dx-]+))?\/(\w+)$/.exec(tensor) ?? [];
+    const held = cut === undefined ? null : parseCut(cut);
+    if (name === undefined || (cut !== undefined && !held))
+      throw new DataError({ place: `${file.path}: ${tensor}`, detail: 'is not named parameter@offset~cut/kind' });
+    const of = { name, kind: kind as StateKind, cut: held?.cut ?? null, tensorRank: held?.rank ?? 0 };
+    return { ...of, tensor, start: Number(offset), length: shape[0] ?? 0 };
+  });
+}
+
+/** The elements of a needed piece, out of the files that have some of them. */
+async function read(files: readonly SafetensorsFile[], { target, moves }: Arrival<StoredPiece>): Promise<Float32Array> {
+  const values = new Float32Array(target.length);
+  for (const { from, source, stretches } of moves) {
+    const first = Math.min(...stretches.map((stretch) => stretch.source));
+    const end = Math.max(...stretches.map((stretch) => stretch.source + stretch.length));
+    const bytes = await files[from]!.readBytes(source.tensor, 4 * first, 4 * (end - first));
     const floats = new Float32Array(bytes.buffer, bytes.byteOffset, end - first);
-    for (const run of common) {
-      values.set(floats.subarray(run.a - first, run.a - first + run.length), run.b - start);
-      found += run.length;
-    }
+    for (const { source: at, target: to, length } of stretches)
+      values.set(floats.subarray(at - first, at - first + length), to);
   }
-  if (found !== count)
-    throw new DataError({
-      place: `${path}: ${name}`,
-      detail: `has ${found} of ${count} elements of ${kind}; the checkpoint is of another model`,
-    });
   return values;
 }

@@ -6,15 +6,16 @@ import type { CompiledPipeline, Owner } from '../compile/pipeline.js';
 import { compileStep } from '../compile/step.js';
 import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
 import { elementCount } from '../graph.js';
-import { type ParameterPlace, type ParameterSlice, placesOf, slicesOf } from '../layout.js';
+import { type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
 import { coordinatesOf, groupOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import type { FileSettings } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
-import { initialState, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
+import { initialState, type OptimizerSettings, stateBuffers } from '../optimizer.js';
 import { type Strategy, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
 import { type Cut, isFirstHolder, putShard } from '../shard.js';
+import { ownedSlices, type StateKind } from '../state-moves.js';
 import { type Batch, writeBatch } from './batch.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
@@ -80,23 +81,20 @@ export interface UpdateResult {
   readonly isSkipped: boolean;
 }
 
-/** What checkpoints hold for each owned slice: the optimiser's state, and the f32 master, or the parameter itself. */
-export type StateKind = StateBuffer | 'parameter';
-
 export class TrainStep implements AsyncDisposable {
   readonly compiled: CompiledTraining | CompiledPipeline;
   readonly parameters: ParameterStore;
   /** The parts of parameters whose optimiser state this rank owns. */
   readonly slices: readonly ParameterSlice[];
+  readonly strategy: Strategy;
+  readonly optimizer: OptimizerSettings;
   readonly #settings: TrainingSettings;
   readonly #model: AnyModel;
-  readonly #strategy: Strategy;
   readonly #device: NativeDevice;
   readonly #rows: number;
   readonly #seed: number;
   #updates = 0;
   #micros = 0; // of the current step
-  readonly #optimizer: OptimizerSettings;
   readonly #buffers: DeviceBuffers;
   readonly #state: StateMemory;
   readonly #file: OffloadFile | null;
@@ -117,13 +115,13 @@ export class TrainStep implements AsyncDisposable {
     this.compiled = compiled;
     this.#settings = settings;
     this.#model = settings.model;
-    this.#strategy = strategy;
+    this.strategy = strategy;
     this.#device = device;
     this.#rows = settings.rows;
     this.#seed = settings.seed ?? 42;
-    this.#optimizer = settings.optimizer;
+    this.optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
-    this.slices = slicesOf(compiled.layout, strategy.zeroStage === 0 ? 0 : zeroGroup(strategy).index);
+    this.slices = ownedSlices({ layout: compiled.layout, strategy });
     const { diskBytes } = compiled.memory;
     this.#file = diskBytes > 0 ? new OffloadFile(fileOf(settings), diskBytes, compiled.extents) : null;
     this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, this.tensorRank);
@@ -163,6 +161,11 @@ export class TrainStep implements AsyncDisposable {
     return this.#updates;
   }
 
+  /** Goes on as behind so many updates, whose state it was given. */
+  set updates(count: number) {
+    this.#updates = count;
+  }
+
   loadParameter(name: string, values: Float32Array): void {
     this.parameters.load(name, values);
   }
@@ -198,7 +201,7 @@ export class TrainStep implements AsyncDisposable {
     if (!place || place.offset >= this.compiled.layout.elements) {
       throw new ConfigError(name, 'the name of a trained parameter of the model', name);
     }
-    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.#strategy.zeroStage);
+    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.strategy.zeroStage);
     return this.#buffers.readFloats('gradients', place.offset, place.length);
   }
 
@@ -215,12 +218,12 @@ export class TrainStep implements AsyncDisposable {
 
   /** The place in its tensor group. */
   get tensorRank(): number {
-    return groupOf(this.#strategy.mesh, this.#strategy.rank, 'tensor').index;
+    return groupOf(this.strategy.mesh, this.strategy.rank, 'tensor').index;
   }
 
   /** What there is to read and write of one of `slices`: the parameter, then the optimiser's state. */
   stateOf(slice: ParameterSlice): readonly StateKind[] {
-    return ['parameter', ...stateBuffers(this.#optimizer, slice.bucket)];
+    return ['parameter', ...stateBuffers(this.optimizer, slice.bucket)];
   }
 
   /** A copy of the state of one of `slices`. */
@@ -334,7 +337,7 @@ export class TrainStep implements AsyncDisposable {
    * and where gradients or parameters are offloaded. All ranks must call it. The gradients are of no use after.
    */
   async compareExchanges(batch: Batch, options: Omit<MicroOptions, 'isFirst'>): Promise<ExchangeDifference | null> {
-    const strategy = withPlainExchanges(this.#strategy);
+    const strategy = withPlainExchanges(this.strategy);
     const { compiled } = this;
     if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients') || compiled.layout.onHost)
       return null;
@@ -390,7 +393,7 @@ export class TrainStep implements AsyncDisposable {
 
   /** Checks, once, that all ranks have compiled the same job. */
   #agree(): Promise<void> {
-    this.#agreement ??= expectSameJob(this.#communicators, this.#strategy, this.compiled.jobHash);
+    this.#agreement ??= expectSameJob(this.#communicators, this.strategy, this.compiled.jobHash);
     return this.#agreement;
   }
 
@@ -433,13 +436,13 @@ export class TrainStep implements AsyncDisposable {
     const { scale, isFirst, step = this.#updates } = options;
     if (!Number.isFinite(scale))
       throw new ConfigError('scale', 'a finite number (1 / labelled rows: is every label masked?)', scale);
-    const { size, index } = groupOf(this.#strategy.mesh, this.#strategy.rank, 'sequence');
+    const { size, index } = groupOf(this.strategy.mesh, this.strategy.rank, 'sequence');
     writeBatch(program, batch, this.#model, { ranks: size, rank: index });
     program.setScalar('scale', scale * lossScale);
     // Where slices are kept, the sum over micro-batches is theirs: each micro-batch starts its own gradients anew.
     program.setScalar('beta', isFirst || this.#clear ? 0 : 1);
     if (!program.plan.graph.inputs.has(RANDOM)) return;
-    const { mesh, rank } = this.#strategy;
+    const { mesh, rank } = this.strategy;
     const firstRow = (micro * mesh.data + coordinatesOf(mesh, rank).data) * this.#rows;
     program.integers(RANDOM).set([...this.#seedWords(), step, firstRow]);
   }
