@@ -48,10 +48,10 @@ export interface WaitOptions {
  * Splits refs into those that are ready and the rest, in their order, once `numReturns` are ready or the time is up; at
  * most `numReturns` are in `ready`. A failed call counts as ready. No refs: two empty lists at once. As Ray's.
  */
-export async function wait<T>(
-  refs: readonly ObjectRef<T>[],
+export async function wait<Ref extends ObjectRef<unknown>>(
+  refs: readonly Ref[],
   options: WaitOptions = {},
-): Promise<{ readonly ready: ObjectRef<T>[]; readonly rest: ObjectRef<T>[] }> {
+): Promise<{ readonly ready: Ref[]; readonly rest: Ref[] }> {
   const runtime = currentRuntime();
   checkKeys(options, ['numReturns', 'timeoutMs']);
   const { numReturns = 1, timeoutMs } = options;
@@ -89,8 +89,8 @@ export async function wait<T>(
     // Gives what has arrived but was not read yet its turn.
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const ready: ObjectRef<T>[] = [];
-  const rest: ObjectRef<T>[] = [];
+  const ready: Ref[] = [];
+  const rest: Ref[] = [];
   let at = 0;
   for (; at < refs.length && ready.length < numReturns; at += 1) (isReady(refs[at]!) ? ready : rest).push(refs[at]!);
   return { ready, rest: at === refs.length ? rest : rest.concat(refs.slice(at)) };

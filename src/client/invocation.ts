@@ -2,6 +2,7 @@
 import { CancelledError, ConfigError } from '../common/index.js';
 import { type CloseReason, failureOf, type wire } from '../protocol/index.js';
 import type { CallContext } from './call-context.js';
+import type { Maker } from './lineage.js';
 import { ObjectRef } from './object-ref.js';
 import type { Cancellable, CancelOptions, ObjectState } from './object-state.js';
 import type { PeerLink, PendingCall } from './peer-link.js';
@@ -35,15 +36,12 @@ export interface Carrier {
 export interface Sender extends Carrier {
   /** Whether what runs a call may be ended because of it. */
   readonly canForce: boolean;
-  /** Runs a call that was answered before once more: its result was lost. Null where calls are not for their results alone. */
+  /**
+   * Runs the call of `maker` once more for what was lost of its results: `state`, or what `outcome` takes. `keeps` are its
+   * arguments that this process owns. Null where calls are not for their results alone.
+   */
   readonly runAgain:
-    | ((
-        shape: CallShape,
-        message: Invocation['message'],
-        encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
-        state: ObjectState,
-        retries: number,
-      ) => void)
+    | ((maker: Maker, keeps: readonly ObjectState[], state: ObjectState, outcome: Outcome | null) => Invocation)
     | null;
   send(invocation: Invocation): void;
 }
@@ -52,9 +50,11 @@ export interface Sender extends Carrier {
 export interface Outcome {
   /** What the worker must know of it, as of now. */
   readonly stream: wire.Stream.$Properties | undefined;
+  /** Set: of its several results these alone. */
+  readonly only: wire.Parts.$Properties | undefined;
   sent(link: PeerLink, callId: number): void;
-  item(item: wire.Item): void;
-  settle(result: wire.Result, taken: () => void): void;
+  item(item: wire.Item, call: Invocation): void;
+  settle(result: wire.Result, taken: () => void, call: Invocation): void;
   fail(error: Error): void;
 }
 
@@ -73,6 +73,8 @@ export class Invocation implements PendingCall, Cancellable {
   carrier: Carrier;
   retriesLeft: number;
   isCancelled = false;
+  /** How its stored results are made again; set with the first of them. */
+  maker: Maker | null = null;
   #link: PeerLink | null = null;
   #callId = 0;
 
@@ -109,7 +111,10 @@ export class Invocation implements PendingCall, Cancellable {
   sendOn(link: PeerLink, carrier: Carrier): void {
     this.carrier = carrier;
     this.#link = link;
-    if (this.outcome) this.message.stream = this.outcome.stream;
+    if (this.outcome) {
+      this.message.stream = this.outcome.stream;
+      this.message.only = this.outcome.only;
+    }
     this.#callId = link.call(this.message, this.bytes, this);
     this.outcome?.sent(link, this.#callId);
   }
@@ -124,14 +129,14 @@ export class Invocation implements PendingCall, Cancellable {
       return;
     }
     const taken = (): void => link?.stream.taken(result.callId);
-    if (result.location && !this.outcome) this.#runtime.lineage.keep(this);
-    if (this.outcome) this.outcome.settle(result, taken);
+    if (result.location && !this.outcome) this.#runtime.lineage.keep(this.state, this);
+    if (this.outcome) this.outcome.settle(result, taken, this);
     else this.#runtime.settleResult(this.state, result, taken);
     this.#ended();
     this.carrier.answered(this);
   }
   item(item: wire.Item): void {
-    this.outcome?.item(item);
+    this.outcome?.item(item, this);
   }
   broken(reason: CloseReason): void {
     this.#link = null;

@@ -77,7 +77,7 @@ export function startCall(
     new Invocation(runtime, sender, shape, message, encoded, state, outcome, parent);
   if (returns === 'value') return { invocation: make(null), given: runtime.refTo(state) };
   if (returns === 'items') {
-    const stream = new ItemStream(runtime, state, sequence, shape);
+    const stream = new ItemStream(runtime, state, sequence, shape.aheadMax);
     return { invocation: make(stream), given: new ObjectRefGenerator(stream, runtime) };
   }
   message.returnCount = returns;
@@ -87,7 +87,7 @@ export function startCall(
     next.site = state.site;
     states.push(next);
   }
-  const invocation = make(new Tuple(runtime, states, shape));
+  const invocation = make(new Tuple(runtime, states));
   for (const each of states) each.invocation = invocation;
   return { invocation, given: states.map((each) => runtime.refTo(each)) };
 }

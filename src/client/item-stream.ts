@@ -2,7 +2,7 @@
 import { itemIdOf, type WorkerId } from '../common/index.js';
 import { errorOf, failureOf, type wire } from '../protocol/index.js';
 import { withSite } from './call-site.js';
-import type { CallShape, Outcome } from './invocation.js';
+import type { Invocation, Outcome } from './invocation.js';
 import { ObjectState } from './object-state.js';
 import type { PeerLink } from './peer-link.js';
 import type { Runtime } from './runtime.js';
@@ -12,9 +12,9 @@ type End = { readonly kind: 'done' } | { readonly kind: 'failed'; readonly error
 export class ItemStream implements Outcome {
   /** The object of the call itself: the number of items. */
   readonly state: ObjectState;
+  readonly only = undefined;
   readonly #runtime: Runtime;
   readonly #sequence: number;
-  readonly #shape: CallShape;
   readonly #aheadMax: number;
   readonly #items: ObjectState[] = []; // not taken yet
   #received = 0;
@@ -25,12 +25,11 @@ export class ItemStream implements Outcome {
   #callId = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(runtime: Runtime, state: ObjectState, sequence: number, shape: CallShape) {
+  constructor(runtime: Runtime, state: ObjectState, sequence: number, aheadMax: number) {
     this.#runtime = runtime;
     this.state = state;
     this.#sequence = sequence;
-    this.#shape = shape;
-    this.#aheadMax = shape.aheadMax;
+    this.#aheadMax = aheadMax;
   }
 
   get stream(): wire.Stream.$Properties {
@@ -41,12 +40,12 @@ export class ItemStream implements Outcome {
     this.#callId = callId;
   }
 
-  item(item: wire.Item): void {
+  item(item: wire.Item, call: Invocation): void {
     const link = this.#link;
     const owner = this.#runtime.workerId as WorkerId;
     const id = itemIdOf(owner, this.#sequence, item.index);
     const state = new ObjectState(owner, this.#sequence, { id, owner: null });
-    if (item.location) this.#runtime.lineage.keepPart(state, this.#shape);
+    if (item.location) this.#runtime.lineage.keepPart(state, item.index, call);
     this.#runtime.settleResult(state, item, () => {
       if (item.giveId !== 0) link?.stream.takenItem(item.giveId);
     });

@@ -2,9 +2,10 @@
 // again when no copy is left. Arguments that are gone too are made again before, those that are lost when they are asked for.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, ObjectLostError, ObjectReconstructionFailedError } from '../common/index.js';
-import { failureOf, type wire } from '../protocol/index.js';
+import { asError, type wire } from '../protocol/index.js';
 import type { CallShape, Invocation, Sender } from './invocation.js';
-import type { ObjectState } from './object-state.js';
+import { failed, LostParts, partIdOf, placeOf } from './lost-parts.js';
+import { type Cancellable, ObjectState } from './object-state.js';
 import type { Runtime } from './runtime.js';
 
 /** Bytes of calls that an owner keeps; the older half goes when there are more. As Ray's max_lineage_bytes. */
@@ -17,23 +18,24 @@ const ATTEMPT_MS = 250;
 
 const TIDY_MIN = 1024;
 
-/** The call that made a stored object. */
+/** The call that made a stored object, or several. */
 export interface Maker {
-  readonly name: string;
-  /** Null: not a task, or dropped to stay within bounds. */
-  call: {
-    readonly shape: CallShape;
-    readonly message: Invocation['message'];
-    readonly runAgain: NonNullable<Sender['runAgain']>;
-  } | null;
+  readonly shape: CallShape;
+  readonly message: Invocation['message'];
+  /** Null: not a task, or forgotten to stay within bounds. */
+  runAgain: Sender['runAgain'];
   readonly isTask: boolean;
-  /** One of several results, or an item of a generator. */
-  readonly isPart: boolean;
-  readonly bytes: number;
-  readonly retries: number;
+  readonly bytes: number; // of its arguments
+  readonly sequence: number; // of its first object
   retriesLeft: number;
   /** Of its arguments that this process owns too. */
   readonly args: ReadonlyMap<ObjectId, Maker | null>;
+  /** Of several results: those that were lost and are not made again yet, by their places. */
+  readonly lost: Map<number, ObjectState>;
+  /** The call runs again for some of them, or is about to. */
+  isRunning: boolean;
+  /** Behind the place of the last stored one. */
+  partsEnd: number;
 }
 
 export class Lineage {
@@ -49,42 +51,39 @@ export class Lineage {
     this.#runtime = runtime;
   }
 
-  /** Notes how the object of a call that was answered is made again. */
-  keep({ shape, message, bytes, state, sender, retriesLeft }: Invocation): void {
-    const { name, retries } = shape;
-    const { runAgain } = sender;
-    const args = new Map<ObjectId, Maker | null>();
-    if (runAgain)
-      for (const id of ownArguments(message, this.#runtime)) args.set(id, this.#runtime.find(id)?.maker ?? null);
-    const call = runAgain && { shape, message, runAgain };
-    const maker: Maker = {
-      name,
-      call,
-      isTask: call !== null,
-      isPart: false,
-      bytes: bytes + CALL_BYTES,
-      retries,
-      retriesLeft,
-      args,
-    };
-    state.maker = maker;
-    if (!call) return;
-    this.#makers.push(new WeakRef(maker));
-    this.#gone.register(maker, maker.bytes, maker);
-    this.#bytes += maker.bytes;
-    if (this.#makers.length > this.#tidyAt) this.#tidy();
-    if (this.#bytes > BYTES_MAX) this.#drop();
+  /** Notes how the stored result of a call is made again. */
+  keep(state: ObjectState, call: Invocation): void {
+    call.maker ??= this.#makerOf(call);
+    call.maker.retriesLeft = call.retriesLeft;
+    state.maker = call.maker;
+  }
+  /** The same of one of several results, the `index`-th. */
+  keepPart(state: ObjectState, index: number, call: Invocation): void {
+    call.maker ??= this.#makerOf(call);
+    call.maker.partsEnd = Math.max(call.maker.partsEnd, index + 1);
+    state.maker = call.maker;
   }
 
-  /** Notes that an object is one of several that a call made. */
-  keepPart(state: ObjectState, { name, retries, method }: CallShape): void {
-    const isTask = method === undefined;
-    state.maker = { name, call: null, isTask, isPart: true, bytes: 0, retries, retriesLeft: retries, args: new Map() };
+  #makerOf({ shape, message, bytes, sender: { runAgain }, retriesLeft }: Invocation): Maker {
+    const isTask = runAgain !== null;
+    const args = new Map<ObjectId, Maker | null>();
+    if (isTask)
+      for (const id of ownArguments(message, this.#runtime)) args.set(id, this.#runtime.find(id)?.maker ?? null);
+    const maker = { shape, message, runAgain, isTask, bytes, retriesLeft, args, sequence: message.returnSequence ?? 0 };
+    const made: Maker = { ...maker, lost: new Map(), isRunning: false, partsEnd: 0 };
+    if (!isTask) return made;
+    const kept = bytes + CALL_BYTES;
+    this.#makers.push(new WeakRef(made));
+    this.#gone.register(made, kept, made);
+    this.#bytes += kept;
+    if (this.#makers.length > this.#tidyAt) this.#tidy();
+    if (this.#bytes > BYTES_MAX) this.#drop();
+    return made;
   }
 
   /** Takes what was collected out of the list, each time that it has grown to twice its length. */
   #tidy(): void {
-    this.#makers = this.#makers.filter((weak) => weak.deref()?.call);
+    this.#makers = this.#makers.filter((weak) => weak.deref()?.runAgain);
     this.#tidyAt = Math.max(TIDY_MIN, 2 * this.#makers.length);
   }
 
@@ -93,10 +92,10 @@ export class Lineage {
     let bytes = this.#bytes;
     const kept = this.#makers.filter((weak) => {
       const maker = weak.deref();
-      if (!maker?.call) return false;
+      if (!maker?.runAgain) return false;
       if (bytes <= BYTES_MAX / 2) return true;
-      bytes -= maker.bytes;
-      maker.call = null;
+      bytes -= maker.bytes + CALL_BYTES;
+      maker.runAgain = null;
       this.#gone.unregister(maker);
       return false;
     });
@@ -128,7 +127,7 @@ export class Lineage {
       return;
     }
     this.#runtime.agent.freed(state.id, from); // what is left of it there (damaged bytes, say) is of no use
-    this.#make(state, cause);
+    this.#make(state, from.nodeId ?? null, cause);
   }
 
   async #isAlive(nodeId: string): Promise<boolean> {
@@ -136,21 +135,67 @@ export class Lineage {
     return reply.nodes?.nodes?.some((node) => node.nodeId === nodeId && node.state === 'ALIVE') ?? false;
   }
 
-  /** Runs the task of a pending object again, or settles it with why that cannot be. */
-  #make(state: ObjectState, cause: Error): void {
+  /** Runs the task of a pending object again, or settles it with why that cannot be. `nodeId`: where it was lost. */
+  #make(state: ObjectState, nodeId: string | null, cause: Error): void {
     const { maker } = state;
-    const refusal = refusalOf(maker);
-    if (!maker?.call || refusal !== null) {
-      const facts = { objectId: state.id, reason: refusal?.reason ?? 'put', detail: refusal?.detail ?? '' } as const;
-      const error = new ObjectReconstructionFailedError(facts, { cause });
-      state.settle({ kind: 'failed', failure: failureOf(error), local: error });
+    if (!maker || maker.shape.returns === 'value') {
+      this.#begin(maker, [state], cause)?.(state, null);
       return;
     }
+    maker.lost.set(placeOf(state.id, maker), state);
+    if (maker.isRunning) return; // what it does not bring is seen to behind it
+    maker.isRunning = true;
+    this.#loseSiblings(maker, nodeId)
+      .catch(() => {}) // the head does not answer: each is found to be lost when it is read
+      .then(() => this.#makeParts(maker, cause))
+      .catch((error: unknown) => {
+        for (const each of maker.lost.values()) each.settle(failed(asError(error)));
+      });
+  }
+
+  /** With a node that is gone all results went that the call had left there: one run makes them again. */
+  async #loseSiblings(maker: Maker, nodeId: string | null): Promise<void> {
+    if (nodeId === null || (await this.#isAlive(nodeId))) return;
+    for (let index = 0; index < maker.partsEnd; index += 1) {
+      const state = this.#runtime.find(partIdOf(maker, index, this.#runtime.workerId));
+      if (state?.content?.kind !== 'stored' || state.content.location.nodeId !== nodeId) continue;
+      this.#runtime.unsettle(state);
+      maker.lost.set(index, state);
+    }
+  }
+
+  #makeParts(maker: Maker, cause: Error): void {
+    for (const [index, { content }] of maker.lost) if (content) maker.lost.delete(index); // nobody wants it any more
+    const states = [...maker.lost.values()];
+    const run = states.length > 0 ? this.#begin(maker, states, cause) : null;
+    maker.isRunning = run !== null;
+    if (!run) {
+      maker.lost.clear();
+      return;
+    }
+    const outcome = new LostParts(this.#runtime, maker, () => this.#makeParts(maker, cause));
+    const again = run(new ObjectState(this.#runtime.workerId, maker.sequence, null), outcome);
+    for (const state of states) state.invocation = again;
+  }
+
+  /** What runs the call once more, having taken one of its retries; null when it cannot be: `states` say why. */
+  #begin(
+    maker: Maker | null,
+    states: readonly ObjectState[],
+    cause: Error,
+  ): ((state: ObjectState, outcome: LostParts | null) => Cancellable) | null {
+    const refusal = refusalOf(maker);
+    if (!maker?.runAgain || refusal !== null) {
+      for (const state of states) {
+        const facts = { objectId: state.id, reason: refusal?.reason ?? 'put', detail: refusal?.detail ?? '' } as const;
+        state.settle(failed(new ObjectReconstructionFailedError(facts, { cause })));
+      }
+      return null;
+    }
     if (maker.retriesLeft > 0) maker.retriesLeft -= 1;
-    const { shape, message, runAgain } = maker.call;
-    const keeps = ownArguments(message, this.#runtime).map((id) => this.#argument(id, maker, cause));
-    const encoded = { bytes: maker.bytes - CALL_BYTES, keeps };
-    runAgain(shape, message, encoded, state, maker.retriesLeft);
+    const { runAgain } = maker;
+    const keeps = ownArguments(maker.message, this.#runtime).map((id) => this.#argument(id, maker, cause));
+    return (state, outcome) => runAgain(maker, keeps, state, outcome);
   }
 
   /** An argument of a call that runs again: as it is, or made again when nobody held it any more. */
@@ -159,7 +204,7 @@ export class Lineage {
     if (there && there.content?.kind !== 'released') return there;
     const again = this.#runtime.revive(id);
     again.maker = args.get(id) ?? null;
-    this.#make(again, cause);
+    this.#make(again, null, cause);
     return again;
   }
 }
@@ -174,19 +219,18 @@ function refusalOf(
   maker: Maker | null,
 ): { readonly reason: 'put' | 'actor' | 'retries' | 'lineage'; readonly detail: string } | null {
   if (!maker) return { reason: 'put', detail: 'it was put, not made by a task, so that nothing can make it again' };
+  const { name, retries } = maker.shape;
   if (!maker.isTask)
     return {
       reason: 'actor',
-      detail: `it was made by ${maker.name}, and calls of actors are not run again for their results`,
+      detail: `it was made by ${name}, and calls of actors are not run again for their results`,
     };
   if (maker.retriesLeft === 0)
-    return { reason: 'retries', detail: `${maker.name} made it, and none of its ${maker.retries} retries is left` };
-  if (maker.isPart)
-    return { reason: 'lineage', detail: `it is one of several results of ${maker.name}, which are not made again` };
-  if (!maker.call)
+    return { reason: 'retries', detail: `${name} made it, and none of its ${retries} retries is left` };
+  if (!maker.runAgain)
     return {
       reason: 'lineage',
-      detail: `the call of ${maker.name} that made it was forgotten to stay below ${BYTES_MAX} bytes (RAYLITE_MAX_LINEAGE_BYTES)`,
+      detail: `the call of ${name} that made it was forgotten to stay below ${BYTES_MAX} bytes (RAYLITE_MAX_LINEAGE_BYTES)`,
     };
   return null;
 }

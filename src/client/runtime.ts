@@ -226,7 +226,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   }
   /** An own object that everybody let go of, pending again. */
   revive(id: ObjectId): ObjectState {
-    const state = new ObjectState(this.workerId, sequenceOf(id), null);
+    const state = new ObjectState(this.workerId, sequenceOf(id), { id, owner: null });
     this.#known.set(id, new WeakRef(state));
     return state;
   }

@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type LeaseId, type NodeId, newLeaseId, WorkerCrashedError, type WorkerId } from '../common/index.js';
 import { errorOf, type wire } from '../protocol/index.js';
-import { type CallShape, type Carrier, cancelled, Invocation, type Sender } from './invocation.js';
+import { type Carrier, cancelled, Invocation, type Outcome, type Sender } from './invocation.js';
+import type { Maker } from './lineage.js';
 import { nodeOfMostBytes } from './locality.js';
 import type { ObjectState } from './object-state.js';
 import type { PeerLink } from './peer-link.js';
@@ -80,13 +81,17 @@ export class TaskPool implements Sender {
 
   /** Runs a task that was answered before once more: its result was lost. */
   readonly runAgain = (
-    shape: CallShape,
-    message: Invocation['message'],
-    encoded: { readonly bytes: number; readonly keeps: readonly unknown[] },
+    maker: Maker,
+    keeps: readonly ObjectState[],
     state: ObjectState,
-    retries: number,
-  ): void => {
-    this.send(new Invocation(this.#runtime, this, { ...shape, retries }, message, encoded, state, null, null));
+    outcome: Outcome | null,
+  ): Invocation => {
+    const { message, bytes, retriesLeft: retries } = maker;
+    const shape = { ...maker.shape, retries };
+    const again = new Invocation(this.#runtime, this, shape, { ...message }, { bytes, keeps }, state, outcome, null);
+    again.maker = maker;
+    this.send(again);
+    return again;
   };
 
   /** A task that waits here is taken back. */

@@ -184,11 +184,11 @@ export class ObjectLostError extends RayliteError {
 export class ObjectReconstructionFailedError extends RayliteError {
   readonly code = 'RAYLITE_RECONSTRUCTION_FAILED';
   readonly objectId: ObjectId;
-  /** It was put; an actor made it; no retries of its task are left; the call of its task was forgotten. */
-  readonly reason: 'put' | 'actor' | 'retries' | 'lineage';
+  /** It was put; an actor made it; no retries of its task are left; the call of its task was forgotten; its generator gave less when it ran again. */
+  readonly reason: 'put' | 'actor' | 'retries' | 'lineage' | 'replay';
   readonly detail: string;
   constructor(
-    facts: { objectId: ObjectId; reason: 'put' | 'actor' | 'retries' | 'lineage'; detail: string },
+    facts: { objectId: ObjectId; reason: ObjectReconstructionFailedError['reason']; detail: string },
     options?: ErrorOptions,
   ) {
     super(`object ${facts.objectId} was lost and cannot be made again: ${facts.detail}`, options);

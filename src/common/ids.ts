@@ -34,6 +34,12 @@ export const objectIdOf = (owner: WorkerId, sequence: number): ObjectId =>
 export const itemIdOf = (owner: WorkerId, sequence: number, index: number): ObjectId =>
   `${owner}-${sequence.toString(36)}.${index.toString(36)}` as ObjectId;
 
+/** Which item of its generator it is; null: no item. */
+export function itemIndexOf(objectId: ObjectId): number | null {
+  const dot = objectId.lastIndexOf('.');
+  return dot < 0 ? null : Number.parseInt(objectId.slice(dot + 1), 36);
+}
+
 /** The worker that owns `objectId`. */
 export const ownerOf = (objectId: ObjectId): WorkerId => objectId.slice(0, objectId.lastIndexOf('-')) as WorkerId;
 

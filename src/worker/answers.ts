@@ -25,6 +25,7 @@ interface Placed {
 }
 
 const NO_REFS: readonly never[] = [];
+const NOTHING: Placed = { sent: {}, bytes: 0, refs: NO_REFS };
 
 export class Answers {
   readonly #runtime: Runtime;
@@ -79,9 +80,12 @@ export class Answers {
         const given = Array.isArray(value) ? `a list of ${value.length}` : typeof value;
         throw new TypeError(`${name} was to return a list of ${call.returnCount} values (numReturns), not ${given}`);
       }
+      const wanted = call.only?.indices;
       const placed = await Promise.all(
         value.map((each, index) =>
-          this.#place(item, each, objectIdOf(owner, call.returnSequence + index), `result[${index}]`),
+          wanted && !wanted.includes(index)
+            ? NOTHING
+            : this.#place(item, each, objectIdOf(owner, call.returnSequence + index), `result[${index}]`),
         ),
       );
       const returns = placed.map(({ sent }, index) => ({ ...sent, index }));

@@ -15,24 +15,30 @@ interface Source {
 }
 
 /**
- * Gives the items of `made` to the caller of `item`, but those that it has already. Returns how many there were. Throws
- * what the generator throws; when it was cancelled its `finally` blocks have run.
+ * Gives the items of `made` to the caller of `item`, but those that it has already; of one that runs again for lost items
+ * those alone, and is ended behind the last of them. Returns how many there were. Throws what the generator throws; when it
+ * was cancelled its `finally` blocks have run.
  */
 export async function produce(item: Item, made: unknown, answers: Answers): Promise<number> {
   const source = sourceOf(made, item.name);
   const skip = item.call.stream?.skip ?? 0;
   const aheadMax = item.call.stream?.aheadMax ?? 0;
+  const only = item.call.only?.indices;
+  const wanted = only && new Set(only);
+  const end = only?.length ? only.at(-1)! + 1 : Number.POSITIVE_INFINITY;
   let turnEndsMs = performance.now() + TURN_MS;
   for (let index = 0; ; index += 1) {
     while (aheadMax > 0 && index - item.consumed >= aheadMax && !item.isCancelled) await item.changed();
-    if (item.isCancelled) {
+    if (item.isCancelled || index === end) {
       await runInCall(item, () => source.return?.());
+      if (index === end) return index;
       throw new CancelledError({ taskId: null });
     }
     const step = runInCall(item, () => source.next());
     const { done, value } = (step instanceof Promise ? await step : step) as IteratorResult<unknown>;
     if (done) return index;
-    if (index >= skip) await answers.item(item, index, value instanceof Promise ? await value : value);
+    if (index >= skip && (wanted?.has(index) ?? true))
+      await answers.item(item, index, value instanceof Promise ? await value : value);
     if (performance.now() < turnEndsMs && !item.from.stream.isCongested) continue;
     await nextTurn();
     while (item.from.stream.isCongested && !item.isCancelled) await nextTurn();

@@ -16,7 +16,17 @@ import {
   wait,
 } from '#src/client/index.js';
 import { TestNodes, TOKEN } from './support/nodes.js';
-import { Maker, nestedLarge, noise, notedNext, notedNoise, sha256Of } from './support/user-code.js';
+import {
+  Maker,
+  nestedLarge,
+  noise,
+  notedFewer,
+  notedItems,
+  notedNext,
+  notedNoise,
+  notedPair,
+  sha256Of,
+} from './support/user-code.js';
 
 const MIB = 1024 * 1024;
 const BYTES = 4 * MIB;
@@ -78,14 +88,65 @@ describe('when a node is lost', () => {
     assert.equal((await runsOf('made')).length, 2);
   });
 
+  test('several results of a call are made again by one run', async () => {
+    const [one, small, two] = task(notedPair, { ...onMaker, numReturns: 3 })(BYTES, 'pair');
+    await wait([one, small, two], { numReturns: 3 });
+    const [where] = await runsOf('pair');
+    await lose(where!);
+    const [first, word, second] = await get([one, small, two]);
+    assert.deepEqual(
+      [sha256Of(first), word, sha256Of(second)],
+      [sha256Of(noise(BYTES, 1)), 'small', sha256Of(noise(BYTES, 2))],
+    );
+    assert.equal((await runsOf('pair')).length, 2);
+  });
+
+  test('items of a generator are made again, no further than the last that somebody holds', async () => {
+    const items = [];
+    for await (const item of task(notedItems, onMaker)(BYTES, 6, 'items')) items.push(item);
+    const [where] = await runsOf('items');
+    const next = task(notedNext, onMaker)(items[1]!, 'next'); // where its argument is
+    await wait([next]);
+    assert.deepEqual(await runsOf('next'), [where]);
+    for (const item of [1, 3, 4, 5]) items[item]!.release();
+    await lose(where!);
+    const expected = [1, 3].map((seed) => sha256Of(noise(BYTES, seed)));
+    assert.deepEqual([sha256Of(await items[0]!), await task(sha256Of)(items[2]!)], expected);
+    assert.equal((await runsOf('items')).length, 2, 'one run brought both');
+    assert.equal(Buffer.from((await kvGet('items-made')) ?? []).toString(), '3');
+    // Its argument is an item that was let go of.
+    assert.equal(sha256Of(await next), sha256Of(noise(BYTES, 2).map((byte) => byte + 1)));
+  });
+
+  test('items that came before their generator lost its worker are made again beside it', async () => {
+    const items = task(notedItems, { ...onMaker, generatorBackpressure: 2 })(BYTES, 4, 'items');
+    const came = [await items.next(), await items.next()].map(({ value }) => value!);
+    const [where] = await runsOf('items');
+    await lose(where!);
+    for await (const item of items) came.push(item);
+    const sums = (await get(came)).map(sha256Of);
+    assert.deepEqual(
+      sums,
+      [1, 2, 3, 4].map((seed) => sha256Of(noise(BYTES, seed))),
+    );
+    assert.equal((await runsOf('items')).length, 3, 'it went on elsewhere, and ran once more for what was lost');
+  });
+
   test('what cannot be made again says why', async () => {
+    const [oneId, twoId] = [cluster.node('one').nodeId, cluster.node('two').nodeId];
     const spent = task(notedNoise, { ...onMaker, maxRetries: 0 })(BYTES, 5, 'spent');
     await wait([spent]);
     const maker = await actor(Maker, onMaker).create();
     const byActor = maker.make(BYTES) as unknown as ObjectRef<Uint8Array>;
     const holder = await task(nestedLarge, onMaker)(BYTES);
+    const fewer = [];
+    for await (const item of task(notedFewer, onMaker)(BYTES, 2, 'fewer')) fewer.push(item);
     await wait([spent, byActor], { numReturns: 2 });
-    await Promise.all([cluster.node('one').nodeId, cluster.node('two').nodeId].map(lose));
+    const [fewerAt] = await runsOf('fewer');
+    await lose(fewerAt!);
+    assert.equal(sha256Of(await fewer[0]!), sha256Of(noise(BYTES, 1)));
+    await assert.rejects(get(fewer[1]!), failsWith('replay', /notedFewer gave fewer items/));
+    await Promise.all([oneId, twoId].filter((id) => id !== fewerAt).map(lose));
     await assert.rejects(get(spent), failsWith('retries', /none of its 0 retries is left/));
     await assert.rejects(get(byActor), failsWith('actor', /Maker\.make/));
     await assert.rejects(get(holder.ref), { code: 'RAYLITE_OWNER_DIED' });

@@ -71,6 +71,30 @@ export async function notedNext(bytes: Uint8Array, key: string): Promise<Uint8Ar
   await notedNoise(0, 0, key);
   return bytes.map((byte) => byte + 1);
 }
+/** Noise of the seeds 1 and 2 with a word between them, noted as by `notedNoise`. */
+export async function notedPair(length: number, key: string): Promise<[Uint8Array, string, Uint8Array]> {
+  await notedNoise(0, 0, key);
+  return [noise(length, 1), 'small', noise(length, 2)];
+}
+/** Noise of the seeds 1, 2, …, noted as by `notedNoise`; each run is noted again as it ends, by how many it has made. */
+export async function* notedItems(length: number, count: number, key: string): AsyncGenerator<Uint8Array> {
+  await notedNoise(0, 0, key);
+  let made = 0;
+  try {
+    for (; made < count; ) {
+      made += 1;
+      yield noise(length, made);
+    }
+  } finally {
+    await kvPut(`${key}-made`, Buffer.from(String(made)));
+  }
+}
+/** Gives `count` items the first time that it runs, and one fewer each time after that. */
+export async function* notedFewer(length: number, count: number, key: string): AsyncGenerator<Uint8Array> {
+  await notedNoise(0, 0, key);
+  const runs = JSON.parse(Buffer.from((await kvGet(key)) ?? []).toString()) as string[];
+  for (let seed = 1; seed <= count + 1 - runs.length; seed += 1) yield noise(length, seed);
+}
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 export const nested = (x: number): { ref: ObjectRef<number> } => ({ ref: put(x + 1) });
 export const nestedLarge = (length: number): { ref: ObjectRef<Float32Array> } => ({ ref: put(makes(length)) });
