@@ -33,7 +33,8 @@ export class ActorClient implements Sender {
   readonly #sent: (() => void)[] = [];
   #isWatching = false;
   #isConnecting = false;
-  #settled: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  #left: Error | null = null; // once this process is no part of the cluster any more
+  readonly #settled: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
   constructor(runtime: Runtime, actorId: ActorId, className: string) {
     this.#runtime = runtime;
@@ -47,7 +48,8 @@ export class ActorClient implements Sender {
 
   send(invocation: Invocation): void {
     const link = this.#link;
-    if (this.#info.state === 'DEAD') invocation.fail(this.#death());
+    if (this.#left) invocation.fail(this.#left);
+    else if (this.#info.state === 'DEAD') invocation.fail(this.#death());
     else if (link && !link.stream.isClosed && this.#waiting.length === 0) invocation.sendOn(link, this);
     else {
       this.#waiting.push(invocation);
@@ -75,7 +77,8 @@ export class ActorClient implements Sender {
   answered(): void {} // an actor's client counts nothing
   force(): void {}
   broken(invocation: Invocation): void {
-    this.#limbo.push(invocation);
+    if (this.#left) invocation.fail(this.#left);
+    else this.#limbo.push(invocation);
   }
 
   /** Resolves when the actor is alive; rejects with ActorDiedError when it will never be. */
@@ -127,20 +130,13 @@ export class ActorClient implements Sender {
     if (isOld) return;
     this.#info = info;
     if (info.state === 'ALIVE') {
-      for (const { resolve } of this.#settled) resolve();
-      this.#settled = [];
+      for (const { resolve } of this.#settled.splice(0)) resolve();
       if ((info.incarnation ?? 0) > this.#brokenIncarnation) this.#resolveLimbo('it was restarted');
       if (this.#waiting.length > 0) this.#connect();
     } else if (info.state === 'DEAD') {
-      const death = this.#death();
-      for (const { reject } of this.#settled) reject(death);
-      this.#settled = [];
-      const lost = [...this.#limbo, ...this.#waiting.splice(0)];
-      this.#limbo = [];
       this.#stopTimer();
       this.#kept.length = 0;
-      for (const invocation of lost) invocation.fail(death);
-      this.#noneWaits();
+      this.#failAll(this.#death());
       this.#runtime.head.unwatch(this.actorId);
     } else if (info.state === 'RESTARTING') this.#resolveLimbo('its process ended and it is being restarted');
   }
@@ -161,9 +157,18 @@ export class ActorClient implements Sender {
     this.#kept.push(...things);
   }
 
-  close(): void {
+  /** This process leaves the cluster: all that waits for the actor, now or later, fails with `left`. */
+  close(left: Error): void {
+    this.#left = left;
     this.#link = null; // its end is no news any more
     this.#stopTimer();
+    this.#failAll(left);
+  }
+
+  #failAll(error: Error): void {
+    for (const { reject } of this.#settled.splice(0)) reject(error);
+    for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) invocation.fail(error);
+    this.#noneWaits();
   }
 
   /** The stream is gone; the calls that were in flight on it are in limbo. The news may have been faster. */
@@ -224,12 +229,7 @@ export class ActorClient implements Sender {
       (reply) => {
         if (reply.actor) this.inform(reply.actor);
       },
-      (error: Error) => {
-        for (const { reject } of this.#settled) reject(error);
-        this.#settled = [];
-        for (const invocation of [...this.#limbo.splice(0), ...this.#waiting.splice(0)]) invocation.fail(error);
-        this.#noneWaits();
-      },
+      (error: Error) => this.#failAll(error),
     );
   }
 

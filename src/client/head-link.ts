@@ -74,7 +74,7 @@ export class HeadLink {
   /** As {@link request}, for what only this library waits for: the process may end before the answer. */
   async ask(request: HeadRequest): Promise<wire.HeadToClient> {
     await this.welcome();
-    if (this.#stop.signal.aborted) throw this.#gone('the connection was closed by this process');
+    if (this.#stop.signal.aborted) throw this.left();
     const requestId = this.#nextId++;
     const site = siteOf(this.ask);
     return new Promise((resolve, reject) => {
@@ -112,7 +112,7 @@ export class HeadLink {
     this.#stop.abort();
     this.#channel?.send({ bye: {} });
     this.#channel?.close('the client is done');
-    const error = this.#gone('the connection was closed by this process');
+    const error = this.left();
     for (const waiter of this.#waiters.values()) waiter.reject(error);
     this.#waiters.clear();
   }
@@ -181,6 +181,10 @@ export class HeadLink {
     else if (message.leasesWanted) this.#pushes.leasesWanted();
   }
 
+  /** The error of what waits for the cluster once this process has left it. */
+  left(): ConnectionError {
+    return this.#gone('the connection was closed by this process');
+  }
   #gone(detail: string): ConnectionError {
     return new ConnectionError({ address: this.#address, detail });
   }

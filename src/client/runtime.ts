@@ -551,10 +551,12 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     this.#unborrowed = listener;
   }
 
-  /** Ends this process's part: peers see orderly closes, the agent frees what we owned. */
+  /** Ends this process's part: calls that have no result yet fail, peers see orderly closes, the agent frees what we owned. */
   async close(): Promise<void> {
     this.awake.begin();
-    for (const actor of this.actors.values()) actor.close();
+    const left = this.head.left();
+    for (const actor of this.actors.values()) actor.close(left);
+    for (const pool of this.taskPools.values()) pool.close(left);
     await this.peers[Symbol.asyncDispose]();
     this.head.close();
     this.agent.exiting('done');

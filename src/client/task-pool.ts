@@ -67,6 +67,7 @@ export class TaskPool implements Sender {
   readonly #asked = new Set<LeaseId>();
   #late: NodeJS.Timeout | null = null; // until the first lease comes
   #hasTold = false;
+  #left: Error | null = null; // once this process is no part of the cluster any more
   #meanMs = Number.POSITIVE_INFINITY; // of one task on one worker; unknown at first
 
   constructor(runtime: Runtime, demand: TaskDemand) {
@@ -75,8 +76,21 @@ export class TaskPool implements Sender {
   }
 
   send(invocation: Invocation): void {
+    if (this.#left) {
+      invocation.fail(this.#left);
+      return;
+    }
     this.#queue.push(invocation);
     this.#dispatch();
+  }
+
+  /** This process leaves the cluster: all tasks that have no result yet, or come later, fail with `left`. */
+  close(left: Error): void {
+    this.#left = left;
+    this.#failQueue(left);
+  }
+  #failQueue(error: Error): void {
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) next.fail(error);
   }
 
   /** Runs a task that was answered before once more: its result was lost. */
@@ -173,9 +187,7 @@ export class TaskPool implements Sender {
       .catch((error: Error) => {
         if (!this.#asked.delete(id)) return; // we took the request back
         // No lease will ever come (infeasible, or the head refuses): nobody should wait for one.
-        if (this.#leases.size === 0 && this.#asked.size === 0) {
-          for (let next = this.#queue.shift(); next; next = this.#queue.shift()) next.fail(error);
-        }
+        if (this.#leases.size === 0 && this.#asked.size === 0) this.#failQueue(error);
       });
   }
 
@@ -261,7 +273,8 @@ export class TaskPool implements Sender {
 
   #crashed(invocation: Invocation, lease: HeldLease, detail: string): void {
     // A worker that was ended because of another task takes no retry of this one.
-    if (invocation.isCancelled) invocation.fail(cancelled());
+    if (this.#left) invocation.fail(this.#left);
+    else if (invocation.isCancelled) invocation.fail(cancelled());
     else if (lease.isForced ? invocation.retriesLeft !== 0 : invocation.mayGoAgain()) this.#queue.push(invocation);
     else this.#fail(invocation, lease, detail).catch(() => {}); // news of the worker's end never rejects
     queueMicrotask(() => this.#dispatch());

@@ -11,7 +11,7 @@ const WORK = `
   export const speak = (text) => { console.log(text); };
   export const later = (ms, value) => new Promise((resolve) => setTimeout(resolve, ms, value));
   export const exits = (code) => { console.log('last words'); process.exit(code); };
-  export class Speaker { speak(text) { console.log(text); } pid() { return process.pid; } }
+  export class Speaker { speak(text) { console.log(text); } never() { return new Promise(() => {}); } pid() { return process.pid; } }
   export class Counter { count = 0; add(x) { return (this.count += x); } }
 `;
 
@@ -49,6 +49,29 @@ test('a script that does not close its cluster ends when its work is done, and n
      console.log(await ready[0]);`,
   );
   assert.equal(stdout, '2 9\nlate\n');
+});
+
+test('what has no result when the cluster is closed fails, and the script ends', (t) => {
+  const { stdout } = run(
+    t,
+    `const cluster = await init({ numCpus: 2 });
+     const speaker = await actor(Speaker).create();
+     const placeless = actor(Counter, { cpus: 2 }).create().then((handle) => handle.add(1));
+     await speaker.pid();
+     const waiting = {
+       running: task(later)(1e9, 0),
+       queued: task(later, { cpus: 2 })(1e9, 0),
+       call: speaker.never(),
+       callOfPlaceless: placeless,
+     };
+     const told = Object.entries(waiting).map(([name, ref]) =>
+       Promise.resolve(ref).then(() => console.log(name, 'has a value'), (error) => console.log(name, error.name, error.detail)));
+     await cluster.close();
+     await Promise.all(told);`,
+  );
+  const why = 'ConnectionError the connection was closed by this process';
+  const lines = ['call', 'callOfPlaceless', 'queued', 'running'].map((name) => `${name} ${why}`);
+  assert.deepEqual(stdout.trim().split('\n').sort(), lines);
 });
 
 test('what nobody waits for does not keep a script from ending', (t) => {
