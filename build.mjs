@@ -120,7 +120,7 @@ const steps = [
   {
     name: 'native',
     title: 'compiling the native addon (a minute or two, once)',
-    inputs: () => filesBelow('native', ['cuda']),
+    inputs: () => filesBelow('native', ['cuda', 'emulate']),
     output: 'build/native/raylite.node',
     run: () => {
       run('cmake', ['-S', 'native', '-B', 'build/native', '-DCMAKE_BUILD_TYPE=Release']);
@@ -168,11 +168,7 @@ const steps = [
     name: 'cuda',
     title: 'compiling the CUDA half (minutes, once)',
     optIn: '--cuda',
-    inputs: () => [
-      ...filesBelow('native/cuda', ['emulate']),
-      ...filesBelow('native/core'),
-      'native/comm/communicator.h',
-    ],
+    inputs: () => [...filesBelow('native/cuda'), ...filesBelow('native/core'), 'native/comm/communicator.h'],
     output: 'build/native/libraylite_cuda.so',
     run: () => {
       const python = cudaPython();
@@ -188,10 +184,10 @@ const steps = [
     name: 'emulated',
     title: 'compiling the CUDA half for the CPU, for tests (a minute, once)',
     optIn: '--tests',
-    inputs: () => [...filesBelow('native/cuda'), ...filesBelow('native/core'), 'native/comm/communicator.h'],
+    inputs: () => ['native/emulate', 'native/cuda', 'native/core', 'native/comm'].flatMap((path) => filesBelow(path)),
     output: 'build/emulated/libraylite_cuda.so',
     run: () => {
-      run('cmake', ['-S', 'native/cuda/emulate', '-B', 'build/emulated', '-DCMAKE_BUILD_TYPE=Release']);
+      run('cmake', ['-S', 'native/emulate', '-B', 'build/emulated', '-DCMAKE_BUILD_TYPE=Release']);
       run('cmake', ['--build', 'build/emulated', '-j', String(Math.max(2, availableParallelism()))]);
     },
   },

@@ -287,6 +287,49 @@ Napi::Value fill_normal(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+/// Joins a group on a thread of the pool. Holds the device meanwhile.
+class JoinWorker : public Napi::AsyncWorker {
+ public:
+  JoinWorker(Napi::Env env, std::shared_ptr<Device> device, std::shared_ptr<Communicator> group, double timeout_ms)
+      : Napi::AsyncWorker(env), deferred(env), device_(std::move(device)), group_(std::move(group)), timeout_ms_(timeout_ms) {}
+  Napi::Promise::Deferred deferred;
+
+ protected:
+  void Execute() override {
+    try {
+      reason_ = device_->join(group_, timeout_ms_);
+    } catch (const CommError& error) {
+      rank_ = error.rank();
+      SetError(error.what());
+    } catch (const std::exception& error) {
+      SetError(error.what());
+    }
+  }
+  void OnOK() override { deferred.Resolve(reason_.empty() ? Env().Null() : Napi::String::New(Env(), reason_)); }
+  void OnError(const Napi::Error& error) override {
+    const Napi::Error coded = js_error(Env(), "COMM", error.Message());
+    if (rank_ >= 0) coded.Value().Set("rank", Napi::Number::New(Env(), rank_));
+    deferred.Reject(coded.Value());
+  }
+
+ private:
+  const std::shared_ptr<Device> device_;
+  const std::shared_ptr<Communicator> group_;
+  const double timeout_ms_;
+  std::string reason_;
+  int rank_ = -1;
+};
+
+Napi::Value join(const Napi::CallbackInfo& info, OpenDevice& device) {
+  device.live();
+  const double timeout_ms = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
+  if (!(timeout_ms > 0)) throw Napi::RangeError::New(info.Env(), "timeoutMs: expected a positive number of milliseconds");
+  auto worker = std::make_unique<JoinWorker>(info.Env(), device.device, communicator_of(info[0]), timeout_ms);
+  const Napi::Promise promise = worker->deferred.Promise();
+  worker.release()->Queue();  // deletes itself when it has settled
+  return promise;
+}
+
 void dispose_device(OpenDevice& device) {
   if (device.device) device.device->cancel("the device was disposed");
   device.device.reset();  // ends a run in progress, whose promise rejects, and joins the threads
@@ -349,6 +392,7 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
                device->live().write(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
                return info.Env().Undefined();
              }));
+  object.Set("join", method(env, "join", [device](const Napi::CallbackInfo& info) { return join(info, *device); }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
   object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, device); }));
   object.Set("dispose", method(env, "dispose", [device](const Napi::CallbackInfo& info) {
@@ -400,11 +444,12 @@ std::string path_argument(const Napi::Object& options, const char* name) {
 
 Napi::Value create_cuda_device(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "createCudaDevice needs { library, index, cublasLt }");
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "createCudaDevice needs { library, index, cublasLt, nccl }");
   const auto options = info[0].As<Napi::Object>();
   CudaOptions wanted;
   wanted.library = path_argument(options, "library");
   wanted.cublas_lt = path_argument(options, "cublasLt");
+  wanted.nccl = path_argument(options, "nccl");
   wanted.index = static_cast<int>(integer_argument(options.Get("index"), "index", 0, 1023));
   return device_object(env, std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(wanted)));
 }

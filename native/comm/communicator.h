@@ -6,6 +6,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -39,16 +40,12 @@ struct Transfer {
   int from = -1;
 };
 
-class Communicator {
+/// The calls themselves: made at once on memory of the host (Communicator), or put on a stream of a device.
+class Collectives {
  public:
-  /// `names[r]` is the number in the job of rank r; none: r itself.
-  explicit Communicator(std::vector<int> names) : names_(std::move(names)) {}
-  virtual ~Communicator() = default;
-  Communicator(const Communicator&) = delete;
-  Communicator& operator=(const Communicator&) = delete;
+  virtual ~Collectives() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual std::uint64_t bytes_sent() const = 0;
   virtual void all_reduce(void* data, std::size_t count, Number number, ReduceOp op) = 0;
   /// data: [size * slice_count]; afterwards slice `rank` of it holds the sum of that slice over all ranks.
   virtual void reduce_scatter(void* data, std::size_t slice_count, Number number) = 0;
@@ -61,6 +58,18 @@ class Communicator {
   /// each other in the same order. Sending may wait until the peer receives.
   virtual void send_receive(const Transfer& transfer) = 0;
   virtual void barrier() = 0;
+  /// Moves bytes of this rank, before or behind a call.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+};
+
+class Communicator : public Collectives {
+ public:
+  /// `names[r]` is the number in the job of rank r; none: r itself.
+  explicit Communicator(std::vector<int> names) : names_(std::move(names)) {}
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+  virtual std::uint64_t bytes_sent() const = 0;
+  void copy(void* to, const void* from, std::size_t bytes) final { std::memcpy(to, from, bytes); }
 
   // Safe from any thread, during a call too.
   /// Makes pending and later calls of every rank throw `error`. The first error of a group stays.

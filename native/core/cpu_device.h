@@ -22,6 +22,7 @@ class CpuDevice final : public Device {
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(to.data() + offset, from, bytes);
   }
+  std::string join(const std::shared_ptr<Communicator>&, double) override { return "the device's memory is the host's"; }
   void prepare(Program&) override {}
   void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) override {
     executor_.start(std::move(program), options, std::move(done));

@@ -6,11 +6,12 @@
 #include <cstdint>
 
 #include "core/kernels.h"
+#include "core/ops/collectives.h"
 #include "core/program.h"
 
 namespace raylite {
 
-constexpr std::uint32_t kCudaApiVersion = 1;
+constexpr std::uint32_t kCudaApiVersion = 2;
 
 /// Changes with the layout of what both sides read.
 constexpr std::uint32_t cuda_api_stamp() {
@@ -23,9 +24,10 @@ struct CudaFailure {
   char message[2000];
 };
 
-/// Path of what is opened when it is first needed; null where it was not found.
+/// Paths of what is opened when it is first needed; null where it was not found.
 struct CudaLibraries {
   const char* cublas_lt;
+  const char* nccl;
 };
 
 struct CudaDescription {
@@ -49,6 +51,27 @@ struct CudaRun {
   double* seconds;  // of each instruction; null: not wanted
 };
 
+/// What ranks must know of each other before NCCL joins their devices. Plain bytes: sent as they are.
+struct CudaIdentity {
+  std::int32_t nccl_version;  // 22809; 0: none, for this reason
+  char reason[1000];
+  char bus[32];  // of the device in its machine
+};
+
+/// Names a group that NCCL is about to form.
+struct CudaGroupId {
+  char bytes[128];
+};
+
+/// A group whose collectives the device shall make itself.
+struct CudaGroup {
+  std::shared_ptr<Communicator> ranks;  // the same ranks over the host
+  CudaGroupId id;
+  double timeout_ms;  // that a rank waits in one collective
+  /// Whether the ranks are whole: asked from any thread. Does not throw.
+  bool (*is_whole)(Communicator&, CollectiveFailure&);
+};
+
 /// Functions that return a bool or a pointer give false or null for a failure, and fill it in.
 struct CudaApi {
   std::uint32_t stamp;
@@ -64,6 +87,11 @@ struct CudaApi {
   void (*free_host)(void* device, void* memory);
   /// Waits for its end.
   bool (*copy)(void* device, void* to, const void* from, std::size_t bytes, CudaFailure*);
+  /// Never fails.
+  void (*identify)(void* device, CudaIdentity*);
+  bool (*group_id)(void* device, CudaGroupId*, CudaFailure*);
+  /// Waits for all ranks. Programs prepared from then on make the collectives of `ranks` on the device.
+  bool (*join)(void* device, const CudaGroup*, CudaFailure*);
   /// What the device keeps of a program, for run(); the program must outlive it.
   void* (*prepare)(void* device, const Program*, CudaFailure*);
   void (*forget)(void* prepared);

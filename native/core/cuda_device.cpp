@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/cuda_group.h"
 #include "core/error.h"
 
 namespace raylite {
@@ -45,7 +46,7 @@ const CudaApi& cuda_library(const std::string& path) {
 }
 
 CudaDevice::CudaDevice(const CudaOptions& options) : api_(cuda_library(options.library)) {
-  const CudaLibraries libraries{path_or_null(options.cublas_lt)};
+  const CudaLibraries libraries{path_or_null(options.cublas_lt), path_or_null(options.nccl)};
   void* handle = checked([&](CudaFailure* failure) { return api_.open(options.index, &libraries, failure); });
   handle_ = std::shared_ptr<void>(handle, api_.close);
   thread_ = std::thread([this] { thread_main(); });
@@ -109,6 +110,10 @@ void CudaDevice::write(const Memory& to, std::size_t offset, const void* from, s
   const std::lock_guard<std::mutex> lock(mirrors_->mutex);
   const auto found = mirrors_->of.find(to.data());
   if (found != mirrors_->of.end()) std::memcpy(found->second.get() + offset, from, bytes);
+}
+
+std::string CudaDevice::join(const std::shared_ptr<Communicator>& group, double timeout_ms) {
+  return join_cuda_group(api_, handle_.get(), group, timeout_ms);
 }
 
 void CudaDevice::prepare(Program& program) {

@@ -18,7 +18,8 @@ const CudaApi& cuda_library(const std::string& path);
 struct CudaOptions {
   std::string library;
   int index = 0;
-  std::string cublas_lt;  // path; empty: not found
+  std::string cublas_lt;  // paths; empty: not found
+  std::string nccl;
 };
 
 class CudaDevice final : public Device {
@@ -35,6 +36,7 @@ class CudaDevice final : public Device {
   bool is_host() const override { return false; }
   void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) override;
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override;
+  std::string join(const std::shared_ptr<Communicator>& group, double timeout_ms) override;
   void prepare(Program& program) override;
   void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) override;
   void cancel(const std::string& reason) override;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "core/kernels.h"
 #include "core/memory.h"
 
@@ -45,6 +46,10 @@ class Device {
   /// Copies to and from the host, between runs. From any thread.
   virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
   virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
+  /// Makes the collectives of `group` in programs that are loaded from then on the device's own, if it has any. All ranks of the group
+  /// must call it; waits for them. `timeout_ms` limits how long a rank waits in one of them. Returns why they go through memory of the
+  /// host, or nothing. Throws CommError.
+  virtual std::string join(const std::shared_ptr<Communicator>& group, double timeout_ms) = 0;
   /// Called once with a program that load_program() has bound.
   virtual void prepare(Program& program) = 0;
   /// Starts a run; `done` is called from a thread of the device when it is through with the program.

@@ -6,8 +6,9 @@
 #include <exception>
 
 #include "cuda/context.h"
-#include "cuda/host_calls.h"
+#include "cuda/group_failure.h"
 #include "cuda/kernels.h"
+#include "cuda/nccl_groups.h"
 #include "cuda/prepared_program.h"
 
 namespace raylite::cuda {
@@ -72,6 +73,18 @@ void* open(int index, const CudaLibraries* libraries, CudaFailure* failure) {
   });
 }
 
+void identify(void* device, CudaIdentity* identity) {
+  Context& context = *context_of(device);
+  if (cudaDeviceGetPCIBusId(identity->bus, sizeof(identity->bus), context.index()) != cudaSuccess) {
+    std::snprintf(identity->bus, sizeof(identity->bus), "%d", context.index());
+  }
+  try {
+    identity->nccl_version = context.groups().version();
+  } catch (const EngineError& error) {
+    std::snprintf(identity->reason, sizeof(identity->reason), "%s", error.what());
+  }
+}
+
 constexpr CudaApi kApi{
     cuda_api_stamp(),
     device_count,
@@ -93,6 +106,20 @@ constexpr CudaApi kApi{
     [](void* device, void* to, const void* from, std::size_t bytes, CudaFailure* failure) {
       return guarded(failure, [&] {
         context_of(device)->copy(to, from, bytes);
+        return true;
+      });
+    },
+    identify,
+    [](void* device, CudaGroupId* id, CudaFailure* failure) {
+      return guarded(failure, [&] {
+        *id = context_of(device)->groups().new_id();
+        return true;
+      });
+    },
+    [](void* device, const CudaGroup* group, CudaFailure* failure) {
+      return guarded(failure, [&] {
+        context_of(device)->use();
+        context_of(device)->groups().join(context_of(device)->index(), *group);
         return true;
       });
     },

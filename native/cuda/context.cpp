@@ -3,17 +3,18 @@
 
 #include <cstring>
 
+#include "cuda/nccl_groups.h"
 #include "cuda/product.h"
 
 namespace raylite::cuda {
-
 
 Context::Context(int index, const CudaLibraries& libraries)
     : index_(index),
       cublas_lt_path_(libraries.cublas_lt == nullptr ? "" : libraries.cublas_lt),
       has_cublas_lt_(libraries.cublas_lt != nullptr),
       use_(index),
-      constants_(2 * sizeof(float)) {
+      constants_(2 * sizeof(float)),
+      groups_(std::make_unique<NcclGroups>(libraries.nccl)) {
   cudaDeviceProp properties;
   RL_CUDA(cudaGetDeviceProperties(&properties, index));
   processors_ = properties.multiProcessorCount;

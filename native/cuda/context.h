@@ -1,4 +1,4 @@
-// One GPU as this library keeps it: its streams, cuBLASLt and the constants that products point at. Opened once per device.
+// One GPU as this library keeps it: its streams, cuBLASLt, groups by NCCL and the constants that products point at. Opened once per device.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -10,6 +10,7 @@
 
 namespace raylite::cuda {
 
+class NcclGroups;
 class Products;
 
 class Context {
@@ -23,6 +24,8 @@ class Context {
   cudaStream_t stream(std::uint32_t i) const { return streams_[i].get(); }
   /// Opens cuBLASLt at the first call. Throws EngineError("CUDA").
   Products& products();
+  NcclGroups& groups() { return *groups_; }
+  int index() const { return index_; }
   /// A float of the device that is 1.
   const float* one() const { return constants_.as<float>(); }
   const float* zero() const { return constants_.as<float>() + 1; }
@@ -45,6 +48,7 @@ class Context {
   DeviceBytes constants_;
   std::mutex copy_mutex_;
   std::unique_ptr<Products> products_;
+  std::unique_ptr<NcclGroups> groups_;
 };
 
 }  // namespace raylite::cuda

@@ -1,9 +1,7 @@
-// Staging and the calls themselves; and `collective`, the kernel of the collectives.
+// Staging and the calls themselves.
 #include "cuda/host_calls.h"
 
 #include <algorithm>
-
-#include "cuda/kernels.h"
 
 namespace raylite::cuda {
 
@@ -59,10 +57,6 @@ void HostCalls::begin() {
 void HostCalls::throw_failure() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (has_failed_) throw GroupFailure(failure_.message, failure_.rank);
-}
-
-Kernel<CollectiveArguments> collective() {
-  return {[](const CollectiveArguments& a, const Team& team) { team.queue->calls->put(a, *team.queue); }, nullptr};
 }
 
 }  // namespace raylite::cuda

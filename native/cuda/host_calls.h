@@ -4,23 +4,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 
 #include "core/ops/collectives.h"
+#include "cuda/group_failure.h"
 #include "cuda/handles.h"
 #include "cuda/queue.h"
 
 namespace raylite::cuda {
-
-/// A collective failed: `rank` is the late or dead one, or -1.
-class GroupFailure : public std::runtime_error {
- public:
-  GroupFailure(const std::string& message, int rank) : std::runtime_error(message), rank_(rank) {}
-  int rank() const { return rank_; }
-
- private:
-  int rank_;
-};
 
 /// The calls of one program.
 class HostCalls {

@@ -1,4 +1,4 @@
-// Delays, and the search for numbers that are not finite.
+// Delays, marks, and the search for numbers that are not finite.
 #include "cuda/inspect.h"
 
 #include "core/error.h"
@@ -11,6 +11,11 @@ namespace {
 
 __global__ void delay_kernel(unsigned microseconds) {
   for (unsigned i = 0; i < microseconds; i++) __nanosleep(1000);
+}
+
+__global__ void mark_kernel(volatile Mark* mark, std::uint32_t place) {
+  mark->place = place;
+  mark->count = mark->count + 1;
 }
 
 /// The first element all of whose exponent's bits are set.
@@ -36,12 +41,17 @@ void delay(cudaStream_t stream, std::uint32_t seed, std::uint32_t instruction) {
   std::uint32_t hash = seed ^ (instruction * 64);
   hash = (hash ^ (hash >> 16)) * 0x85ebca6bu;
   hash = (hash ^ (hash >> 13)) * 0xc2b2ae35u;
-  const Queue queue{stream, nullptr, nullptr, nullptr, instruction};
+  const Queue queue{stream, nullptr, nullptr, nullptr, nullptr, instruction};
   launch(queue, dim3(1), dim3(1), 0, delay_kernel, (hash ^ (hash >> 16)) % 200);
 }
 
+void put_mark(cudaStream_t stream, Mark* mark, std::uint32_t place) {
+  const Queue queue{stream, nullptr, nullptr, nullptr, nullptr, 0};
+  launch(queue, dim3(1), dim3(1), 0, mark_kernel, mark, place);
+}
+
 void expect_finite(cudaStream_t stream, const Instruction& instruction, std::size_t index) {
-  const Queue queue{stream, nullptr, nullptr, nullptr, index};
+  const Queue queue{stream, nullptr, nullptr, nullptr, nullptr, index};
   for (const Output& output : instruction.outputs) {
     DeviceBytes first(sizeof(unsigned long long));
     auto* found = first.as<unsigned long long>();

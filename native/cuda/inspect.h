@@ -1,4 +1,4 @@
-// What runs that are watched do between instructions.
+// What streams that are watched do between instructions.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -6,6 +6,14 @@
 
 namespace raylite::cuda {
 
+/// Where a stream is, for who looks on from the host: in memory that both see.
+struct Mark {
+  std::uint32_t place;
+  std::uint32_t count;  // of marks made
+};
+
+/// Sets the place when the stream gets there.
+void put_mark(cudaStream_t stream, Mark* mark, std::uint32_t place);
 /// Keeps the stream busy for up to 200 µs, drawn from the seed and the instruction.
 void delay(cudaStream_t stream, std::uint32_t seed, std::uint32_t instruction);
 /// Waits for the stream; throws EngineError at the first number of an output that is not finite.

@@ -1,5 +1,5 @@
 // How kernels are started, and what every one of them may use. The same sources are compiled by nvcc and, for tests, by the
-// host's compiler against the emulated runtime (native/cuda/emulate).
+// host's compiler against the emulated runtime (native/emulate).
 #pragma once
 #include <cuda_runtime.h>
 

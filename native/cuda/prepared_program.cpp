@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "cuda/inspect.h"
+#include "cuda/nccl_groups.h"
 
 namespace raylite::cuda {
 
@@ -35,6 +36,10 @@ PreparedProgram::PreparedProgram(Context& context, const Program& program)
       done_.emplace_back();
     }
   }
+  for (const auto& group : program.communicators) {
+    auto own = group ? context.groups().find(*group) : nullptr;
+    if (own) groups_.push_back(std::move(own));
+  }
 }
 
 PreparedProgram::~PreparedProgram() {
@@ -63,7 +68,7 @@ void PreparedProgram::issue_one(std::size_t i, Observer* observer) {
   const bool is_timed = observer != nullptr && observer->run.seconds != nullptr;
   if (observer != nullptr && observer->run.jitter != 0) delay(stream, observer->run.jitter, static_cast<std::uint32_t>(i));
   if (is_timed) RL_CUDA(cudaEventRecord(observer->begins[i].get(), stream));
-  Queue queue{stream, &context_, &faults_, &calls_, i};
+  Queue queue{stream, &context_, &faults_, &calls_, &groups_, i};
   Team team;
   team.workspace = program_.workspaces[s] ? program_.workspaces[s]->data() : nullptr;
   team.queue = &queue;
@@ -118,6 +123,13 @@ void PreparedProgram::capture() {
   const cudaError_t error = cudaGraphInstantiate(&graph_, graph, 0);
   cudaGraphDestroy(graph);
   RL_CUDA(error);
+}
+
+/// No group may be given up between the look at whether it is whole and the launch of kernels that use it.
+void PreparedProgram::launch_graph() {
+  std::vector<std::unique_lock<std::mutex>> held;
+  for (const auto& group : groups_) held.push_back(group->hold());
+  RL_CUDA(cudaGraphLaunch(graph_, context_.stream(0)));
 }
 
 void PreparedProgram::copy_mirrors(const CudaRun& run, bool is_to_device) {
@@ -187,7 +199,7 @@ void PreparedProgram::launch(const CudaRun& run) {
     issue(nullptr);  // loads kernels and chooses algorithms, which a capture must not
   } else {
     if (graph_ == nullptr) capture();
-    RL_CUDA(cudaGraphLaunch(graph_, compute));
+    launch_graph();
   }
   copy_mirrors(run, false);
   RL_CUDA(cudaStreamSynchronize(compute));
@@ -200,6 +212,7 @@ void PreparedProgram::run(const CudaRun& run) {
   try {
     launch(run);
     calls_.throw_failure();
+    for (const auto& group : groups_) group->hold();
     throw_faults();
   } catch (const std::exception& error) {
     // Nothing may be left running, and no peer waiting for what will not come.

@@ -8,6 +8,7 @@
 #include "core/program.h"
 #include "cuda/context.h"
 #include "cuda/host_calls.h"
+#include "cuda/nccl_group.h"
 #include "cuda/queue.h"
 
 namespace raylite::cuda {
@@ -26,6 +27,7 @@ class PreparedProgram {
   void issue(Observer* observer);
   void issue_one(std::size_t i, Observer* observer);
   void capture();
+  void launch_graph();
   void copy_mirrors(const CudaRun& run, bool is_to_device);
   void launch(const CudaRun& run);
   void throw_faults();
@@ -38,6 +40,7 @@ class PreparedProgram {
   PinnedBytes worst_on_host_;
   Faults faults_;
   HostCalls calls_;
+  std::vector<std::shared_ptr<NcclGroup>> groups_;  // of its own that the device makes the collectives of
   std::vector<Event> done_;        // of instructions that others wait for; by event_of_
   std::vector<int> event_of_;      // -1: nobody waits
   Event begin_;

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace raylite::cuda {
 class Context;
 class Faults;
 class HostCalls;
+class NcclGroup;
 
 /// What a kernel reports a forbidden value by: the lowest (slot, row) of a run wins.
 struct Fault {
@@ -29,7 +31,8 @@ class Queue {
   cudaStream_t stream;
   cuda::Context* context;
   cuda::Faults* faults;
-  cuda::HostCalls* calls;
+  cuda::HostCalls* calls;  // of groups that are not among the next
+  const std::vector<std::shared_ptr<cuda::NcclGroup>>* groups;
   std::size_t instruction;  // that is being put there
 };
 

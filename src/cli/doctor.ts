@@ -104,11 +104,12 @@ function gpu(machine: Machine): Finding {
 function cuda(machine: Machine): Finding {
   const what = 'CUDA half';
   try {
-    const { library, cublasLt, devices, reason } = findCuda(native());
-    const lacks =
-      library !== null && machine.gpus > 0 && !cublasLt ? ['cuBLASLt (libcublasLt.so.13) was not found'] : [];
+    const { library, cublasLt, nccl, devices, reason } = findCuda(native());
+    const isAsked = library !== null && machine.gpus > 0;
+    const lacks = isAsked && !cublasLt ? ['cuBLASLt (libcublasLt.so.13) was not found'] : [];
+    const slow = isAsked && !nccl ? ['NCCL (libnccl.so.2) was not found: GPUs exchange through the host'] : [];
     const found = devices.map(({ name, memoryBytes }) => `${name} with ${formatBytes(memoryBytes)}`).join(', ');
-    const detail = [found || reason, ...lacks].join('; ');
+    const detail = [found || reason, ...lacks, ...slow].join('; ');
     return { what, level: devices.length > 0 && lacks.length === 0 ? 'ok' : 'note', detail };
   } catch {
     return { what, level: 'note', detail: 'needs the native addon' };

@@ -17,6 +17,7 @@ export interface NativeEngine {
     readonly library: string;
     readonly index: number;
     readonly cublasLt: string | null;
+    readonly nccl: string | null;
   }): NativeDevice;
   /** The GPUs that the library at `path` sees, or why there is none. */
   cudaInfo(path: string): { readonly devices: readonly CudaDescription[]; readonly reason: string | null };
@@ -50,6 +51,12 @@ export interface NativeDevice {
   /** Copies bytes from `offset` of a buffer on, between runs. */
   read(buffer: number, offset: number, bytes: Uint8Array): void;
   write(buffer: number, offset: number, bytes: Uint8Array): void;
+  /**
+   * Has programs that are loaded from then on make the group's collectives on the device itself (NCCL); null when they do, or why they go
+   * through the host's memory, as they do on a CPU. All ranks of the group must call it. A collective in which a rank waits longer than
+   * `timeoutMs` fails the run. Rejects with code "COMM".
+   */
+  join(group: NativeCommunicator, timeoutMs: number): Promise<string | null>;
   /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g, or null where no instruction needs it. */
   load(
     plan: Uint8Array,

@@ -1,4 +1,4 @@
-// Where the CUDA half is: the library of its own that a build with nvcc makes, and NVIDIA's library that it opens. Nothing of
+// Where the CUDA half is: the library of its own that a build with nvcc makes, and NVIDIA's libraries that it opens. Nothing of
 // it is needed, looked for or loaded until somebody asks for a GPU.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -23,12 +23,15 @@ export interface CudaFindings {
   readonly library: string | null;
   /** Path of NVIDIA's library of products; null where it was not found. */
   readonly cublasLt: string | null;
+  /** Path of NVIDIA's library of collectives; null where it was not found: ranks then exchange through the host. */
+  readonly nccl: string | null;
   readonly devices: readonly CudaDescription[];
   /** Why there is no device; null where there is one. */
   readonly reason: string | null;
 }
 
 const CUBLAS_LT = 'libcublasLt.so.13';
+const NCCL = 'libnccl.so.2';
 
 /** The environment's RAYLITE_CUDA_LIBRARY names another build of the library. */
 function libraryPath(): string | null {
@@ -60,22 +63,25 @@ function pythonPackages(): readonly string[] {
   }
 }
 
-function findCublasLt(library: string): string | null {
+function find(name: string, library: string): string | null {
   for (const folder of libraryFolders(library)) {
-    const path = join(folder, CUBLAS_LT);
+    const path = join(folder, name);
     if (existsSync(path)) return path;
   }
   return null;
 }
+
+/** What the library opens when it is first needed. */
+const opened = (library: string) => ({ cublasLt: find(CUBLAS_LT, library), nccl: find(NCCL, library) });
 
 /** Looks for everything at once, for who wants to tell what is missing. Throws nothing. */
 export function findCuda(addon: NativeAddon): CudaFindings {
   const library = libraryPath();
   if (library === null) {
     const reason = 'this build has no CUDA half: "npm run build:cuda" makes it';
-    return { library, cublasLt: null, devices: [], reason };
+    return { library, cublasLt: null, nccl: null, devices: [], reason };
   }
-  return { library, cublasLt: findCublasLt(library), ...addon.cudaInfo(library) };
+  return { library, ...opened(library), ...addon.cudaInfo(library) };
 }
 
 /** Opens GPU `index` of those that this process sees. Throws {@link CudaMissingError}. */
@@ -84,7 +90,7 @@ export function openCudaDevice(addon: NativeAddon, index: number): NativeDevice 
   if (library === null)
     throw new CudaMissingError({ detail: 'this build has no CUDA half: "npm run build:cuda" makes it' });
   try {
-    return addon.createCudaDevice({ library, index, cublasLt: findCublasLt(library) });
+    return addon.createCudaDevice({ library, index, ...opened(library) });
   } catch (cause) {
     throw new CudaMissingError({ detail: cause instanceof Error ? cause.message : String(cause) }, { cause });
   }

@@ -4,73 +4,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { native } from '#src/native/index.js';
-import { fill, SIBLINGS, type Sibling } from './comm-data.js';
-import { failureOf, Peer as PeerProcess } from './peer-process.js';
-import { COUNT, type ProgramRequest, StepProgram } from './program-peer.js';
-
-const prefix = `raylite-test-program-${process.pid}-`;
-let names = 0;
-
-class Peer extends PeerProcess<ProgramRequest> {
-  constructor() {
-    super(new URL('./program-peer.js', import.meta.url));
-  }
-}
-
-/** New processes that have joined a group and loaded the plan. */
-class Ranks implements AsyncDisposable {
-  readonly peers: readonly Peer[];
-  private constructor(peers: readonly Peer[]) {
-    this.peers = peers;
-  }
-
-  static async start(sibling: Sibling, size: number, operationTimeoutMs = 60_000): Promise<Ranks> {
-    const ranks = new Ranks(Array.from({ length: size }, () => new Peer()));
-    const listen = (peer: Peer) => (sibling === 'shm' ? '' : peer.ask({ kind: 'listen' }));
-    const addresses = await Promise.all(ranks.peers.map(listen));
-    const name = `${prefix}${names++}`;
-    const common = { kind: 'join', sibling, name, addresses, size, operationTimeoutMs } as const;
-    await Promise.all(ranks.peers.map((peer, rank) => peer.ask({ ...common, rank })));
-    return ranks;
-  }
-
-  /** All ranks run the plan over and over; resolves when `rank` has passed a first run, with the ends of all others. */
-  async repeat(rank: number): Promise<readonly Promise<Awaited<ReturnType<typeof failureOf>>>[]> {
-    const asked = this.peers.map((peer) => {
-      let first = () => {};
-      const passed = new Promise<void>((resolve) => {
-        first = resolve;
-      });
-      return { passed, ended: failureOf(peer.ask({ kind: 'repeat' }, () => first())) };
-    });
-    asked[rank]!.ended.catch(() => {}); // may end with its process
-    await asked[rank]!.passed;
-    return asked.filter((_, other) => other !== rank).map(({ ended }) => ended);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.peers.map((peer) => peer.kill()));
-  }
-}
-
-/** The same program on one rank, over the sum of what `size` ranks have. */
-async function alone(size: number): Promise<string> {
-  const group = await native().joinShmGroup({ name: `${prefix}${names++}`, rank: 0, size: 1, timeoutMs: 60_000 });
-  const device = native().createDevice({ threads: 1, isa: null, pin: false });
-  try {
-    const total = fill(0, COUNT);
-    let scalar = 0.5;
-    for (let rank = 1; rank < size; rank++) {
-      for (const [i, value] of fill(rank, COUNT).entries()) total[i]! += value;
-      scalar += rank + 0.5;
-    }
-    return await new StepProgram(device, group).run(total, scalar);
-  } finally {
-    device.dispose();
-    group.dispose();
-  }
-}
+import { SIBLINGS } from './comm-data.js';
+import { failureOf } from './peer-process.js';
+import { alone, prefix, Ranks } from './program-ranks.js';
 
 for (const sibling of SIBLINGS) {
   describe(`programs with collectives over ${sibling}`, () => {
@@ -101,7 +37,7 @@ for (const sibling of SIBLINGS) {
     });
 
     test('a rank that stalls in the midst of a run is named when the time is up', async () => {
-      await using ranks = await Ranks.start(sibling, 2, 500);
+      await using ranks = await Ranks.start(sibling, 2, { operationTimeoutMs: 500 });
       const [other] = await ranks.repeat(0);
       ranks.peers[0]!.process.kill('SIGSTOP');
       const failure = await other!;

@@ -1,5 +1,6 @@
 // One rank of the tests of programs with collectives: a process that runs one plan over and over, as it is told.
 import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
+import { openCuda } from '../support/devices.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../support/native-plan.js';
 import { digest, fill, joinGroup, type Sibling } from './comm-data.js';
 import { serve } from './peer-process.js';
@@ -17,6 +18,8 @@ export type ProgramRequest =
       readonly rank: number;
       readonly size: number;
       readonly operationTimeoutMs: number;
+      /** On which the rank runs, exchanging by NCCL, and watched over; null: on the CPU. */
+      readonly gpu: number | null;
     }
   /** Runs the plan once from fresh data; answers the digests of the gathered and of the reduced values. */
   | { readonly kind: 'run' }
@@ -65,9 +68,14 @@ export class StepProgram {
   }
 }
 
+interface Disposing {
+  dispose(): void;
+}
+
 interface Member {
   readonly device: NativeDevice;
   readonly group: NativeCommunicator;
+  readonly watch: Disposing | null;
   readonly step: StepProgram;
 }
 
@@ -76,8 +84,15 @@ let member: Member | null = null;
 
 async function join(request: ProgramRequest & { readonly kind: 'join' }): Promise<Member> {
   const group = await joinGroup({ ...request, timeoutMs: 60_000, secret: 'open sesame' }, listener);
-  const device = native().createDevice({ threads: 2, isa: null, pin: false });
-  return { device, group, step: new StepProgram(device, group) };
+  if (request.gpu === null) {
+    const device = native().createDevice({ threads: 2, isa: null, pin: false });
+    return { device, group, watch: null, step: new StepProgram(device, group) };
+  }
+  const watch = native().watchGroups([group]);
+  const device = openCuda(request.gpu);
+  const reason = await device.join(group, request.operationTimeoutMs);
+  if (reason !== null) throw new Error(reason);
+  return { device, group, watch, step: new StepProgram(device, group) };
 }
 
 async function answer(request: ProgramRequest, note: (text: string) => void): Promise<string> {
@@ -91,7 +106,7 @@ async function answer(request: ProgramRequest, note: (text: string) => void): Pr
     return 'joined';
   }
   if (!member) throw new Error('join a group first');
-  const { device, group, step } = member;
+  const { device, group, watch, step } = member;
   const run = () => step.run(fill(group.rank, COUNT), group.rank + 0.5);
   switch (request.kind) {
     case 'run':
@@ -109,6 +124,7 @@ async function answer(request: ProgramRequest, note: (text: string) => void): Pr
       return 'aborted';
     case 'dispose':
       device.dispose();
+      watch?.dispose();
       group.dispose();
       member = null;
       return 'disposed';

@@ -1,5 +1,5 @@
 // The devices that tests of ops run on: each instruction set of this CPU, and the CUDA half: its sources compiled for the CPU
-// (native/cuda/emulate), or, with RAYLITE_TEST_GPU=1, a real one.
+// (native/emulate), or, with RAYLITE_TEST_GPU=1, a real one.
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
@@ -28,9 +28,13 @@ function cpu(isa: Isa, threads: number): DeviceUnderTest {
 
 /** GPU `index`, real or emulated. */
 export function openCuda(index = 0): NativeDevice {
-  if (IS_GPU) return openCudaDevice(native(), index);
+  return IS_GPU ? openCudaDevice(native(), index) : openEmulated(index, EMULATED);
+}
+
+/** An emulated GPU; `nccl`: where its library of collectives is. */
+export function openEmulated(index: number, nccl: string | null): NativeDevice {
   const library = resolve(EMULATED);
-  return native().createCudaDevice({ library, index, cublasLt: library });
+  return native().createCudaDevice({ library, index, cublasLt: library, nccl });
 }
 
 export const CUDA: DeviceUnderTest = { name: IS_GPU ? 'CUDA' : 'emulated CUDA', isCuda: true, open: () => openCuda() };

@@ -2,7 +2,6 @@
 // their thread inside it, the first of the team, and let its CommError through.
 #include "core/ops/collectives.h"
 
-#include <cstring>
 #include <functional>
 
 #include "core/bind.h"
@@ -33,7 +32,7 @@ void run(const CollectiveArguments& a, const Team& team) {
 constexpr Kernel<CollectiveArguments> kOnHost{run, nullptr};
 
 Bound bind_call(Binder& in, const Kernels& kernels, std::shared_ptr<Communicator> group, CollectiveBytes from, CollectiveBytes to,
-                std::function<void(Communicator&, void*, void*)> call) {
+                std::function<void(Collectives&, void*, void*)> call) {
   const Kernel<CollectiveArguments>& kernel = kernels.collective.run == nullptr ? kOnHost : kernels.collective;
   return bound(in, CollectiveArguments{std::move(group), from, to, std::move(call), in.place(), call_on}, kernel);
 }
@@ -80,7 +79,7 @@ Bound bind_all_reduce(Binder& in, const Kernels& kernels) {
   const CollectiveBytes x{in.flat_output("x", n, type), bytes_of(type, n.value)};
   in.must_share("x", "x");
   in.finish();
-  return bind_call(in, kernels, group, x, x, [op, count = static_cast<std::size_t>(n.value), number = number_of(type)](Communicator& ranks, void*, void* out) {
+  return bind_call(in, kernels, group, x, x, [op, count = static_cast<std::size_t>(n.value), number = number_of(type)](Collectives& ranks, void*, void* out) {
     ranks.all_reduce(out, count, number, op);
   });
 }
@@ -96,7 +95,7 @@ Bound bind_reduce_scatter(Binder& in, const Kernels& kernels) {
   check_count(in, *group, whole.value, n.value);
   check_slice(in, *group, type, x, slice, n.value);
   return bind_call(in, kernels, group, {x, bytes_of(type, whole.value)}, {slice, bytes_of(type, n.value)},
-                   [count = static_cast<std::size_t>(n.value), number = number_of(type)](Communicator& ranks, void* data, void*) {
+                   [count = static_cast<std::size_t>(n.value), number = number_of(type)](Collectives& ranks, void* data, void*) {
                      ranks.reduce_scatter(data, count, number);
                    });
 }
@@ -115,13 +114,13 @@ Bound bind_all_gather(Binder& in, const Kernels& kernels) {
   const auto* begin = static_cast<const std::uint8_t*>(y);
   const auto* own = static_cast<const std::uint8_t*>(slice);
   if (own + bytes <= begin || begin + to.bytes <= own) {
-    return bind_call(in, kernels, group, from, to, [bytes](Communicator& ranks, void* data, void* all) {
-      std::memcpy(static_cast<std::uint8_t*>(all) + static_cast<std::size_t>(ranks.rank()) * bytes, data, bytes);
+    return bind_call(in, kernels, group, from, to, [bytes](Collectives& ranks, void* data, void* all) {
+      ranks.copy(static_cast<std::uint8_t*>(all) + static_cast<std::size_t>(ranks.rank()) * bytes, data, bytes);
       ranks.all_gather(all, bytes);
     });
   }
   check_slice(in, *group, type, y, slice, n.value);
-  return bind_call(in, kernels, group, from, to, [bytes](Communicator& ranks, void*, void* all) { ranks.all_gather(all, bytes); });
+  return bind_call(in, kernels, group, from, to, [bytes](Collectives& ranks, void*, void* all) { ranks.all_gather(all, bytes); });
 }
 
 Bound bind_all_to_all(Binder& in, const Kernels& kernels) {
@@ -134,7 +133,7 @@ Bound bind_all_to_all(Binder& in, const Kernels& kernels) {
   const std::int64_t size = group->size();
   if (n.value % size != 0) in.fail_shape(std::to_string(n.value) + " elements are not " + std::to_string(size) + " equal slices");
   return bind_call(in, kernels, group, {x, bytes_of(type, n.value)}, {y, bytes_of(type, n.value)},
-                   [bytes = bytes_of(type, n.value / size)](Communicator& ranks, void* from, void* to) { ranks.all_to_all(from, to, bytes); });
+                   [bytes = bytes_of(type, n.value / size)](Collectives& ranks, void* from, void* to) { ranks.all_to_all(from, to, bytes); });
 }
 
 Bound bind_broadcast(Binder& in, const Kernels& kernels) {
@@ -146,7 +145,7 @@ Bound bind_broadcast(Binder& in, const Kernels& kernels) {
   const CollectiveBytes x{in.flat_output("x", n, type), bytes_of(type, n.value)};
   in.must_share("x", "x");
   in.finish();
-  return bind_call(in, kernels, group, x, x, [root, bytes = x.bytes](Communicator& ranks, void*, void* data) { ranks.broadcast(data, bytes, root); });
+  return bind_call(in, kernels, group, x, x, [root, bytes = x.bytes](Collectives& ranks, void*, void* data) { ranks.broadcast(data, bytes, root); });
 }
 
 Bound bind_send(Binder& in, const Kernels& kernels) {
@@ -158,7 +157,7 @@ Bound bind_send(Binder& in, const Kernels& kernels) {
   void* x = const_cast<void*>(in.flat_input("x", n, type));
   in.finish();
   transfer.send_bytes = bytes_of(type, n.value);
-  return bind_call(in, kernels, group, {x, transfer.send_bytes}, {}, [transfer](Communicator& ranks, void* from, void*) mutable {
+  return bind_call(in, kernels, group, {x, transfer.send_bytes}, {}, [transfer](Collectives& ranks, void* from, void*) mutable {
     transfer.send = from;
     ranks.send_receive(transfer);
   });
@@ -175,7 +174,7 @@ Bound bind_recv(Binder& in, const Kernels& kernels) {
   in.must_share("y", "y");
   in.finish();
   transfer.receive_bytes = bytes_of(type, n.value);
-  return bind_call(in, kernels, group, {}, {y, transfer.receive_bytes}, [transfer](Communicator& ranks, void*, void* to) mutable {
+  return bind_call(in, kernels, group, {}, {y, transfer.receive_bytes}, [transfer](Collectives& ranks, void*, void* to) mutable {
     transfer.receive = to;
     ranks.send_receive(transfer);
   });
@@ -195,7 +194,7 @@ Bound bind_send_recv(Binder& in, const Kernels& kernels) {
   in.finish();
   transfer.send_bytes = bytes_of(type, n.value);
   transfer.receive_bytes = bytes_of(type, m.value);
-  return bind_call(in, kernels, group, {x, transfer.send_bytes}, {y, transfer.receive_bytes}, [transfer](Communicator& ranks, void* from, void* to) mutable {
+  return bind_call(in, kernels, group, {x, transfer.send_bytes}, {y, transfer.receive_bytes}, [transfer](Collectives& ranks, void* from, void* to) mutable {
     transfer.send = from;
     transfer.receive = to;
     ranks.send_receive(transfer);
@@ -205,7 +204,7 @@ Bound bind_send_recv(Binder& in, const Kernels& kernels) {
 Bound bind_barrier(Binder& in, const Kernels& kernels) {
   const auto group = in.group("group");
   in.finish();
-  return bind_call(in, kernels, group, {}, {}, [](Communicator& ranks, void*, void*) { ranks.barrier(); });
+  return bind_call(in, kernels, group, {}, {}, [](Collectives& ranks, void*, void*) { ranks.barrier(); });
 }
 
 }  // namespace raylite

@@ -24,8 +24,9 @@ struct CollectiveBytes {
 struct CollectiveArguments {
   std::shared_ptr<Communicator> group;
   CollectiveBytes in, out;  // may overlap; either may be nothing
-  /// Makes the call; `in` and `out` are those above, or where their bytes are for the moment, equally far apart if they overlap.
-  std::function<void(Communicator&, void* in, void* out)> call;
+  /// Makes the call with the group, or another that has its ranks; `in` and `out` are those above, or where their bytes are for the
+  /// moment, equally far apart if they overlap.
+  std::function<void(Collectives&, void* in, void* out)> call;
   std::string place;  // for messages
   /// Makes the call on memory of the host: how a device without collectives of its own takes part. Does not throw.
   bool (*call_on)(const CollectiveArguments&, void* in, void* out, CollectiveFailure&);

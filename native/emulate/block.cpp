@@ -1,5 +1,5 @@
 // Fibers by hand: a switch saves the registers that a call keeps and changes the stack.
-#include "cuda/emulate/block.h"
+#include "emulate/block.h"
 
 #include <sys/mman.h>
 

@@ -4,11 +4,14 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -77,6 +80,28 @@ struct Device {
 
 Device devices[kDevices];
 thread_local int current = 0;
+
+/// Numbers of the machine's devices that this process sees, as CUDA_VISIBLE_DEVICES says.
+const std::vector<int>& visible() {
+  static const std::vector<int> kVisible = [] {
+    std::vector<int> seen;
+    const char* text = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (text == nullptr) {
+      for (int i = 0; i < kDevices; i++) seen.push_back(i);
+      return seen;
+    }
+    std::istringstream list(text);
+    for (std::string id; std::getline(list, id, ',');) {
+      const int device = id.empty() || id.find_first_not_of("0123456789") != std::string::npos ? -1 : std::stoi(id);
+      if (device < 0 || device >= kDevices) break;  // as CUDA: those behind it are not seen either
+      seen.push_back(device);
+    }
+    return seen;
+  }();
+  return kVisible;
+}
+
+bool is_visible(int device) { return device >= 0 && device < static_cast<int>(visible().size()); }
 std::map<Event*, std::shared_ptr<Event>> events;
 std::mutex events_mutex;
 
@@ -165,19 +190,24 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int* count) { return *count = kDevices, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) { return *count = static_cast<int>(visible().size()), visible().empty() ? cudaErrorNoDevice : cudaSuccess; }
 cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= kDevices) return cudaErrorInvalidDevice;
+  if (!is_visible(device)) return cudaErrorInvalidDevice;
   current = device;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device < 0 || device >= kDevices) return cudaErrorInvalidDevice;
+  if (!is_visible(device)) return cudaErrorInvalidDevice;
   *properties = {};
-  std::snprintf(properties->name, sizeof(properties->name), "emulated device %d", device);
+  std::snprintf(properties->name, sizeof(properties->name), "emulated device %d", visible()[static_cast<std::size_t>(device)]);
   properties->totalGlobalMem = std::size_t{8} << 30;
   properties->major = 9;
   properties->multiProcessorCount = 4;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* bus, int bytes, int device) {
+  if (!is_visible(device)) return cudaErrorInvalidDevice;
+  std::snprintf(bus, static_cast<std::size_t>(bytes), "0000:%02X:00.0", 1 + visible()[static_cast<std::size_t>(device)]);
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
