@@ -190,7 +190,10 @@ Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<OpenDevic
   std::vector<std::shared_ptr<SwapFile>> files;
   if (info[3].IsArray()) {
     const auto given = info[3].As<Napi::Array>();
-    for (std::uint32_t i = 0; i < given.Length(); i++) files.push_back(swap_file_of(given.Get(i)));
+    for (std::uint32_t i = 0; i < given.Length(); i++) {
+      const Napi::Value file = given.Get(i);
+      files.push_back(file.IsNull() ? nullptr : swap_file_of(file));
+    }
   }
   auto program = load_program(plan.Data(), plan.ByteLength(), std::move(memories), std::move(communicators), std::move(files),
                               device->live());

@@ -157,7 +157,9 @@ std::shared_ptr<Communicator> Binder::group(const char* name) {
 
 std::shared_ptr<SwapFile> Binder::file(const char* name) {
   if (program_.files.empty()) fail_shape("needs a file, the program was loaded without any");
-  return program_.files[static_cast<std::size_t>(integer(name, 0, static_cast<std::int64_t>(program_.files.size()) - 1))];
+  const auto index = static_cast<std::size_t>(integer(name, 0, static_cast<std::int64_t>(program_.files.size()) - 1));
+  if (!program_.files[index]) fail_shape("needs file " + std::to_string(index) + ", the program was loaded without it");
+  return program_.files[index];
 }
 
 const Binder::Taken& Binder::find(const char* name, bool is_output) const {

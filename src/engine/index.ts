@@ -67,7 +67,13 @@ export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, Token
 export { narrow } from './narrow.js';
 export { dequantiseNf4, type Nf4Settings, nf4Bytes, quantiseNf4 } from './nf4.js';
 export type { Objective, ObjectiveOptions } from './objective.js';
-export type { FileSettings, Offload, OptimizerOffload } from './offload.js';
+export {
+  type FileSettings,
+  type Offload,
+  type OptimizerOffload,
+  PARAMETERS_ON_HOST,
+  type ParameterOffload,
+} from './offload.js';
 export {
   ACTIVATIONS,
   type Activation,

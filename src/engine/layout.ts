@@ -56,8 +56,26 @@ export interface Persistence {
   readonly elementsMax: number;
   /** Most elements of all of them; the first in the model stay. */
   readonly totalMax: number;
-  /** Whether the slices live in the memory of the host. Default false. */
-  readonly isOnHost?: boolean;
+  /** Where the slices live. Default null: on the device. */
+  readonly home?: SliceHome | null;
+}
+
+/** Slices of parameters that are not on the device: in the memory of the host, or in a file. */
+export interface SliceHome {
+  /** So many elements of a partition, in whole buckets, are in the memory of the host; what is more is in the file. */
+  readonly hostElementsMax: number;
+  /** What is read of the file goes through so many buffers in the memory of the host, of so many elements at most. */
+  readonly buffers: number;
+  readonly bufferElements: number;
+}
+
+/** Which elements of `parameters` are not on the device. */
+export interface OffDevice extends Omit<SliceHome, 'hostElementsMax'> {
+  /** From here on in the memory of the host, */
+  readonly from: number;
+  /** from here on in the file. */
+  readonly diskFrom: number;
+  readonly end: number;
 }
 
 export interface LayoutOptions extends StepStorage {
@@ -90,8 +108,8 @@ export interface Layout {
   readonly parameterElements: number;
   /** What one partition owns: a slice of every bucket. */
   readonly sliceElements: number;
-  /** The elements of `parameters` that live in the memory of the host, not on the device: all slices. Null: none. */
-  readonly onHost: { readonly from: number; readonly end: number } | null;
+  /** The elements of `parameters` that live elsewhere: all slices. Null: none. */
+  readonly offDevice: OffDevice | null;
 }
 
 /** A part of one parameter that one partition owns. All figures are in elements. */
@@ -160,7 +178,6 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
     sliceOffset += shape.sliceElements;
     stateElements[kind] += shape.sliceElements;
   }
-  const slicesFrom = buckets.find(({ isSliced }) => isSliced)?.parameterOffset ?? parameterOffset;
   const still = all.filter(({ isFrozen }) => isFrozen);
   const frozenBuckets = shapeBuckets(
     still.filter((parameter) => !persistent.has(parameter)),
@@ -192,8 +209,22 @@ export function layOut(parameters: Iterable<Parameter>, partitions: number, opti
     elements: offset,
     parameterElements: parameterOffset,
     sliceElements: sliceOffset,
-    onHost: sliced?.isOnHost && slicesEnd > slicesFrom ? { from: slicesFrom, end: slicesEnd } : null,
+    offDevice: offDeviceOf(
+      [...buckets.filter(({ isSliced }) => isSliced), ...frozenBuckets],
+      slicesEnd,
+      sliced?.home ?? null,
+    ),
   };
+}
+
+/** `buckets` are the sliced ones, in the order of `parameters`. */
+function offDeviceOf(buckets: readonly ParameterBucket[], end: number, home: SliceHome | null): OffDevice | null {
+  const [first] = buckets;
+  if (!home || !first) return null;
+  const { hostElementsMax, ...reading } = home;
+  const from = first.parameterOffset;
+  const isTooMuch = (bucket: ParameterBucket) => bucket.parameterOffset + bucket.sliceElements - from > hostElementsMax;
+  return { from, diskFrom: buckets.find(isTooMuch)?.parameterOffset ?? end, end, ...reading };
 }
 
 /** The small ones, in the order of the model as far as they may be. */

@@ -1,7 +1,7 @@
-// What leaves the device: the optimiser's state, masters and slices of gradients live in host memory or in a file. Which bytes of
-// which buffers those are, and in what pieces they come by. Pure arithmetic.
+// What leaves the device: the optimiser's state, masters, slices of gradients and of parameters live in host memory or in a file. Which
+// bytes of which buffers those are, and in what pieces they come by. Pure arithmetic.
 import { DTYPE_BYTES } from './graph.js';
-import type { Bucket, Layout } from './layout.js';
+import { type Bucket, type Layout, parameterBuckets, type SliceHome } from './layout.js';
 import { type OptimizerSettings, stateBuffers } from './optimizer.js';
 
 /** Where the optimiser's state, masters and (from ZeRO stage 2 on) gradients of a rank live, and where its steps are taken. */
@@ -20,6 +20,20 @@ export interface OptimizerOffload {
   readonly file?: FileSettings;
 }
 
+/** Where a rank's slices of parameters live at ZeRO stage 3. */
+export interface ParameterOffload extends SliceHome {
+  /** Null where all are in the memory of the host. */
+  readonly file: FileSettings | null;
+}
+
+/** All slices in the memory of the host. */
+export const PARAMETERS_ON_HOST: ParameterOffload = {
+  hostElementsMax: Number.POSITIVE_INFINITY,
+  buffers: 0,
+  bufferElements: 0,
+  file: null,
+};
+
 /** Where a rank's file lies, and how it is read and written. */
 export interface FileSettings {
   readonly folder: string;
@@ -36,11 +50,43 @@ export interface Offload {
   readonly optimizer?: OptimizerOffload | null;
 }
 
-/** The bytes of a buffer from `fromBytes` on, to its end or to `endBytes`, are elsewhere. */
+/** The files of a job, by the number that programs know them by: records of state and masters, slices of parameters. */
+export const FILES = { state: 0, parameters: 1 } as const;
+export type FileName = keyof typeof FILES;
+
+/** Whole pages go to and from a file. */
+export const PAGE = 4096;
+export const pagesOf = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE;
+
+/** Bytes of a buffer that lie in a file. */
+export interface Extent {
+  readonly buffer: string;
+  readonly offsetBytes: number;
+  readonly bytes: number;
+  readonly fileOffset: number;
+}
+
+/** What a file holds. */
+export interface FileContents {
+  readonly extents: readonly Extent[];
+  readonly bytes: number;
+}
+
+/** Some bytes of a buffer are elsewhere, from `fromBytes` to its end or to `endBytes`: in the memory of the host, */
 export interface MovedBuffer {
   readonly fromBytes: number;
-  readonly endBytes?: number;
-  readonly to: 'host' | 'disk';
+  /** from here on in a file. */
+  readonly diskFromBytes: number;
+  readonly endBytes: number;
+  /** Where in the file, and through which buffers it is read; null: wherever the pass finds room, and as a part of pieces. */
+  readonly reading: FileReading | null;
+}
+
+export interface FileReading {
+  readonly extents: readonly Extent[];
+  readonly buffers: number;
+  /** Whole pages. */
+  readonly bufferBytes: number;
 }
 
 /** How pieces are staged. */
@@ -56,6 +102,16 @@ const SLOTS = 2;
 
 /** The name of the part of a buffer that lives in host memory. */
 export const hostPart = (buffer: string): string => `${buffer}@host`;
+
+/** Where a byte of a buffer is. */
+export function homeOf(moved: MovedBuffer | undefined, offsetBytes: number): 'device' | 'host' | 'disk' {
+  if (!moved || offsetBytes < moved.fromBytes || offsetBytes >= moved.endBytes) return 'device';
+  return offsetBytes < moved.diskFromBytes ? 'host' : 'disk';
+}
+
+export function homeOfSlices({ hostElementsMax, buffers, bufferElements }: ParameterOffload): SliceHome {
+  return { hostElementsMax, buffers, bufferElements };
+}
 
 export function tilingOf(
   layout: Layout,
@@ -82,8 +138,10 @@ export function movedBuffers(
   if (!offload) return moved;
   const buckets = movedBuckets(layout, offload.ratio ?? 1);
   const to = offload.device === 'cpu' ? 'host' : 'disk';
-  const move = (buffer: string, fromBytes: number, where: 'host' | 'disk'): void => {
-    moved.set(buffer, { fromBytes: Math.min(fromBytes, moved.get(buffer)?.fromBytes ?? fromBytes), to: where });
+  const move = (buffer: string, offsetBytes: number, where: 'host' | 'disk'): void => {
+    const fromBytes = Math.min(offsetBytes, moved.get(buffer)?.fromBytes ?? offsetBytes);
+    const endBytes = Number.POSITIVE_INFINITY;
+    moved.set(buffer, { fromBytes, diskFromBytes: where === 'disk' ? fromBytes : endBytes, endBytes, reading: null });
   };
   for (const bucket of buckets) {
     const { sliceOffset, stateOffset } = bucket;
@@ -94,11 +152,31 @@ export function movedBuffers(
   return moved;
 }
 
-/** Slices of parameters that live in the memory of the host. */
-export function movedParameters({ onHost, dtype }: Layout): ReadonlyMap<string, MovedBuffer> {
-  if (!onHost) return new Map();
+/** Slices of parameters that are not on the device. */
+export function movedParameters(layout: Layout): ReadonlyMap<string, MovedBuffer> {
+  const { offDevice, dtype } = layout;
+  if (!offDevice) return new Map();
   const size = DTYPE_BYTES[dtype];
-  return new Map([['parameters', { fromBytes: onHost.from * size, endBytes: onHost.end * size, to: 'host' }]]);
+  const { from, diskFrom, end, buffers, bufferElements } = offDevice;
+  const bufferBytes = Math.max(PAGE, Math.floor((bufferElements * size) / PAGE) * PAGE);
+  const reading = { extents: parameterFile(layout).extents, buffers, bufferBytes };
+  const bytes = { fromBytes: from * size, diskFromBytes: diskFrom * size, endBytes: end * size };
+  return new Map([['parameters', { ...bytes, reading }]]);
+}
+
+/** The file of parameters: slices one after the other, each from the start of a page on. */
+export function parameterFile(layout: Layout): FileContents {
+  const { offDevice, dtype } = layout;
+  const size = DTYPE_BYTES[dtype];
+  const extents: Extent[] = [];
+  let end = 0;
+  for (const { isSliced, parameterOffset, sliceElements } of offDevice ? parameterBuckets(layout) : []) {
+    if (!isSliced || parameterOffset < offDevice!.diskFrom) continue;
+    const bytes = sliceElements * size;
+    extents.push({ buffer: 'parameters', offsetBytes: parameterOffset * size, bytes, fileOffset: end });
+    end += pagesOf(bytes);
+  }
+  return { extents, bytes: end };
 }
 
 /** The last buckets, as many as come closest to `ratio` of all elements, one at least. */

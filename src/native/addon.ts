@@ -62,7 +62,7 @@ export interface NativeDevice {
     plan: Uint8Array,
     buffers: readonly number[],
     communicators: readonly (NativeCommunicator | null)[],
-    files?: readonly NativeSwapFile[],
+    files?: readonly (NativeSwapFile | null)[],
   ): NativeProgram;
   /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
   readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;

@@ -120,6 +120,18 @@ const offload = z.strictObject({
   fast_init: any,
 });
 
+/** Of parameters, at stage 3. */
+const parameterOffload = z.strictObject({
+  device: z.enum(['none', 'cpu', 'nvme']).default('none'),
+  nvme_path: z.string().min(1).optional(),
+  /** What is read ahead of the file: so many buffers, of so many elements at most. */
+  buffer_count: count.default(5),
+  buffer_size: z.number().min(2048).default(1e8),
+  /** So many elements of a worker stay in memory, whatever they are read for. */
+  max_in_cpu: z.number().min(0).default(1e9),
+  pin_memory: any, // memory of the host is the CPU's own
+});
+
 /** A multiple of the pages of a file. */
 const pages = z
   .int()
@@ -145,7 +157,7 @@ const elements = z.union([z.number().min(0), auto]).optional();
 const zero = z.strictObject({
   stage: z.int().min(0).max(3).default(0),
   offload_optimizer: offload.optional(),
-  offload_param: offload.optional(),
+  offload_param: parameterOffload.optional(),
   zero_quantized_weights: flag.default(false),
   zero_quantized_nontrainable_weights: flag.default(false),
   zero_quantized_gradients: flag.default(false),

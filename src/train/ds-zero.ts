@@ -2,6 +2,7 @@
 import { ConfigError } from '../common/index.js';
 import { ZERO_TUNING, type ZeroStage, type ZeroTuning } from '../engine/index.js';
 import type { DsConfig } from './ds-config-schema.js';
+import { resolveParameterOffload } from './ds-offload.js';
 import { given } from './ds-optimizer.js';
 
 export interface ResolvedZero {
@@ -33,7 +34,7 @@ export function resolveZero(config: DsConfig, hiddenSize: number | null): Resolv
       1,
     ),
     modelPersistenceThreshold: given(zero.stage3_model_persistence_threshold, ZERO_TUNING.modelPersistenceThreshold),
-    hasParametersOnHost: zero.offload_param?.device === 'cpu',
+    offloadParam: resolveParameterOffload(config),
     quantizedWeights: zero.zero_quantized_weights,
     quantizedNontrainableWeights: zero.zero_quantized_nontrainable_weights,
     quantizedGradients: zero.zero_quantized_gradients,

@@ -143,17 +143,16 @@ test('the example of a pipeline says how long its stages waited, and what a stag
   );
 });
 
-test('the example of an offloaded optimizer trains as without, to the bit, and says what lies where', async () => {
+/** Figures of an example that offloads, and of the same without; both must have the same losses, to the bit. */
+async function offloadedAndKept(example: string) {
   using home = temporaryFolder();
-  const job = JSON.parse(readFileSync('examples/sft/offload.json', 'utf8'));
+  const job = JSON.parse(readFileSync(example, 'utf8'));
   const { zero_optimization: zero, ...deepspeed } = JSON.parse(readFileSync(job.deepspeed, 'utf8'));
+  const { offload_param: _, offload_optimizer, ...stage } = zero;
   const plain = join(home.path, 'plain.json');
-  writeFileSync(
-    plain,
-    JSON.stringify({ ...job, deepspeed: { ...deepspeed, zero_optimization: { stage: zero.stage } } }),
-  );
+  writeFileSync(plain, JSON.stringify({ ...job, deepspeed: { ...deepspeed, zero_optimization: stage } }));
   const [moved, kept] = await Promise.all(
-    ['examples/sft/offload.json', plain].map(async (file, index) => {
+    [example, plain].map(async (file, index) => {
       const own = join(home.path, `${index}`);
       mkdirSync(own);
       const { code, out, err } = await train(own, file, '--json');
@@ -163,12 +162,24 @@ test('the example of an offloaded optimizer trains as without, to the bit, and s
     }),
   );
   assert.deepEqual(moved!.losses, kept!.losses);
-  const [there, here] = [moved!.metrics.memory, kept!.metrics.memory];
+  assert.deepEqual(readdirSync(join(offload_optimizer.nvme_path, 'raylite-offload')), []);
+  return { there: moved!.metrics.memory, here: kept!.metrics.memory };
+}
+
+test('the example of an offloaded optimizer trains as without, to the bit, and says what lies where', async () => {
+  const { there, here } = await offloadedAndKept('examples/sft/offload.json');
   assert.equal(there.optimizerBytes, 0);
   assert.ok(there.diskBytes >= here.optimizerBytes);
   assert.equal(there.measuredHostBytes, there.hostBytes);
   assert.ok(there.measuredBytes < here.measuredBytes - here.optimizerBytes);
-  assert.deepEqual(readdirSync(join(zero.offload_optimizer.nvme_path, 'raylite-offload')), []);
+});
+
+test('the example of parameters on disk trains as without, to the bit, with what persists alone on the device', async () => {
+  const { there, here } = await offloadedAndKept('examples/sft/offload-param.json');
+  assert.ok(there.parameterBytes < here.parameterBytes / 10, `${there.parameterBytes} of ${here.parameterBytes}`);
+  assert.ok(there.diskBytes >= here.optimizerBytes + here.parameterBytes - there.parameterBytes);
+  assert.equal(there.measuredHostBytes, there.hostBytes);
+  assert.ok(there.measuredBytes < here.measuredBytes - here.optimizerBytes);
 });
 
 test('a profile is a table by time beside the limits, and the same numbers as JSON', async () => {

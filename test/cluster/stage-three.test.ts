@@ -62,6 +62,46 @@ test('a killed worker changes no bit, and a checkpoint opens on another number o
   }
 });
 
+test('parameters in a file: the bits of stage 3, for one worker and two, from a checkpoint on, with samples', async () => {
+  const onDisk = (maxInCpu: number): DsConfigInput => ({
+    zero_optimization: {
+      ...(deepspeed.zero_optimization as object),
+      offload_param: { device: 'nvme', nvme_path: pathOf(), max_in_cpu: maxInCpu, buffer_count: 2, buffer_size: 4096 },
+    },
+  });
+  for (const workers of [1, 2]) {
+    const plain = await trainer(`memory-${workers}`, workers, { deepspeed }).fit();
+    for (const maxInCpu of [0, 20_000]) {
+      const name = `disk-${workers}-${maxInCpu}`;
+      const moved = await trainer(name, workers, { deepspeed: onDisk(maxInCpu) }).fit();
+      assert.deepEqual(moved.losses, plain.losses);
+      await sameModel(moved.model, plain.model, 0);
+      const { parameterBytes, diskBytes, hostBytes, measuredHostBytes, measuredBytes, totalBytes } =
+        moved.metrics.memory;
+      assert.equal(parameterBytes, 0);
+      assert.ok(diskBytes + 4 * maxInCpu >= plain.metrics.memory.parameterBytes, `${diskBytes} bytes on disk`);
+      assert.equal(measuredHostBytes, hostBytes);
+      assert.ok(measuredBytes <= totalBytes);
+    }
+  }
+  const said: string[] = [];
+  const run = { checkpoint: { everySteps: 4, numToKeep: 1 }, samples: { prompts: ['Count.'], everySteps: 4 } };
+  const whole = await trainer('sampled', 2, { deepspeed, run }).fit();
+  const stopped = new AbortController();
+  const first = trainer('filed', 2, { deepspeed: onDisk(0), run }).fit({
+    signal: stopped.signal,
+    onProgress(event) {
+      if (event.kind === 'checkpoint') stopped.abort(new Error('stopped by the test'));
+    },
+  });
+  await assert.rejects(first, /stopped by the test/);
+  const resumed = await trainer('filed', 1, { deepspeed: onDisk(0), run: { ...run, resume: true } }).fit({
+    onProgress: (event) => event.kind === 'samples' && said.push(JSON.stringify(event)),
+  });
+  close(resumed.losses, whole.losses);
+  assert.ok(said.length > 0);
+});
+
 test('in bf16 and under Muon stage 3 follows one worker', async () => {
   const bf16 = { ...deepspeed, bf16: { enabled: true } };
   const one = await trainer('bf16-1', 1, { deepspeed: { bf16: { enabled: true } } }).fit();

@@ -58,13 +58,13 @@ test('the file has no name, and goes with the job; one that is cut off ends the 
 test('a disk without room, and a path that is no folder, are told by name before anything is stepped', () => {
   using home = temporaryFolder();
   assert.throws(
-    () => new OffloadFile(settingsIn(home.path), 2 ** 50, []),
+    () => new OffloadFile(settingsIn(home.path), { bytes: 2 ** 50, extents: [] }),
     (error: Error) =>
       error instanceof EngineError && /needs 1125899906842624 bytes, \d+ are free: /.test(error.message),
   );
   const file = join(home.path, 'file');
   writeFileSync(file, '');
-  assert.throws(() => new OffloadFile(settingsIn(join(file, 'below')), 4096, []), /file.*below/);
+  assert.throws(() => new OffloadFile(settingsIn(join(file, 'below')), { bytes: 4096, extents: [] }), /file.*below/);
   assert.deepEqual(openIn(home.path), []);
 });
 
@@ -75,7 +75,7 @@ test('bytes come back by buffer and offset, across the pieces that hold them', (
     { buffer: 'a', offsetBytes: 150, bytes: 30, fileOffset: 0 },
     { buffer: 'b', offsetBytes: 100, bytes: 50, fileOffset: 8192 },
   ];
-  using file = new OffloadFile(settingsIn(home.path), 3 * 4096, extents);
+  using file = new OffloadFile(settingsIn(home.path), { bytes: 3 * 4096, extents });
   const bytes = Uint8Array.from({ length: 80 }, (_, index) => index + 1);
   file.write('a', 100, bytes);
   assert.deepEqual(file.read('a', 100, 80), bytes);
@@ -87,14 +87,14 @@ test('bytes come back by buffer and offset, across the pieces that hold them', (
 function overlaps(slots: number): readonly [ahead: boolean, behind: boolean] {
   const optimizer = { device: 'nvme', tileElements: 256, slots } as const;
   const job = { model: tinyLlama(), rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype: 'bf16' } as const;
-  const { update, extents, memory } = compileTraining({ ...job, offload: { optimizer } });
+  const { update, records, memory } = compileTraining({ ...job, offload: { optimizer } });
   const { schedule, graph } = update;
   const of = (kind: string) => graph.ops.flatMap((op, index) => (op.kind === kind ? [index] : []));
   const [reads, steps, writes] = [of('disk_read'), of('adamw'), of('disk_write')];
   assert.ok(steps.length > 8);
   assert.equal(reads.length, steps.length);
   assert.equal(writes.length, steps.length);
-  assert.equal(extents.length, 3 * steps.length); // master and two averages
+  assert.equal(records.extents.length, 3 * steps.length); // master and two averages
   assert.equal(memory.optimizerBytes, 0);
   const every = (test: (index: number) => boolean) => steps.slice(1).every((_, index) => test(index));
   const ahead = every((index) => !schedule.isBefore(steps[index]!, reads[index + 1]!));

@@ -11,9 +11,12 @@ import {
   meshOf,
   type OptimizerOffload,
   type OptimizerSettings,
+  PARAMETERS_ON_HOST,
+  type ParameterOffload,
   type Plan,
   type StepStorage,
 } from '#src/engine/index.js';
+import { modelFromConfig } from '#src/models/index.js';
 import { temporaryFolder } from '../head/head-process.js';
 import { ALONE, OPTIMIZER, tinyGpt2, tinyLlama } from './models-for-tests.js';
 import { type OffloadJob, ROWS, type Trace, trace } from './offloaded-job.js';
@@ -125,24 +128,120 @@ test('every optimizer and precision steps on the host as on the device', async (
     }
 });
 
-test('parameters on the host, with the optimizer on the device, on the host or on disk, change no bit', async () => {
-  for (const ranks of [1, 2, 3])
-    for (const storage of STORAGE) {
-      const optimizer = OPTIMIZERS[ranks]!;
-      const job = { model: tinyLlama, zeroStage: 3, ranks, micros: 2, optimizer, steps: 2, overflowAt: null } as const;
-      const expected = await trace({ ...job, ...storage }, {});
-      for (const device of [null, 'cpu', 'nvme'] as const) {
-        const moved = device && { device, tileElements: 256, file: FILE };
-        const found = await trace({ ...job, ...storage, hasParametersOnHost: true }, { optimizer: moved });
-        assert.deepEqual(outcome(found), outcome(expected), `${ranks} ${device} ${JSON.stringify(storage)}`);
-        for (const [rank, { memory, planned }] of found.entries()) {
-          assert.equal(memory.hostBytes, planned.hostBytes);
-          assert.ok(Math.abs(memory.deviceBytes / planned.deviceBytes - 1) < 0.03);
-          // One rank alone has all parameters in any case: on the host they are not on the device.
-          if (ranks > 1) assert.ok(memory.deviceBytes < expected[rank]!.memory.deviceBytes);
+/** Where slices of parameters may be: in memory, in a file, in both. Buffers of one page: most slices take several. */
+const HOMES: Readonly<Record<string, ParameterOffload>> = {
+  host: PARAMETERS_ON_HOST,
+  disk: { hostElementsMax: 0, buffers: 3, bufferElements: 1, file: FILE },
+  both: { hostElementsMax: 3000, buffers: 1, bufferElements: 3000, file: FILE },
+};
+
+/** Blocks of a few pages. */
+const wideLlama = () =>
+  modelFromConfig({
+    model_type: 'llama',
+    hidden_size: 32,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    intermediate_size: 40,
+    vocab_size: 37,
+    max_position_embeddings: 64,
+    rms_norm_eps: 1e-6,
+  });
+
+for (const [home, offloadParam] of Object.entries(HOMES))
+  test(`parameters off the device (${home}), wherever the optimizer is, change no bit`, async () => {
+    for (const ranks of [1, 2, 3])
+      for (const storage of STORAGE) {
+        const optimizer = OPTIMIZERS[ranks]!;
+        const job = {
+          model: wideLlama,
+          zeroStage: 3,
+          ranks,
+          micros: 2,
+          optimizer,
+          steps: 2,
+          overflowAt: null,
+        } as const;
+        const expected = await trace({ ...job, ...storage }, {});
+        for (const device of [null, 'cpu', 'nvme'] as const) {
+          const moved = device && { device, tileElements: 500, file: FILE };
+          const found = await trace({ ...job, ...storage, offloadParam }, { optimizer: moved });
+          assert.deepEqual(outcome(found), outcome(expected), `${ranks} ${device} ${JSON.stringify(storage)}`);
+          for (const [rank, { memory, planned }] of found.entries()) {
+            assert.equal(memory.hostBytes, planned.hostBytes);
+            assert.ok(Math.abs(memory.deviceBytes / planned.deviceBytes - 1) < 0.03);
+            assert.equal(planned.diskBytes > 0, home !== 'host' || device === 'nvme');
+            // One rank alone has all parameters in any case: elsewhere they are not on the device.
+            if (ranks > 1) assert.ok(memory.deviceBytes < expected[rank]!.memory.deviceBytes);
+          }
         }
       }
+  });
+
+test('whole matrices of parameters that lie in a file are stepped as in memory, whatever pages they share', async () => {
+  const optimizer = OPTIMIZERS.find(({ kind }) => kind === 'muon')!;
+  for (const storage of STORAGE)
+    for (const device of [null, 'nvme'] as const) {
+      const job = {
+        model: wideLlama,
+        zeroStage: 3,
+        ranks: 2,
+        micros: 1,
+        optimizer,
+        steps: 2,
+        overflowAt: null,
+      } as const;
+      const expected = outcome(await trace({ ...job, ...storage }, {}));
+      const moved = device && { device, tileElements: 96, file: FILE };
+      const found = await trace({ ...job, ...storage, offloadParam: HOMES.disk! }, { optimizer: moved });
+      assert.deepEqual(outcome(found), expected, `${device} ${JSON.stringify(storage)}`);
     }
+});
+
+test('max_in_cpu moves whole buckets from the file to the host, and buffers bound what is read ahead', () => {
+  const settings = (offloadParam: ParameterOffload | null) => {
+    const strategy = { zeroStage: 3, mesh: meshOf(), rank: 0, tuning: { offloadParam, maxReuseDistance: 0 } } as const;
+    return { model: wideLlama(), rows: ROWS, strategy, optimizer: OPTIMIZER, dtype: 'bf16' } as const;
+  };
+  const plain = compileTraining(settings(null));
+  const [first] = plain.layout.buckets;
+  const size = ({ update, micro }: ReturnType<typeof compileTraining>, name: string) =>
+    Math.max(...[update, micro].map(({ buffers }) => buffers.find((buffer) => buffer.name === name)?.bytes ?? 0));
+  let disk = Number.POSITIVE_INFINITY;
+  for (const hostElementsMax of [0, first!.sliceElements, 1e9]) {
+    const found = compileTraining(settings({ hostElementsMax, buffers: 2, bufferElements: 2048, file: FILE }));
+    const { parameterBytes, diskBytes } = found.memory;
+    assert.equal(parameterBytes, 0);
+    assert.ok(diskBytes < disk);
+    disk = diskBytes;
+    const onHost = size(found, 'parameters@host');
+    assert.equal(onHost, hostElementsMax === 1e9 ? plain.memory.parameterBytes : 2 * hostElementsMax);
+    const pages = found.layout.buckets.length * 4096;
+    assert.ok(
+      diskBytes >= plain.memory.parameterBytes - onHost && diskBytes < plain.memory.parameterBytes - onHost + pages,
+    );
+    assert.equal(size(found, 'reading'), hostElementsMax === 1e9 ? 0 : 2 * 4096);
+    assert.ok(found.memory.totalBytes < plain.memory.totalBytes);
+  }
+  assert.equal(disk, 0);
+});
+
+test('the file of parameters is read ahead, as far as there are buffers', () => {
+  const offloadParam = { hostElementsMax: 0, buffers: 3, bufferElements: 2048, file: FILE };
+  const strategy = { zeroStage: 3, mesh: meshOf(), rank: 0, tuning: { offloadParam, maxReuseDistance: 0 } } as const;
+  const { micro } = compileTraining({ model: wideLlama(), rows: ROWS, strategy, optimizer: OPTIMIZER, dtype: 'bf16' });
+  const { ops } = micro.graph;
+  const of = (kind: string) => ops.flatMap((op, index) => (op.kind === kind ? [index] : []));
+  const [reads, copies] = [of('disk_read'), of('copy')];
+  assert.ok(reads.length > 8);
+  assert.equal(reads.length, copies.length);
+  for (const [number, read] of reads.entries()) {
+    // The one before has not been taken when this one is read; the one whose buffer it takes has.
+    if (number >= 1) assert.equal(micro.schedule.isBefore(copies[number - 1]!, read), false);
+    if (number >= 3) assert.equal(micro.schedule.isBefore(copies[number - 3]!, read), true);
+    assert.equal(micro.schedule.isBefore(read, copies[number]!), true);
+  }
 });
 
 test('offload goes with tensor, sequence and pipeline parallelism', async () => {
@@ -171,7 +270,7 @@ test('offload goes with tensor, sequence and pipeline parallelism', async () => 
       const expected = outcome(await trace(job, {}));
       for (const device of ['cpu', 'nvme'] as const) {
         const moved = { optimizer: { device, tileElements: 128, ratio: 0.8, file: FILE } };
-        const found = await trace({ ...job, hasParametersOnHost: zeroStage === 3 }, moved);
+        const found = await trace({ ...job, offloadParam: zeroStage === 3 ? HOMES.both! : null }, moved);
         assert.deepEqual(outcome(found), expected, `${device} ${JSON.stringify(axes)} ${dtype}`);
       }
     }

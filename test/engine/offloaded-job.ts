@@ -7,6 +7,7 @@ import {
   meshOf,
   type Offload,
   type OptimizerSettings,
+  type ParameterOffload,
   parameterGraph,
   type StateKind,
   type StepStorage,
@@ -35,8 +36,8 @@ export interface OffloadJob extends StepStorage {
   /** A step whose gradients overflow on the last rank, or null. */
   readonly overflowAt: number | null;
   readonly threads?: number;
-  /** At stage 3: the slices of the parameters are on the host. */
-  readonly hasParametersOnHost?: boolean;
+  /** At stage 3: where the slices of the parameters are. */
+  readonly offloadParam?: ParameterOffload | null;
 }
 
 /** Of one rank. */
@@ -69,10 +70,10 @@ async function traceRank(
   communicators: Communicators,
 ): Promise<Trace> {
   using opened = openDevice(job.threads ?? 1);
-  const { model: build, zeroStage, micros, steps, overflowAt, hasParametersOnHost = false, ...settings } = job;
+  const { model: build, zeroStage, micros, steps, overflowAt, offloadParam = null, ...settings } = job;
   const model = build();
   // What has more than 16 elements is cut at stage 3.
-  const tuning = { paramPersistenceThreshold: 16, hasParametersOnHost };
+  const tuning = { paramPersistenceThreshold: 16, offloadParam };
   await using train = TrainStep.create({
     ...settings,
     model,

@@ -11,6 +11,7 @@ import {
   groupOf,
   jointsOf,
   meshOf,
+  PARAMETERS_ON_HOST,
   type Recompute,
   type Strategy,
   TrainStep,
@@ -173,7 +174,7 @@ test('frozen weights alone in 8 bits leave the trained ones exact; gradients in 
     return micro.graph.ops.filter(({ kind }) => kind === 'block_quantise').map(({ path }) => path);
   };
   assert.throws(
-    () => kindsOf({ quantizedNontrainableWeights: true, hasParametersOnHost: true }),
+    () => kindsOf({ quantizedNontrainableWeights: true, offloadParam: PARAMETERS_ON_HOST }),
     /zero_quantized_nontrainable_weights: expected false beside offload_param/,
   );
   const frozen = kindsOf({ quantizedNontrainableWeights: true });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { PARAMETERS_ON_HOST } from '#src/engine/index.js';
 import { zeroInnerOf } from '#src/train/ds-zero.js';
 import {
   type DsConfigInput,
@@ -151,7 +152,7 @@ test('keys of ZeRO have DeepSpeed\'s meaning and defaults; "auto" is what Transf
     maxReuseDistance: 1e9,
     paramPersistenceThreshold: 1e5,
     modelPersistenceThreshold: Number.POSITIVE_INFINITY,
-    hasParametersOnHost: false,
+    offloadParam: null,
     quantizedWeights: false,
     quantizedNontrainableWeights: false,
     quantizedGradients: false,
@@ -272,14 +273,26 @@ test('keys of offload that contradict each other are refused with what to do', a
   );
   await assert.rejects(
     resolved({ zero_optimization: { stage: 3, offload_param: { device: 'nvme' } } }),
-    /offload_param\.device: expected "none" or "cpu", got "nvme"/,
+    /offload_param\.nvme_path: expected a folder on a local disk.*device to "cpu"/,
   );
   await assert.rejects(
     resolved({ zero_optimization: { stage: 2, offload_param: { device: 'cpu' } } }),
     /stage: expected 3 with offload_param, got 2/,
   );
   const { zeroTuning } = await resolved({ zero_optimization: { stage: 3, offload_param: { device: 'cpu' } } });
-  assert.equal(zeroTuning.hasParametersOnHost, true);
+  assert.deepEqual(zeroTuning.offloadParam, PARAMETERS_ON_HOST);
+  const onDisk = async (block: object) =>
+    (
+      await resolved({
+        zero_optimization: { stage: 3, offload_param: { device: 'nvme', nvme_path: '/fast', ...block } },
+      })
+    ).zeroTuning.offloadParam!;
+  const { file, ...byDefault } = await onDisk({ pin_memory: true });
+  assert.deepEqual(byDefault, { hostElementsMax: 1e9, buffers: 5, bufferElements: 1e8 });
+  assert.equal(file?.folder, '/fast/raylite-offload');
+  const given = await onDisk({ max_in_cpu: 0, buffer_count: 2, buffer_size: 5000 });
+  assert.deepEqual({ ...given, file }, { hostElementsMax: 0, buffers: 2, bufferElements: 5000, file });
+  await assert.rejects(onDisk({ ratio: 0.5 }), /ratio/);
 });
 
 test('fp16 and bf16 say how numbers are stored, with the loss scale of DeepSpeed', async () => {

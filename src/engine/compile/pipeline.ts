@@ -106,7 +106,7 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     return outcome.plan;
   });
   const { moved, moveOut } = offloader(layout, optimizer, settings.offload ?? {}, false);
-  const { extents, fileBytes, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer, tied));
+  const { records, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer, tied));
   const update = plan(placedUpdate);
   const messageBytes = shape.stages === 1 ? 0 : byteLength(forward.tensors[forward.borders[0]!]!);
   const { waitingMax } = replay(shape, { forward: 1, backward: 2 });
@@ -124,9 +124,9 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     layout,
     update,
     moved,
-    extents,
+    records,
     recompute: words.length === 1 ? words[0]! : words.map((text, chunk) => `part ${chunk}: ${text}`).join('; '),
-    memory: memoryOf(compiled, update, fileBytes),
+    memory: memoryOf(compiled, update, records.bytes),
     parameterCount: parameterCount(forward),
     jobHash,
   };

@@ -6,7 +6,7 @@ import { byteLength, type FloatType, type Graph, type Op, parameterCount } from 
 import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
-import type { MovedBuffer, Offload } from '../offload.js';
+import { type FileContents, type MovedBuffer, type Offload, parameterFile } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
@@ -15,7 +15,7 @@ import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { SECONDARY } from '../passes/gather-bucket.js';
-import { type Extent, offloader } from '../passes/offload.js';
+import { offloader } from '../passes/offload.js';
 import { partVocabularyLoss } from '../passes/part-vocabulary-loss.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
@@ -54,7 +54,7 @@ export interface MemoryFigures {
   readonly totalBytes: number;
   /** What is offloaded to the memory of the host, and its staging. */
   readonly hostBytes: number;
-  /** What is offloaded to a file. */
+  /** What is offloaded to files. */
   readonly diskBytes: number;
 }
 
@@ -88,9 +88,9 @@ export interface PipelineSettings {
 export interface CompiledStep {
   readonly layout: Layout;
   readonly update: Plan;
-  /** What has left the device, by buffer; and which bytes of it lie where in the file. */
+  /** What has left the device, by buffer; and what lies where in the file of state and masters. */
   readonly moved: ReadonlyMap<string, MovedBuffer>;
-  readonly extents: readonly Extent[];
+  readonly records: FileContents;
   /** What the backward makes again, in words. */
   readonly recompute: string;
   readonly memory: MemoryFigures;
@@ -175,14 +175,14 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     const isGathered = hasSlicedParameters(strategy);
     return plan(moveOut(isGathered ? partitionParameters(reduced, layout, tuning, secondaryGroup(strategy)) : reduced));
   });
-  const { extents, fileBytes, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer));
+  const { records, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer));
   const update = plan(placedUpdate);
   const { zeroStage, mesh } = strategy;
   const jobHash = createHash('sha256')
     // Not the plan's hash: where a slice lies differs from rank to rank.
     .update(JSON.stringify([commonOps(micro.graph), micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
-  const memory = weigh([micro, update], fileBytes);
+  const memory = weigh([micro, update], records.bytes + parameterFile(layout).bytes);
   return {
     kind: 'whole',
     layout,
@@ -190,7 +190,7 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     micro,
     update,
     moved,
-    extents,
+    records,
     recompute: description,
     memory,
     parameterCount: parameterCount(forward),
@@ -220,7 +220,7 @@ export function shelve(graph: Graph): Shelf {
   return shelf;
 }
 
-/** Bytes of the buffers of `plans`, which share them by name, and those of a file. */
+/** Bytes of the buffers of `plans`, which share them by name, and those of files. */
 export function weigh(plans: readonly Plan[], diskBytes = 0): MemoryFigures {
   const sizes = new Map<string, number>();
   const onHost = new Map<string, number>();

@@ -1,6 +1,8 @@
-// Named memory on a device: allocated once, shared by the programs of a job, freed together.
-import type { NativeDevice } from '../../native/index.js';
+// Named memory on a device: allocated once, shared by the programs of a job, freed together. Beside it the files of the job, which stay
+// their owners'.
+import type { NativeDevice, NativeSwapFile } from '../../native/index.js';
 import { byteLength, elementCount } from '../graph.js';
+import { FILES, type FileName } from '../offload.js';
 import type { Place } from '../plan/placement.js';
 import type { Plan } from '../plan/plan.js';
 
@@ -15,8 +17,16 @@ export class DeviceBuffers {
   readonly #device: NativeDevice;
   readonly #buffers = new Map<string, { readonly id: number; readonly bytes: number; readonly isOwned: boolean }>();
 
+  /** By the number that programs know them by. */
+  readonly files: (NativeSwapFile | null)[] = Object.keys(FILES).map(() => null);
+
   constructor(device: NativeDevice) {
     this.#device = device;
+  }
+
+  /** Makes a file that another owner opened known to programs. */
+  borrowFile(name: FileName, file: NativeSwapFile): void {
+    this.files[FILES[name]] = file;
   }
 
   /** Makes sure that every buffer of the plans exists and is large enough. Buffers already there must be large enough. */
@@ -42,6 +52,7 @@ export class DeviceBuffers {
   withOwn(name: string): DeviceBuffers {
     const derived = new DeviceBuffers(this.#device);
     for (const [known, { id, bytes }] of this.#buffers) derived.borrow(known, id, bytes);
+    derived.files.splice(0, this.files.length, ...this.files);
     const { bytes } = this.#buffers.get(name)!;
     derived.#buffers.set(name, { id: this.#device.allocate(bytes), bytes, isOwned: true });
     return derived;

@@ -1,20 +1,17 @@
-// The values of one parameter out of device memory, whatever they are stored in.
-import type { NativeDevice } from '../../native/index.js';
+// The values of one parameter out of memory, whatever they are stored in.
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
 import type { ParameterPlace } from '../layout.js';
 import { dequantiseNf4, nf4Bytes } from '../nf4.js';
 import { widen } from '../widen.js';
 
-/** A copy; `offset` is where the parameter begins in the buffer, in elements of `dtype`. */
+/** A copy; `read` fills what it is given with the parameter's bytes. */
 export function decodeParameter(
-  device: NativeDevice,
-  buffer: number,
-  offset: number,
+  read: (bytes: Uint8Array) => void,
   { length, nf4 }: Pick<ParameterPlace, 'length' | 'nf4'>,
   dtype: FloatType,
 ): Float32Array {
   const bytes = new Uint8Array(nf4 ? nf4Bytes(length, nf4) : length * DTYPE_BYTES[dtype]);
-  device.read(buffer, offset * DTYPE_BYTES[dtype], bytes);
+  read(bytes);
   if (nf4) return dequantiseNf4(bytes, length, nf4);
   return dtype === 'f32' ? new Float32Array(bytes.buffer) : widen(bytes, dtype);
 }

@@ -1,7 +1,7 @@
 // Sliced parameters, whole for a moment: gathered a bucket at a time for those who read the model between two steps (export,
 // tests). All ranks must ask for the same parameters in the same order.
 import { GraphBuilder } from '../builder.js';
-import { byteLength } from '../graph.js';
+import { byteLength, DTYPE_BYTES } from '../graph.js';
 import { type ParameterBucket, parameterBuckets } from '../layout.js';
 import { groupIndex } from '../mesh.js';
 import { movedParameters, tilingOf } from '../offload.js';
@@ -36,7 +36,8 @@ export class GatheredBuckets implements Disposable {
       const place = bucket.parameters.find((parameter) => parameter.name === name);
       if (!place) continue;
       const buffers = await this.#gathered(bucket);
-      return decodeParameter(device, buffers.id(WHOLE), place.offset, place, layout.dtype);
+      const start = place.offset * DTYPE_BYTES[layout.dtype];
+      return decodeParameter((bytes) => device.read(buffers.id(WHOLE), start, bytes), place, layout.dtype);
     }
     throw new Error(`${name} is in no bucket`);
   }

@@ -1,16 +1,15 @@
-// The file that a job offloads to: its memory's bytes by the buffer and offset that programs know them by.
+// A file that a job offloads to: its memory's bytes by the buffer and offset that programs know them by.
 import { mkdirSync } from 'node:fs';
 import { EngineError } from '../../common/index.js';
 import { type NativeSwapFile, native } from '../../native/index.js';
-import type { FileSettings } from '../offload.js';
-import type { Extent } from '../passes/offload.js';
+import type { Extent, FileContents, FileSettings } from '../offload.js';
 
 export class OffloadFile implements Disposable {
   readonly file: NativeSwapFile;
   readonly #extents: readonly Extent[];
 
-  /** Sets `bytes` aside in `settings.folder`, which is made if it is not there. Throws {@link EngineError} naming it. */
-  constructor(settings: FileSettings, bytes: number, extents: readonly Extent[]) {
+  /** Sets space aside in `settings.folder`, which is made if it is not there. Throws {@link EngineError} naming it. */
+  constructor(settings: FileSettings, { bytes, extents }: FileContents) {
     this.file = named(() => {
       mkdirSync(settings.folder, { recursive: true });
       return native().openSwapFile({ ...settings, bytes });

@@ -15,10 +15,11 @@ import {
 } from '../layout.js';
 import { narrow } from '../narrow.js';
 import { type Nf4Settings, nf4Bytes, quantiseNf4 } from '../nf4.js';
-import { hostPart } from '../offload.js';
+import type { FileSettings } from '../offload.js';
 import { type Cut, heldWithin, runsOf, takeShard } from '../shard.js';
 import { bytesOf, type DeviceBuffers } from './buffers.js';
 import { decodeParameter } from './decode-parameter.js';
+import { ParameterMemory, type Target } from './parameter-memory.js';
 
 /** Where a file holds the values of a parameter. */
 export interface StoredValues {
@@ -45,7 +46,7 @@ export interface MasterMemory {
   readonly slices: ReadonlyMap<string, ParameterSlice>;
   writeMaster(slice: ParameterSlice, values: Float32Array): void;
   /** Where a file may be read into; null where that cannot be, and the values must be written. */
-  masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null;
+  masterTarget(slice: ParameterSlice): Target | null;
 }
 
 export class ParameterStore implements Disposable, WeightTarget {
@@ -53,28 +54,22 @@ export class ParameterStore implements Disposable, WeightTarget {
   readonly layout: Layout;
   /** Of everything. */
   readonly bytes: number;
-  /** Ids of the buffers that programs read: on the device and, where slices live there, on the host; null: nothing of it. */
-  readonly #buffer: number | null;
-  readonly #hostBuffer: number | null;
+  readonly #memory: ParameterMemory;
   #masters: MasterMemory | null = null;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #parts: ReadonlyMap<string, ParameterPart>;
-  #isDisposed = false;
-
   readonly #tensorRank: number;
 
   /**
    * Allocates zeroed memory for the parameters of `layout`, or for what partition `rank` keeps of them; of what a tensor group cuts for what the rank
-   * `tensorRank` of the group holds.
+   * `tensorRank` of the group holds. `file` says where a file of slices lies, if the layout has one.
    */
-  constructor(device: NativeDevice, layout: Layout, rank = 0, tensorRank = 0) {
+  constructor(device: NativeDevice, layout: Layout, rank = 0, tensorRank = 0, file: FileSettings | null = null) {
     this.device = device;
     this.#tensorRank = tensorRank;
     this.layout = layout;
     this.bytes = layout.parameterElements * DTYPE_BYTES[layout.dtype];
-    const hostBytes = this.#hostBytes;
-    this.#buffer = this.bytes > hostBytes ? device.allocate(this.bytes - hostBytes) : null;
-    this.#hostBuffer = hostBytes > 0 ? device.allocate(hostBytes, true) : null;
+    this.#memory = new ParameterMemory(device, layout, file);
     this.#places = new Map(parametersOf(layout).map((place) => [place.name, place]));
     this.#parts = partsOf(layout, rank);
   }
@@ -118,22 +113,7 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** Makes the memory known to programs, as `parameters`. It stays this store's. */
   lendTo(buffers: DeviceBuffers): void {
-    const hostBytes = this.#hostBytes;
-    if (this.#buffer !== null) buffers.borrow('parameters', this.#buffer, this.bytes - hostBytes);
-    if (this.#hostBuffer !== null) buffers.borrow(hostPart('parameters'), this.#hostBuffer, hostBytes);
-  }
-
-  get #hostBytes(): number {
-    const { dtype, onHost } = this.layout;
-    return onHost ? (onHost.end - onHost.from) * DTYPE_BYTES[dtype] : 0;
-  }
-
-  /** The buffer that holds element `offset` of `parameters`, and its place there. */
-  #at(offset: number): { readonly buffer: number; readonly offset: number } {
-    const { onHost } = this.layout;
-    if (!onHost || offset < onHost.from) return { buffer: this.#buffer!, offset };
-    if (offset < onHost.end) return { buffer: this.#hostBuffer!, offset: offset - onHost.from };
-    return { buffer: this.#buffer!, offset: offset - (onHost.end - onHost.from) };
+    this.#memory.lendTo(buffers);
   }
 
   /** From here on `masters`, which stay the caller's, are told what is loaded. */
@@ -146,8 +126,8 @@ export class ParameterStore implements Disposable, WeightTarget {
     const { length, nf4 } = this.#place(name);
     if (nf4) throw new ConfigError(name, 'a parameter in 32 bits', 'one in 4 bits', 'Use load() and read()');
     if (this.layout.dtype !== 'f32') throw new ConfigError(name, 'parameters stored in f32', this.layout.dtype);
-    const { buffer, offset } = this.#at(this.#whole(name).offset);
-    return new Float32Array(this.device.view(buffer), offset * DTYPE_BYTES.f32, length);
+    const { buffer, bufferOffset } = this.#memory.target(this.#whole(name).offset)!;
+    return new Float32Array(this.device.view(buffer), bufferOffset, length);
   }
 
   /**
@@ -185,9 +165,11 @@ export class ParameterStore implements Disposable, WeightTarget {
     this.#masters?.writeMaster(slice, values);
   }
 
-  /** Whether {@link loadFile} takes this parameter: one in 4 bits must be loaded, to be rounded, and one whose master is in a file. */
+  /** Whether {@link loadFile} takes this parameter: one in 4 bits must be loaded, to be rounded, and one that is itself, or whose master is, in a file. */
   takesFile(name: string): boolean {
     const slice = this.#masters?.slices.get(name);
+    const part = this.#parts.get(name);
+    if (part && this.#memory.target(part.offset) === null) return false;
     return this.#place(name).nf4 === undefined && (!slice || this.#masters!.masterTarget(slice) !== null);
   }
 
@@ -200,23 +182,21 @@ export class ParameterStore implements Disposable, WeightTarget {
       if (!part) return [];
       const runs = cut ? runsOf(cut, this.#tensorRank) : [{ whole: 0, held: 0, length }];
       /** Elements `start` to `end` of what the tensor group leaves here. */
-      const read = (start: number, end: number, buffer: number, offset: number, type: FloatType): TensorRead[] =>
+      const read = (start: number, end: number, { buffer, bufferOffset }: Target, type: FloatType): TensorRead[] =>
         heldWithin(runs, start, end).map((run) => ({
           fileOffset: fileOffset + run.whole * DTYPE_BYTES[from],
           count: run.length,
           from,
           buffer,
-          bufferOffset: (offset + run.held - start) * DTYPE_BYTES[type],
+          bufferOffset: bufferOffset + (run.held - start) * DTYPE_BYTES[type],
           to: type,
         }));
-      const at = this.#at(part.offset);
-      const kept = read(part.start, part.start + part.length, at.buffer, at.offset, to);
+      const kept = read(part.start, part.start + part.length, this.#memory.target(part.offset)!, to);
       const slice = this.#masters?.slices.get(name);
       if (!slice) return kept;
       const { parameterOffset, length: owned } = slice;
-      const { buffer, bufferOffset } = this.#masters!.masterTarget(slice)!;
-      const element = bufferOffset / DTYPE_BYTES.f32;
-      return [...kept, ...read(parameterOffset, parameterOffset + owned, buffer, element, 'f32')];
+      const target = this.#masters!.masterTarget(slice)!;
+      return [...kept, ...read(parameterOffset, parameterOffset + owned, target, 'f32')];
     });
     try {
       await this.device.readFile(fd, reads);
@@ -227,37 +207,32 @@ export class ParameterStore implements Disposable, WeightTarget {
 
   /** A copy of a parameter that is whole, as programs see it. */
   read(name: string): Float32Array {
-    const { buffer, offset } = this.#at(this.#whole(name).offset);
-    return decodeParameter(this.device, buffer, offset, this.#place(name), this.layout.dtype);
+    const { offset } = this.#whole(name);
+    return decodeParameter((bytes) => this.#memory.read(offset, bytes), this.#place(name), this.layout.dtype);
   }
 
   /** A copy of the part of a trained parameter that a rank owns. */
   readSlice(slice: ParameterSlice): Float32Array {
-    const { buffer, offset } = this.#at(this.offsetOf(slice));
-    return decodeParameter(this.device, buffer, offset, { length: slice.length }, this.layout.dtype);
+    const offset = this.offsetOf(slice);
+    return decodeParameter((bytes) => this.#memory.read(offset, bytes), { length: slice.length }, this.layout.dtype);
   }
 
   [Symbol.dispose](): void {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    for (const buffer of [this.#buffer, this.#hostBuffer]) if (buffer !== null) this.device.free(buffer);
+    this.#memory[Symbol.dispose]();
   }
 
   /** Rounds values to the storage type, from this element of `parameters` on. */
   #write(element: number, values: Float32Array): void {
     const { dtype } = this.layout;
-    const { buffer, offset } = this.#at(element);
-    const stored = dtype === 'f32' ? values : narrow(values, dtype);
-    this.device.write(buffer, offset * DTYPE_BYTES[dtype], bytesOf(stored));
+    this.#memory.write(element, bytesOf(dtype === 'f32' ? values : narrow(values, dtype)));
   }
 
-  #writeNf4({ start, length, offset: element, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
+  #writeNf4({ start, length, offset, isAll }: ParameterPart, values: Float32Array, nf4: Nf4Settings): void {
     const size = DTYPE_BYTES[this.layout.dtype];
-    const { buffer, offset } = this.#at(element);
     const whole = new Uint8Array(nf4Bytes(values.length, nf4));
     quantiseNf4(values, whole, nf4);
     const part = isAll ? whole : whole.subarray(start * size, (start + length) * size);
-    this.device.write(buffer, offset * size, part);
+    this.#memory.write(offset, part);
   }
 
   #place(name: string): ParameterPlace {

@@ -1,5 +1,5 @@
 // A plan loaded on a device: constants filled in, inputs and outputs as views.
-import type { NativeCommunicator, NativeDevice, NativeProgram, NativeSwapFile } from '../../native/index.js';
+import type { NativeCommunicator, NativeDevice, NativeProgram } from '../../native/index.js';
 import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffers } from './buffers.js';
 import { engineError, translated } from './native-errors.js';
@@ -14,13 +14,12 @@ export class Program {
     plan: Plan,
     buffers: DeviceBuffers,
     communicators: readonly (NativeCommunicator | null)[] = [],
-    files: readonly NativeSwapFile[] = [],
   ) {
     this.plan = plan;
     this.#buffers = buffers;
     const ids = plan.buffers.map(({ name }) => buffers.id(name));
     try {
-      this.#program = device.load(plan.bytes, ids, communicators, files);
+      this.#program = device.load(plan.bytes, ids, communicators, buffers.files);
     } catch (cause) {
       throw engineError(cause);
     }

@@ -3,11 +3,12 @@ import { ConfigError } from '../../common/index.js';
 import { DTYPE_BYTES, type FloatType } from '../graph.js';
 import type { Layout, ParameterSlice } from '../layout.js';
 import { narrow } from '../narrow.js';
-import { hostPart, type MovedBuffer } from '../offload.js';
+import { homeOf, hostPart, type MovedBuffer } from '../offload.js';
 import type { StateBuffer } from '../optimizer.js';
 import { widen } from '../widen.js';
 import { bytesOf, type DeviceBuffers } from './buffers.js';
 import type { OffloadFile } from './offload-file.js';
+import type { Target } from './parameter-memory.js';
 import type { MasterMemory } from './parameter-store.js';
 
 export type StateName = StateBuffer | 'master';
@@ -63,7 +64,7 @@ export class StateMemory implements MasterMemory {
     else this.#buffers.write(buffer, offset, stored);
   }
 
-  masterTarget(slice: ParameterSlice): { readonly buffer: number; readonly bufferOffset: number } | null {
+  masterTarget(slice: ParameterSlice): Target | null {
     const { buffer, offset, file } = this.#runOf('master', slice);
     if (file) return null;
     return { buffer: this.#buffers.id(buffer), bufferOffset: offset * DTYPE_BYTES.f32 };
@@ -77,8 +78,9 @@ export class StateMemory implements MasterMemory {
     const dtype = name === 'master' ? 'f32' : this.#layout.stateDtype;
     const offset = name === 'master' ? sliceOffset : stateOffset;
     const moved = this.#moved.get(name);
-    if (!moved || offset * DTYPE_BYTES[dtype] < moved.fromBytes) return { buffer: name, dtype, offset, file: null };
-    if (moved.to === 'disk') return { buffer: name, dtype, offset, file: this.#file };
-    return { buffer: hostPart(name), dtype, offset: offset - moved.fromBytes / DTYPE_BYTES[dtype], file: null };
+    const home = homeOf(moved, offset * DTYPE_BYTES[dtype]);
+    if (home === 'device') return { buffer: name, dtype, offset, file: null };
+    if (home === 'disk') return { buffer: name, dtype, offset, file: this.#file };
+    return { buffer: hostPart(name), dtype, offset: offset - moved!.fromBytes / DTYPE_BYTES[dtype], file: null };
   }
 }

@@ -12,7 +12,7 @@ import type { AnyModel } from '../model.js';
 import type { FileSettings } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
 import { initialState, type OptimizerSettings, stateBuffers } from '../optimizer.js';
-import { type Strategy, zeroGroup } from '../passes/zero.js';
+import { type Strategy, tuningOf, zeroGroup } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
 import { type Cut, isFirstHolder, putShard } from '../shard.js';
 import { ownedSlices, type StateKind } from '../state-moves.js';
@@ -122,11 +122,13 @@ export class TrainStep implements AsyncDisposable {
     this.optimizer = settings.optimizer;
     this.#places = placesOf(compiled.layout);
     this.slices = ownedSlices({ layout: compiled.layout, strategy });
-    const { diskBytes } = compiled.memory;
-    this.#file = diskBytes > 0 ? new OffloadFile(fileOf(settings), diskBytes, compiled.extents) : null;
-    this.parameters = new ParameterStore(device, compiled.layout, zeroGroup(strategy).index, this.tensorRank);
+    const { records, layout } = compiled;
+    this.#file = records.bytes > 0 ? new OffloadFile(fileOf(settings), records) : null;
+    const parameterFile = tuningOf(strategy).offloadParam?.file ?? null;
+    this.parameters = new ParameterStore(device, layout, zeroGroup(strategy).index, this.tensorRank, parameterFile);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
+    if (this.#file) this.#buffers.borrowFile('state', this.#file.file);
     this.#buffers.reserve(plansOf(compiled));
     this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved, this.#file);
     if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
@@ -140,7 +142,7 @@ export class TrainStep implements AsyncDisposable {
       this.#clear = compiled.clear ? new Program(device, compiled.clear, this.#buffers) : null;
       this.#forwardBackward = new Program(device, compiled.micro, this.#buffers, groups);
     }
-    this.#update = new Program(device, compiled.update, this.#buffers, groups, this.#file ? [this.#file.file] : []);
+    this.#update = new Program(device, compiled.update, this.#buffers, groups);
     const first = initialState(settings.optimizer);
     if (first === 0) return;
     for (const slice of this.slices)
@@ -339,7 +341,7 @@ export class TrainStep implements AsyncDisposable {
   async compareExchanges(batch: Batch, options: Omit<MicroOptions, 'isFirst'>): Promise<ExchangeDifference | null> {
     const strategy = withPlainExchanges(this.strategy);
     const { compiled } = this;
-    if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients') || compiled.layout.onHost)
+    if (!strategy || compiled.kind === 'pipeline' || compiled.moved.has('gradients') || compiled.layout.offDevice)
       return null;
     const first = { ...options, isFirst: true };
     const { loss } = await this.micro(batch, first);

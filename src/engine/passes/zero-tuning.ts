@@ -1,4 +1,5 @@
 // How ZeRO trades memory for exchanges, under the names and with the defaults of DeepSpeed. Only the quantised exchanges change results.
+import type { ParameterOffload } from '../offload.js';
 
 export interface ZeroTuning {
   /** `reduce_bucket_size`: most elements that are reduced (and at stages 1 and 2 gathered) as one, unless one parameter has more. */
@@ -15,8 +16,8 @@ export interface ZeroTuning {
   readonly paramPersistenceThreshold: number;
   /** `stage3_model_persistence_threshold`: all that stay whole have at most so many elements. */
   readonly modelPersistenceThreshold: number;
-  /** `offload_param`: at stage 3 the slices live in the memory of the host and are gathered from there. */
-  readonly hasParametersOnHost: boolean;
+  /** `offload_param`: at stage 3 the slices live in the memory of the host or in a file, and are gathered from there. */
+  readonly offloadParam: ParameterOffload | null;
   /** `zero_quantized_weights` (qwZ): parameters are gathered as 8-bit blocks. */
   readonly quantizedWeights: boolean;
   /** `zero_quantized_nontrainable_weights`: the frozen ones are. */
@@ -33,7 +34,7 @@ export const ZERO_TUNING: ZeroTuning = {
   maxReuseDistance: 1e9,
   paramPersistenceThreshold: 1e5,
   modelPersistenceThreshold: Number.POSITIVE_INFINITY,
-  hasParametersOnHost: false,
+  offloadParam: null,
   quantizedWeights: false,
   quantizedNontrainableWeights: false,
   quantizedGradients: false,

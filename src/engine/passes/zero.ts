@@ -15,6 +15,7 @@ import {
   type StepStorage,
 } from '../layout.js';
 import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
+import { homeOfSlices } from '../offload.js';
 import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { wholeRegion } from './partition-parameters.js';
@@ -68,7 +69,7 @@ export function layoutFor(
       'Muon steps whole matrices, of which a rank has a part',
     );
   const tuning = tuningOf(strategy);
-  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, hasParametersOnHost } = tuning;
+  const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, offloadParam } = tuning;
   const options = {
     ...storage,
     dtype: parameterType(graph),
@@ -78,17 +79,17 @@ export function layoutFor(
   const partitions = strategy.zeroStage === 0 ? 1 : size;
   const layout = layOut(graph.parameters.values(), partitions, options);
   if (!hasSlicedParameters(strategy)) return layout;
-  if (hasParametersOnHost && (tuning.quantizedWeights || tuning.quantizedNontrainableWeights))
+  if (offloadParam && (tuning.quantizedWeights || tuning.quantizedNontrainableWeights))
     throw new ConfigError(
       `zero_optimization.zero_quantized_${tuning.quantizedWeights ? '' : 'nontrainable_'}weights`,
       'false beside offload_param',
       true,
-      'Slices in the memory of the host are gathered as they are',
+      'Slices that are not on the device are gathered as they are',
     );
   // Chances go by place in a bucket: where steps round by chance, nothing may lie elsewhere than at the other stages.
   // Nor where one rank alone has slices, which then are as at the other stages.
   const elementsMax = isByChance(layout) || size === 1 ? 0 : paramPersistenceThreshold;
-  const sliced = { elementsMax, totalMax: modelPersistenceThreshold, isOnHost: hasParametersOnHost };
+  const sliced = { elementsMax, totalMax: modelPersistenceThreshold, home: offloadParam && homeOfSlices(offloadParam) };
   return layOut(graph.parameters.values(), partitions, { ...options, sliced });
 }
 
@@ -99,7 +100,7 @@ export function hasSlicedGradients(strategy: Strategy): boolean {
 
 /** Whether ranks keep slices of the parameters, so that programs gather what they read. */
 export function hasSlicedParameters(strategy: Strategy): boolean {
-  return strategy.zeroStage === 3 && (zeroGroup(strategy).size > 1 || tuningOf(strategy).hasParametersOnHost);
+  return strategy.zeroStage === 3 && (zeroGroup(strategy).size > 1 || tuningOf(strategy).offloadParam !== null);
 }
 
 /** The ranks of this one's machine, where they keep secondary slices of what is gathered again (hpZ). */
