@@ -54,15 +54,12 @@ export class TrainingView {
       case 'notes':
         return event.notes.map((note) => `note: ${note}`).join('\n');
       case 'started': {
-        const group = {
-          alone: 'one worker',
-          shm: 'workers in shared memory',
-          tcp: 'workers over TCP',
-          hierarchical: 'workers in shared memory and over TCP',
-        }[event.group];
+        const group = groupText(event);
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';
         return `${event.parameterCount} parameters, ${formatBytes(event.estimateBytes)} a worker by estimate, ${group}${from}`;
       }
+      case 'grown':
+        return `from here on ${groupText(event)}, after step ${event.step}`;
       case 'samples':
         return event.samples
           .map(({ prompt, text }) => `after step ${event.step}: ${clean(prompt)} → ${clean(text)}`)
@@ -87,6 +84,13 @@ export class TrainingView {
     this.#lastPlainMs = nowMs;
     this.#out.write(`${figures(event, this.#loss).join('  ')}\n`);
   }
+}
+
+/** `2 workers over TCP` */
+function groupText({ workers, group }: Extract<TrainingEvent, { readonly kind: 'started' | 'grown' }>): string {
+  if (group === 'alone') return 'one worker';
+  const way = { shm: 'in shared memory', tcp: 'over TCP', hierarchical: 'in shared memory and over TCP' }[group];
+  return `${workers} workers ${way}`;
 }
 
 function dataText({ facts, skippedRecords }: Extract<TrainingEvent, { readonly kind: 'data' }>): string {

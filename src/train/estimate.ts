@@ -13,11 +13,11 @@ import {
 } from '../engine/index.js';
 import { chosenModel, hiddenSizeOf } from './chosen-model.js';
 import { readDsConfig, resolveDsConfig } from './ds-config.js';
-import { resolveMesh } from './ds-mesh.js';
 import { resolvePipeline } from './ds-pipeline.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
+import { resolveMeshes } from './worker-counts.js';
 
 export interface Estimate {
   readonly parameterCount: number;
@@ -59,16 +59,12 @@ export interface Estimate {
 export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { recipe, scaling, deepspeed } = checkTrainerOptions(options);
   const { model, config } = await chosenModel(recipe);
-  const { workers } = scaling;
   const dsConfig = await readDsConfig(deepspeed);
   const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-  const mesh = resolveMesh(scaling, dsConfig, pipeline);
-  const ds = resolveDsConfig(dsConfig, {
-    ...recipe,
-    ...hiddenSizeOf(config),
-    worldSize: mesh.data,
-    totalSteps: recipe.maxSteps ?? 1,
-  });
+  const auto = { ...recipe, ...hiddenSizeOf(config), totalSteps: recipe.maxSteps ?? 1 };
+  // The fewest workers of a range, where each needs most.
+  const [workers, mesh] = [...resolveMeshes(scaling, dsConfig, pipeline, auto)].at(-1)!;
+  const ds = resolveDsConfig(dsConfig, { ...auto, worldSize: mesh.data });
   const { microBatch } = ds.batch;
   const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
   const asked: TrainingSettings = {

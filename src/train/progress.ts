@@ -1,6 +1,7 @@
 // What a run tells while it runs: events for a bar or a log, and reports for the page of the head.
 import type { RunReport } from '../observe/index.js';
 import type { FeedFacts } from './feed.js';
+import type { GroupKind } from './rank-group.js';
 import type { Sample } from './samples.js';
 
 export type TrainingEvent =
@@ -13,12 +14,15 @@ export type TrainingEvent =
       readonly failures: number;
       readonly parameterCount: number;
       readonly estimateBytes: number;
-      readonly group: 'alone' | 'shm' | 'tcp' | 'hierarchical';
+      readonly workers: number;
+      readonly group: GroupKind;
       /** Steps already done by an earlier attempt or run. */
       readonly fromStep: number;
       readonly totalSteps: number;
     }
   | StepEvent
+  /** Behind a step there was room for more workers, who share the next ones: so many now. */
+  | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
   /** What the model says to the prompts of `run.samples` after a step. */
   | { readonly kind: 'samples'; readonly step: number; readonly samples: readonly Sample[] }
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }

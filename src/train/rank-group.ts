@@ -1,62 +1,95 @@
-// The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, ends them.
-import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup, placementGroup } from '../client/index.js';
+// The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, takes in more, ends
+// them.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup } from '../client/index.js';
 import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
 import type { Mesh } from '../engine/index.js';
+import { collectState, deliverState, type Position } from './hand-over.js';
 import { planJoints } from './plan-joints.js';
 import { type RankPlan, type RankReady, TrainRank } from './rank.js';
+import { findFreeRoom, findRoom } from './rank-room.js';
 import type { TrainerSettings } from './trainer-options.js';
 
 export type Rank = ActorHandle<TrainRank>;
+/** How ranks talk. */
+export type GroupKind = 'alone' | 'shm' | 'tcp' | 'hierarchical';
+
+type Scaling = TrainerSettings['scaling'];
+
+/** How often the room of ranks that are being started is looked at. */
+const ROOM_CHECK_MS = 1000;
 
 export class RankGroup implements AsyncDisposable {
-  readonly ranks: readonly Rank[];
-  /** How they talk. */
-  readonly kind: 'alone' | 'shm' | 'tcp' | 'hierarchical';
   /** Rejects when a rank has ended or stands still, whatever the others do meanwhile. */
   readonly lost: Promise<never>;
-  readonly #room: PlacementGroup | null;
+  #reject!: (reason: unknown) => void;
+  #ranks: readonly Rank[] = [];
+  /** How often they have joined groups. */
+  #generation = 0;
+  #kind: GroupKind = 'alone';
+  readonly #scaling: Scaling;
+  readonly #rooms: PlacementGroup[] = [];
 
-  private constructor(ranks: readonly Rank[], kind: RankGroup['kind'], room: PlacementGroup | null) {
-    this.ranks = ranks;
+  private constructor(scaling: Scaling) {
+    this.#scaling = scaling;
     this.lost = new Promise((_resolve, reject) => {
-      for (const rank of ranks) rank.watch().then(undefined, reject);
+      this.#reject = reject;
     });
     this.lost.catch(() => {}); // raced by whoever waits for the ranks; at their end nobody asks
-    this.kind = kind;
-    this.#room = room;
   }
 
-  /** Starts `scaling.workers` actors and joins them in the groups of `mesh`. `name` must be new on every attempt. */
-  static async start(scaling: TrainerSettings['scaling'], mesh: Mesh, name: string): Promise<RankGroup> {
-    const room = await roomOf(scaling);
-    const cpus = scaling.cpusPerWorker;
-    const creating = Array.from({ length: scaling.workers }, (_, bundleIndex) =>
-      actor(TrainRank, {
-        cpus,
-        concurrencyGroups: { watch: 1 }, // beside the calls that train, which come one after the other
-        methods: { watch: { concurrencyGroup: 'watch' } },
-        ...(room && { placementGroup: { group: room, bundleIndex } }),
-      }).create(),
-    );
-    const created = await Promise.allSettled(creating);
-    const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    try {
-      for (const result of created) if (result.status === 'rejected') throw result.reason;
-      const ordered = await byMachine(ranks);
-      const joints = await planJoints(ordered, mesh, name);
-      await Promise.all(ordered.map((rank, index) => rank.join(joints[index]!, index)));
-      const ways = joints.flat().map(({ way }) => way.kind);
-      const kind = (['hierarchical', 'tcp', 'shm'] as const).find((way) => ways.includes(way)) ?? 'alone';
-      return new RankGroup(ordered, kind, room);
-    } catch (error) {
-      await endAll(ranks, room);
-      throw error;
+  get ranks(): readonly Rank[] {
+    return this.#ranks;
+  }
+
+  /** How they talk. */
+  get kind(): GroupKind {
+    return this.#kind;
+  }
+
+  /**
+   * Starts as many actors as there is room for, the first of `counts` (largest first) that is. `isPatient`: for the last of them it waits for
+   * nodes, where those that there are could never hold them.
+   */
+  static async start(
+    scaling: Scaling,
+    counts: readonly number[],
+    isPatient: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<RankGroup> {
+    for (;;) {
+      const { workers, room } = await findRoom(counts, scaling, isPatient, signal);
+      const group = new RankGroup(scaling);
+      try {
+        // A node may turn out to be lost meanwhile: fewer workers may still find room.
+        const isWhole = await group.#add(workers, room, counts.length > 1);
+        if (isWhole) return group;
+      } catch (error) {
+        await group[Symbol.asyncDispose]();
+        throw error;
+      }
+      await group[Symbol.asyncDispose]();
     }
+  }
+
+  /** Lets the ranks find each other in the groups of `mesh`. `name` must be new each time. */
+  async join(mesh: Mesh, name: string): Promise<void> {
+    this.#ranks = await byMachine(this.#ranks);
+    const joints = await planJoints(this.#ranks, mesh, name);
+    await this.all((rank, index) => rank.join(joints[index]!, index));
+    const ways = joints.flat().map(({ way }) => way.kind);
+    this.#kind = (['hierarchical', 'tcp', 'shm'] as const).find((way) => ways.includes(way)) ?? 'alone';
+    const generation = ++this.#generation;
+    // Ranks that leave these groups for others see their peers leave too.
+    const failed = (reason: unknown): void => {
+      if (generation === this.#generation) this.#reject(reason);
+    };
+    for (const rank of this.#ranks) rank.watch().then(undefined, failed);
   }
 
   /** Asks every rank, in order; resolves with all answers, rejects with the first failure. */
   all<T>(ask: (rank: Rank, index: number) => ObjectRef<T>): Promise<T[]> {
-    return Promise.all(this.ranks.map(ask));
+    return Promise.all(this.#ranks.map(ask));
   }
 
   /** Builds the engine of every rank, where all have room, and makes sure that all built the same. */
@@ -73,16 +106,85 @@ export class RankGroup implements AsyncDisposable {
     return first;
   }
 
+  /**
+   * Starts actors beside those that there are, as many as make the first of `counts` (largest first) that there is room for now. False,
+   * with nothing changed, where there is for none. The new ones know nothing before {@link reshape}.
+   */
+  async grow(counts: readonly number[]): Promise<boolean> {
+    const own = this.#ranks.length;
+    const found = await findFreeRoom(
+      counts.map((count) => count - own),
+      this.#scaling,
+    );
+    return found !== null && (await this.#add(found.workers, found.room, true));
+  }
+
+  /** Shares the job out anew among all ranks, of which the first `holders` have its state at `position`: it is handed on in memory. */
+  async reshape(
+    holders: readonly Rank[],
+    plan: Omit<RankPlan, 'rank'>,
+    position: Position,
+    name: string,
+  ): Promise<void> {
+    this.#ranks = await byMachine(this.#ranks);
+    const messages = await collectState(holders, this.#ranks, plan);
+    this.#generation++;
+    await Promise.all(holders.map((rank) => rank.close()));
+    await this.join(plan.mesh, name);
+    await this.build(plan);
+    await deliverState(this.#ranks, messages, position);
+  }
+
   /** Lets the ranks free what they hold, then ends them. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.ranks.map((rank) => rank.close()));
-    await endAll(this.ranks, this.#room);
+    await Promise.allSettled(this.#ranks.map((rank) => rank.close()));
+    await this[Symbol.asyncDispose]();
   }
 
   /** Ends the ranks at once. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await endAll(this.ranks, this.#room);
+    await Promise.allSettled([
+      ...this.#ranks.map((rank) => kill(rank)),
+      ...this.#rooms.splice(0).map((room) => room.remove()),
+    ]);
   }
+
+  /** Starts actors in `room`, which is given back with them. False, with none of them left, where it is lost meanwhile and `mayLose`. */
+  async #add(workers: number, room: PlacementGroup | null, mayLose: boolean): Promise<boolean> {
+    const creating = Array.from({ length: workers }, (_, bundleIndex) =>
+      actor(TrainRank, {
+        cpus: this.#scaling.cpusPerWorker,
+        concurrencyGroups: { watch: 1 }, // beside the calls that train, which come one after the other
+        methods: { watch: { concurrencyGroup: 'watch' } },
+        ...(room && { placementGroup: { group: room, bundleIndex } }),
+      }).create(),
+    );
+    const creation = Promise.allSettled(creating);
+    const started = new AbortController();
+    const created = await Promise.race([creation, ...(room && mayLose ? [lossOf(room, started.signal)] : [])]);
+    started.abort();
+    if (created === 'lost') {
+      await room!.remove(); // ends what was started in it
+      await creation;
+      return false;
+    }
+    if (room) this.#rooms.push(room);
+    this.#ranks = [
+      ...this.#ranks,
+      ...created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
+    ];
+    for (const result of created) if (result.status === 'rejected') throw result.reason;
+    return true;
+  }
+}
+
+/** Resolves once a node of the room is lost; never, where `signal` comes first. */
+async function lossOf(room: PlacementGroup, signal: AbortSignal): Promise<'lost'> {
+  while (!signal.aborted) {
+    await sleep(ROOM_CHECK_MS, undefined, { signal }).catch(() => {});
+    if (!signal.aborted && (await room.info()).state === 'RESCHEDULING') return 'lost';
+  }
+  return new Promise(() => {});
 }
 
 /** Ranks of one machine follow each other: neighbours in number talk most. */
@@ -94,20 +196,6 @@ async function byMachine(ranks: readonly Rank[]): Promise<readonly Rank[]> {
     groups.set(nodeId, [...known, ranks[index]!]);
   }
   return [...groups.values()].flat();
-}
-
-/** Sets the cores of all ranks aside, or waits until that can be: half a group of ranks is of no use. Null: they need none. */
-async function roomOf({
-  workers,
-  cpusPerWorker,
-  placement,
-}: TrainerSettings['scaling']): Promise<PlacementGroup | null> {
-  if (cpusPerWorker === 0) return null;
-  const room = await placementGroup({
-    bundles: Array.from({ length: workers }, () => ({ cpus: cpusPerWorker })),
-    strategy: placement === 'spread' ? 'SPREAD' : 'PACK',
-  });
-  return await room.ready();
 }
 
 /** Throws {@link InfeasibleError} for a node with less free memory than its ranks are about to take. */
@@ -122,8 +210,4 @@ function expectRoom(
       detail: `node ${nodeId} has ${formatBytes(availableBytes)} of free memory, and ${count} worker${count === 1 ? '' : 's'} of this run need${count === 1 ? 's' : ''} ${formatBytes(bytes)}${count === 1 ? '' : ' each'}. Set scaling.memoryMiBPerWorker to ${Math.floor(availableBytes / count / 2 ** 20)}, which computes activations again or says what would fit`,
     });
   }
-}
-
-async function endAll(ranks: readonly Rank[], room: PlacementGroup | null): Promise<void> {
-  await Promise.allSettled([...ranks.map((rank) => kill(rank)), room?.remove()]);
 }

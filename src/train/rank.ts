@@ -4,15 +4,21 @@ import { ConfigError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
 import {
   type Communicators,
+  compileStep,
   type Dropout,
+  type Incoming,
   type LossOptions,
   type MemoryFigures,
   type Mesh,
   type MicroResult,
+  neededPieces,
   type Offload,
+  type Outgoing,
   type PipelineSettings,
   type PipelineTimes,
   type Recompute,
+  StateExchange,
+  type StatePiece,
   type StepProfile,
   type TrainingSettings,
   TrainStep,
@@ -28,6 +34,7 @@ import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
 import type { Precision } from './ds-precision.js';
 import { exportAdapter, exportModel } from './export-model.js';
+import type { Position } from './hand-over.js';
 import { JoinedGroups } from './joined-groups.js';
 import type { JointPlan } from './plan-joints.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
@@ -105,7 +112,7 @@ export interface StepReport {
 }
 
 export class TrainRank {
-  readonly #groups = new JoinedGroups();
+  #groups = new JoinedGroups();
   #communicators: Communicators = {};
   #device: NativeDevice | null = null;
   #train: TrainStep | null = null;
@@ -138,26 +145,13 @@ export class TrainRank {
 
   /** Compiles, allocates and sets first values. */
   async build(plan: RankPlan): Promise<RankReady> {
-    const { rank, mesh, rows, optimizer, zeroStage, zeroTuning, offload, pipeline } = plan;
-    const { loss, dropout, recompute, seed, precision } = plan;
+    const { seed, precision } = plan;
+    const settings = settingsOf(plan);
     const model = trainedModel(plan);
     this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
-    this.#train = TrainStep.create({
-      model,
-      rows,
-      strategy: { zeroStage, mesh, rank, tuning: zeroTuning },
-      optimizer,
-      ...precision,
-      loss,
-      dropout,
-      recompute,
-      pipeline,
-      offload,
-      seed,
-      device: this.#device,
-      communicators: this.#communicators,
-    });
+    this.#train = TrainStep.create({ ...settings, seed, device: this.#device, communicators: this.#communicators });
     this.#plan = plan;
+    this.#isChecked = false;
     this.#scaler = startScaler(precision.lossScaling);
     if (plan.start.kind === 'seed') initialise(model, plan.start.seed, this.#train.parameters);
     else {
@@ -243,6 +237,29 @@ export class TrainRank {
     return index;
   }
 
+  /** What this rank has of the job's state. */
+  held(): readonly StatePiece[] {
+    return new StateExchange(this.#built().train).held;
+  }
+
+  /** What a rank would need of the state of a job of this plan. Builds nothing. */
+  needs(plan: RankPlan): readonly StatePiece[] {
+    const settings = settingsOf(plan);
+    return neededPieces({ ...settings, layout: compileStep(settings).layout });
+  }
+
+  /** A message to another rank. */
+  pack(outgoing: Outgoing): Float32Array {
+    return new StateExchange(this.#built().train).pack(outgoing);
+  }
+
+  /** Goes on at `position`, from messages that have all that this rank needs. */
+  unpack({ step, scaler }: Position, incoming: readonly Incoming[], ...values: readonly Float32Array[]): void {
+    const messages = incoming.map((each, index) => ({ incoming: each, values: values[index]! }));
+    new StateExchange(this.#built().train).unpack(messages, step);
+    this.#scaler = scaler;
+  }
+
   /** Writes the model as a Hugging Face folder (weights and configuration), an adapter added in. Every rank must be asked. */
   exportModel(path: string): Promise<void> {
     return exportModel(path, this.#built());
@@ -253,11 +270,12 @@ export class TrainRank {
     return exportAdapter(path, this.#built());
   }
 
-  /** Frees device and groups. Safe to repeat. */
+  /** Frees device and groups, so that others may be joined and another engine built. Safe to repeat. */
   async close(): Promise<void> {
     this.#hybrid?.[Symbol.dispose]();
     await this.#train?.[Symbol.asyncDispose]();
     this.#groups[Symbol.dispose]();
+    this.#groups = new JoinedGroups();
     this.#device?.dispose();
     this.#hybrid = null;
     this.#train = null;
@@ -270,4 +288,23 @@ export class TrainRank {
       throw new ConfigError('rank', 'build() first', 'a rank not built');
     return { train: this.#train, device: this.#device, plan: this.#plan };
   }
+}
+
+/** What a rank compiles. */
+function settingsOf(plan: RankPlan): TrainingSettings {
+  const { rank, mesh, zeroStage, zeroTuning: tuning, precision } = plan;
+  const { rows, optimizer, loss, dropout, recompute, pipeline, offload } = plan;
+  const strategy = { zeroStage, mesh, rank, tuning };
+  return {
+    model: trainedModel(plan),
+    rows,
+    strategy,
+    optimizer,
+    ...precision,
+    loss,
+    dropout,
+    recompute,
+    pipeline,
+    offload,
+  };
 }

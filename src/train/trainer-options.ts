@@ -6,12 +6,20 @@ import { ConfigError } from '../common/index.js';
 import type { DsConfigInput } from './ds-config.js';
 import { parse } from './parse.js';
 import type { Recipe } from './recipe.js';
+import { isElastic, type WorkerRange } from './worker-counts.js';
 
 const count = z.int().min(1);
 
 const scaling = z.strictObject({
-  /** Ranks, each an actor. Default 1. */
-  workers: count.default(1),
+  /**
+   * Ranks, each an actor. Default 1. A range `{ min, max }` for workers that come and go: a run starts with as many as there is room for, goes
+   * on from its last checkpoint with fewer where a node is lost for good, and takes in others behind a checkpoint once there is room again.
+   * The rows of a step stay the same (`train_batch_size` must be given); numbers that share them unevenly are passed over.
+   */
+  workers: z
+    .union([count, z.strictObject({ min: count, max: count })])
+    .default(1)
+    .transform((workers): WorkerRange => (typeof workers === 'number' ? { min: workers, max: workers } : workers)),
   /** Cores that each worker reserves and computes on. Default 1. */
   cpusPerWorker: z.number().min(0).default(1),
   /**
@@ -64,6 +72,8 @@ const run = z.strictObject({
 const KEYS = [
   ...Object.keys(scaling.shape),
   ...Object.keys(run.shape),
+  'min',
+  'max',
   'maxFailures',
   'everySteps',
   'numToKeep',
@@ -114,6 +124,16 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
       '0',
       checked.scaling.gpusPerWorker,
       'Training runs on CPUs for now',
+    );
+  const { workers, cpusPerWorker } = checked.scaling;
+  if (workers.max < workers.min)
+    throw new ConfigError('trainer.scaling.workers.max', `at least min, ${workers.min}`, workers.max);
+  if (isElastic(workers) && cpusPerWorker === 0)
+    throw new ConfigError(
+      'trainer.scaling.cpusPerWorker',
+      'a positive number beside a range of workers',
+      0,
+      'How many workers there is room for follows from what each reserves',
     );
   return {
     ...checked,

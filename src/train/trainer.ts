@@ -1,36 +1,21 @@
 // The Trainer: prepares data and plan, runs attempts until the steps are done, keeps checkpoints, hands back the model.
 // It places and orders; the arithmetic is in the ranks (rank.ts), the bytes are in the object store (feed.ts).
-import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { ConfigError, EngineError, newRunId, type RunId, TaskError, TrainingError } from '../common/index.js';
-import type { Tokenizer } from '../data/index.js';
-import {
-  compileLargest,
-  coordinatesOf,
-  type FloatType,
-  type MemoryFigures,
-  type StepProfile,
-} from '../engine/index.js';
-import { generationMemory, generationSizes } from '../infer/index.js';
+import { join } from 'node:path';
+import { ConfigError, EngineError, type RunId, TaskError, TrainingError } from '../common/index.js';
+import { coordinatesOf, type FloatType, type MemoryFigures, type StepProfile } from '../engine/index.js';
 import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import { checkpointPath, commit, newest } from './checkpoint.js';
-import { chosenModel, freshHeadsOf, hiddenSizeOf } from './chosen-model.js';
-import { type ResolvedDsConfig, readDsConfig, resolveDsConfig } from './ds-config.js';
-import { resolveHybrid } from './ds-hybrid.js';
-import { resolveMesh } from './ds-mesh.js';
-import { pipelineNotes, resolvePipeline } from './ds-pipeline.js';
 import { isWorthRetrying } from './failure.js';
-import type { Feed } from './feed.js';
-import { fitMemory } from './fit-memory.js';
+import { type Prepared, prepare, type Share } from './prepare.js';
 import { Pace, type StepEvent, stepReport, type TrainingEvent } from './progress.js';
-import type { RankPlan, StepOrder, StepReport } from './rank.js';
+import type { StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
-import { lossOf, type PreparedData, recomputeOf, type Scores } from './recipe.js';
+import type { Scores } from './recipe.js';
 import { RunReporter } from './run-reporter.js';
 import { takeSamples } from './samples.js';
 import { type ScalerState, startScaler } from './scaler.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
+import { isElastic } from './worker-counts.js';
 
 export interface FitOptions {
   readonly onProgress?: (event: TrainingEvent) => void;
@@ -76,21 +61,6 @@ const STEPS_IN_FLIGHT = 2;
 const PROFILE_WARM_UP_STEPS = 3;
 const PROFILE_STEPS = 5;
 
-/** Everything that is known before the first worker starts. */
-interface Prepared {
-  readonly runId: RunId;
-  readonly name: string;
-  readonly runPath: string;
-  readonly feed: Feed;
-  readonly evaluate: PreparedData['evaluate'];
-  readonly tokenizer: Tokenizer;
-  readonly ds: ResolvedDsConfig;
-  readonly totalSteps: number;
-  readonly plan: Omit<RankPlan, 'rank'>;
-  readonly estimate: MemoryFigures;
-  readonly fingerprint: string;
-}
-
 /** What attempts share and change. */
 interface Progress {
   losses: number[];
@@ -101,7 +71,9 @@ interface Progress {
   parameterCount: number;
   profiles: readonly StepProfile[] | null;
   scaler: ScalerState;
-  readonly bubble: BubbleMeter;
+  /** Of the workers that there are, or were last. */
+  share: Share | null;
+  bubble: BubbleMeter;
   readonly startedMs: number;
 }
 
@@ -121,7 +93,7 @@ export class Trainer {
    */
   async fit(options: FitOptions = {}): Promise<TrainingResult> {
     const emit = options.onProgress ?? (() => {});
-    const prepared = await this.#prepare(emit);
+    const prepared = await prepare(this.#settings, emit);
     const progress: Progress = {
       losses: [],
       checkpoint: null,
@@ -130,7 +102,8 @@ export class Trainer {
       measuredHostBytes: 0,
       parameterCount: 0,
       profiles: null,
-      scaler: startScaler(prepared.ds.precision.lossScaling),
+      scaler: startScaler(prepared.precision.lossScaling),
+      share: null,
       bubble: new BubbleMeter(),
       startedMs: performance.now(),
     };
@@ -151,116 +124,8 @@ export class Trainer {
     }
     this.#report(prepared, progress, 'SUCCEEDED');
     await this.#reporter.flush();
-    const evaluation =
-      (await prepared.evaluate?.(join(prepared.runPath, 'model'), this.#settings.scaling.workers)) ?? null;
+    const evaluation = (await prepared.evaluate?.(join(prepared.runPath, 'model'), progress.share!.workers)) ?? null;
     return { ...this.#result(prepared, progress), evaluation };
-  }
-
-  async #prepare(emit: (event: TrainingEvent) => void): Promise<Prepared> {
-    const { recipe, scaling, run } = this.#settings;
-    const dsConfig = await readDsConfig(this.#settings.deepspeed);
-    const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
-    const hybrid = resolveHybrid(dsConfig, run.samples !== undefined);
-    const mesh = resolveMesh(scaling, dsConfig, pipeline);
-    const auto = { ...recipe, worldSize: mesh.data, totalSteps: recipe.maxSteps ?? 1 };
-    if (run.samples !== undefined && recipe.kind !== 'sft')
-      throw new ConfigError('trainer.run.samples', 'a recipe of a model that continues texts, sft', recipe.kind);
-    resolveDsConfig(dsConfig, auto); // contradictions are told before any work is done
-    const runId = newRunId();
-    const name = run.name ?? `${recipe.kind}-${runId}`;
-    const runPath = resolve(run.storage, name);
-    if (!run.resume && (await newest(runPath)) !== null)
-      throw new ConfigError(
-        'trainer.run.name',
-        'a run without checkpoints',
-        name,
-        `Set run.resume to go on from ${runPath}`,
-      );
-    await mkdir(runPath, { recursive: true });
-
-    const chosen = await chosenModel(recipe);
-    const { config, adapter, model, tokenizer } = chosen;
-    const { records, skippedRecords, feed, evaluate } = await recipe.prepare(chosen);
-    emit({ kind: 'data', records, skippedRecords, facts: feed.facts });
-
-    const { trainBatch } = resolveDsConfig(dsConfig, auto).batch;
-    const totalSteps =
-      recipe.maxSteps ?? Math.max(1, Math.ceil((recipe.epochs * feed.facts.rowsPerEpoch) / trainBatch));
-    const ds = resolveDsConfig(dsConfig, { ...auto, ...hiddenSizeOf(config), totalSteps });
-    const notes = [...ds.notes, ...hybrid.notes, ...pipelineNotes(pipeline, ds.batch.accumulation)];
-    if (notes.length > 0) emit({ kind: 'notes', notes });
-    const rows = ds.batch.microBatch * recipe.sequenceLength;
-    const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };
-    const dropout = recipe.dropout ?? ('model' as const);
-    const loss = lossOf(recipe);
-    const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
-    const asked = ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe));
-    const parts = { micros: ds.batch.accumulation, partitionMethod: pipeline.partitionMethod };
-    const optimizer = ds.optimizer;
-    const settings = fitMemory({
-      settings: {
-        model,
-        rows,
-        strategy,
-        optimizer,
-        loss,
-        ...ds.precision,
-        dropout,
-        recompute: asked,
-        pipeline: parts,
-        offload: ds.offload,
-      },
-      microBatch: ds.batch.microBatch,
-      threads,
-      memoryMiB: scaling.memoryMiBPerWorker ?? null,
-    });
-    const { recompute = asked } = settings;
-    const compiled = compileLargest(settings);
-    const estimate = compiled.memory;
-    const sizes = generationSizes({ ...hybrid.settings, model });
-    const sampleBytes = run.samples === undefined ? 0 : generationMemory(compiled, model, sizes).totalBytes;
-    const identity = [
-      recipe.kind,
-      config,
-      recipe.model,
-      recipe.sequenceLength,
-      recipe.seed,
-      recipe.dropout ?? null,
-      loss,
-      adapter,
-      recipe.quantization,
-      trainBatch,
-      ds.optimizer,
-      ds.precision,
-      feed.digest(),
-    ];
-    const fingerprint = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
-    const plan = {
-      mesh,
-      threads,
-      memoryBytes: estimate.totalBytes + estimate.hostBytes + sampleBytes,
-      config,
-      adapter,
-      quantization: recipe.quantization,
-      rows,
-      zeroStage: ds.zeroStage,
-      zeroTuning: ds.zeroTuning,
-      offload: ds.offload,
-      optimizer,
-      schedule: ds.schedule,
-      precision: ds.precision,
-      loss,
-      dropout,
-      recompute,
-      pipeline: parts,
-      hybrid: hybrid.settings,
-      seed: recipe.seed,
-      start:
-        typeof recipe.model === 'string'
-          ? ({ kind: 'folder', path: resolve(recipe.model), freshHeads: freshHeadsOf(recipe) } as const)
-          : ({ kind: 'seed', seed: recipe.seed } as const),
-    };
-    return { runId, name, runPath, feed, evaluate, tokenizer, ds, totalSteps, plan, estimate, fingerprint };
   }
 
   /** One try with new workers, from the newest checkpoint to the end. */
@@ -271,12 +136,9 @@ export class Trainer {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     signal?.throwIfAborted();
-    const { runPath, totalSteps, plan } = prepared;
-    await using group = await RankGroup.start(
-      this.#settings.scaling,
-      plan.mesh,
-      `raylite-${prepared.runId}-${progress.failures}-${process.pid}`,
-    );
+    const { runPath, totalSteps } = prepared;
+    const isPatient = isElastic(this.#settings.scaling.workers) && progress.failures > 0;
+    await using group = await RankGroup.start(this.#settings.scaling, prepared.counts, isPatient, signal);
     let onAbort = (): void => {};
     const stopped = new Promise<never>((_resolve, reject) => {
       onAbort = () => reject(signal?.reason);
@@ -286,6 +148,8 @@ export class Trainer {
     if (signal?.aborted) onAbort(); // while the workers started
     const orStopped = <T>(work: PromiseLike<T>): Promise<T> => Promise.race([work, stopped, group.lost]);
     try {
+      const { plan, estimate, workers } = this.#shareOut(prepared, progress, group);
+      await orStopped(group.join(plan.mesh, groupName(prepared, progress)));
       const ready = await orStopped(group.build(plan));
       progress.parameterCount = ready.parameterCount;
       const from = await orStopped(this.#restore(prepared, progress, group));
@@ -293,19 +157,28 @@ export class Trainer {
         kind: 'started',
         failures: progress.failures,
         parameterCount: ready.parameterCount,
-        estimateBytes: prepared.estimate.totalBytes,
+        estimateBytes: estimate.totalBytes,
+        workers,
         group: group.kind,
         fromStep: from,
         totalSteps,
       });
-      await orStopped(this.#steps(prepared, progress, group, from, emit));
+      await orStopped(this.#steps(prepared, progress, group, from, emit, signal));
       await orStopped(group.all((rank) => rank.exportModel(join(runPath, 'model'))));
       await prepared.tokenizer.save(join(runPath, 'model'));
-      if (plan.adapter !== null) await orStopped(group.all((rank) => rank.exportAdapter(join(runPath, 'adapter'))));
+      if (prepared.isAdapter) await orStopped(group.all((rank) => rank.exportAdapter(join(runPath, 'adapter'))));
       await group.close();
     } finally {
       signal?.removeEventListener('abort', onAbort);
     }
+  }
+
+  /** How the ranks of a group share the run, from here on. */
+  #shareOut(prepared: Prepared, progress: Progress, group: RankGroup): Share {
+    const share = prepared.share(group.ranks.length);
+    progress.share = share;
+    progress.bubble = new BubbleMeter();
+    return share;
   }
 
   /** Loads the newest checkpoint on all ranks; the first step to do. */
@@ -313,7 +186,7 @@ export class Trainer {
     const found = await newest(prepared.runPath);
     if (found === null) {
       progress.losses = [];
-      progress.scaler = startScaler(prepared.ds.precision.lossScaling);
+      progress.scaler = startScaler(prepared.precision.lossScaling);
       return 0;
     }
     if (found.index.fingerprint !== prepared.fingerprint)
@@ -337,6 +210,7 @@ export class Trainer {
     group: RankGroup,
     from: number,
     emit: (event: TrainingEvent) => void,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const { totalSteps } = prepared;
     const { checkpoint, samples = null } = this.#settings.run;
@@ -348,7 +222,8 @@ export class Trainer {
       this.#settle(prepared, progress, step, await reports, pace, emit);
     };
     for (let step = from; step < totalSteps; step += 1) {
-      const reports = this.#order(prepared, group, step, from);
+      signal?.throwIfAborted(); // who stopped the run is told already, and takes what is written for its end
+      const reports = this.#order(prepared, progress, group, step, from);
       reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
       inFlight.push({ step, reports });
       const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
@@ -357,25 +232,28 @@ export class Trainer {
       if (isSampled)
         emit({ kind: 'samples', step: step + 1, samples: await takeSamples(group, prepared.tokenizer, samples) });
       if (isCheckpoint) await this.#checkpoint(prepared, progress, group, step + 1, emit);
+      if (isCheckpoint && step + 1 < totalSteps) await this.#grow(prepared, progress, group, step + 1, emit);
     }
     while (inFlight.length > 0) await settleOldest();
   }
 
   /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
   #order(
-    { feed, ds, totalSteps, plan }: Prepared,
+    { feed, totalSteps }: Prepared,
+    progress: Progress,
     group: RankGroup,
     step: number,
     from: number,
   ): Promise<StepReport[]> {
+    const { batch, plan } = progress.share!;
     const order = {
       profile: this.#settings.run.profile ? profileOrder(step, from, totalSteps) : null,
       step,
-      labelCount: feed.labelCount(step, ds.batch),
+      labelCount: feed.labelCount(step, batch),
     };
     const { mesh } = plan;
     return group.all((rank, index) =>
-      rank.step(order, feed.microBatches(step, coordinatesOf(mesh, index).data, mesh.data, ds.batch)),
+      rank.step(order, feed.microBatches(step, coordinatesOf(mesh, index).data, mesh.data, batch)),
     );
   }
 
@@ -387,14 +265,16 @@ export class Trainer {
     pace: Pace,
     emit: (event: TrainingEvent) => void,
   ): void {
-    const { mesh } = prepared.plan;
+    const { plan, estimate } = progress.share!;
+    const { mesh } = plan;
     // The ranks of a tensor group all have the loss of their rows.
     const loss = reports.reduce(
       (sum, report, rank) => (coordinatesOf(mesh, rank).tensor === 0 ? sum + report.loss : sum),
       0,
     );
     const { gradientNorm, learningRate: rate, isSkipped, scaler } = reports[0]!;
-    if (!isSound(prepared.ds.precision.dtype, loss, isSkipped)) throw this.#notFinite(prepared, step, loss, reports);
+    if (!isSound(prepared.precision.dtype, loss, isSkipped))
+      throw this.#notFinite(prepared, progress.share!, step, loss, reports);
     progress.losses[step] = loss;
     progress.scaler = scaler;
     const profiles = reports.flatMap(({ profile }) => profile ?? []);
@@ -403,7 +283,7 @@ export class Trainer {
     progress.measuredBytes = Math.max(progress.measuredBytes, ...reports.map((report) => report.deviceBytes));
     progress.measuredHostBytes = Math.max(progress.measuredHostBytes, ...reports.map((report) => report.hostBytes));
     const secondsPerStep = pace.tick(performance.now());
-    const { trainBatch } = prepared.ds.batch;
+    const { trainBatch } = prepared;
     const event: StepEvent = {
       kind: 'step',
       step: step + 1,
@@ -417,7 +297,7 @@ export class Trainer {
       tokensPerSecond: secondsPerStep === 0 ? 0 : (trainBatch * this.#settings.recipe.sequenceLength) / secondsPerStep,
       etaSeconds: secondsPerStep * (prepared.totalSteps - step - 1),
       memoryBytes: progress.measuredBytes,
-      estimateBytes: prepared.estimate.totalBytes,
+      estimateBytes: estimate.totalBytes,
     };
     emit(event);
     this.#reporter.report(stepReport(event, this.#identity(prepared, progress)));
@@ -425,7 +305,8 @@ export class Trainer {
 
   /** Names the step, the record of the first token whose loss is not finite, and the op that made the number. */
   #notFinite(
-    { feed, ds, plan: { mesh } }: Prepared,
+    { feed }: Prepared,
+    { batch, plan: { mesh } }: Share,
     step: number,
     loss: number,
     reports: readonly StepReport[],
@@ -436,7 +317,7 @@ export class Trainer {
     );
     const { fault, gradientNorm } = reports[rank]!;
     const { sequenceLength } = this.#settings.recipe;
-    const { microBatch, trainBatch } = ds.batch;
+    const { microBatch, trainBatch } = batch;
     let where = `rows ${step * trainBatch} to ${(step + 1) * trainBatch - 1}`;
     const { data, sequence } = coordinatesOf(mesh, rank);
     if (fault && fault.token >= 0) {
@@ -461,7 +342,7 @@ export class Trainer {
   ): Promise<void> {
     const path = checkpointPath(prepared.runPath, step);
     const files = (await group.all((rank) => rank.save(path))).filter((file) => file !== null);
-    if (prepared.plan.adapter !== null) await group.all((rank) => rank.exportAdapter(join(path, 'adapter')));
+    if (prepared.isAdapter) await group.all((rank) => rank.exportAdapter(join(path, 'adapter')));
     const index = {
       format: 1,
       step,
@@ -472,6 +353,22 @@ export class Trainer {
     } as const;
     progress.checkpoint = await commit(prepared.runPath, index, this.#settings.run.checkpoint.numToKeep);
     emit({ kind: 'checkpoint', step, path });
+  }
+
+  /** Takes in more workers where there is room for them: the state of the job goes on in memory, and the next step is shared by all. */
+  async #grow(
+    prepared: Prepared,
+    progress: Progress,
+    group: RankGroup,
+    step: number,
+    emit: (event: TrainingEvent) => void,
+  ): Promise<void> {
+    const holders = group.ranks;
+    const more = prepared.counts.filter((count) => count > holders.length);
+    if (more.length === 0 || !(await group.grow(more))) return;
+    const { plan, workers } = this.#shareOut(prepared, progress, group);
+    await group.reshape(holders, plan, { step, scaler: progress.scaler }, groupName(prepared, progress));
+    emit({ kind: 'grown', step, workers, group: group.kind });
   }
 
   /** Returns if the run may try again; throws what ends it otherwise. */
@@ -501,7 +398,7 @@ export class Trainer {
   }
 
   #identity(prepared: Prepared, progress: Progress) {
-    const { workers } = this.#settings.scaling;
+    const workers = progress.share?.workers ?? prepared.counts[0]!;
     return { runId: prepared.runId, name: prepared.name, workers, restarts: progress.failures };
   }
 
@@ -526,13 +423,14 @@ export class Trainer {
   #result(prepared: Prepared, progress: Progress): Omit<TrainingResult, 'evaluation'> {
     const seconds = (performance.now() - progress.startedMs) / 1000;
     const steps = progress.losses.length;
-    const { trainBatch } = prepared.ds.batch;
+    const { trainBatch } = prepared;
+    const { plan, batch, estimate } = progress.share!;
     return {
       runId: prepared.runId,
       losses: progress.losses,
       checkpoint: progress.checkpoint,
       model: join(prepared.runPath, 'model'),
-      adapter: prepared.plan.adapter === null ? null : join(prepared.runPath, 'adapter'),
+      adapter: prepared.isAdapter ? join(prepared.runPath, 'adapter') : null,
       metrics: {
         steps,
         epochs: (steps * trainBatch) / prepared.feed.facts.rowsPerEpoch,
@@ -542,9 +440,9 @@ export class Trainer {
         skippedSteps: progress.scaler.skippedSteps,
         lossScale: progress.scaler.lossScale?.scale ?? null,
         parameterCount: progress.parameterCount,
-        pipeline: progress.bubble.result(prepared.plan.mesh, prepared.ds.batch.accumulation),
+        pipeline: progress.bubble.result(plan.mesh, batch.accumulation),
         memory: {
-          ...prepared.estimate,
+          ...estimate,
           measuredBytes: progress.measuredBytes,
           measuredHostBytes: progress.measuredHostBytes,
         },
@@ -552,6 +450,11 @@ export class Trainer {
       profiles: progress.profiles,
     };
   }
+}
+
+/** What the groups of the ranks are called: a name of its own each time that they join. */
+function groupName({ runId }: Prepared, { failures, share }: Progress): string {
+  return `raylite-${runId}-${failures}-${share!.workers}-${process.pid}`;
 }
 
 /** What of a profile step `step` of the steps [from, totalSteps) is. */

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -126,6 +127,29 @@ test('the example of shared matrices and rows trains to the losses of one worker
   assert.ok(mine!.activationBytes < 0.6 * all!.activationBytes);
   const estimated = await cli(home.path, 'estimate', 'examples/sft/tensor-parallel.json');
   assert.match(estimated.out, /^2 workers share each matrix, 2 the rows of a micro-batch; 1 data parallel$/m);
+});
+
+test('the example of a range of workers starts with those that the machine has room for, to the losses of one', async () => {
+  using home = temporaryFolder();
+  const file = 'examples/sft/elastic.json';
+  const job = JSON.parse(readFileSync(file, 'utf8'));
+  const plain = join(home.path, 'plain.json');
+  writeFileSync(plain, JSON.stringify({ ...job, scaling: { workers: 1 } }));
+  const found = [];
+  for (const [index, each] of [file, plain].entries()) {
+    const own = join(home.path, `${index}`);
+    mkdirSync(own);
+    const { code, out, err } = await train(own, each, '--json');
+    assert.equal(code, 0, err);
+    found.push({ err, result: JSON.parse(out) as TrainingResult });
+  }
+  const cores = availableParallelism();
+  const expected = cores < 2 ? 'one worker' : `${cores < 4 ? 2 : 4} workers in shared memory`;
+  assert.ok(found[0]!.err.includes(expected), found[0]!.err);
+  for (const [step, loss] of found[0]!.result.losses.entries())
+    assert.ok(Math.abs(loss - found[1]!.result.losses[step]!) < 1e-4, `${step}`);
+  // Where each needs most: by one of them.
+  assert.match((await cli(home.path, 'estimate', file)).out, /1 worker, ZeRO stage 1/);
 });
 
 test('the example of a pipeline says how long its stages waited, and what a stage needs', async () => {

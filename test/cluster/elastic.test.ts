@@ -1,35 +1,101 @@
-// One run on one layout of workers after another: through checkpoints it goes on wherever it is told to.
+// One run on one layout of workers after another: through checkpoints wherever it is told to, and by itself where nodes are lost and come.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { close, KEY_BIASES, sameModel, type TinyOptions, tinyRuns } from './tiny-trainer.js';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { init } from '#src/client/index.js';
+import type { TrainingEvent } from '#src/train/index.js';
+import { TestNodes, TOKEN } from '../client/support/nodes.js';
+import { close, KEY_BIASES, sameModel, type TinyOptions, tinyRuns, tinyTrainer } from './tiny-trainer.js';
 
-const { trainer } = tinyRuns('elastic');
+describe('on four CPUs', () => {
+  const { trainer } = tinyRuns('elastic');
 
-test('four workers at stage 3, then two by two tensor ranks at stage 1, then one: the losses and the model of one throughout', async () => {
-  const run = { checkpoint: { everySteps: 1, numToKeep: 1 } };
-  const layouts: readonly (readonly [until: number | null, workers: number, more: TinyOptions])[] = [
-    [3, 4, { zero: 3 }],
-    [5, 4, { zero: 1, scaling: { tensorParallel: 2 } }],
-    [null, 1, {}],
-  ];
-  const from: number[] = [];
-  for (const [index, [until, workers, more]] of layouts.entries()) {
-    const stopped = new AbortController();
-    const stage = trainer('chain', workers, { ...more, run: { ...run, resume: index > 0 } }).fit({
-      onProgress(event) {
-        if (event.kind === 'started') from.push(event.fromStep);
-        if (event.kind === 'checkpoint' && event.step === until) stopped.abort(new Error('on to the next'));
-      },
-      signal: stopped.signal,
-    });
-    if (index < layouts.length - 1) {
-      await assert.rejects(stage, /on to the next/);
-      continue;
+  test('four workers at stage 3, then two by two tensor ranks at stage 1, then one: the losses and the model of one throughout', async () => {
+    const run = { checkpoint: { everySteps: 1, numToKeep: 1 } };
+    const layouts: readonly (readonly [until: number | null, workers: number, more: TinyOptions])[] = [
+      [3, 4, { zero: 3 }],
+      [5, 4, { zero: 1, scaling: { tensorParallel: 2 } }],
+      [null, 1, {}],
+    ];
+    const from: number[] = [];
+    for (const [index, [until, workers, more]] of layouts.entries()) {
+      const stopped = new AbortController();
+      const stage = trainer('chain', workers, { ...more, run: { ...run, resume: index > 0 } }).fit({
+        onProgress(event) {
+          if (event.kind === 'started') from.push(event.fromStep);
+          if (event.kind === 'checkpoint' && event.step === until) stopped.abort(new Error('on to the next'));
+        },
+        signal: stopped.signal,
+      });
+      if (index < layouts.length - 1) {
+        await assert.rejects(stage, /on to the next/);
+        continue;
+      }
+      const chain = await stage;
+      assert.deepEqual(from, [0, 3, 5]);
+      const one = await trainer('one', 1).fit();
+      close(chain.losses, one.losses);
+      await sameModel(chain.model, one.model, 1e-4, KEY_BIASES);
     }
-    const chain = await stage;
-    assert.deepEqual(from, [0, 3, 5]);
-    const one = await trainer('one', 1).fit();
-    close(chain.losses, one.losses);
-    await sameModel(chain.model, one.model, 1e-4, KEY_BIASES);
+  });
+
+  test('a range of workers needs rows that are the same for all of them, and numbers that share these', async () => {
+    const range = { min: 2, max: 4 };
+    const refused = (more: TinyOptions, message: RegExp, workers = range) =>
+      assert.rejects(async () => trainer('refused', workers, more).fit(), message);
+    await refused(
+      { deepspeed: { train_batch_size: 'auto', train_micro_batch_size_per_gpu: 1 } },
+      /deepspeed.train_batch_size: expected a number beside a range of workers, got "auto"/,
+    );
+    await refused({ scaling: { cpusPerWorker: 0 } }, /cpusPerWorker: expected a positive number beside a range/);
+    await refused({}, /workers.max: expected at least min, 4, got 2/, { min: 4, max: 2 });
+    await refused({ scaling: { pipelineParallel: 3 } }, /workers: expected a multiple of .*, got 2/, {
+      min: 1,
+      max: 2,
+    });
+  });
+});
+
+test('a run loses a node and goes on with the workers of the other, then takes in those of a new one: the losses of one worker', async () => {
+  const storage = await mkdtemp(join(tmpdir(), 'raylite-elastic-'));
+  const nodes = new TestNodes({ here: {}, there: {} }, 128 * 2 ** 20);
+  try {
+    await nodes.open();
+    process.env.RAYLITE_AGENT = nodes.node('here').uds;
+    await using _cluster = await init({ address: nodes.head.address, token: TOKEN, logToDriver: false });
+    const run = { checkpoint: { everySteps: 2 }, failure: { maxFailures: 1 } };
+    const losses: number[] = [];
+    const happened: string[] = [];
+    const done: Promise<void>[] = [];
+    const enough = new AbortController();
+    let last = Number.POSITIVE_INFINITY;
+    const onProgress = (event: TrainingEvent): void => {
+      if (event.kind === 'started') {
+        happened.push(`${event.workers} workers from ${event.fromStep}`);
+        if (event.failures === 1) done.push(nodes.addNode('new'));
+      }
+      if (event.kind === 'grown') {
+        happened.push(`${event.workers} workers`);
+        last = event.step + 5;
+      }
+      if (event.kind !== 'step') return;
+      losses[event.step - 1] = event.loss;
+      if (event.step === 5 && done.length === 0) done.push(nodes.killNode(nodes.node('there').nodeId));
+      if (event.step === last) enough.abort(new Error('seen enough'));
+    };
+    // It goes on until the new node is there.
+    const elastic = tinyTrainer(storage, 'elastic', { min: 1, max: 4 }, { zero: 3, run, recipe: { maxSteps: 5000 } });
+    await assert.rejects(elastic.fit({ onProgress, signal: enough.signal }), /seen enough/);
+    await Promise.all(done);
+    assert.deepEqual(happened, ['4 workers from 0', '2 workers from 4', '4 workers']);
+    const seen = losses.slice(0, last);
+    const one = await tinyTrainer(storage, 'one', 1, { recipe: { maxSteps: seen.length } }).fit();
+    close(seen, one.losses);
+  } finally {
+    delete process.env.RAYLITE_AGENT;
+    await nodes[Symbol.asyncDispose]();
+    await rm(storage, { recursive: true, force: true });
   }
 });

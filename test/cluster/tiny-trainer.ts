@@ -17,6 +17,8 @@ const texts = records.map(({ record }) =>
 export const tokenizer = trainBpe(texts, { vocabSize: 400, splitDigits: true });
 export const STEPS = 8;
 
+type Workers = NonNullable<NonNullable<TrainerOptions['scaling']>['workers']>;
+
 export interface TinyOptions {
   run?: TrainerOptions['run'];
   zero?: 0 | 1 | 2 | 3;
@@ -42,11 +44,11 @@ export function tinyRuns(label: string) {
   return {
     /** Where run `name` is kept, and what else is written. */
     pathOf: (...names: readonly string[]) => join(storage, ...names),
-    trainer: (name: string, workers: number, more?: TinyOptions) => tinyTrainer(storage, name, workers, more),
+    trainer: (name: string, workers: Workers, more?: TinyOptions) => tinyTrainer(storage, name, workers, more),
   };
 }
 
-function tinyTrainer(storage: string, name: string, workers: number, more: TinyOptions = {}): Trainer {
+export function tinyTrainer(storage: string, name: string, workers: Workers, more: TinyOptions = {}): Trainer {
   return new Trainer({
     recipe: sft({
       model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 2 },

@@ -44,22 +44,25 @@ export class TestNodes implements AsyncDisposable {
       stateDir: join(sessionDir, 'state'),
     };
     await this.startHead();
-    for (const [name, resources] of Object.entries(this.#offers)) {
-      const node = await startProcess('node', {
-        kind: 'node',
-        token: TOKEN,
-        diesWithParent: true,
-        host: HOST,
-        headAddress: this.head.address,
-        sessionDir: this.#session(name),
-        resources: { CPU: 2, ...resources },
-        labels: {},
-        objectStoreBytes: this.#storeBytes,
-        isHeadNode: this.#nodes.size === 0,
-      });
-      this.#started.push(node);
-      this.#nodes.set(name, node);
-    }
+    for (const name of Object.keys(this.#offers)) await this.addNode(name);
+  }
+
+  /** Starts a node: at the beginning those of the offers, later others too. */
+  async addNode(name: string): Promise<void> {
+    const node = await startProcess('node', {
+      kind: 'node',
+      token: TOKEN,
+      diesWithParent: true,
+      host: HOST,
+      headAddress: this.head.address,
+      sessionDir: this.#session(name),
+      resources: { CPU: 2, ...this.#offers[name] },
+      labels: {},
+      objectStoreBytes: this.#storeBytes,
+      isHeadNode: this.#nodes.size === 0,
+    });
+    this.#started.push(node);
+    this.#nodes.set(name, node);
   }
 
   /** Again after `killHead`: where it was, with what it knew. */
