@@ -119,6 +119,11 @@ export class GraphBuilder {
     return tensor;
   }
 
+  /** Of an input from outside this program has a part alone. Before any op reads it. */
+  resize(id: TensorId, dims: readonly number[]): void {
+    this.#tensors[id] = { ...this.#tensors[id]!, dims };
+  }
+
   /** The parameter `name`; asking again for a tied one gives the same tensor. */
   parameter(name: string, dims: readonly number[], options: ParameterOptions): Tensor {
     const known = this.#parameters.get(name);

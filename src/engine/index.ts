@@ -16,6 +16,7 @@ export {
   type DecodeSettings,
   type ForwardSettings,
   layoutOf,
+  logitColumns,
   parameterGraph,
 } from './compile/inference.js';
 export { type CompiledPart, type CompiledPipeline, compilePipeline } from './compile/pipeline.js';
@@ -36,7 +37,7 @@ export {
 } from './compile/training.js';
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
 export { DeviceBuffers } from './device/buffers.js';
-export type { Communicators } from './device/communicators.js';
+export { type Communicators, communicatorTable } from './device/communicators.js';
 export { createDevice } from './device/create-device.js';
 export type { ExchangeDifference } from './device/exchange-check.js';
 export { Forward, type ForwardResult } from './device/forward.js';
@@ -89,6 +90,7 @@ export * from './optimizer.js';
 export { addLora, type LinearLayer, type LoraSettings, linearLayers } from './passes/lora.js';
 export { planGathers } from './passes/plan-gathers.js';
 export { quantiseWeights } from './passes/quantise-weights.js';
+export { type TensorShare, tensorShare } from './passes/tensor-parallel.js';
 export {
   layoutFor,
   placeParameters,

@@ -14,6 +14,8 @@ export interface Mesh extends Readonly<Record<Axis, number>> {
   readonly zeroInner: number;
   /** Parts of the model on each rank of a pipeline, which take turns: more than one only where there is a pipeline. */
   readonly chunks: number;
+  /** Of all ranks, how many that follow each other generate together, each with its part of the heads. 1: each by itself. */
+  readonly generation: number;
 }
 
 /**
@@ -21,8 +23,19 @@ export interface Mesh extends Readonly<Record<Axis, number>> {
  * `zero`: ranks with the same parameters and other data, which reduce gradients together and share one ZeRO partitioning.
  * `tensor`, `sequence`, `pipeline`: ranks that differ along that axis alone. `world`: all. `zeroInner` and `zeroOuter`: the ranks of a
  * `zero` group on one machine, and those with the same place on each machine. `tied`: first and last of a pipeline, which share a matrix.
+ * `generation`: ranks that decode together.
  */
-export const GROUPS = ['zero', 'tensor', 'sequence', 'pipeline', 'world', 'zeroInner', 'zeroOuter', 'tied'] as const;
+export const GROUPS = [
+  'zero',
+  'tensor',
+  'sequence',
+  'pipeline',
+  'world',
+  'zeroInner',
+  'zeroOuter',
+  'tied',
+  'generation',
+] as const;
 export type GroupName = (typeof GROUPS)[number];
 
 /**
@@ -50,19 +63,22 @@ export interface Joint extends Group {
 
 /** A mesh with 1 along the axes that are not given. */
 export function meshOf(axes: Partial<Mesh> = {}): Mesh {
-  const mesh = { tensor: 1, sequence: 1, data: 1, pipeline: 1, zeroInner: 1, chunks: 1, ...axes };
+  const mesh = { tensor: 1, sequence: 1, data: 1, pipeline: 1, zeroInner: 1, chunks: 1, generation: 1, ...axes };
   for (const [axis, size] of Object.entries(mesh))
     if (!Number.isSafeInteger(size) || size < 1) throw new ConfigError(`mesh.${axis}`, 'a positive integer', size);
   const zero = mesh.sequence * mesh.data;
   if (zero % mesh.zeroInner !== 0)
     throw new ConfigError('mesh.zeroInner', `a divisor of data × sequence = ${zero}`, mesh.zeroInner);
+  const world = worldSizeOf(mesh);
+  if (world % mesh.generation !== 0)
+    throw new ConfigError('mesh.generation', `a divisor of the ${world} ranks`, mesh.generation);
   if (mesh.chunks > 1 && mesh.pipeline === 1) throw new ConfigError('mesh.chunks', '1 without a pipeline', mesh.chunks);
   return mesh;
 }
 
 /** The mesh of `worldSize` ranks: what the given axes leave is data parallel. */
 export function meshOver(worldSize: number, axes: Omit<Partial<Mesh>, 'data'> = {}): Mesh {
-  const { tensor, sequence, pipeline } = meshOf({ ...axes, zeroInner: 1, chunks: 1 });
+  const { tensor, sequence, pipeline } = meshOf({ ...axes, zeroInner: 1, chunks: 1, generation: 1 });
   const model = tensor * sequence * pipeline;
   if (!Number.isSafeInteger(worldSize) || worldSize < 1)
     throw new ConfigError('worldSize', 'a positive integer', worldSize);
@@ -101,13 +117,14 @@ export function rankAt(mesh: Mesh, { tensor, sequence, data, pipeline }: Readonl
   return tensor + mesh.tensor * (sequence + mesh.sequence * (data + mesh.data * pipeline));
 }
 
-const VARIES: Readonly<Record<Exclude<GroupName, 'zeroInner' | 'zeroOuter' | 'tied'>, readonly Axis[]>> = {
-  zero: ['sequence', 'data'],
-  tensor: ['tensor'],
-  sequence: ['sequence'],
-  pipeline: ['pipeline'],
-  world: AXES,
-};
+const VARIES: Readonly<Record<Exclude<GroupName, 'zeroInner' | 'zeroOuter' | 'tied' | 'generation'>, readonly Axis[]>> =
+  {
+    zero: ['sequence', 'data'],
+    tensor: ['tensor'],
+    sequence: ['sequence'],
+    pipeline: ['pipeline'],
+    world: AXES,
+  };
 
 /** The group `name` that `rank` belongs to. */
 export function groupOf(mesh: Mesh, rank: number, name: GroupName): Group {
@@ -115,6 +132,13 @@ export function groupOf(mesh: Mesh, rank: number, name: GroupName): Group {
     const { ranks, index, size } = groupOf(mesh, rank, 'pipeline');
     const isEnd = size > 1 && (index === 0 || index === size - 1);
     return member(isEnd ? [ranks[0]!, ranks.at(-1)!] : [rank], rank);
+  }
+  if (name === 'generation') {
+    const first = rank - (rank % mesh.generation);
+    return member(
+      Array.from({ length: mesh.generation }, (_, place) => first + place),
+      rank,
+    );
   }
   if (name !== 'zeroInner' && name !== 'zeroOuter') return member(ranksAlong(mesh, rank, VARIES[name]), rank);
   const { ranks, index } = groupOf(mesh, rank, 'zero');

@@ -2,12 +2,16 @@
 import { ConfigError } from '../common/index.js';
 import {
   CACHE_BLOCK_TOKENS,
+  type Communicators,
+  communicatorTable,
   compileDecode,
   DeviceBuffers,
   type Layout,
+  logitColumns,
   type ParameterStore,
   type Plan,
   Program,
+  type TensorShare,
 } from '../engine/index.js';
 import type { Model } from '../models/index.js';
 import type { Lane } from './lane.js';
@@ -19,9 +23,13 @@ export interface DecoderSettings {
   readonly positions: number;
   readonly prefillRows: number;
   readonly cacheBytes: number | null;
+  /** Of ranks that decode together, in step: each has its part of the weights in `store`, and of the cache. Default: alone. */
+  readonly share?: TensorShare;
+  /** That of the share's group. */
+  readonly communicators?: Communicators;
 }
 
-type DecodeShape = Omit<DecoderSettings, 'store'>;
+type DecodeShape = Omit<DecoderSettings, 'store' | 'communicators'>;
 
 /** One token to append. */
 export interface Row {
@@ -127,10 +135,10 @@ export class Decoder implements Disposable {
       if (row.isLast) index[last.push(row) - 1] = i;
     }
     await program.run();
-    const vocabulary = model.vocabularySize;
+    const columns = logitColumns(model, this.#settings.share?.ranks ?? 1);
     for (const [i, row] of last.entries()) {
       decided(row, {
-        logits: logits.subarray(i * vocabulary, (i + 1) * vocabulary),
+        logits: logits.subarray(i * columns, i * columns + model.vocabularySize),
         likeliest: used.likeliest[i]!,
         top: used.top[i]!,
         logSum: used.logSum[i]!,
@@ -148,7 +156,8 @@ export class Decoder implements Disposable {
   }
 
   #load(plan: Plan): DecodeProgram {
-    const program = new Program(this.#settings.store.device, plan, this.#buffers);
+    const { store, communicators = {} } = this.#settings;
+    const program = new Program(store.device, plan, this.#buffers, communicatorTable(communicators));
     return {
       program,
       ids: program.integers('ids'),
@@ -189,8 +198,15 @@ function startPlans(settings: DecodeShape, blocks: number, layout: Layout): read
   return [decodePlan(settings, prefillRows, blocks, layout), decodePlan(settings, slots, blocks, layout)];
 }
 
-function decodePlan({ model, slots, positions }: DecodeShape, rows: number, blockCount: number, layout: Layout): Plan {
-  const shape = { slots: slots + 1, slotBlocks: slotBlocksOf(positions), blockCount, positions };
+function decodePlan(settings: DecodeShape, rows: number, blockCount: number, layout: Layout): Plan {
+  const { model, slots, positions, share } = settings;
+  const shape = {
+    slots: slots + 1,
+    slotBlocks: slotBlocksOf(positions),
+    blockCount,
+    positions,
+    ...(share && { share }),
+  };
   return compileDecode({ model, rows, logitRows: Math.min(rows, slots), ...shape }, layout);
 }
 
@@ -199,11 +215,11 @@ function slotBlocksOf(positions: number): number {
 }
 
 /** Blocks that fit in the memory given; by default every slot can be full at once. */
-function blockCount({ model, slots, positions, cacheBytes }: DecodeShape, layout: Layout): number {
+function blockCount({ model, slots, positions, cacheBytes, share }: DecodeShape, layout: Layout): number {
   const sequence = slotBlocksOf(positions);
   // One for padding; one more per slot, for a block that is shared until it is written to.
   if (cacheBytes === null) return 1 + slots * (sequence + 1);
-  const shape = { slots: 2, slotBlocks: sequence, blockCount: 1, positions };
+  const shape = { slots: 2, slotBlocks: sequence, blockCount: 1, positions, ...(share && { share }) };
   const one = compileDecode({ model, rows: 1, logitRows: 1, ...shape }, layout);
   const blockBytes = one.buffers.find(({ name }) => name === 'cache')!.bytes;
   const count = Math.floor(cacheBytes / blockBytes);

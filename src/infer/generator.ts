@@ -1,7 +1,7 @@
 // Decoding with a paged key-value cache. Prompts wait until slots and blocks of the cache are free for all that they may come
 // to need; what ends makes room at once, so that every run of the decoding program works for as many sequences as there are.
 import { ConfigError } from '../common/index.js';
-import type { ParameterStore } from '../engine/index.js';
+import type { Communicators, ParameterStore, TensorShare } from '../engine/index.js';
 import { type Model, seededRandom } from '../models/index.js';
 import { CacheBlocks } from './cache-blocks.js';
 import { Decoder, type Row } from './decoder.js';
@@ -21,6 +21,13 @@ export interface GeneratorSettings {
   readonly prefillRows?: number;
   /** Memory for keys and values. Default: what all slots need when they are full. With less, prompts wait. */
   readonly cacheBytes?: number;
+  /**
+   * Of ranks that decode together, each with its part of the heads, of the cache and of the weights in `store`: all of them are asked the
+   * same at the same time, and find the same. Default: alone.
+   */
+  readonly share?: TensorShare;
+  /** That of the share's group. */
+  readonly communicators?: Communicators;
 }
 
 /** A token of a sequence as it comes, or its end. Beams only end. */

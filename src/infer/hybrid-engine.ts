@@ -2,6 +2,8 @@
 // to disk and nothing leaves the rank in between. Where a rank holds the whole model, decoding reads the very memory that training
 // steps; where it holds parts (ZeRO stage 3, a stage of a pipeline) or an adapter beside a frozen model, the weights are gathered and
 // added up into memory of their own, once after each step that changed them.
+import { createHash } from 'node:crypto';
+import { ConfigError } from '../common/index.js';
 import { LowRankSum, type MemoryFigures, ParameterStore, parameterGraph, type TrainStep } from '../engine/index.js';
 import { isAdapted, type Model, mergedWeights } from '../models/index.js';
 import type { GenerateOptions } from './generation-options.js';
@@ -9,10 +11,12 @@ import { Generator } from './generator.js';
 import {
   decodedLayout,
   decodedModel,
+  decodeShare,
   type GenerationMemory,
   type GenerationSizes,
   generationMemory,
   needsOwnWeights,
+  type TrainingShape,
 } from './hybrid-memory.js';
 import type { Generation } from './jobs.js';
 
@@ -75,21 +79,35 @@ export class HybridEngine implements Disposable {
 
   /** Whether generation has weights of its own, beside training's. */
   get hasOwnWeights(): boolean {
-    return needsOwnWeights(this.#train.compiled, this.#model);
+    return needsOwnWeights(this.#shape, this.#model);
   }
 
   get memory(): HybridMemory {
     const { compiled } = this.#train;
-    return { training: compiled.memory, generation: generationMemory(compiled, this.#model, this.#sizes) };
+    return { training: compiled.memory, generation: generationMemory(this.#shape, this.#model, this.#sizes) };
+  }
+
+  get #shape(): TrainingShape {
+    const { compiled, strategy } = this.#train;
+    return { kind: compiled.kind, layout: compiled.layout, mesh: strategy.mesh };
   }
 
   /**
    * Continues every prompt with the weights as they are now. Where ranks hold parts of the model all of them must call this after the
-   * same steps, each with prompts of its own. Not while a step is under way.
+   * same steps, each with prompts of its own; ranks that decode together (`mesh.generation`) with the same prompts and options, and find the same.
+   * Not while a step is under way.
    */
   async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<readonly Generation[]> {
     const store = this.hasOwnWeights ? await this.#gathered() : this.#train.parameters;
-    this.#generator ??= new Generator({ model: this.#whole, store, ...this.#sizes });
+    const { strategy, communicators } = this.#train;
+    const share = decodeShare(strategy.mesh, strategy.rank);
+    if (share) await this.#expectSame(prompts, options);
+    this.#generator ??= new Generator({
+      model: this.#whole,
+      store,
+      ...this.#sizes,
+      ...(share && { share, communicators }),
+    });
     try {
       return await this.#generator.generate(prompts, options);
     } finally {
@@ -112,7 +130,7 @@ export class HybridEngine implements Disposable {
   /** The weights, read again if steps have changed them since. */
   async #gathered(): Promise<ParameterStore> {
     this.#weights ??= {
-      store: new ParameterStore(this.#device, decodedLayout(this.#train.compiled, this.#model)),
+      store: new ParameterStore(this.#device, decodedLayout(this.#shape, this.#model), 0, this.#place),
       updates: null,
     };
     const { store, updates } = this.#weights;
@@ -123,6 +141,21 @@ export class HybridEngine implements Disposable {
     for (const name of parameterGraph(this.#whole).parameters.keys()) store.load(name, await read(name));
     this.#weights.updates = this.#train.updates;
     return store;
+  }
+
+  /** This rank's place among those that it decodes with. */
+  get #place(): number {
+    const { mesh, rank } = this.#train.strategy;
+    return decodeShare(mesh, rank)?.rank ?? 0;
+  }
+
+  /** Ranks that decode together would wait for each other for ever, or mix up their sequences, if they were asked different things. */
+  async #expectSame(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<void> {
+    const hash = createHash('sha256')
+      .update(JSON.stringify([prompts, options]))
+      .digest();
+    if (await this.#train.isSameInGroup('generation', hash)) return;
+    throw new ConfigError('generate', 'the same prompts and options on all ranks that decode together', 'others');
   }
 
   #freeGenerator(): void {

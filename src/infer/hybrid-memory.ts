@@ -5,14 +5,18 @@ import {
   DTYPE_BYTES,
   type Layout,
   layoutOf,
+  type Mesh,
   parameterBuckets,
-  parametersOf,
+  type TensorShare,
+  tensorShare,
 } from '../engine/index.js';
 import { isAdapted, type Model } from '../models/index.js';
 import { decodeMemory } from './decoder.js';
 
-/** What is known of a training job. */
-export type TrainingShape = Pick<CompiledTraining | CompiledPipeline, 'kind' | 'layout'>;
+/** What is known of a training job, and how its ranks share decoding. */
+export interface TrainingShape extends Pick<CompiledTraining | CompiledPipeline, 'kind' | 'layout'> {
+  readonly mesh: Mesh;
+}
 
 export interface GenerationSizes {
   readonly slots: number;
@@ -36,22 +40,28 @@ export function decodedModel(model: Model): Model {
   return isAdapted(model) ? model.base : model;
 }
 
-/** Whether a rank cannot decode over the memory that it trains: it holds parts, or an adapter beside its base. */
-export function needsOwnWeights({ kind, layout }: TrainingShape, model: Model): boolean {
+/** Whether a rank cannot decode over the memory that it trains: it holds other parts than it decodes, or an adapter beside its base. */
+export function needsOwnWeights({ kind, layout, mesh }: TrainingShape, model: Model): boolean {
   const isSliced = parameterBuckets(layout).some((bucket) => bucket.isSliced);
-  const isCut = parametersOf(layout).some(({ cut }) => cut !== undefined);
-  return isAdapted(model) || isSliced || isCut || kind === 'pipeline';
+  return isAdapted(model) || isSliced || mesh.tensor !== mesh.generation || kind === 'pipeline';
+}
+
+/** What a rank decodes of the model, beside those of its group; undefined: all of it. */
+export function decodeShare(mesh: Mesh, rank: number): TensorShare | undefined {
+  return mesh.generation === 1 ? undefined : tensorShare(mesh, rank, 'generation');
 }
 
 /** Of the weights that decoding reads. */
 export function decodedLayout(training: TrainingShape, model: Model): Layout {
   const { layout } = training;
-  return needsOwnWeights(training, model) ? layoutOf(decodedModel(model), layout.dtype) : layout;
+  const { generation } = training.mesh;
+  return needsOwnWeights(training, model) ? layoutOf(decodedModel(model), layout.dtype, generation) : layout;
 }
 
 export function generationMemory(training: TrainingShape, model: Model, sizes: GenerationSizes): GenerationMemory {
   const layout = decodedLayout(training, model);
-  const settings = { model: decodedModel(model), ...sizes, cacheBytes: null };
+  const share = decodeShare(training.mesh, 0);
+  const settings = { model: decodedModel(model), ...sizes, cacheBytes: null, ...(share && { share }) };
   const { cacheBytes, programBytes } = decodeMemory(settings, layout);
   const weightBytes = needsOwnWeights(training, model) ? layout.parameterElements * DTYPE_BYTES[layout.dtype] : 0;
   return { weightBytes, cacheBytes, programBytes, totalBytes: weightBytes + cacheBytes + programBytes };

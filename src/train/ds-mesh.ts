@@ -2,6 +2,7 @@
 import { ConfigError } from '../common/index.js';
 import { type Mesh, meshOver } from '../engine/index.js';
 import type { DsConfig } from './ds-config-schema.js';
+import { generationSizeOf } from './ds-hybrid.js';
 import type { ResolvedPipeline } from './ds-pipeline.js';
 import { zeroInnerOf } from './ds-zero.js';
 
@@ -28,7 +29,8 @@ export function resolveMesh(scaling: Scaling, config: DsConfig, { stages, chunks
   }
   const axes = { tensor, sequence, pipeline: stages, chunks };
   const { data } = meshOver(workers, axes);
-  return meshOver(workers, { ...axes, zeroInner: zeroInnerOf(config, data * sequence) });
+  const generation = generationSizeOf(config, workers);
+  return meshOver(workers, { ...axes, zeroInner: zeroInnerOf(config, data * sequence), generation });
 }
 
 function agreed(key: string, asked: number | undefined, dsKey: string, named: number | undefined): number {

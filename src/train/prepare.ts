@@ -129,7 +129,8 @@ export async function prepare(
     const compiled = compileLargest(settings);
     const estimate = compiled.memory;
     const sizes = generationSizes({ ...hybrid.settings, model });
-    const sampleBytes = run.samples === undefined ? 0 : generationMemory(compiled, model, sizes).totalBytes;
+    const sampleBytes =
+      run.samples === undefined ? 0 : generationMemory({ ...compiled, mesh }, model, sizes).totalBytes;
     const plan = {
       mesh,
       threads,

@@ -230,7 +230,11 @@ export class Trainer {
       const isSampled = samples !== null && (step + 1) % samples.everySteps === 0;
       while (inFlight.length >= (isCheckpoint || isSampled ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
       if (isSampled)
-        emit({ kind: 'samples', step: step + 1, samples: await takeSamples(group, prepared.tokenizer, samples) });
+        emit({
+          kind: 'samples',
+          step: step + 1,
+          samples: await takeSamples(group, progress.share!.plan.mesh, prepared.tokenizer, samples),
+        });
       if (isCheckpoint) await this.#checkpoint(prepared, progress, group, step + 1, emit);
       if (isCheckpoint && step + 1 < totalSteps) await this.#grow(prepared, progress, group, step + 1, emit);
     }

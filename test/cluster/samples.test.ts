@@ -12,10 +12,11 @@ const samples = { prompts: ['Add 2 and 3.', 'Say it.', 'Count'], everySteps: 4, 
 const hybrid_engine = { enabled: true, max_out_tokens: 64, release_inference_cache: true, pin_parameters: false };
 
 /** A run that is asked; its last answers are those of the folder that it leaves. */
-async function expectAnswers(name: string, workers: number, more: TinyOptions) {
+async function expectAnswers(name: string, workers: number, more: TinyOptions, inference_tp_size = 1) {
   const told = new Map<number, readonly Sample[]>();
   const notes: string[] = [];
-  const asked = { ...more, run: { samples }, deepspeed: { ...more.deepspeed, hybrid_engine } };
+  const block = { ...hybrid_engine, inference_tp_size };
+  const asked = { ...more, run: { samples }, deepspeed: { ...more.deepspeed, hybrid_engine: block } };
   const result = await trainer(name, workers, asked).fit({
     onProgress(event) {
       if (event.kind === 'samples') told.set(event.step, event.samples);
@@ -45,9 +46,14 @@ test('workers that hold slices or stages', async () => {
   await expectAnswers('stages', 2, { scaling: { pipelineParallel: 2 } });
 });
 
+test('workers that generate two by two, with weights of their own or those that they train', async () => {
+  await expectAnswers('pairs', 4, { zero: 3 }, 2);
+  await expectAnswers('matrices', 2, { scaling: { tensorParallel: 2 } }, 2);
+});
+
 test('what cannot be is refused, and what changes nothing is told', async () => {
   const two = { deepspeed: { hybrid_engine: { enabled: true, inference_tp_size: 2 } } };
-  await assert.rejects(trainer('two', 1, two).fit(), /inference_tp_size: expected 1/);
+  await assert.rejects(trainer('two', 1, two).fit(), /inference_tp_size: expected a divisor of the 1 workers, got 2/);
   const notes: string[] = [];
   await trainer('idle', 1, { deepspeed: { hybrid_engine: { enabled: true } } }).fit({
     onProgress: (event) => event.kind === 'notes' && notes.push(...event.notes),

@@ -21,15 +21,18 @@ import {
 const size = fc.integer({ min: 1, max: 4 });
 const meshes = fc.record({ tensor: size, sequence: size, data: size, pipeline: size }).chain((axes) => {
   const zero = axes.sequence * axes.data;
-  const divisors = Array.from({ length: zero }, (_, i) => i + 1).filter((each) => zero % each === 0);
-  return fc.constantFrom(...divisors).map((zeroInner) => meshOf({ ...axes, zeroInner }));
+  const divisorOf = (whole: number) =>
+    fc.constantFrom(...Array.from({ length: whole }, (_, i) => i + 1).filter((each) => whole % each === 0));
+  return fc
+    .record({ zeroInner: divisorOf(zero), generation: divisorOf(axes.tensor * axes.pipeline * zero) })
+    .map((more) => meshOf({ ...axes, ...more }));
 });
 
 const isLink = (name: string) => (LINKS as readonly string[]).includes(name);
 const allRanks = (mesh: Mesh) => Array.from({ length: worldSizeOf(mesh) }, (_, rank) => rank);
 
 test('a mesh of 2 × 2 × 2 × 2 numbers its ranks with tensor as the fastest axis and pipeline as the slowest', () => {
-  const mesh = meshOf({ tensor: 2, sequence: 2, data: 2, pipeline: 2, zeroInner: 2 });
+  const mesh = meshOf({ tensor: 2, sequence: 2, data: 2, pipeline: 2, zeroInner: 2, generation: 4 });
   const groups = Object.fromEntries(GROUPS.map((name) => [name, groupOf(mesh, 5, name)]));
   assert.deepEqual(coordinatesOf(mesh, 5), { tensor: 1, sequence: 0, data: 1, pipeline: 0 });
   assert.deepEqual(groups, {
@@ -41,6 +44,7 @@ test('a mesh of 2 × 2 × 2 × 2 numbers its ranks with tensor as the fastest ax
     zeroInner: { ranks: [5, 7], index: 0, size: 2 },
     zeroOuter: { ranks: [1, 5], index: 1, size: 2 },
     tied: { ranks: [5, 13], index: 0, size: 2 },
+    generation: { ranks: [4, 5, 6, 7], index: 1, size: 4 },
   });
 });
 
@@ -145,5 +149,6 @@ test('what the other axes leave of a world is data parallel, and a world that th
   assert.throws(() => meshOver(2, { tensor: 4 }), /Take 4 ranks/);
   assert.throws(() => meshOf({ tensor: 0 }), /mesh\.tensor: expected a positive integer/);
   assert.throws(() => meshOf({ data: 6, zeroInner: 4 }), /mesh\.zeroInner: expected a divisor of data × sequence = 6/);
+  assert.throws(() => meshOf({ data: 6, generation: 4 }), /mesh\.generation: expected a divisor of the 6 ranks, got 4/);
   assert.throws(() => coordinatesOf(meshOf({ data: 2 }), 2), /rank: expected an integer from 0 to 1/);
 });

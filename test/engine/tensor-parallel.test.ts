@@ -112,6 +112,23 @@ test('ranks hold their parts alone', () => {
   }
 });
 
+test('with fewer key-value heads than ranks all of attention is cut too, norms of heads or not', () => {
+  for (const family of ['qwen3', 'llama with 1 key-value head and biases']) {
+    const lengths = (tensor: number) =>
+      new Map(
+        compile(tensor, 0, family).layout.buckets.flatMap(({ parameters }) =>
+          parameters.map((p) => [p.name, p.length]),
+        ),
+      );
+    const [whole, own] = [lengths(1), lengths(4)];
+    const kvParts = family === 'qwen3' ? 2 : 1;
+    for (const [name, length] of whole) {
+      const parts = /[qo]_proj\.weight/.test(name) ? 4 : /[kv]_proj\.weight/.test(name) ? kvParts : null;
+      if (parts !== null) assert.equal(own.get(name), length / parts, name);
+    }
+  }
+});
+
 test('two sums forward and two backward for each block, of whole rows', async () => {
   const { micro } = compile(2, 0, 'llama with 2 key-value heads');
   const rows = 4 * 16 * 16;

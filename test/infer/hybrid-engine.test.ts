@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { LowRankSum, layoutOf, meshOf, ParameterStore, type TrainStep } from '#src/engine/index.js';
+import { LowRankSum, layoutOf, type Mesh, meshOf, ParameterStore, type TrainStep } from '#src/engine/index.js';
 import {
   type GenerateOptions,
   type Generation,
@@ -25,6 +25,7 @@ import {
   withNf4,
 } from '#src/models/index.js';
 import { openDevice } from '../engine/device-for-tests.js';
+import { FAMILIES, VOCABULARY } from '../engine/families-for-tests.js';
 import { createStep, type Job, trainRank } from '../engine/job-for-tests.js';
 import { joinMesh } from '../engine/meshes-for-tests.js';
 import { OPTIMIZER, tinyGpt2, tinyLlama } from '../engine/models-for-tests.js';
@@ -122,6 +123,94 @@ test('adapters are added in on the fly, over a base in floats and in 4 bits', as
 test('ranks of ZeRO stage 3 gather, and stages of a pipeline hand each other what they lack', async () => {
   await expectTokensOfExport({ mesh: meshOf({ data: 2 }), zeroStage: 3 });
   await expectTokensOfExport({ mesh: meshOf({ pipeline: 2 }), model: tinyGpt2() }, { releaseInferenceCache: true });
+});
+
+test('ranks that decode together give the tokens of one, and its log-probabilities: every family, greedy, drawn and by beams', async () => {
+  const asked: readonly (readonly [string, GenerateOptions])[] = [
+    ['greedy', { maxNewTokens: 12, doSample: false, topLogProbs: 2, hasStepLogits: true }],
+    ['drawn', OPTIONS],
+    ['beams', { maxNewTokens: 6, numBeams: 3 }],
+  ];
+  const generated = async (model: Model, axes: Partial<Mesh>, zeroStage: Job['zeroStage'] = 0) => {
+    const wanted = job({ model, mesh: meshOf(axes), zeroStage });
+    const groups = await joinMesh(wanted.mesh);
+    try {
+      return await Promise.all(
+        groups.of.map(async (communicators, rank) => {
+          using opened = openDevice(1);
+          await using train = createStep(wanted, rank, communicators, opened.device);
+          await trainRank({ ...wanted, steps: 1 }, train, rank);
+          const before = opened.device.allocatedBytes;
+          using hybrid = new HybridEngine(train, { model, ...SIZES });
+          const found: (readonly Generation[])[] = [];
+          for (const [, options] of asked) found.push(await hybrid.generate(PROMPTS, options));
+          assert.equal(opened.device.allocatedBytes - before, hybrid.memory.generation.totalBytes);
+          return { found, generation: hybrid.memory.generation, hasOwnWeights: hybrid.hasOwnWeights };
+        }),
+      );
+    } finally {
+      groups.dispose();
+    }
+  };
+  const layouts: readonly (readonly [Partial<Mesh>, Job['zeroStage'], boolean])[] = [
+    [{ data: 2, generation: 2 }, 0, true],
+    [{ tensor: 2, generation: 2 }, 1, false], // over the very memory that is trained
+    [{ tensor: 2, data: 2, generation: 4 }, 3, true],
+  ];
+  for (const family of ['gpt2', 'llama with 2 key-value heads', 'qwen3', 'gpt_neox in parallel', 'opt', 'mistral']) {
+    const model = FAMILIES[family]!();
+    const kvHeads = /^(gpt|opt)/.test(family) ? 4 : 2;
+    const [alone] = await generated(model, {});
+    for (const [axes, zeroStage, hasOwnWeights] of layouts) {
+      const ranks = await generated(model, axes, zeroStage);
+      for (const { found, generation, ...rank } of ranks) {
+        assert.equal(rank.hasOwnWeights, hasOwnWeights);
+        assert.deepEqual(found, ranks[0]!.found, 'all ranks find the same');
+        const parts = Math.min(axes.generation!, kvHeads); // with fewer heads than ranks, neighbours have the same
+        assert.equal(generation.cacheBytes, alone!.generation.cacheBytes / parts, `${family}: keys and values`);
+        for (const [kind, generations] of found.entries())
+          for (const [index, { ids, logProbs, score, stepLogits }] of generations.entries()) {
+            const expected = alone!.found[kind]![index]!;
+            assert.deepEqual(ids, expected.ids, `${family}, ${asked[kind]![0]}`);
+            const near = (value: number, other: number) =>
+              assert.ok(Math.abs(value - other) < 1e-4, `${family}, ${asked[kind]![0]}: ${value}, expected ${other}`);
+            for (const [token, value] of logProbs.entries()) near(value, expected.logProbs[token]!);
+            if (score !== null) near(score, expected.score!);
+            for (const [token, logits] of stepLogits.entries()) {
+              assert.equal(logits.length, VOCABULARY);
+              for (const [id, value] of logits.entries()) near(value, expected.stepLogits[token]![id]!);
+            }
+          }
+      }
+    }
+  }
+});
+
+test('in 16 bits and with adapters too; ranks that are asked different things say so', async () => {
+  await expectTokensOfExport({ dtype: 'bf16', mesh: meshOf({ tensor: 2 }), zeroStage: 1 });
+  const wanted = job({ model: lora(tinyLlama()), mesh: meshOf({ data: 2, generation: 2 }) });
+  const groups = await joinMesh(wanted.mesh);
+  try {
+    await Promise.all(
+      groups.of.map(async (communicators, rank) => {
+        using opened = openDevice(1);
+        await using train = createStep(wanted, rank, communicators, opened.device);
+        await trainRank(wanted, train, rank);
+        using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES });
+        const found = await hybrid.generate(PROMPTS, OPTIONS);
+        const exported = await afterExport(train, wanted.model, rank === 0);
+        if (exported)
+          assert.deepEqual(
+            found.map(({ ids }) => ids),
+            exported.map(({ ids }) => ids),
+          );
+        await assert.rejects(hybrid.generate([[rank + 1]], OPTIONS), /generate: expected the same prompts and options/);
+        assert.deepEqual(await hybrid.generate(PROMPTS, OPTIONS), found);
+      }),
+    );
+  } finally {
+    groups.dispose();
+  }
 });
 
 test('generation takes the memory that was planned, and gives back what it is told to', async () => {

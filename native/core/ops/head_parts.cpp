@@ -13,7 +13,7 @@ void take_attributes(Binder& in, Arguments& a) {
   a.parts = in.integer("parts", 1, 4096);
   a.heads = in.integer("heads", 1, kColumnsMax);
   a.kv_heads = in.integer("kvHeads", 0, a.heads);
-  a.head_dim = in.integer("headDim", 1, 1024);
+  a.head_dim = in.integer("headDim", 1, kColumnsMax / 4);
   a.q_layout = take_layout(in, "qOffset", "qHeadStride");
   a.k_layout = take_layout(in, "kOffset", "kHeadStride");
   a.v_layout = take_layout(in, "vOffset", "vHeadStride");

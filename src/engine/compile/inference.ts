@@ -3,6 +3,7 @@ import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
 import type { FloatType, Graph, Tensor } from '../graph.js';
 import { type Layout, layOut, parameterBuckets } from '../layout.js';
+import { groupIndex } from '../mesh.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
 import { movedParameters, tilingOf } from '../offload.js';
@@ -12,10 +13,13 @@ import { offload } from '../passes/offload.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
+import { assignCuts } from '../passes/tensor-cuts.js';
+import { dropFanOuts, heldParameter, shardTensors, type TensorShare } from '../passes/tensor-parallel.js';
 import { placeParameters } from '../passes/zero.js';
 import { ZERO_TUNING } from '../passes/zero-tuning.js';
 import { type Plan, plan } from '../plan/plan.js';
-import { shelve } from './training.js';
+import type { Cut } from '../shard.js';
+import { lossGraph, shelve } from './training.js';
 
 export interface ForwardSettings {
   readonly model: AnyModel;
@@ -42,11 +46,29 @@ export interface DecodeSettings {
   readonly blockCount: number;
   /** Positions are below this. */
   readonly positions: number;
+  /** Of ranks that decode together, each with its part of the heads, of the cache and of the matrices. Default: alone. */
+  readonly share?: TensorShare;
 }
 
-/** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order. */
-export function layoutOf(model: AnyModel, dtype: FloatType = 'f32'): Layout {
-  return layOut(parameterGraph(model).parameters.values(), 1, { dtype });
+/** What {@link compileDecode} gives of each row: padding behind the vocabulary, if any, holds negative infinity. */
+export function logitColumns({ vocabularySize }: LanguageModel, ranks: number): number {
+  return ranks * Math.ceil(vocabularySize / ranks);
+}
+
+/** A layout for parameters alone, as {@link ParameterStore} needs it: one partition, in the model's order, or the part of one of `ranks` that decode together. */
+export function layoutOf(model: AnyModel, dtype: FloatType = 'f32', ranks = 1): Layout {
+  const parameters = [...parameterGraph(model).parameters.values()];
+  const cuts = decodeCuts(model, ranks);
+  return layOut(
+    parameters.map((parameter) => heldParameter(parameter, cuts.get(parameter.name))),
+    1,
+    { dtype },
+  );
+}
+
+/** How ranks that decode together cut the parameters: as those that train do, whose loss reads the output matrix. */
+function decodeCuts(model: AnyModel, ranks: number): ReadonlyMap<string, Cut> {
+  return ranks === 1 ? new Map() : assignCuts(lossGraph(model, 1), ranks);
 }
 
 /** The model with a batch of one row: for what does not depend on the batch (names, dims, buckets, initialisers). */
@@ -76,11 +98,11 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
 }
 
 /**
- * Appends `rows` tokens to the cache and gives the logits [logitRows, V] of the rows named by `index`, with what choosing needs:
+ * Appends `rows` tokens to the cache and gives the logits [logitRows, {@link logitColumns}] of the rows named by `index`, with what choosing needs:
  * `likeliest` i32[logitRows], `top` and `logSum` [logitRows] (log p(j) = logit - top - logSum).
  */
 export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
-  const { model, rows, logitRows, slots, slotBlocks, blockCount, positions } = settings;
+  const { model, rows, logitRows, slots, slotBlocks, blockCount, positions, share } = settings;
   if (positions > model.maxPositions) {
     throw new ConfigError('positions', `at most ${model.maxPositions}, the positions of the model`, positions);
   }
@@ -91,10 +113,32 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const attend = attendCached(graph, { slots: slot!, positions: at!, blocks }, blockCount);
   const { hidden, head } = model.build(graph, { ids: ids!, positions: at!, positionLimit: positions }, attend);
   const chosen = graph.op('gather_rows', 'logits', [hidden, index!])[0]!;
-  const logits = applyHead(graph, 'logits', chosen, head, true);
-  const [likeliest, top, logSum] = graph.op('log_sum_exp', 'logits', [logits]);
-  for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) graph.output(name, tensor!);
-  return inferencePlan(adapted(model, graph.build()), layout);
+  graph.output('logits', applyHead(graph, 'logits', chosen, head, true));
+  const whole = adapted(model, graph.build());
+  const own = share ? dropFanOuts(shardTensors(whole, share, decodeCuts(model, share.ranks))) : whole;
+  const end = new GraphBuilder(own);
+  const part = end.tensor(own.outputs.get('logits')!);
+  const logits = share && part.dims[1] !== model.vocabularySize ? unite(end, part, model, share) : part;
+  const [likeliest, top, logSum] = end.op('log_sum_exp', 'logits', [logits]);
+  for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) end.output(name, tensor!);
+  return inferencePlan(end.build(), layout);
+}
+
+/** The logits of all entries, of which every rank has made a part: the last parts may be padded. */
+function unite(graph: GraphBuilder, part: Tensor, model: LanguageModel, { ranks, rank, group }: TensorShare): Tensor {
+  const [rows, columns] = part.dims as readonly [number, number];
+  const real = Math.max(0, Math.min(columns, model.vocabularySize - rank * columns));
+  let own = part;
+  if (ranks * columns > model.vocabularySize) {
+    const never = Float32Array.from({ length: rows * columns }, (_, i) => (i % columns < real ? 0 : -Infinity));
+    own = graph.add('logits', part, graph.constant('logits', [rows, columns], never));
+  }
+  const whole = { whole: ranks * rows * columns, columns };
+  const [parts] = graph.op('all_gather', 'logits', [own], { group: groupIndex(group), ...whole });
+  return graph.op('parts_to_heads', 'logits', [parts!], {
+    ...{ parts: ranks, heads: ranks, headDim: columns, qOffset: 0, qHeadStride: columns, qWidth: ranks * columns },
+    ...{ kvHeads: 0, kOffset: 0, kHeadStride: 0, vOffset: 0, vHeadStride: 0 },
+  })[0]!;
 }
 
 function inferencePlan(graph: Graph, layout: Layout): Plan {

@@ -22,7 +22,7 @@ import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import { shardRows } from '../passes/sequence-parallel.js';
-import { dropFanOuts, shardTensors } from '../passes/tensor-parallel.js';
+import { dropFanOuts, shardTensors, tensorShare } from '../passes/tensor-parallel.js';
 import {
   gradientHops,
   hasSlicedGradients,
@@ -122,7 +122,7 @@ export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOpti
 export function rankForward({ model, rows, strategy, loss, dropout, dtype = 'f32' }: TrainingSettings): Graph {
   const { mesh, rank } = strategy;
   const whole = lossGraph(model, rows, loss, dropout);
-  return store(shardRows(shardTensors(whole, mesh, rank), rows, mesh, rank), dtype);
+  return store(shardRows(shardTensors(whole, tensorShare(mesh, rank)), rows, mesh, rank), dtype);
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */

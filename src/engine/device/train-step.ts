@@ -7,7 +7,7 @@ import { compileStep } from '../compile/step.js';
 import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
 import { elementCount } from '../graph.js';
 import { type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
-import { coordinatesOf, groupOf } from '../mesh.js';
+import { coordinatesOf, type GroupName, groupOf } from '../mesh.js';
 import type { AnyModel } from '../model.js';
 import type { FileSettings } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
@@ -27,7 +27,7 @@ import { ParameterStore } from './parameter-store.js';
 import { PipelineRunner, type PipelineTimes } from './pipeline-runner.js';
 import { type StepProfile, StepProfiler } from './profile.js';
 import { Program } from './program.js';
-import { expectSameJob } from './same-job.js';
+import { expectSameJob, firstOther } from './same-job.js';
 import { StateMemory } from './state-memory.js';
 
 export interface TrainStepSettings extends TrainingSettings {
@@ -88,6 +88,7 @@ export class TrainStep implements AsyncDisposable {
   readonly slices: readonly ParameterSlice[];
   readonly strategy: Strategy;
   readonly optimizer: OptimizerSettings;
+  readonly communicators: Communicators;
   readonly #settings: TrainingSettings;
   readonly #model: AnyModel;
   readonly #device: NativeDevice;
@@ -104,7 +105,6 @@ export class TrainStep implements AsyncDisposable {
   readonly #update: Program;
   readonly #places: ReadonlyMap<string, ParameterPlace>;
   readonly #gathered: GatheredBuckets;
-  readonly #communicators: Communicators;
   #agreement: Promise<void> | null = null;
   #profiler: StepProfiler | null = null;
   #running: Promise<unknown> = Promise.resolve();
@@ -133,7 +133,7 @@ export class TrainStep implements AsyncDisposable {
     this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved, this.#file);
     if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
     this.#gathered = new GatheredBuckets(this.parameters, communicators);
-    this.#communicators = communicators;
+    this.communicators = communicators;
     const groups = communicatorTable(communicators);
     if (compiled.kind === 'pipeline') {
       this.#clear = null;
@@ -352,11 +352,17 @@ export class TrainStep implements AsyncDisposable {
         settings: { ...this.#settings, strategy },
         device: this.#device,
         store: this.parameters,
-        communicators: this.#communicators,
+        communicators: this.communicators,
         write: (program) => this.#writeMicro(program, batch, first, 0, lossScale),
       });
       return { loss, plainLoss: plain.loss / lossScale, gradientError: relativeError(gradients, plain.gradients) };
     });
+  }
+
+  /** Whether all ranks of a group have the same bytes. All of them must call it. */
+  isSameInGroup(name: GroupName, own: Buffer): Promise<boolean> {
+    const communicator = this.communicators[name];
+    return this.#inTurn(async () => !communicator || (await firstOther(communicator, own)) === null);
   }
 
   /** From here on every run takes the time of its instructions. Results are the same. */
@@ -395,7 +401,7 @@ export class TrainStep implements AsyncDisposable {
 
   /** Checks, once, that all ranks have compiled the same job. */
   #agree(): Promise<void> {
-    this.#agreement ??= expectSameJob(this.#communicators, this.strategy, this.compiled.jobHash);
+    this.#agreement ??= expectSameJob(this.communicators, this.strategy, this.compiled.jobHash);
     return this.#agreement;
   }
 
@@ -408,7 +414,7 @@ export class TrainStep implements AsyncDisposable {
 
   /** A parameter that the stages of a pipeline hand each other. */
   async #ofStage(name: string, { stage, length }: Owner): Promise<Float32Array> {
-    const { pipeline } = this.#communicators;
+    const { pipeline } = this.communicators;
     const values = pipeline!.rank === stage ? this.parameters.read(name) : new Float32Array(length);
     await pipeline!.broadcast(values, stage);
     return values;
@@ -416,7 +422,7 @@ export class TrainStep implements AsyncDisposable {
 
   /** A parameter of which the ranks of the tensor group hold parts. */
   async #united(held: Float32Array, cut: Cut | null): Promise<Float32Array> {
-    const { tensor } = this.#communicators;
+    const { tensor } = this.communicators;
     if (!cut || cut.parts === 1 || !tensor) return held;
     const parts = new Float32Array(cut.ranks * held.length);
     parts.set(held, tensor.rank * held.length);

@@ -16,7 +16,7 @@ import {
   stored,
   totalBytes,
 } from './rule.js';
-import { demandOfHeads, shardHeads } from './shard-heads.js';
+import { demandOfHeads, shardHeads, splitOfHeads } from './shard-heads.js';
 
 const ATTRIBUTES = [
   'heads',
@@ -109,6 +109,7 @@ export const attention: OpRule = {
   },
   columnInputs: () => [0, 1, 2],
   demand: demandOfHeads,
+  splitOut: splitOfHeads,
   shard: shardHeads,
   cost(op) {
     const rows = op.inputs[0]!.dims[0]!;

@@ -15,6 +15,7 @@ import {
   type TensorType,
   totalBytes,
 } from './rule.js';
+import { kvHeadsOf, offsetsOf } from './shard-heads.js';
 
 /** Tokens of a block of the cache: as many as attention sees at a time, so that its sums are those of packed rows. */
 export const CACHE_BLOCK_TOKENS = 64;
@@ -28,16 +29,20 @@ function expectPlaces(call: OpCall, index: number, rows: number): void {
 
 /** Checks cacheK [B, G*C, T] and cacheV [B, T, G*C] from operand `index` on; returns their types. */
 function cacheTypes(call: OpCall, index: number, type: FloatType): readonly [TensorType, TensorType] {
-  const width = attribute(call, 'kvHeads') * attribute(call, 'headDim');
-  const cacheK = operand(call, index, 'cacheK');
-  const blocks = cacheK.dims[0] ?? 0;
-  const types = [
-    stored(type, blocks, width, CACHE_BLOCK_TOKENS),
-    stored(type, blocks, CACHE_BLOCK_TOKENS, width),
-  ] as const;
-  expectType(call, 'cacheK', cacheK, types[0].dims, type);
-  expectType(call, 'cacheV', operand(call, index + 1, 'cacheV'), types[1].dims, type);
-  return types;
+  const [dimsK, dimsV] = cacheDims(call, index, attribute(call, 'kvHeads'));
+  expectType(call, 'cacheK', operand(call, index, 'cacheK'), dimsK, type);
+  expectType(call, 'cacheV', operand(call, index + 1, 'cacheV'), dimsV, type);
+  return [stored(type, ...dimsK), stored(type, ...dimsV)];
+}
+
+/** Of cacheK, operand `index`, and of cacheV behind it, for so many key-value heads. */
+function cacheDims(call: OpCall, index: number, kvHeads: number): readonly [readonly number[], readonly number[]] {
+  const width = kvHeads * attribute(call, 'headDim');
+  const blocks = operand(call, index, 'cacheK').dims[0] ?? 0;
+  return [
+    [blocks, width, CACHE_BLOCK_TOKENS],
+    [blocks, CACHE_BLOCK_TOKENS, width],
+  ];
 }
 
 /** k[N,*], v[N,*], slots i32[N], positions i32[N], blocks i32[S,M], cacheK, cacheV → cacheK, cacheV (the same bytes). */
@@ -48,6 +53,15 @@ export const kvAppend: OpRule = {
     [0, 5],
     [1, 6],
   ],
+  shard(call) {
+    const { attributes, ranks } = call;
+    const kvHeads = kvHeadsOf(attribute(call, 'kvHeads'), ranks);
+    return {
+      outputs: [null, null],
+      attributes: { ...attributes, kvHeads, ...offsetsOf(call, ['k', 'v']) },
+      state: new Map(cacheDims(call, 5, kvHeads).map((dims, index) => [5 + index, dims])),
+    };
+  },
   infer(call) {
     expectInputs(call, [7]);
     const type = storageType(call, 0, 'k');
@@ -63,6 +77,13 @@ export const kvAppend: OpRule = {
 export const attentionCached: OpRule = {
   kind: 'attention_cached',
   attributes: ['heads', 'kvHeads', 'headDim', 'scale', 'window', 'qOffset', 'qHeadStride'],
+  shard(call) {
+    const { attributes, ranks } = call;
+    const heads = attribute(call, 'heads') / ranks;
+    const kvHeads = kvHeadsOf(attribute(call, 'kvHeads'), ranks);
+    const own = { heads, kvHeads, ...offsetsOf(call, ['q']) };
+    return { outputs: [{ blocks: 1, parts: ranks }], attributes: { ...attributes, ...own } };
+  },
   infer(call) {
     expectInputs(call, [6]);
     const heads = attribute(call, 'heads');

@@ -41,7 +41,7 @@ export const reduceScatter: OpRule = {
   },
 };
 
-/** slice[n], inside y at rank*n or outside y → y[size*n]. `whole` is size*n; only the compiler reads it. */
+/** slice[n], inside y at rank*n or outside y → y[size*n]. `whole` is size*n, `columns` those of y where it is a matrix; only the compiler reads them. */
 export const allGather: OpRule = {
   kind: 'all_gather',
   attributes: ['group'],
@@ -49,7 +49,9 @@ export const allGather: OpRule = {
   infer(call) {
     expectInputs(call, [1]);
     const { dtype } = operand(call, 0, 'slice');
-    return [{ dtype, dims: [attribute(call, 'whole')] }];
+    const { columns } = call.attributes;
+    const whole = attribute(call, 'whole');
+    return [{ dtype, dims: columns === undefined ? [whole] : [whole / columns, columns] }];
   },
 };
 

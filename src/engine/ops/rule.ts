@@ -82,6 +82,8 @@ export interface ShardedOp {
   readonly attributes?: Attributes;
   /** Whole inputs of whose gradient every rank finds a term. */
   readonly shared?: readonly number[];
+  /** Inputs of the program that are memory from outside, and the dims of what a rank has of it. */
+  readonly state?: ReadonlyMap<number, readonly number[]>;
 }
 
 type Pairs = readonly (readonly [output: number, input: number])[];
@@ -116,6 +118,8 @@ export interface OpRule {
   columnInputs?(call: OpCall): readonly number[];
   /** How the columns of input `input` must be split for those of output 0 to be split as `split`; null: they cannot be. Default: alike. */
   demand?(call: OpCall, input: number, split: Split): Split | null;
+  /** How the columns of output 0 are split where those of one of `columnInputs` are split as `split`. Default: alike. */
+  splitOut?(split: Split, ranks: number): Split;
   /** How splits travel through the op. Absent: no input of it can be split. */
   shard?(call: ShardCall): ShardedOp;
   /** Attributes of a use on rows that are every `ranks`-th part of those of a whole, the `rank`-th. Default: as on the whole. */

@@ -14,17 +14,29 @@ export function demandOfHeads(call: OpCall, input: number, { parts }: Split): Sp
   return { blocks: attribute(call, 'qHeadStride') === attribute(call, 'headDim') ? 3 : 1, parts };
 }
 
+/** Every rank has as many of the heads that come out, however what goes in is split. */
+export const splitOfHeads = (_split: Split, ranks: number): Split => headsSplit(ranks);
+const headsSplit = (ranks: number): Split => ({ blocks: 1, parts: ranks });
+
+/** Key-value heads of a rank. */
+export const kvHeadsOf = (kvHeads: number, ranks: number): number => Math.max(1, kvHeads / ranks);
+
+/** Where the heads of a rank begin in its columns of these inputs, which are the op's first ones in this order. */
+export function offsetsOf(call: ShardCall, names: readonly ('q' | 'k' | 'v')[]): Readonly<Record<string, number>> {
+  const columns = names.map((name, index) => {
+    const key = `${name}Offset`;
+    return [key, columnOf(call.splits[index]!, call.inputs[index]!.dims[1]!, attribute(call, key))] as const;
+  });
+  return Object.fromEntries(columns);
+}
+
 /** What a rank runs, as any op over heads. */
 export function shardHeads(call: ShardCall): ShardedOp {
-  const { inputs, splits, attributes, ranks, rank } = call;
+  const { attributes, ranks, rank } = call;
   const { heads, kvHeads } = expectHeadsPerRank(call, ranks);
-  const offsets = (['qOffset', 'kOffset', 'vOffset'] as const).map((name, index) => {
-    const column = columnOf(splits[index]!, inputs[index]!.dims[1]!, attribute(call, name));
-    return [name, column] as const;
-  });
-  const own = { heads: heads / ranks, kvHeads: Math.max(1, kvHeads / ranks), ...Object.fromEntries(offsets) };
+  const own = { heads: heads / ranks, kvHeads: kvHeadsOf(kvHeads, ranks), ...offsetsOf(call, ['q', 'k', 'v']) };
   const sharded = { ...attributes, ...own };
-  const split = { blocks: 1, parts: ranks };
+  const split = headsSplit(ranks);
   const outputs = [split, split];
   return attributes.p === undefined
     ? { outputs, attributes: sharded }

@@ -122,18 +122,9 @@ function regionBefore(facts: Facts, last: Op, ranks: number): Region | null {
         rows.add(reader);
         continue;
       }
-      const { columnInputs, demand } = ruleOf(reader.kind);
-      const call = placed(graph, reader);
-      if (!columnInputs?.(call).some((input) => reader.inputs[input] === id)) return null;
-      // Through heads whole splits come out; elsewhere what goes in.
-      if (
-        !claim(
-          reader.outputs[0]!,
-          demand && split.parts !== ranks ? whole : reader.kind === 'attention' ? whole : split,
-          open,
-        )
-      )
-        return null;
+      const { columnInputs, splitOut } = ruleOf(reader.kind);
+      if (!columnInputs?.(placed(graph, reader)).some((input) => reader.inputs[input] === id)) return null;
+      if (!claim(reader.outputs[0]!, splitOut?.(split, ranks) ?? split, open)) return null;
     }
   }
   return [...columns.keys()].some((op) => splits.has(op.inputs[0]!)) ? null : { columns, rows };

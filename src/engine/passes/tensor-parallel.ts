@@ -9,14 +9,28 @@ import { ruleOf, type ShardedOp, type Split } from '../ops/index.js';
 import { type Cut, heldDims } from '../shard.js';
 import { assignCuts } from './tensor-cuts.js';
 
-export function shardTensors(graph: Graph, mesh: Mesh, rank: number): Graph {
-  const { size: ranks, index } = groupOf(mesh, rank, 'tensor');
+/** One of the ranks that have parts of the matrices. */
+export interface TensorShare {
+  readonly ranks: number;
+  readonly rank: number;
+  /** Where they exchange. */
+  readonly group: 'tensor' | 'generation';
+}
+
+export function tensorShare(mesh: Mesh, rank: number, group: TensorShare['group'] = 'tensor'): TensorShare {
+  const { size, index } = groupOf(mesh, rank, group);
+  return { ranks: size, rank: index, group };
+}
+
+/** What a rank does of `graph`. `assigned`: which parameters are cut and how; default: what the graph itself shows. */
+export function shardTensors(graph: Graph, share: TensorShare, assigned?: ReadonlyMap<string, Cut>): Graph {
+  const { ranks, rank: index } = share;
   if (ranks === 1) return graph;
   const quantised = [...graph.parameters.values()].find(({ nf4 }) => nf4);
   if (quantised)
     throw new ConfigError('tensorParallel', '1 with weights in 4 bits', ranks, `${quantised.name} is one of them`);
 
-  const cuts = new Map(assignCuts(graph, ranks));
+  const cuts = new Map(assigned ?? assignCuts(graph, ranks));
   const nameOf = new Map([...graph.parameters.values()].map(({ name, tensor }) => [tensor, name]));
   const tensors = [...graph.tensors];
   for (const { name, tensor } of graph.parameters.values()) {
@@ -24,7 +38,7 @@ export function shardTensors(graph: Graph, mesh: Mesh, rank: number): Graph {
     if (cut) tensors[tensor] = { ...tensors[tensor]!, dims: heldDims(cut) };
   }
   const builder = new GraphBuilder({ ...graph, tensors, ops: [], borders: [] });
-  const group = groupIndex('tensor');
+  const group = groupIndex(share.group);
   const replaced = new Map<TensorId, Tensor>();
   const splits = new Map<TensorId, Split>(); // of activations, by their ids in `graph`
   const fans = new Map<TensorId, Tensor>();
@@ -32,6 +46,7 @@ export function shardTensors(graph: Graph, mesh: Mesh, rank: number): Graph {
 
   for (const op of graph.ops) {
     const sharded = shardOp(graph, op, splits, nameOf, cuts, ranks, index);
+    for (const [position, dims] of sharded?.state ?? []) builder.resize(op.inputs[position]!, dims);
     const inputs = op.inputs.map((id, position) => {
       if (!sharded?.shared?.includes(position)) return now(id);
       const name = nameOf.get(id);
@@ -53,7 +68,9 @@ export function shardTensors(graph: Graph, mesh: Mesh, rank: number): Graph {
   for (const [name, id] of graph.outputs) builder.output(name, now(id));
 
   const built = builder.build();
-  const parameters = new Map([...built.parameters].map(([name, parameter]) => [name, held(parameter, cuts.get(name))]));
+  const parameters = new Map(
+    [...built.parameters].map(([name, parameter]) => [name, heldParameter(parameter, cuts.get(name))]),
+  );
   return { ...built, parameters };
 
   function fan(id: TensorId, path: string): Tensor {
@@ -63,7 +80,8 @@ export function shardTensors(graph: Graph, mesh: Mesh, rank: number): Graph {
   }
 }
 
-function held(parameter: Parameter, cut: Cut | undefined): Parameter {
+/** What a rank has of a parameter. */
+export function heldParameter(parameter: Parameter, cut: Cut | undefined): Parameter {
   return cut ? { ...parameter, dims: heldDims(cut), cut } : parameter;
 }
 
