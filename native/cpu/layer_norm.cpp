@@ -1,4 +1,6 @@
-// layer_norm (with and without a residual), layer_norm_backward. A row fits the first cache, so it is read again freely.
+// layer_norm (with and without a residual), layer_norm_backward. Rows go in pairs: two sums are under way at a time, and
+// what belongs to the columns is read once for both. They fit the first cache, so they are read again freely, while the rows
+// behind them are asked for.
 #include "cpu/kernels.h"
 #include "cpu/reduce_rows.h"
 #include "cpu/split.h"
@@ -6,90 +8,142 @@
 
 namespace raylite::RL_ISA {
 
+namespace {
+
 template <class T>
-static void layer_norm_of(const LayerNormArguments<T>& a, const Team& team) {
-  const Range rows = share_rows(team, a.n, a.d);
-  const float per_d = 1.0f / static_cast<float>(a.d);
-  RowsAround<T> sums, ys;
-  decide(sums, a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
-  decide(ys, a.y, a.n, a.d, false);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const T* x = a.x + i * a.d;
-    Floats total{};
+struct LayerNorm {
+  const LayerNormArguments<T>& a;
+  const bool sum_around = a.d <= kKeptWidth && goes_around(a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
+  const bool y_around = goes_around(a.y, a.n, a.d, false);
+
+  /// Rows i..i+kRows-1.
+  template <int kRows>
+  RL_MEMBER void operator()(std::int64_t i) const {
+    const std::int64_t d = a.d;
+    const float per_d = 1.0f / static_cast<float>(d);
+    const T* x = a.x + i * d;
+    Floats total[kRows] = {};
+    alignas(64) T kept[kRows * kKeptWidth];  // the sums that are written around the caches
     if (a.r != nullptr) {
-      const T* r = a.r + i * a.d;
-      T* sum = begin_row(sums, a.sum + i * a.d);
-      each_vector(a.d, [&](std::int64_t j, int n) {
-        // What the norm sees is what the tensor holds.
-        const Floats value = rounded_to<T>(load_n(x + j, n) + load_n(r + j, n));
-        store_n(sum + j, value, n);
-        total += value;
+      T* sum = sum_around ? kept : a.sum + i * d;
+      each_vector(d, [&](std::int64_t j, int n) {
+        for (int row = 0; row < kRows; row++) {
+          const std::int64_t at = row * d + j;
+          fetch_row(x + kRows * d + at);
+          // What the norm sees is what the tensor holds.
+          const Floats value = rounded_to<T>(load_n(x + at, n) + load_n(a.r + i * d + at, n));
+          store_n(sum + at, value, n);
+          if (sum_around) store_around(a.sum + i * d + at, value, n, true);
+          total[row] += value;
+        }
       });
       x = sum;
     } else {
-      each_vector(a.d, [&](std::int64_t j, int n) { total += load_n(x + j, n); });
+      each_vector(d, [&](std::int64_t j, int n) {
+        for (int row = 0; row < kRows; row++) {
+          fetch_row(x + (kRows + row) * d + j);
+          total[row] += load_n(x + row * d + j, n);
+        }
+      });
     }
-    const float mean = sum_lanes(total) * per_d;
-    Floats squares{};
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_next(a.x, i, a.d, j);
-      if (a.r != nullptr) fetch_next(a.r, i, a.d, j);
-      // Lanes beyond the row must not count: they hold 0, not the mean.
-      const Floats centred = with_rest(load_n(x + j, n) - mean, n, 0);
-      squares += centred * centred;
+    float mean[kRows], rstd[kRows];
+    for (int row = 0; row < kRows; row++) mean[row] = sum_lanes(total[row]) * per_d;
+    Floats squares[kRows] = {};
+    each_vector(d, [&](std::int64_t j, int n) {
+      for (int row = 0; row < kRows; row++) {
+        if (a.r != nullptr) fetch_row(a.r + (i + kRows + row) * d + j);
+        // Lanes beyond the row must not count: they hold 0, not the mean.
+        const Floats centred = with_rest(load_n(x + row * d + j, n) - mean[row], n, 0);
+        squares[row] += centred * centred;
+      }
     });
-    const float rstd = 1.0f / __builtin_sqrtf(sum_lanes(squares) * per_d + a.eps);
-    T* y = begin_row(ys, a.y + i * a.d);
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      store_n(y + j, (load_n(x + j, n) - mean) * rstd * load_n(a.gain + j, n) + load_n(a.bias + j, n), n);
+    for (int row = 0; row < kRows; row++) rstd[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares[row]) * per_d + a.eps);
+    T* y = a.y + i * d;
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      const Floats bias = load_n(a.bias + j, n);
+      for (int row = 0; row < kRows; row++) {
+        const Floats normal = (load_n(x + row * d + j, n) - mean[row]) * rstd[row];
+        store_around(y + row * d + j, normal * gain + bias, n, y_around);
+      }
     });
-    end_row(sums, a.sum + i * a.d, a.d);
-    end_row(ys, a.y + i * a.d, a.d);
-    a.mean[i] = mean;
-    a.rstd[i] = rstd;
+    for (int row = 0; row < kRows; row++) {
+      a.mean[i + row] = mean[row];
+      a.rstd[i + row] = rstd[row];
+    }
   }
-  end_rows(ys);
+};
+
+template <class T>
+struct LayerNormBackward {
+  const LayerNormBackwardArguments<T>& a;
+  float* dgain;  // this thread's sums
+  float* dbias;
+  const bool around = goes_around(a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
+
+  /// Rows i..i+kRows-1.
+  template <int kRows>
+  RL_MEMBER void operator()(std::int64_t i) const {
+    const std::int64_t d = a.d;
+    const float per_d = 1.0f / static_cast<float>(d);
+    const T* dy = a.dy + i * d;
+    const T* x = a.x + i * d;
+    const float* mean = a.mean + i;
+    const float* rstd = a.rstd + i;
+    Floats total[kRows] = {};
+    Floats projected[kRows] = {};
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      Floats gains = load_n(dgain + j, n);
+      Floats biases = load_n(dbias + j, n);
+      for (int row = 0; row < kRows; row++) {
+        fetch_row(dy + (kRows + row) * d + j);
+        const Floats g = load_n(dy + row * d + j, n);
+        const Floats normal = (load_n(x + row * d + j, n) - mean[row]) * rstd[row];
+        const Floats scaled = g * gain;
+        total[row] += scaled;
+        projected[row] += scaled * normal;
+        gains += g * normal;
+        biases += g;
+      }
+      store_n(dgain + j, gains, n);
+      store_n(dbias + j, biases, n);
+    });
+    float shift[kRows], slope[kRows];
+    for (int row = 0; row < kRows; row++) shift[row] = sum_lanes(total[row]) * per_d;
+    for (int row = 0; row < kRows; row++) slope[row] = sum_lanes(projected[row]) * per_d;
+    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * d;
+    T* dx = a.dx + i * d;
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      for (int row = 0; row < kRows; row++) {
+        const std::int64_t at = row * d + j;
+        fetch_row(x + kRows * d + at);
+        if (addend != nullptr) fetch_row(addend + kRows * d + at);
+        const Floats normal = (load_n(x + at, n) - mean[row]) * rstd[row];
+        Floats value = (load_n(dy + at, n) * gain - shift[row] - normal * slope[row]) * rstd[row];
+        if (addend != nullptr) value += load_n(addend + at, n);
+        store_around(dx + at, value, n, around);
+      }
+    });
+  }
+};
+
+}  // namespace
+
+template <class T>
+static void layer_norm_of(const LayerNormArguments<T>& a, const Team& team) {
+  const LayerNorm<T> rows{a};
+  each_pair(share_rows(team, a.n, a.d), rows);
+  end_around(rows.y_around);
 }
 
 template <class T>
 static void layer_norm_backward_of(const LayerNormBackwardArguments<T>& a, const Team& team) {
-  const Range rows = share_rows(team, a.n, a.d);
-  const float per_d = 1.0f / static_cast<float>(a.d);
   float* dgain = partial_row(team, 2 * a.d);
-  float* dbias = dgain + a.d;
-  RowsAround<T> dxs;
-  decide(dxs, a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const T* dy = a.dy + i * a.d;
-    const T* x = a.x + i * a.d;
-    const float mean = a.mean[i];
-    const float rstd = a.rstd[i];
-    Floats total{};
-    Floats projected{};
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      const Floats g = load_n(dy + j, n);
-      const Floats normal = (load_n(x + j, n) - mean) * rstd;
-      const Floats scaled = g * load_n(a.gain + j, n);
-      total += scaled;
-      projected += scaled * normal;
-      store_n(dgain + j, load_n(dgain + j, n) + g * normal, n);
-      store_n(dbias + j, load_n(dbias + j, n) + g, n);
-    });
-    const float shift = sum_lanes(total) * per_d;
-    const float slope = sum_lanes(projected) * per_d;
-    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
-    T* dx = begin_row(dxs, a.dx + i * a.d);
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_next(a.dy, i, a.d, j);
-      fetch_next(a.x, i, a.d, j);
-      const Floats normal = (load_n(x + j, n) - mean) * rstd;
-      Floats value = (load_n(dy + j, n) * load_n(a.gain + j, n) - shift - normal * slope) * rstd;
-      if (addend != nullptr) value += load_n(addend + j, n);
-      store_n(dx + j, value, n);
-    });
-    end_row(dxs, a.dx + i * a.d, a.d);
-  }
-  end_rows(dxs);
+  const LayerNormBackward<T> rows{a, dgain, dgain + a.d};
+  each_pair(share_rows(team, a.n, a.d), rows);
+  end_around(rows.around);
   team.barrier();
   const bool adds = a.accumulate || a.beta[0] != 0.0f;
   reduce_partials(team, 2 * a.d, 0, a.d, a.dgain, adds);

@@ -8,10 +8,15 @@ namespace raylite::RL_ISA {
 /// e^x: 0 below -87.3, largest finite powers above 88.3 (no infinity). Cody-Waite reduction, then a polynomial of
 /// degree 6 on [-ln2/2, ln2/2] (coefficients: Cephes expf).
 RL_INLINE Floats exp_of(Floats x) {
+#if defined(__AVX512F__)
+  const Floats clamped = _mm512_min_ps(broadcast(88.3f), x);  // the second where one is not a number
+  const Floats n = _mm512_roundscale_ps(clamped * 1.44269504088896341f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
   const Floats clamped = select(x > 88.3f, broadcast(88.3f), x);
   const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
   const Floats shifted = clamped * 1.44269504088896341f + magic;
   const Floats n = shifted - magic;
+#endif
   Floats r = fma(n, broadcast(-0.693359375f), clamped);
   r = fma(n, broadcast(2.12194440e-4f), r);
   Floats p = broadcast(1.9875691500e-4f);
@@ -21,8 +26,12 @@ RL_INLINE Floats exp_of(Floats x) {
   p = fma(p, r, broadcast(1.6666665459e-1f));
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = fma(p, r * r, r) + 1.0f;
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, broadcast(-87.3f), _CMP_NLT_UQ), p, n);
+#else
   const Ints power = (bits(shifted) - bits(magic) + 127) << 23;
   return select(x < -87.3f, broadcast(0), p * floats(power));
+#endif
 }
 
 /// 2^x: 1 at 0, 0 below -126 (or what is left there), as exp_of in accuracy, for x <= 126. The polynomial interpolates

@@ -1,4 +1,4 @@
-// rms_norm (with and without a residual), rms_norm_backward.
+// rms_norm (with and without a residual), rms_norm_backward. Rows go in pairs, as those of layer_norm.
 #include "cpu/kernels.h"
 #include "cpu/reduce_rows.h"
 #include "cpu/split.h"
@@ -6,76 +6,119 @@
 
 namespace raylite::RL_ISA {
 
+namespace {
+
 template <class T>
-static void rms_norm_of(const RmsNormArguments<T>& a, const Team& team) {
-  const Range rows = share_rows(team, a.n, a.d);
-  RowsAround<T> sums, ys;
-  decide(sums, a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
-  decide(ys, a.y, a.n, a.d, false);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const T* x = a.x + i * a.d;
-    Floats squares{};
+struct RmsNorm {
+  const RmsNormArguments<T>& a;
+  const bool sum_around = a.d <= kKeptWidth && goes_around(a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
+  const bool y_around = goes_around(a.y, a.n, a.d, false);
+
+  /// Rows i..i+kRows-1.
+  template <int kRows>
+  RL_MEMBER void operator()(std::int64_t i) const {
+    const std::int64_t d = a.d;
+    const T* x = a.x + i * d;
+    Floats squares[kRows] = {};
+    alignas(64) T kept[kRows * kKeptWidth];  // the sums that are written around the caches
     if (a.r != nullptr) {
-      const T* r = a.r + i * a.d;
-      T* sum = begin_row(sums, a.sum + i * a.d);
-      each_vector(a.d, [&](std::int64_t j, int n) {
-        // What the norm sees is what the tensor holds.
-        const Floats value = rounded_to<T>(load_n(x + j, n) + load_n(r + j, n));
-        store_n(sum + j, value, n);
-        squares += value * value;
+      T* sum = sum_around ? kept : a.sum + i * d;
+      each_vector(d, [&](std::int64_t j, int n) {
+        for (int row = 0; row < kRows; row++) {
+          const std::int64_t at = row * d + j;
+          fetch_row(x + kRows * d + at);
+          // What the norm sees is what the tensor holds.
+          const Floats value = rounded_to<T>(load_n(x + at, n) + load_n(a.r + i * d + at, n));
+          store_n(sum + at, value, n);
+          if (sum_around) store_around(a.sum + i * d + at, value, n, true);
+          squares[row] += value * value;
+        }
       });
       x = sum;
     } else {
-      each_vector(a.d, [&](std::int64_t j, int n) {
-        const Floats value = load_n(x + j, n);
-        squares += value * value;
+      each_vector(d, [&](std::int64_t j, int n) {
+        for (int row = 0; row < kRows; row++) {
+          fetch_row(x + (kRows + row) * d + j);
+          const Floats value = load_n(x + row * d + j, n);
+          squares[row] += value * value;
+        }
       });
     }
-    const float rstd = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(a.d) + a.eps);
-    T* y = begin_row(ys, a.y + i * a.d);
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_next(a.x, i, a.d, j);
-      if (a.r != nullptr) fetch_next(a.r, i, a.d, j);
-      store_n(y + j, load_n(x + j, n) * rstd * load_n(a.gain + j, n), n);
+    float rstd[kRows];
+    for (int row = 0; row < kRows; row++) {
+      rstd[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares[row]) / static_cast<float>(d) + a.eps);
+      a.rstd[i + row] = rstd[row];
+    }
+    T* y = a.y + i * d;
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      for (int row = 0; row < kRows; row++) {
+        if (a.r != nullptr) fetch_row(a.r + (i + kRows + row) * d + j);
+        store_around(y + row * d + j, load_n(x + row * d + j, n) * rstd[row] * gain, n, y_around);
+      }
     });
-    end_row(sums, a.sum + i * a.d, a.d);
-    end_row(ys, a.y + i * a.d, a.d);
-    a.rstd[i] = rstd;
   }
-  end_rows(ys);
+};
+
+template <class T>
+struct RmsNormBackward {
+  const RmsNormBackwardArguments<T>& a;
+  float* dgain;  // this thread's sum
+  const bool around = goes_around(a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
+
+  /// Rows i..i+kRows-1.
+  template <int kRows>
+  RL_MEMBER void operator()(std::int64_t i) const {
+    const std::int64_t d = a.d;
+    const T* dy = a.dy + i * d;
+    const T* x = a.x + i * d;
+    const float* rstd = a.rstd + i;
+    Floats projected[kRows] = {};
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      Floats gains = load_n(dgain + j, n);
+      for (int row = 0; row < kRows; row++) {
+        fetch_row(dy + (kRows + row) * d + j);
+        const Floats g = load_n(dy + row * d + j, n);
+        const Floats normal = load_n(x + row * d + j, n) * rstd[row];
+        projected[row] += g * gain * normal;
+        gains += g * normal;
+      }
+      store_n(dgain + j, gains, n);
+    });
+    float slope[kRows];
+    for (int row = 0; row < kRows; row++) slope[row] = sum_lanes(projected[row]) / static_cast<float>(d);
+    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * d;
+    T* dx = a.dx + i * d;
+    each_vector(d, [&](std::int64_t j, int n) {
+      const Floats gain = load_n(a.gain + j, n);
+      for (int row = 0; row < kRows; row++) {
+        const std::int64_t at = row * d + j;
+        fetch_row(x + kRows * d + at);
+        if (addend != nullptr) fetch_row(addend + kRows * d + at);
+        const Floats normal = load_n(x + at, n) * rstd[row];
+        Floats value = (load_n(dy + at, n) * gain - normal * slope[row]) * rstd[row];
+        if (addend != nullptr) value += load_n(addend + at, n);
+        store_around(dx + at, value, n, around);
+      }
+    });
+  }
+};
+
+}  // namespace
+
+template <class T>
+static void rms_norm_of(const RmsNormArguments<T>& a, const Team& team) {
+  const RmsNorm<T> rows{a};
+  each_pair(share_rows(team, a.n, a.d), rows);
+  end_around(rows.y_around);
 }
 
 template <class T>
 static void rms_norm_backward_of(const RmsNormBackwardArguments<T>& a, const Team& team) {
-  const Range rows = share_rows(team, a.n, a.d);
-  float* dgain = partial_row(team, a.d);
-  RowsAround<T> dxs;
-  decide(dxs, a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const T* dy = a.dy + i * a.d;
-    const T* x = a.x + i * a.d;
-    const float rstd = a.rstd[i];
-    Floats projected{};
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      const Floats g = load_n(dy + j, n);
-      const Floats normal = load_n(x + j, n) * rstd;
-      projected += g * load_n(a.gain + j, n) * normal;
-      store_n(dgain + j, load_n(dgain + j, n) + g * normal, n);
-    });
-    const float slope = sum_lanes(projected) / static_cast<float>(a.d);
-    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
-    T* dx = begin_row(dxs, a.dx + i * a.d);
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_next(a.dy, i, a.d, j);
-      fetch_next(a.x, i, a.d, j);
-      const Floats normal = load_n(x + j, n) * rstd;
-      Floats value = (load_n(dy + j, n) * load_n(a.gain + j, n) - normal * slope) * rstd;
-      if (addend != nullptr) value += load_n(addend + j, n);
-      store_n(dx + j, value, n);
-    });
-    end_row(dxs, a.dx + i * a.d, a.d);
-  }
-  end_rows(dxs);
+  const RmsNormBackward<T> rows{a, partial_row(team, a.d)};
+  each_pair(share_rows(team, a.n, a.d), rows);
+  end_around(rows.around);
   team.barrier();
   reduce_partials(team, a.d, 0, a.d, a.dgain, a.accumulate || a.beta[0] != 0.0f);
 }

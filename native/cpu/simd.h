@@ -14,6 +14,7 @@
 #endif
 
 #define RL_INLINE static inline __attribute__((always_inline))
+#define RL_MEMBER inline __attribute__((always_inline))
 
 namespace raylite::RL_ISA {
 

@@ -26,11 +26,16 @@ RL_INLINE Range share_rows(const Team& team, std::int64_t count, std::int64_t co
   return share(team, count, 1);
 }
 
-/// While row `i` is worked on in the first cache: asks for element j of the row behind it (of which there may be none).
-template <class T>
-RL_INLINE void fetch_next(const T* rows, std::int64_t i, std::int64_t d, std::int64_t j) {
-  __builtin_prefetch(rows + (i + 1) * d + j, 0, 2);
+/// f.template operator()<kRows>(i) for rows i..i+kRows-1: pairs, and a last row by itself.
+template <class F>
+RL_INLINE void each_pair(Range rows, const F& f) {
+  std::int64_t i = rows.begin;
+  for (; i + 2 <= rows.end; i += 2) f.template operator()<2>(i);
+  if (i < rows.end) f.template operator()<1>(i);
 }
+
+/// Asks for what a row behind the one that is worked on in the first cache has at `p` (where there may be none).
+RL_INLINE void fetch_row(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 RL_INLINE Range share_elements(const Team& team, std::int64_t count) {
   if (count <= kAlone) return team.index == 0 ? Range{0, count} : Range{0, 0};

@@ -44,10 +44,24 @@ RL_INLINE void store_halves_first(void* p, Halves x, int n) {
 }
 #endif
 
+#if defined(__AVX512F__)
+// For permutations of halves: where the upper halves of 16 lanes of 32 bits are, and to which of them each of 16 halves goes.
+RL_INLINE __m512i upper_indices() {
+  Ints pairs{};
+  for (int i = 0; i < 8; i++) pairs[i] = (4 * i + 3) << 16 | (4 * i + 1);
+  return reinterpret_cast<__m512i>(pairs);
+}
+RL_INLINE __m512i lane_indices() {
+  Ints pairs{};
+  for (int i = 0; i < 16; i++) pairs[i] = i << 16;
+  return reinterpret_cast<__m512i>(pairs);
+}
+#endif
+
 /// The upper halves of 32-bit lanes.
 RL_INLINE Halves upper_halves(Ints x) {
 #if defined(__AVX512F__)
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(reinterpret_cast<__m512i>(x), 16));
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper_indices(), reinterpret_cast<__m512i>(x)));
 #elif defined(__AVX2__)
   const __m256i shifted = _mm256_srli_epi32(reinterpret_cast<__m256i>(x), 16);
   const __m256i packed = _mm256_packus_epi32(shifted, shifted);
@@ -107,7 +121,7 @@ template <class T>
 RL_INLINE Floats widen(Halves x) {
   if constexpr (std::is_same_v<T, BFloat16>) {
 #if defined(__AVX512F__)
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, lane_indices(), _mm512_castsi256_si512(x)));
 #elif defined(__AVX2__)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
 #else
@@ -130,8 +144,15 @@ template <class T>
 RL_INLINE Halves narrow(Floats x) {
   if constexpr (std::is_same_v<T, BFloat16>) {
     const Ints wide = bits(x);
-    const Ints rounded = wide + 0x7fff + ((wide >> 16) & 1);
+    const Ints rounded = wide + (0x7fff + ((wide >> 16) & 1));
+#if defined(__AVX512F__)
+    const __m512i all = reinterpret_cast<__m512i>(rounded);
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i quiet = _mm512_set1_epi32(0x400000);
+    return upper_halves(reinterpret_cast<Ints>(_mm512_mask_or_epi32(all, is_nan, reinterpret_cast<__m512i>(wide), quiet)));
+#else
     return upper_halves(select_bits(x != x, wide | 0x400000, rounded));
+#endif
   } else {
 #if defined(__AVX512F__)
     return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

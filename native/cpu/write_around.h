@@ -1,55 +1,45 @@
-// Rows of results that are too many to be found in the caches by whoever reads them: written around the caches, so that memory
-// is not read before it is overwritten. A row is made in a buffer of this thread and leaves it when it is complete.
+// Results that are too many to be found in the caches by whoever reads them: written around the caches, so that memory is not
+// read before it is overwritten.
 #pragma once
 #include "cpu/storage.h"
 
 namespace raylite::RL_ISA {
 
-namespace {
-
+constexpr std::int64_t kKeptWidth = 4096;  // elements of a row that a kernel keeps in the first cache to read it again
 constexpr std::int64_t kAroundBytes = std::int64_t{32} << 20;  // of one result: more than a core's share of any cache
-constexpr std::int64_t kAroundWidth = 4096;                    // elements: the buffer stays in the first cache
 
+/// Whether a result `out` [n, d] is written around the caches. `in_place`: it lies on an operand, which is in them anyway.
+/// Results of 16 bits are not: a vector of them is half a line, and half lines leave a core one by one.
 template <class T>
-struct RowsAround {
-  alignas(64) T buffer[kAroundWidth];
-  bool is_around = false;
-};
-
-/// Decides for a result `out` [n, d]. `in_place`: it lies on an operand, which is in the caches anyway.
-template <class T>
-RL_INLINE void decide(RowsAround<T>& rows, const T* out, std::int64_t n, std::int64_t d, bool in_place) {
+RL_INLINE bool goes_around(const T* out, std::int64_t n, std::int64_t d, bool in_place) {
 #if defined(__AVX512F__)
-  const bool is_aligned = reinterpret_cast<std::uintptr_t>(out) % 64 == 0 && d * sizeof(T) % 64 == 0;
-  rows.is_around = is_aligned && !in_place && d <= kAroundWidth && n * d * static_cast<std::int64_t>(sizeof(T)) >= kAroundBytes;
+  if constexpr (std::is_same_v<T, float>) {
+    const bool is_whole = reinterpret_cast<std::uintptr_t>(out) % 64 == 0 && d % kLanes == 0;
+    return is_whole && !in_place && n * d * 4 >= kAroundBytes;
+  }
+#endif
+  return false;
+}
+
+/// store_n of a part of a result for which goes_around() said `around`.
+template <class T>
+RL_INLINE void store_around(T* p, Floats x, int n, bool around) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    if (around) {
+      _mm512_stream_ps(p, x);
+      return;
+    }
+  }
+#endif
+  store_n(p, x, n);
+}
+
+/// Behind the last part: others may read what was written from here on.
+RL_INLINE void end_around(bool around) {
+#if defined(__AVX512F__)
+  if (around) _mm_sfence();
 #endif
 }
-
-/// Where to write the row that belongs at `row`.
-template <class T>
-RL_INLINE T* begin_row(RowsAround<T>& rows, T* row) {
-  return rows.is_around ? rows.buffer : row;
-}
-
-template <class T>
-RL_INLINE void end_row(const RowsAround<T>& rows, T* row, std::int64_t d) {
-#if defined(__AVX512F__)
-  if (!rows.is_around) return;
-  const auto* from = reinterpret_cast<const __m512i*>(rows.buffer);
-  auto* to = reinterpret_cast<__m512i*>(row);
-  const std::int64_t vectors = d * static_cast<std::int64_t>(sizeof(T)) / 64;
-  for (std::int64_t v = 0; v < vectors; v++) _mm512_stream_si512(to + v, _mm512_load_si512(from + v));
-#endif
-}
-
-/// Behind the last row: others may read what was written from here on.
-template <class T>
-RL_INLINE void end_rows(const RowsAround<T>& rows) {
-#if defined(__AVX512F__)
-  if (rows.is_around) _mm_sfence();
-#endif
-}
-
-}  // namespace
 
 }  // namespace raylite::RL_ISA
