@@ -38,7 +38,8 @@ PreparedProgram::PreparedProgram(Context& context, const Program& program)
   }
   for (const auto& group : program.communicators) {
     auto own = group ? context.groups().find(*group) : nullptr;
-    if (own) groups_.push_back(std::move(own));
+    // Groups of the same ranks may share a communicator.
+    if (own && std::find(groups_.begin(), groups_.end(), own) == groups_.end()) groups_.push_back(std::move(own));
   }
 }
 

@@ -89,7 +89,12 @@ export class TrainingView {
 /** `2 workers over TCP` */
 function groupText({ workers, group }: Extract<TrainingEvent, { readonly kind: 'started' | 'grown' }>): string {
   if (group === 'alone') return 'one worker';
-  const way = { shm: 'in shared memory', tcp: 'over TCP', hierarchical: 'in shared memory and over TCP' }[group];
+  const way = {
+    shm: 'in shared memory',
+    tcp: 'over TCP',
+    hierarchical: 'in shared memory and over TCP',
+    nccl: 'from GPU to GPU (NCCL)',
+  }[group];
   return `${workers} workers ${way}`;
 }
 

@@ -38,7 +38,7 @@ export {
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
 export { DeviceBuffers } from './device/buffers.js';
 export { type Communicators, communicatorTable } from './device/communicators.js';
-export { createDevice } from './device/create-device.js';
+export { createDevice, type DeviceOptions } from './device/create-device.js';
 export type { ExchangeDifference } from './device/exchange-check.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';

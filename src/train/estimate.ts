@@ -16,7 +16,7 @@ import { readDsConfig, resolveDsConfig } from './ds-config.js';
 import { resolvePipeline } from './ds-pipeline.js';
 import { fitMemory } from './fit-memory.js';
 import { lossOf, recomputeOf } from './recipe.js';
-import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
+import { checkTrainerOptions, type TrainerOptions, threadsOf } from './trainer-options.js';
 import { resolveMeshes } from './worker-counts.js';
 
 export interface Estimate {
@@ -66,7 +66,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const [workers, mesh] = [...resolveMeshes(scaling, dsConfig, pipeline, auto)].at(-1)!;
   const ds = resolveDsConfig(dsConfig, { ...auto, worldSize: mesh.data });
   const { microBatch } = ds.batch;
-  const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
+  const threads = threadsOf(scaling);
   const asked: TrainingSettings = {
     model,
     rows: microBatch * recipe.sequenceLength,

@@ -1,7 +1,7 @@
 // The communicators of one rank: listens for those between machines, joins all that it is told to, watches over them, and leaves them.
 import { ConfigError, EngineError } from '../common/index.js';
-import type { Communicators } from '../engine/index.js';
-import { type NativeCommunicator, native } from '../native/index.js';
+import { type Communicators, GROUPS } from '../engine/index.js';
+import { type NativeCommunicator, type NativeDevice, native } from '../native/index.js';
 import type { JointPlan } from './plan-joints.js';
 
 const JOIN_TIMEOUT_MS = 60_000;
@@ -17,6 +17,8 @@ const CHECK_MS = 250;
 export class JoinedGroups implements Disposable {
   readonly #listeners = new Map<string, object>();
   readonly #joined: NativeCommunicator[] = [];
+  /** Those of them that programs use. */
+  readonly #groups: NativeCommunicator[] = [];
   readonly #left = new AbortController();
   #watchdog: { dispose(): void } | null = null;
 
@@ -40,9 +42,28 @@ export class JoinedGroups implements Disposable {
         throw new EngineError({ detail, rank }, { cause });
       }
       for (const name of names) communicators[name] = result.value;
+      if (GROUPS.some((name) => names.includes(name))) this.#groups.push(result.value);
     }
     if (this.#joined.length > 0) this.#watchdog = native().watchGroups(this.#joined);
     return communicators;
+  }
+
+  /**
+   * Has `device` make the collectives of the groups itself; what neighbours of a pipeline send each other goes through the host. One
+   * group after the other, in an order that all ranks have. Why it cannot for one of them; null if it can for all.
+   */
+  async joinDevice(device: NativeDevice, rank: number): Promise<string | null> {
+    let reason: string | null = null;
+    for (const communicator of this.#groups) {
+      try {
+        const found = await device.join(communicator, LATE_MS_MAX);
+        reason ??= found; // of all: what one rank leaves out, others would wait for
+      } catch (cause) {
+        const detail = `rank ${rank} cannot join its GPU to the others': ${(cause as Error).message}`;
+        throw new EngineError({ detail, rank }, { cause });
+      }
+    }
+    return reason;
   }
 
   /** Rejects with EngineError once a group is broken, whether or not this rank waits for a peer; resolves when it leaves them. */

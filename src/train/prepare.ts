@@ -18,7 +18,7 @@ import { fitMemory } from './fit-memory.js';
 import type { TrainingEvent } from './progress.js';
 import type { RankPlan } from './rank.js';
 import { lossOf, type PreparedData, recomputeOf } from './recipe.js';
-import type { TrainerSettings } from './trainer-options.js';
+import { type TrainerSettings, threadsOf } from './trainer-options.js';
 import { resolveMeshes } from './worker-counts.js';
 
 /** How a number of workers shares a run. */
@@ -114,7 +114,7 @@ export async function prepare(
     const { optimizer, precision, offload, batch } = ds;
     const rows = batch.microBatch * recipe.sequenceLength;
     const dropout = recipe.dropout ?? ('model' as const);
-    const threads = Math.max(1, Math.floor(scaling.cpusPerWorker));
+    const threads = threadsOf(scaling);
     const asked = ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe));
     const parts = { micros: batch.accumulation, partitionMethod: pipeline.partitionMethod };
     const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };
@@ -134,7 +134,7 @@ export async function prepare(
     const plan = {
       mesh,
       threads,
-      memoryBytes: estimate.totalBytes + estimate.hostBytes + sampleBytes,
+      memory: { deviceBytes: estimate.totalBytes + sampleBytes, hostBytes: estimate.hostBytes },
       config,
       adapter,
       quantization: recipe.quantization,

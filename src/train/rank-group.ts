@@ -3,16 +3,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup } from '../client/index.js';
 import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
-import type { Mesh } from '../engine/index.js';
+import type { DeviceOptions, Mesh } from '../engine/index.js';
 import { collectState, deliverState, type Position } from './hand-over.js';
 import { planJoints } from './plan-joints.js';
-import { type RankPlan, type RankReady, TrainRank } from './rank.js';
+import { type RankPlace, type RankPlan, type RankReady, TrainRank } from './rank.js';
 import { findFreeRoom, findRoom } from './rank-room.js';
-import type { TrainerSettings } from './trainer-options.js';
+import { type TrainerSettings, threadsOf } from './trainer-options.js';
 
 export type Rank = ActorHandle<TrainRank>;
 /** How ranks talk. */
-export type GroupKind = 'alone' | 'shm' | 'tcp' | 'hierarchical';
+export type GroupKind = 'alone' | 'shm' | 'tcp' | 'hierarchical' | 'nccl';
 
 type Scaling = TrainerSettings['scaling'];
 
@@ -27,6 +27,7 @@ export class RankGroup implements AsyncDisposable {
   /** How often they have joined groups. */
   #generation = 0;
   #kind: GroupKind = 'alone';
+  #hostReason: string | null = null;
   readonly #scaling: Scaling;
   readonly #rooms: PlacementGroup[] = [];
 
@@ -45,6 +46,11 @@ export class RankGroup implements AsyncDisposable {
   /** How they talk. */
   get kind(): GroupKind {
     return this.#kind;
+  }
+
+  /** Why ranks on GPUs exchange through the host in one of their groups; null if they do not, or are on CPUs. */
+  get hostReason(): string | null {
+    return this.#hostReason;
   }
 
   /**
@@ -74,11 +80,16 @@ export class RankGroup implements AsyncDisposable {
 
   /** Lets the ranks find each other in the groups of `mesh`. `name` must be new each time. */
   async join(mesh: Mesh, name: string): Promise<void> {
+    const isOnGpus = this.#scaling.gpusPerWorker > 0;
+    const device: DeviceOptions = isOnGpus ? { kind: 'cuda' } : { threads: threadsOf(this.#scaling) };
+    await this.all((rank) => rank.open(device));
     this.#ranks = await byMachine(this.#ranks);
     const joints = await planJoints(this.#ranks, mesh, name);
-    await this.all((rank, index) => rank.join(joints[index]!, index));
+    const reasons = await this.all((rank, index) => rank.join(joints[index]!, index));
+    this.#hostReason = reasons.find((reason) => reason !== null) ?? null;
     const ways = joints.flat().map(({ way }) => way.kind);
-    this.#kind = (['hierarchical', 'tcp', 'shm'] as const).find((way) => ways.includes(way)) ?? 'alone';
+    const way = (['hierarchical', 'tcp', 'shm'] as const).find((known) => ways.includes(known)) ?? 'alone';
+    this.#kind = isOnGpus && way !== 'alone' && this.#hostReason === null ? 'nccl' : way;
     const generation = ++this.#generation;
     // Ranks that leave these groups for others see their peers leave too.
     const failed = (reason: unknown): void => {
@@ -94,7 +105,7 @@ export class RankGroup implements AsyncDisposable {
 
   /** Builds the engine of every rank, where all have room, and makes sure that all built the same. */
   async build(plan: Omit<RankPlan, 'rank'>): Promise<RankReady> {
-    expectRoom(await this.all((rank) => rank.describe()), plan.memoryBytes);
+    expectRoom(await this.all((rank) => rank.describe()), plan.memory);
     const ready = await this.all((rank, index) => rank.build({ ...plan, rank: index }));
     const first = ready[0]!;
     const other = ready.findIndex(({ jobHash }) => jobHash !== first.jobHash);
@@ -154,6 +165,7 @@ export class RankGroup implements AsyncDisposable {
     const creating = Array.from({ length: workers }, (_, bundleIndex) =>
       actor(TrainRank, {
         cpus: this.#scaling.cpusPerWorker,
+        gpus: this.#scaling.gpusPerWorker,
         concurrencyGroups: { watch: 1 }, // beside the calls that train, which come one after the other
         methods: { watch: { concurrencyGroup: 'watch' } },
         ...(room && { placementGroup: { group: room, bundleIndex } }),
@@ -198,12 +210,16 @@ async function byMachine(ranks: readonly Rank[]): Promise<readonly Rank[]> {
   return [...groups.values()].flat();
 }
 
-/** Throws {@link InfeasibleError} for a node with less free memory than its ranks are about to take. */
-function expectRoom(
-  places: readonly { readonly nodeId: string; readonly availableBytes: number }[],
-  bytes: number,
-): void {
-  for (const { nodeId, availableBytes } of places) {
+/** Throws {@link InfeasibleError} for a GPU or a node with less memory than its ranks are about to take. */
+function expectRoom(places: readonly RankPlace[], { deviceBytes, hostBytes }: RankPlan['memory']): void {
+  for (const [rank, { gpu }] of places.entries()) {
+    if (gpu === null || deviceBytes <= gpu.memoryBytes) continue;
+    throw new InfeasibleError({
+      detail: `the GPU of rank ${rank} (${gpu.name}) has ${formatBytes(gpu.memoryBytes)}, and each worker of this run needs ${formatBytes(deviceBytes)}. Set scaling.memoryMiBPerWorker to ${Math.floor(gpu.memoryBytes / 2 ** 20)}, which computes activations again or says what would fit`,
+    });
+  }
+  for (const { nodeId, availableBytes, gpu } of places) {
+    const bytes = hostBytes + (gpu ? 0 : deviceBytes);
     const count = places.filter((place) => place.nodeId === nodeId).length;
     if (count * bytes <= availableBytes) continue;
     throw new InfeasibleError({

@@ -3,7 +3,7 @@ import { type GetOptions, type PlacementGroup, placementGroup } from '../client/
 import { GetTimeoutError, InfeasibleError } from '../common/index.js';
 import type { TrainerSettings } from './trainer-options.js';
 
-type Scaling = Pick<TrainerSettings['scaling'], 'cpusPerWorker' | 'placement'>;
+type Scaling = Pick<TrainerSettings['scaling'], 'cpusPerWorker' | 'gpusPerWorker' | 'placement'>;
 
 /**
  * How long room for many workers is waited for before fewer will do: what just ended gives its own back within moments, and a node whose
@@ -15,13 +15,15 @@ const NEXT_WAIT_MS = 1000;
 /** Resources are free, or they are not: nothing is waited for. */
 const FREE_WAIT_MS = 500;
 
-/** Half a group of ranks is of no use: the cores of all of them are set aside, or none. */
-const askFor = (workers: number, { cpusPerWorker, placement }: Scaling, isPatient: boolean): Promise<PlacementGroup> =>
-  placementGroup({
-    bundles: Array.from({ length: workers }, () => ({ cpus: cpusPerWorker })),
+/** Half a group of ranks is of no use: the cores and GPUs of all of them are set aside, or none. */
+function askFor(workers: number, scaling: Scaling, isPatient: boolean): Promise<PlacementGroup> {
+  const { cpusPerWorker: cpus, gpusPerWorker: gpus, placement } = scaling;
+  return placementGroup({
+    bundles: Array.from({ length: workers }, () => ({ cpus, gpus })),
     strategy: placement === 'spread' ? 'SPREAD' : 'PACK',
     infeasible: isPatient ? 'wait' : 'refuse',
   });
+}
 
 /**
  * Room for the first of `counts` (largest first) that the cluster holds; for the last of them it waits. `room` is null where ranks reserve
@@ -33,7 +35,7 @@ export async function findRoom(
   isPatient: boolean,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly workers: number; readonly room: PlacementGroup | null }> {
-  if (scaling.cpusPerWorker === 0) return { workers: counts[0]!, room: null };
+  if (scaling.cpusPerWorker + scaling.gpusPerWorker === 0) return { workers: counts[0]!, room: null };
   let timeoutMs = ROOM_WAIT_MS;
   for (const workers of counts.slice(0, -1)) {
     const room = await roomWithin(workers, scaling, { timeoutMs, ...(signal && { signal }) });

@@ -5,6 +5,8 @@ import type { Minibatch } from '../data/index.js';
 import {
   type Communicators,
   compileStep,
+  createDevice,
+  type DeviceOptions,
   type Dropout,
   type Incoming,
   type LossOptions,
@@ -28,7 +30,7 @@ import {
 } from '../engine/index.js';
 import { HybridEngine, type HybridSettings } from '../infer/index.js';
 import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
-import { type NativeDevice, native } from '../native/index.js';
+import { type CudaDescription, findCuda, type NativeDevice, native } from '../native/index.js';
 import { expectNear } from './check-exchanges.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
@@ -46,8 +48,8 @@ export interface RankPlan {
   readonly rank: number;
   readonly mesh: Mesh;
   readonly threads: number;
-  /** By estimate. */
-  readonly memoryBytes: number;
+  /** By estimate: memory of its device, and of the host beside. */
+  readonly memory: { readonly deviceBytes: number; readonly hostBytes: number };
   /** config.json of the model. */
   readonly config: Readonly<Record<string, unknown>>;
   /** adapter_config.json of what is trained on the frozen model, or null. */
@@ -72,6 +74,13 @@ export interface RankPlan {
   readonly start:
     | { readonly kind: 'folder'; readonly path: string; readonly freshHeads: number | null }
     | { readonly kind: 'seed'; readonly seed: number };
+}
+
+export interface RankPlace {
+  readonly nodeId: string;
+  readonly host: string;
+  readonly availableBytes: number;
+  readonly gpu: CudaDescription | null;
 }
 
 export interface RankReady {
@@ -115,6 +124,7 @@ export class TrainRank {
   #groups = new JoinedGroups();
   #communicators: Communicators = {};
   #device: NativeDevice | null = null;
+  #isOnGpu = false;
   #train: TrainStep | null = null;
   #plan: RankPlan | null = null;
   #hybrid: HybridEngine | null = null;
@@ -122,10 +132,17 @@ export class TrainRank {
   /** Whether the exchanges of ZeRO++, if any, were compared with plain ones. */
   #isChecked = false;
 
-  /** Where this rank is, how others reach it, and how much memory its machine or container still has. */
-  describe(): { readonly nodeId: string; readonly host: string; readonly availableBytes: number } {
+  /** Opens what it computes on, before it joins groups. Throws CudaMissingError where that is a GPU and there is none. */
+  open(device: DeviceOptions): void {
+    this.#device ??= createDevice(device);
+    this.#isOnGpu = device.kind === 'cuda';
+  }
+
+  /** Where this rank is, how others reach it, and how much memory its machine or container still has; and its GPU, if it is on one. */
+  describe(): RankPlace {
     const { nodeId, host } = runtimeContext();
-    return { nodeId, host, availableBytes: process.availableMemory() };
+    const gpu = this.#isOnGpu ? (findCuda(native()).devices[0] ?? null) : null;
+    return { nodeId, host, availableBytes: process.availableMemory(), gpu };
   }
 
   /** Opens the socket of a coming TCP group on `host`. */
@@ -133,9 +150,10 @@ export class TrainRank {
     return { port: this.#groups.listen(id, host) };
   }
 
-  /** Joins its groups and waits for all. */
-  async join(joints: readonly JointPlan[], rank: number): Promise<void> {
+  /** Joins its groups and waits for all. Why its GPU cannot exchange by itself; null if it does, or if there is none. */
+  async join(joints: readonly JointPlan[], rank: number): Promise<string | null> {
     this.#communicators = await this.#groups.join(joints, rank);
+    return this.#isOnGpu ? await this.#groups.joinDevice(this.#opened(), rank) : null;
   }
 
   /** Rejects when a peer has ended or stands still, also while this rank waits for nobody. Pending until it leaves its groups. */
@@ -148,8 +166,8 @@ export class TrainRank {
     const { seed, precision } = plan;
     const settings = settingsOf(plan);
     const model = trainedModel(plan);
-    this.#device = native().createDevice({ threads: plan.threads, isa: null, pin: false });
-    this.#train = TrainStep.create({ ...settings, seed, device: this.#device, communicators: this.#communicators });
+    const device = this.#opened();
+    this.#train = TrainStep.create({ ...settings, seed, device, communicators: this.#communicators });
     this.#plan = plan;
     this.#isChecked = false;
     this.#scaler = startScaler(precision.lossScaling);
@@ -281,6 +299,11 @@ export class TrainRank {
     this.#train = null;
     this.#communicators = {};
     this.#device = null;
+  }
+
+  #opened(): NativeDevice {
+    if (!this.#device) throw new ConfigError('rank', 'open() first', 'a rank without a device');
+    return this.#device;
   }
 
   #built(): { readonly train: TrainStep; readonly device: NativeDevice; readonly plan: RankPlan } {

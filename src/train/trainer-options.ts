@@ -39,7 +39,11 @@ const scaling = z.strictObject({
   tensorParallel: count.optional(),
   /** Workers that share the rows of each micro-batch, for long sequences. Default: `sequence_parallel_size` of the ds_config, or 1. */
   sequenceParallel: count.optional(),
-  gpusPerWorker: z.number().min(0).default(0),
+  /**
+   * 0 (default): workers compute on their cores. 1: each on a GPU of its own; a fraction: on its part of one, which several share. Ranks on
+   * GPUs of their own exchange by NCCL where it is installed, else through the host.
+   */
+  gpusPerWorker: z.number().min(0).max(1).default(0),
   /**
    * `pack` (default): few nodes, shared memory between ranks. `spread`: over as many nodes as there are. All ranks start, or none
    * yet. (Ranks that reserve no cores, `cpusPerWorker: 0`, start wherever they may.)
@@ -118,13 +122,8 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
       checked.run.storage,
       'Object storage is not supported yet; use a folder that every node mounts',
     );
-  if (checked.scaling.gpusPerWorker > 0)
-    throw new ConfigError(
-      'trainer.scaling.gpusPerWorker',
-      '0',
-      checked.scaling.gpusPerWorker,
-      'Training runs on CPUs for now',
-    );
+  if (checked.scaling.gpusPerWorker > 0 && checked.run.profile)
+    throw new ConfigError('trainer.run.profile', 'false on GPUs', true, 'What they could do is not measured yet');
   const { workers, cpusPerWorker } = checked.scaling;
   if (workers.max < workers.min)
     throw new ConfigError('trainer.scaling.workers.max', `at least min, ${workers.min}`, workers.max);
@@ -141,3 +140,7 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
     deepspeed: options.deepspeed ?? { optimizer: { type: 'AdamW' }, zero_optimization: { stage: 1 } },
   };
 }
+
+/** Of a worker, on its cores. */
+export const threadsOf = ({ cpusPerWorker }: TrainerSettings['scaling']): number =>
+  Math.max(1, Math.floor(cpusPerWorker));

@@ -150,6 +150,8 @@ export class Trainer {
     try {
       const { plan, estimate, workers } = this.#shareOut(prepared, progress, group);
       await orStopped(group.join(plan.mesh, groupName(prepared, progress)));
+      if (group.hostReason !== null)
+        emit({ kind: 'notes', notes: [`GPUs exchange through the host: ${group.hostReason}`] });
       const ready = await orStopped(group.build(plan));
       progress.parameterCount = ready.parameterCount;
       const from = await orStopped(this.#restore(prepared, progress, group));

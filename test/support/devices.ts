@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
 
-const EMULATED = fileURLToPath(new URL('../../../../build/emulated/libraylite_cuda.so', import.meta.url));
+/** The library that emulates CUDA, cuBLASLt and NCCL, which lie beside it under their names. */
+export const EMULATED = fileURLToPath(new URL('../../../../build/emulated/libraylite_cuda.so', import.meta.url));
 
 export const IS_GPU = process.env.RAYLITE_TEST_GPU === '1';
 
