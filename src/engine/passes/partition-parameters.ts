@@ -41,7 +41,7 @@ export function partitionParameters(
     const bucket = buckets[index]!;
     const count = counts.get(index) ?? 0;
     counts.set(index, count + 1);
-    const region = count === 0 ? wholeRegion(bucket) : `${wholeRegion(bucket)}.${count}`;
+    const region = count === 0 ? wholeRegion(bucket) : `${wholeRegion(bucket)}:${count}`;
     scratch.set(region, bucket.elements * bytes);
     const end = gathers.begin(bucket, region, count === 0);
     return () => {
