@@ -6,7 +6,7 @@ import { type OptimizerSettings, stateBuffers } from './optimizer.js';
 
 /** Where the optimiser's state, masters and (from ZeRO stage 2 on) gradients of a rank live, and where its steps are taken. */
 export interface OptimizerOffload {
-  /** `cpu`: in the memory of the host. `nvme`: state and masters in a file, gradients in the memory of the host. */
+  /** `cpu`: in the memory of the host. `nvme`: in files. */
   readonly device: 'cpu' | 'nvme';
   /** The share of the elements that is offloaded, rounded to whole buckets; the rest is stepped on the device. Default 1. */
   readonly ratio?: number;
@@ -50,13 +50,14 @@ export interface Offload {
   readonly optimizer?: OptimizerOffload | null;
 }
 
-/** The files of a job, by the number that programs know them by: records of state and masters, slices of parameters. */
-export const FILES = { state: 0, parameters: 1 } as const;
+/** The files of a job, by the number that programs know them by: records of state and masters, slices of parameters and of gradients. */
+export const FILES = { state: 0, parameters: 1, gradients: 2 } as const;
 export type FileName = keyof typeof FILES;
 
 /** Whole pages go to and from a file. */
 export const PAGE = 4096;
 export const pagesOf = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE;
+const pagesWithin = (bytes: number): number => Math.max(PAGE, Math.floor(bytes / PAGE) * PAGE);
 
 /** Bytes of a buffer that lie in a file. */
 export interface Extent {
@@ -78,12 +79,14 @@ export interface MovedBuffer {
   /** from here on in a file. */
   readonly diskFromBytes: number;
   readonly endBytes: number;
-  /** Where in the file, and through which buffers it is read; null: wherever the pass finds room, and as a part of pieces. */
-  readonly reading: FileReading | null;
+  /** Null: in records of pieces, which the pass lays out. */
+  readonly file: OwnFile | null;
 }
 
-export interface FileReading {
-  readonly extents: readonly Extent[];
+/** A file of one buffer, every run of which begins a page. What goes to the device or comes from there does so through some buffers. */
+export interface OwnFile {
+  readonly name: FileName;
+  readonly contents: FileContents;
   readonly buffers: number;
   /** Whole pages. */
   readonly bufferBytes: number;
@@ -132,7 +135,7 @@ export function movedBuffers(
   layout: Layout,
   optimizer: OptimizerSettings,
   offload: OptimizerOffload | null,
-  hasSlicedGradients: boolean,
+  hasBucketedGradients: boolean,
 ): ReadonlyMap<string, MovedBuffer> {
   const moved = new Map(movedParameters(layout));
   if (!offload) return moved;
@@ -141,13 +144,21 @@ export function movedBuffers(
   const move = (buffer: string, offsetBytes: number, where: 'host' | 'disk'): void => {
     const fromBytes = Math.min(offsetBytes, moved.get(buffer)?.fromBytes ?? offsetBytes);
     const endBytes = Number.POSITIVE_INFINITY;
-    moved.set(buffer, { fromBytes, diskFromBytes: where === 'disk' ? fromBytes : endBytes, endBytes, reading: null });
+    moved.set(buffer, { fromBytes, diskFromBytes: where === 'disk' ? fromBytes : endBytes, endBytes, file: null });
   };
   for (const bucket of buckets) {
     const { sliceOffset, stateOffset } = bucket;
     if (layout.hasMasters) move('master', sliceOffset * DTYPE_BYTES.f32, to);
-    if (hasSlicedGradients) move('gradients', sliceOffset * DTYPE_BYTES.f32, 'host');
+    if (hasBucketedGradients) move('gradients', sliceOffset * DTYPE_BYTES.f32, to);
     for (const name of stateBuffers(optimizer, bucket)) move(name, stateOffset * DTYPE_BYTES[layout.stateDtype], to);
+  }
+  const gradients = moved.get('gradients');
+  if (gradients && to === 'disk') {
+    const { slots, tileElements } = tilingOf(layout, optimizer, offload);
+    const runs = buckets.map(({ sliceOffset: offset, sliceElements: elements }) => ({ offset, elements }));
+    const contents = fileOf('gradients', runs, DTYPE_BYTES.f32);
+    const bufferBytes = pagesWithin(tileElements * DTYPE_BYTES.f32);
+    moved.set('gradients', { ...gradients, file: { name: 'gradients', contents, buffers: slots, bufferBytes } });
   }
   return moved;
 }
@@ -158,25 +169,33 @@ export function movedParameters(layout: Layout): ReadonlyMap<string, MovedBuffer
   if (!offDevice) return new Map();
   const size = DTYPE_BYTES[dtype];
   const { from, diskFrom, end, buffers, bufferElements } = offDevice;
-  const bufferBytes = Math.max(PAGE, Math.floor((bufferElements * size) / PAGE) * PAGE);
-  const reading = { extents: parameterFile(layout).extents, buffers, bufferBytes };
   const bytes = { fromBytes: from * size, diskFromBytes: diskFrom * size, endBytes: end * size };
-  return new Map([['parameters', { ...bytes, reading }]]);
+  const runs = parameterBuckets(layout)
+    .filter(({ isSliced, parameterOffset }) => isSliced && parameterOffset >= diskFrom)
+    .map(({ parameterOffset: offset, sliceElements: elements }) => ({ offset, elements }));
+  const contents = fileOf('parameters', runs, size);
+  const file = { name: 'parameters', contents, buffers, bufferBytes: pagesWithin(bufferElements * size) } as const;
+  return new Map([['parameters', { ...bytes, file: runs.length > 0 ? file : null }]]);
 }
 
-/** The file of parameters: slices one after the other, each from the start of a page on. */
-export function parameterFile(layout: Layout): FileContents {
-  const { offDevice, dtype } = layout;
-  const size = DTYPE_BYTES[dtype];
-  const extents: Extent[] = [];
+/** Runs of a buffer, in elements, one after the other, each from the start of a page on. */
+function fileOf(
+  buffer: string,
+  runs: readonly { readonly offset: number; readonly elements: number }[],
+  size: number,
+): FileContents {
   let end = 0;
-  for (const { isSliced, parameterOffset, sliceElements } of offDevice ? parameterBuckets(layout) : []) {
-    if (!isSliced || parameterOffset < offDevice!.diskFrom) continue;
-    const bytes = sliceElements * size;
-    extents.push({ buffer: 'parameters', offsetBytes: parameterOffset * size, bytes, fileOffset: end });
-    end += pagesOf(bytes);
-  }
+  const extents = runs.map(({ offset, elements }): Extent => {
+    const fileOffset = end;
+    end += pagesOf(elements * size);
+    return { buffer, offsetBytes: offset * size, bytes: elements * size, fileOffset };
+  });
   return { extents, bytes: end };
+}
+
+/** Bytes of all files but that of records. */
+export function ownFileBytes(moved: ReadonlyMap<string, MovedBuffer>): number {
+  return [...moved.values()].reduce((sum, { file }) => sum + (file?.contents.bytes ?? 0), 0);
 }
 
 /** The last buckets, as many as come closest to `ratio` of all elements, one at least. */

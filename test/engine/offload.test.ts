@@ -9,12 +9,14 @@ import {
   DTYPE_BYTES,
   type FileSettings,
   meshOf,
+  type Offload,
   type OptimizerOffload,
   type OptimizerSettings,
   PARAMETERS_ON_HOST,
   type ParameterOffload,
   type Plan,
   type StepStorage,
+  type ZeroStage,
 } from '#src/engine/index.js';
 import { modelFromConfig } from '#src/models/index.js';
 import { temporaryFolder } from '../head/head-process.js';
@@ -136,18 +138,18 @@ const HOMES: Readonly<Record<string, ParameterOffload>> = {
 };
 
 /** Blocks of a few pages. */
-const wideLlama = () =>
-  modelFromConfig({
-    model_type: 'llama',
-    hidden_size: 32,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    intermediate_size: 40,
-    vocab_size: 37,
-    max_position_embeddings: 64,
-    rms_norm_eps: 1e-6,
-  });
+const WIDE = {
+  model_type: 'llama',
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  intermediate_size: 40,
+  vocab_size: 37,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-6,
+};
+const wideLlama = () => modelFromConfig(WIDE);
 
 for (const [home, offloadParam] of Object.entries(HOMES))
   test(`parameters off the device (${home}), wherever the optimizer is, change no bit`, async () => {
@@ -199,6 +201,48 @@ test('whole matrices of parameters that lie in a file are stepped as in memory, 
     }
 });
 
+test('gradients wait for the update on the host or on disk, for one rank and for several; the device has some buckets', () => {
+  // Enough blocks for what lives at once to be little.
+  const model = () => modelFromConfig({ ...WIDE, num_hidden_layers: 12 });
+  for (const ranks of [1, 2])
+    for (const zeroStage of [2, 3] as const) {
+      const strategy = { zeroStage, mesh: meshOf({ data: ranks }), rank: 0, tuning: { maxReuseDistance: 0 } } as const;
+      const compile = (offload: Offload) =>
+        compileTraining({ model: model(), rows: ROWS, strategy, optimizer: OPTIMIZER, recompute: 'full', offload });
+      const plain = compile({});
+      const gradientBytes = DTYPE_BYTES.f32 * plain.layout.sliceElements;
+      assert.equal(plain.memory.gradientBytes, gradientBytes);
+      const largest = DTYPE_BYTES.f32 * Math.max(...plain.layout.buckets.map(({ elements }) => elements));
+      for (const device of ['cpu', 'nvme'] as const) {
+        const { memory, micro, update } = compile({ optimizer: { device, tileElements: 512, file: FILE } });
+        assert.equal(memory.gradientBytes, 0);
+        const grown = memory.activationBytes - plain.memory.activationBytes;
+        assert.ok(grown < (ranks === 1 ? 3 * largest : largest), `${grown} bytes for buckets of ${largest}`);
+        assert.ok(memory.totalBytes < plain.memory.totalBytes - plain.memory.optimizerBytes - 0.5 * gradientBytes);
+        const names = new Set([micro, update].flatMap(({ buffers }) => buffers.map(({ name }) => name)));
+        assert.equal(names.has('gradients@host'), device === 'cpu');
+        if (device === 'nvme') assert.ok(memory.diskBytes >= plain.memory.optimizerBytes + gradientBytes);
+        else assert.ok(memory.hostBytes >= plain.memory.optimizerBytes + gradientBytes);
+      }
+    }
+});
+
+test('the gradients of a bucket come from the host while the one before is written, and go behind its last write', () => {
+  const { micro } = compiled({ device: 'cpu' }, wideLlama(), 2);
+  const { ops } = micro.graph;
+  const copies = ops.flatMap((op, index) => (op.kind === 'copy' ? [index] : []));
+  const isOut = (index: number) => micro.places.get(ops[index]!.outputs[0]!)!.buffer === 'gradients@host';
+  const [ins, outs] = [copies.filter((index) => !isOut(index)), copies.filter(isOut)];
+  assert.ok(ins.length >= 4);
+  assert.equal(ins.length, outs.length);
+  const { streams, isBefore } = micro.schedule;
+  const computed = ops.flatMap((_, index) => (streams[index] === 0 ? [index] : []));
+  for (const index of ins.slice(1)) {
+    const next = computed.find((op) => op > index)!;
+    assert.equal(isBefore(index, next), false, 'something is computed meanwhile');
+  }
+});
+
 test('max_in_cpu moves whole buckets from the file to the host, and buffers bound what is read ahead', () => {
   const settings = (offloadParam: ParameterOffload | null) => {
     const strategy = { zeroStage: 3, mesh: meshOf(), rank: 0, tuning: { offloadParam, maxReuseDistance: 0 } } as const;
@@ -221,7 +265,7 @@ test('max_in_cpu moves whole buckets from the file to the host, and buffers boun
     assert.ok(
       diskBytes >= plain.memory.parameterBytes - onHost && diskBytes < plain.memory.parameterBytes - onHost + pages,
     );
-    assert.equal(size(found, 'reading'), hostElementsMax === 1e9 ? 0 : 2 * 4096);
+    assert.equal(size(found, 'parameters@file'), hostElementsMax === 1e9 ? 0 : 2 * 4096);
     assert.ok(found.memory.totalBytes < plain.memory.totalBytes);
   }
   assert.equal(disk, 0);
@@ -276,8 +320,10 @@ test('offload goes with tensor, sequence and pipeline parallelism', async () => 
     }
 });
 
-const compiled = (optimizer: OptimizerOffload, model = tinyLlama()) =>
-  compileTraining({ model, rows: ROWS, strategy: ALONE, optimizer: OPTIMIZER, dtype: 'bf16', offload: { optimizer } });
+function compiled(optimizer: OptimizerOffload, model = tinyLlama(), zeroStage: ZeroStage = 0) {
+  const strategy = { ...ALONE, zeroStage };
+  return compileTraining({ model, rows: ROWS, strategy, optimizer: OPTIMIZER, dtype: 'bf16', offload: { optimizer } });
+}
 
 test('copies alone touch device and host', () => {
   const { micro, update } = compiled({ device: 'cpu', ratio: 0.5, tileElements: 256 });

@@ -424,6 +424,45 @@ test('ranks send what the formulas say', async () => {
   }
 });
 
+test('a tied embedding beyond reduce_bucket_size is reduced for the head and for the lookup, and not whole in between', async () => {
+  const model = () =>
+    modelFromConfig({ model_type: 'gpt2', n_layer: 6, n_head: 2, n_embd: 16, n_positions: 32, vocab_size: 600 });
+  const reduceBucketSize = 5000; // a block has less, the embedding more
+  const compile = (zeroStage: ZeroStage, tuning: Partial<ZeroTuning>) => {
+    const strategy = { zeroStage, mesh: meshOf({ data: 2 }), rank: 1, tuning: { ...TIGHT, ...tuning } };
+    return compileTraining({ model: model(), rows: ROWS, strategy, optimizer: SMOOTH, recompute: 'full' });
+  };
+  const [first] = compile(2, {}).layout.buckets;
+  const reductions = (zeroStage: ZeroStage, tuning: Partial<ZeroTuning>) => {
+    const { graph, arena } = compile(zeroStage, tuning).micro;
+    const elements = graph.ops.filter(({ kind }) => kind === 'reduce_scatter').map(({ path }) => path);
+    return { twice: elements.filter((path) => path === first!.name).length, arena };
+  };
+  for (const zeroStage of [2, 3] as const) {
+    const [once, twice] = [reductions(zeroStage, {}), reductions(zeroStage, { reduceBucketSize })];
+    assert.deepEqual([once.twice, twice.twice], [1, 2]);
+    assert.ok(twice.arena.peakBytes < once.arena.peakBytes);
+    // What lives at once: the embedding while the head writes it, or what the blocks have.
+    const between = twice.arena.lives.filter(({ path }) =>
+      [`gradients.${first!.name}`, `gradients.${first!.name}:1`].includes(path),
+    );
+    assert.equal(between.length, 2);
+    assert.ok(between[0]!.last < between[1]!.first);
+  }
+  const job = { model, micros: 4, steps: [1, 3], recompute: 'full' } as const;
+  const alone = await run({ ...job, zeroStage: 0, worldSize: 1 });
+  const tuning = { ...TIGHT, reduceBucketSize };
+  const [reduced, sliced] = [
+    await run({ ...job, zeroStage: 2, worldSize: 2, tuning }),
+    await run({ ...job, zeroStage: 3, worldSize: 2, tuning }),
+  ];
+  assertEqual(reduced, alone);
+  assert.deepEqual(lossesOf(sliced), lossesOf(reduced));
+  const { layout } = compile(2, { reduceBucketSize });
+  for (const { microBytes } of reduced)
+    assert.equal(microBytes, (2 * 4 * (layout.elements + layout.buckets[0]!.elements)) / 2, 'two micro-batches of a rank');
+});
+
 test('planned bytes of parameters, gradients and optimiser state follow the stage', () => {
   const rank = 1;
   for (const worldSize of [2, 4]) {

@@ -6,7 +6,7 @@ import { byteLength, type FloatType, type Graph, type Op, parameterCount } from 
 import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
-import { type FileContents, type MovedBuffer, type Offload, parameterFile } from '../offload.js';
+import { type FileContents, type MovedBuffer, type Offload, ownFileBytes } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
 import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
@@ -22,6 +22,7 @@ import { partitionParameters } from '../passes/partition-parameters.js';
 import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
 import { shardRows } from '../passes/sequence-parallel.js';
+import { streamGradients } from '../passes/stream-gradients.js';
 import { dropFanOuts, shardTensors, tensorShare } from '../passes/tensor-parallel.js';
 import {
   gradientHops,
@@ -166,12 +167,17 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   const isSliced = hasSlicedGradients(strategy);
   const tuning = tuningOf(strategy);
   const hops = tuning.quantizedGradients ? gradientHops(strategy) : null;
-  const { moved, moveOut } = offloader(layout, optimizer, offload, isSliced);
+  const { moved, moveOut } = offloader(layout, optimizer, offload, strategy.zeroStage >= 2);
+  const movedGradients = moved.get('gradients');
   const clear = isSliced ? plan(moveOut(clearGradients(layout))) : null;
   const { plan: micro, description } = chooseRecompute(differentiated(forward, FUSIONS), recompute, (graph) => {
     const last = finished(graph);
     const whole = placeParameters(last, layout, shelve(last));
-    const reduced = isSliced ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning, hops) : whole;
+    const reduced = isSliced
+      ? partitionGradients(whole, layout, zeroGroup(strategy).index, tuning, hops)
+      : movedGradients
+        ? streamGradients(whole, layout, movedGradients, tuning)
+        : whole;
     const isGathered = hasSlicedParameters(strategy);
     return plan(moveOut(isGathered ? partitionParameters(reduced, layout, tuning, secondaryGroup(strategy)) : reduced));
   });
@@ -182,7 +188,7 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
     // Not the plan's hash: where a slice lies differs from rank to rank.
     .update(JSON.stringify([commonOps(micro.graph), micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
-  const memory = weigh([micro, update], records.bytes + parameterFile(layout).bytes);
+  const memory = weigh([micro, update], records.bytes + ownFileBytes(moved));
   return {
     kind: 'whole',
     layout,

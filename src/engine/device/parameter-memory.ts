@@ -3,7 +3,7 @@ import { ConfigError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
 import { DTYPE_BYTES } from '../graph.js';
 import type { Layout } from '../layout.js';
-import { type FileSettings, homeOf, hostPart, type MovedBuffer, movedParameters, parameterFile } from '../offload.js';
+import { type FileSettings, homeOf, hostPart, type MovedBuffer, movedParameters } from '../offload.js';
 import type { DeviceBuffers } from './buffers.js';
 import { OffloadFile } from './offload-file.js';
 
@@ -36,10 +36,10 @@ export class ParameterMemory implements Disposable {
     const { fromBytes, diskFromBytes, endBytes } = this.#moved ?? { fromBytes: 0, diskFromBytes: 0, endBytes: 0 };
     this.#deviceBytes = layout.parameterElements * this.#size - (endBytes - fromBytes);
     this.#hostBytes = diskFromBytes - fromBytes;
-    const contents = parameterFile(layout);
-    if (contents.bytes > 0 && !settings)
+    const { file = null } = this.#moved ?? {};
+    if (file && !settings)
       throw new ConfigError('offloadParam.file', 'where the file of the parameters lies', settings);
-    this.#file = contents.bytes > 0 ? new OffloadFile(settings!, contents) : null;
+    this.#file = file && new OffloadFile(settings!, file.contents);
     this.#buffer = this.#deviceBytes > 0 ? device.allocate(this.#deviceBytes) : null;
     this.#hostBuffer = this.#hostBytes > 0 ? device.allocate(this.#hostBytes, true) : null;
   }

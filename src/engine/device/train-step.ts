@@ -98,7 +98,9 @@ export class TrainStep implements AsyncDisposable {
   #micros = 0; // of the current step
   readonly #buffers: DeviceBuffers;
   readonly #state: StateMemory;
+  /** Of state and masters, and of gradients. */
   readonly #file: OffloadFile | null;
+  readonly #gradientFile: OffloadFile | null;
   readonly #clear: Program | null;
   /** Of all the model, or of the parts of a stage. */
   readonly #forwardBackward: Program | PipelineRunner;
@@ -124,11 +126,14 @@ export class TrainStep implements AsyncDisposable {
     this.slices = ownedSlices({ layout: compiled.layout, strategy });
     const { records, layout } = compiled;
     this.#file = records.bytes > 0 ? new OffloadFile(fileOf(settings), records) : null;
+    const { file: gradients = null } = compiled.moved.get('gradients') ?? {};
+    this.#gradientFile = gradients && new OffloadFile(fileOf(settings), gradients.contents);
     const parameterFile = tuningOf(strategy).offloadParam?.file ?? null;
     this.parameters = new ParameterStore(device, layout, zeroGroup(strategy).index, this.tensorRank, parameterFile);
     this.#buffers = new DeviceBuffers(device);
     this.parameters.lendTo(this.#buffers);
     if (this.#file) this.#buffers.borrowFile('state', this.#file.file);
+    if (this.#gradientFile) this.#buffers.borrowFile('gradients', this.#gradientFile.file);
     this.#buffers.reserve(plansOf(compiled));
     this.#state = new StateMemory(this.#buffers, compiled.layout, this.slices, compiled.moved, this.#file);
     if (compiled.layout.hasMasters) this.parameters.keepMasters(this.#state);
@@ -196,14 +201,15 @@ export class TrainStep implements AsyncDisposable {
 
   /**
    * The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks.
-   * Refused where gradients are exchanged in the micro-batch and only slices of their sums are kept (ZeRO stages 2 and 3).
+   * Refused where gradients are exchanged in the micro-batch and only slices of their sums are kept, or those are offloaded (ZeRO stages 2 and 3).
    */
   readGradient(name: string): Float32Array {
     const place = this.#places.get(name);
     if (!place || place.offset >= this.compiled.layout.elements) {
       throw new ConfigError(name, 'the name of a trained parameter of the model', name);
     }
-    if (this.#clear) throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.strategy.zeroStage);
+    if (this.#clear || this.compiled.moved.has('gradients'))
+      throw new ConfigError('zeroStage', '0 or 1, which keep whole gradients', this.strategy.zeroStage);
     return this.#buffers.readFloats('gradients', place.offset, place.length);
   }
 
@@ -396,6 +402,7 @@ export class TrainStep implements AsyncDisposable {
     this.#gathered[Symbol.dispose]();
     this.#buffers.dispose();
     this.#file?.[Symbol.dispose]();
+    this.#gradientFile?.[Symbol.dispose]();
     this.parameters[Symbol.dispose]();
   }
 

@@ -1,13 +1,21 @@
 // What offloaded programs have in files, in whole pages: pieces on their way to be stepped (records, which the pass lays out itself, and
-// runs of buffers whose place in a file is given), and what the device itself wants to have, read ahead through buffers.
+// runs of buffers that have files of their own), and what goes between such a file and the device, through buffers.
 import { byteLength, DTYPE_BYTES, type Op, type TensorId } from '../graph.js';
 import { type Extent, FILES, type FileContents, PAGE, pagesOf } from '../offload.js';
 import type { Place } from '../plan/placement.js';
 import type { MovedTensors } from './moved-tensors.js';
 import type { Slot } from './offload-slot.js';
 
-/** Host memory of what is read for the device. */
-export const READING = 'reading';
+/** Host memory of what is under way between the device and the file of a buffer. */
+export const windowOf = (buffer: string): string => `${buffer}@file`;
+
+/** Buffers of host memory that parts of a file take in turn. */
+interface Window {
+  count: number;
+  bufferBytes: number;
+  /** What is in each of them, one after the other. */
+  readonly taken: (readonly TensorId[])[];
+}
 
 /** Pages between a slot and a file: an op that has them as input and output. */
 export interface Transfer {
@@ -24,9 +32,7 @@ export class OffloadFiles {
   readonly #tensors: MovedTensors;
   readonly #extents: Extent[] = [];
   #recordBytes = 0;
-  readonly #reads: { readonly id: TensorId; readonly buffer: number }[] = [];
-  #readCount = 0;
-  #bufferBytes = 0;
+  readonly #windows = new Map<string, Window>();
 
   /** Adds to `tensors`. */
   constructor(tensors: MovedTensors) {
@@ -43,46 +49,64 @@ export class OffloadFiles {
     return [...this.#record(op, slot), ...this.#pages(op, slot)];
   }
 
-  /** The ops that copy what lies in a file into `to`. Reads wait for nothing but that their buffer has been emptied. */
+  /** The ops that copy what lies in its file into `to`. Reads wait for nothing but that their buffer has been emptied. */
   fetch(id: TensorId, to: TensorId): readonly Op[] {
+    return this.#parts(id).flatMap(({ start, count, pages, part, transfer }) => [
+      { ...transfer, kind: 'disk_read', inputs: [], outputs: [pages] },
+      this.#tensors.copy(part, this.#tensors.partOf(to, start, count)),
+    ]);
+  }
+
+  /** The ops that write `from` to where `id` lies in its file. */
+  put(from: TensorId, id: TensorId): readonly Op[] {
+    return this.#parts(id).flatMap(({ start, count, pages, part, transfer }) => [
+      this.#tensors.copy(this.#tensors.partOf(from, start, count), part),
+      { ...transfer, kind: 'disk_write', inputs: [pages], outputs: [] },
+    ]);
+  }
+
+  /** Gives the buffers of what is under way their places; returns the bytes of each window. */
+  settle(): ReadonlyMap<string, number> {
+    const sizes = new Map<string, number>();
+    for (const [buffer, { bufferBytes, taken }] of this.#windows) {
+      for (const [number, ids] of taken.entries())
+        for (const id of ids)
+          this.#tensors.places.set(id, { buffer: windowOf(buffer), offsetBytes: number * bufferBytes });
+      sizes.set(windowOf(buffer), taken.length * bufferBytes);
+    }
+    return sizes;
+  }
+
+  /** What lies in a file of its own, in parts that each take the next buffer. */
+  #parts(id: TensorId) {
     const tensors = this.#tensors;
     const tensor = tensors.tensors[id]!;
     const place = tensors.placeOf(id)!;
-    const { buffers, bufferBytes } = tensors.moved.get(place.buffer)!.reading!;
+    const { name, buffers, bufferBytes } = tensors.moved.get(place.buffer)!.file!;
+    const window = this.#windows.get(place.buffer) ?? { count: 0, bufferBytes: 0, taken: [] };
+    this.#windows.set(place.buffer, window);
     const { fileOffset } = this.#extentOf(place);
     const size = DTYPE_BYTES[tensor.dtype];
-    const length = tensors.lengthOf(id);
     const step = bufferBytes / size;
-    const ops: Op[] = [];
-    for (let start = 0; start < length; start += step) {
-      const count = Math.min(step, length - start);
+    return Array.from({ length: Math.ceil(tensors.lengthOf(id) / step) }, (_, index) => {
+      const start = index * step;
+      const count = Math.min(step, tensors.lengthOf(id) - start);
       const bytes = pagesOf(count * size);
       const pages = tensors.add({ dtype: 'u8', dims: [bytes], path: tensor.path, place: null });
-      const read = tensors.add({ ...tensor, dims: [count], place: null });
-      const buffer = this.#readCount++ % buffers;
-      this.#reads.push({ id: pages, buffer }, { id: read, buffer });
-      this.#bufferBytes = Math.max(this.#bufferBytes, bytes);
-      const attributes = { file: FILES.parameters, offset: fileOffset + start * size, bytes };
-      ops.push(
-        { kind: 'disk_read', path: tensor.path, inputs: [], outputs: [pages], attributes },
-        tensors.copy(read, tensors.partOf(to, start, count)),
-      );
-    }
-    return ops;
-  }
-
-  /** Gives the buffers of {@link fetch} their places; returns their bytes. */
-  settle(): number {
-    for (const { id, buffer } of this.#reads)
-      this.#tensors.places.set(id, { buffer: READING, offsetBytes: buffer * this.#bufferBytes });
-    return (1 + Math.max(-1, ...this.#reads.map(({ buffer }) => buffer))) * this.#bufferBytes;
+      const part = tensors.add({ ...tensor, dims: [count], place: null });
+      const number = window.count++ % buffers;
+      window.taken[number] = [...(window.taken[number] ?? []), pages, part];
+      window.bufferBytes = Math.max(window.bufferBytes, bytes);
+      const attributes = { file: FILES[name], offset: fileOffset + start * size, bytes };
+      return { start, count, pages, part, transfer: { path: tensor.path, attributes } };
+    });
   }
 
   /** What of the operands has no place in a file yet: a record, in one piece at the beginning of the slot. */
   #record(op: Op, slot: Slot): readonly Transfer[] {
     const fileOffset = this.#recordBytes;
     for (const { id, place } of this.#onDisk(op)) {
-      if (this.#tensors.moved.get(place.buffer)!.reading || slot.has(place)) continue;
+      if (this.#tensors.moved.get(place.buffer)!.file || slot.has(place)) continue;
       const bytes = byteLength(this.#tensors.tensors[id]!);
       const offset = slot.pagesFor(place, bytes);
       this.#extents.push({ ...place, bytes, fileOffset: fileOffset + offset });
@@ -95,12 +119,13 @@ export class OffloadFiles {
   }
 
   /**
-   * The operands whose place in a file is given, each with the pages that it lies in. Where a page is another piece's too, it is read
+   * The operands that have a file of their own, each with the pages that it lies in. Where a page is another piece's too, it is read
    * before it is written, and not before that one's is.
    */
   #pages(op: Op, slot: Slot): readonly Transfer[] {
     return this.#onDisk(op).flatMap(({ id, place }): readonly Transfer[] => {
-      if (!this.#tensors.moved.get(place.buffer)!.reading || slot.has(place)) return [];
+      const { file } = this.#tensors.moved.get(place.buffer)!;
+      if (!file || slot.has(place)) return [];
       const { fileOffset, endOffset } = this.#extentOf(place);
       const bytes = byteLength(this.#tensors.tensors[id]!);
       const lead = fileOffset % PAGE;
@@ -108,7 +133,7 @@ export class OffloadFiles {
       const isShared = lead > 0 || (end % PAGE > 0 && end < endOffset);
       const isAmong = (ids: readonly TensorId[]) => ids.some((other) => isSame(this.#tensors.placeOf(other), place));
       const start = slot.pagesFor(place, bytes, lead) - lead;
-      const attributes = { file: FILES.parameters, offset: fileOffset - lead, bytes: pagesOf(lead + bytes) };
+      const attributes = { file: FILES[file.name], offset: fileOffset - lead, bytes: pagesOf(lead + bytes) };
       const transfer = this.#transfer(op.path, start, attributes);
       const isRead = isShared || isAmong(op.inputs);
       return [{ ...transfer, isRead, isWritten: isAmong(op.outputs), isBound: lead > 0 }];
@@ -129,7 +154,9 @@ export class OffloadFiles {
   #extentOf({ buffer, offsetBytes }: Place): { readonly fileOffset: number; readonly endOffset: number } {
     const extent = this.#tensors.moved
       .get(buffer)!
-      .reading!.extents.find((run) => offsetBytes >= run.offsetBytes && offsetBytes < run.offsetBytes + run.bytes)!;
+      .file!.contents.extents.find(
+        (run) => offsetBytes >= run.offsetBytes && offsetBytes < run.offsetBytes + run.bytes,
+      )!;
     const fileOffset = extent.fileOffset + offsetBytes - extent.offsetBytes;
     return { fileOffset, endOffset: extent.fileOffset + extent.bytes };
   }

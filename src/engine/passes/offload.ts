@@ -20,7 +20,7 @@ import type { OptimizerSettings } from '../optimizer.js';
 import type { PlacedGraph } from '../plan/placement.js';
 import { DeferredOps } from './deferred-ops.js';
 import { MovedTensors } from './moved-tensors.js';
-import { OffloadFiles, READING } from './offload-files.js';
+import { OffloadFiles } from './offload-files.js';
 import { Slot } from './offload-slot.js';
 
 /** Scalars have a twin on the host, which is brought up to date when somebody there reads it, and the other way round. */
@@ -39,9 +39,9 @@ export function offloader(
   layout: Layout,
   settings: OptimizerSettings,
   { optimizer = null }: Offload,
-  isSliced: boolean,
+  hasBucketedGradients: boolean,
 ) {
-  const moved = movedBuffers(layout, settings, optimizer, isSliced);
+  const moved = movedBuffers(layout, settings, optimizer, hasBucketedGradients);
   const tiling = tilingOf(layout, settings, optimizer);
   return { moved, moveOut: (placed: PlacedGraph) => offload(placed, moved, tiling) };
 }
@@ -86,8 +86,10 @@ class Offloader {
       places.set(id, { buffer: STAGING, offsetBytes: slot * this.#slotBytes + offset });
     const sizes = this.#sizes();
     sizes.set(STAGING, this.#tiling.slots * this.#slotBytes);
-    sizes.set(READING, this.#files.settle());
-    const host = new Set([STAGING, READING, hostPart(SCALARS), ...[...this.#placed.buffers.keys()].map(hostPart)]);
+    const windows = this.#files.settle();
+    for (const [name, bytes] of windows) sizes.set(name, bytes);
+    const given = [SCALARS, ...this.#placed.buffers.keys()];
+    const host = new Set([STAGING, ...windows.keys(), ...given.map(hostPart)]);
     const built: Graph = { ...graph, tensors, ops: this.#ops };
     return { graph: built, places, buffers: sizes, host, scratch: this.#scratch, records: this.#files.records };
   }
@@ -120,8 +122,9 @@ class Offloader {
     const length = tensors.lengthOf(op.outputs[0]!);
     const { tileElements } = this.#tiling;
     const starts = new Set([0, ...borders]);
-    // What has inputs elsewhere is staged; the rest can stay whole.
-    if (op.inputs.length > 0) for (let start = 0; start < length; start += tileElements) starts.add(start);
+    // What has inputs elsewhere, or goes to a file, is staged; the rest can stay whole.
+    const isStaged = op.inputs.length > 0 || tensors.homeOf(op.outputs[0]!) === 'disk';
+    if (isStaged) for (let start = 0; start < length; start += tileElements) starts.add(start);
     const sorted = [...starts].sort((a, b) => a - b);
     if (sorted.length === 1) return [op];
     return sorted.map((start, index) => {
@@ -140,6 +143,10 @@ class Offloader {
       this.#bring(id, isOnHost ? 'host' : 'device');
     if (isOnHost && ruleOf(op.kind).isCollective) {
       this.#gather(op);
+      return;
+    }
+    if (isOnHost && op.kind === 'copy') {
+      this.#transport(op);
       return;
     }
     if (isOnHost) {
@@ -173,6 +180,14 @@ class Offloader {
   #fetch(id: TensorId, to: TensorId): void {
     if (this.#tensors.homeOf(id) === 'disk') this.#ops.push(...this.#files.fetch(id, to));
     else this.#ops.push(this.#tensors.copy(this.#tensors.onHost(id), to));
+  }
+
+  /** A copy between the device and what has left it. */
+  #transport({ inputs, outputs }: Op): void {
+    const [from, to] = [inputs[0]!, outputs[0]!];
+    if (this.#tensors.isMoved(from)) this.#fetch(from, to);
+    else if (this.#tensors.homeOf(to) === 'disk') this.#ops.push(...this.#files.put(from, to));
+    else this.#ops.push(this.#tensors.copy(from, this.#tensors.onHost(to)));
   }
 
   #onHost(op: Op): void {
@@ -252,7 +267,7 @@ class Offloader {
 }
 
 /** What has moved of a buffer of `bytes`. */
-function endsOf(moved: MovedBuffer | undefined, bytes: number): Omit<MovedBuffer, 'reading'> {
+function endsOf(moved: MovedBuffer | undefined, bytes: number): Omit<MovedBuffer, 'file'> {
   const within = (end: number) => Math.min(end, bytes);
   const { fromBytes, diskFromBytes, endBytes } = moved ?? { fromBytes: bytes, diskFromBytes: bytes, endBytes: bytes };
   return {

@@ -2,12 +2,14 @@
 // their reduction; what lasts is this rank's slice of their sum. After the last write to a bucket follows its reduce_scatter,
 // on the communication stream (or what takes its place: reduce-bucket.ts). What waits for an exchange stands one bucket later, so
 // that the backward never waits for a reduction that has had no time, and at most two finished buckets exist at once (without
-// overlap: one).
+// overlap: one). A tied embedding of more than reduceBucketSize elements is reduced twice, as the backward begins and as it ends: else it is
+// whole all the time.
 import { GraphBuilder } from '../builder.js';
-import type { Graph, Op, Tensor } from '../graph.js';
-import type { Bucket, Layout } from '../layout.js';
+import type { Op, Tensor } from '../graph.js';
+import type { Layout } from '../layout.js';
 import { groupIndex } from '../mesh.js';
 import type { Place, PlacedGraph } from '../plan/placement.js';
+import { gradientSegments, separated } from './gradient-segments.js';
 import { type Hop, quantisedReduction } from './reduce-bucket.js';
 import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
@@ -21,10 +23,11 @@ export function partitionGradients(
   placed: PlacedGraph,
   layout: Layout,
   rank: number,
-  { overlapComm }: Pick<ZeroTuning, 'overlapComm'> = ZERO_TUNING,
+  { overlapComm, reduceBucketSize }: Pick<ZeroTuning, 'overlapComm' | 'reduceBucketSize'> = ZERO_TUNING,
   hops: readonly Hop[] | null = null,
 ): PlacedGraph {
-  const { graph } = placed;
+  const segments = gradientSegments(placed.graph, layout, reduceBucketSize);
+  const graph = separated(placed.graph, segments, true);
   const builder = new GraphBuilder(graph);
   const places = new Map(placed.places);
   const scratch = new Map(placed.scratch);
@@ -33,16 +36,11 @@ export function partitionGradients(
     places.set(tensor.id, place);
   };
 
-  const insertions = readyBuckets(graph, layout).map(({ bucket, lastWrite }) => {
+  const insertions = segments.map(({ bucket, region, writes, last }) => {
     const { name, elements, sliceElements, sliceOffset } = bucket;
-    const region = `gradients.${name}`;
     scratch.set(region, elements * BYTES);
-    const written: (readonly [start: number, end: number])[] = [];
-    for (const { name: parameter, offset, length } of bucket.parameters) {
-      const ids = chainOf(graph, parameter);
-      for (const id of ids) places.set(id, { buffer: region, offsetBytes: offset * BYTES });
-      if (ids.length > 0) written.push([offset, offset + length]);
-    }
+    for (const { place, id } of writes) places.set(id, { buffer: region, offsetBytes: place.offset * BYTES });
+    const written = writes.map(({ place: { offset, length } }) => [offset, offset + length] as const);
 
     // What no gradient is written to (padding, frozen parameters) must not add what the arena held before.
     const gaps = gapsBetween(written, elements);
@@ -70,7 +68,7 @@ export function partitionGradients(
     at(builder.op('add', name, [sum, slice], {}, 'gradient')[0]!, 'gradients', sliceOffset);
     counts[0]! += gaps.length;
     counts[counts.length - 1]! += 1;
-    return { lastWrite, phases: counts };
+    return { lastWrite: last, phases: counts };
   });
 
   const built = builder.build(graph.gradients);
@@ -86,32 +84,12 @@ export function partitionGradients(
 /** The program that begins a step: sets the slices of the gradients to zero. */
 export function clearGradients(layout: Layout): PlacedGraph {
   const builder = new GraphBuilder();
-  const elements = layout.sliceElements;
-  const cleared = builder.op('fill', 'gradients', [], { value: 0, elements }, 'gradient')[0]!;
-  const places = new Map([[cleared.id, { buffer: 'gradients', offsetBytes: 0 }]]);
-  return { graph: builder.build(), places, buffers: new Map([['gradients', elements * BYTES]]) };
-}
-
-/** Buckets in the order in which their last gradient is written, with the op that writes it. */
-function readyBuckets(
-  graph: Graph,
-  layout: Layout,
-): readonly { readonly bucket: Bucket; readonly lastWrite: number }[] {
-  const writtenBy = new Map(graph.ops.flatMap((op, index) => op.outputs.map((id) => [id, index] as const)));
-  return layout.buckets
-    .map((bucket) => {
-      const ids = bucket.parameters.flatMap(({ name }) => chainOf(graph, name));
-      return { bucket, lastWrite: Math.max(-1, ...ids.map((id) => writtenBy.get(id) ?? -1)) };
-    })
-    .filter(({ lastWrite }) => lastWrite >= 0)
-    .sort((a, b) => a.lastWrite - b.lastWrite);
-}
-
-/** The gradient of a parameter and the earlier writes that it adds to (uses of a tied weight); none for a frozen one. */
-function chainOf(graph: Graph, parameter: string): readonly number[] {
-  const ids: number[] = [];
-  for (let id = graph.gradients.get(parameter) ?? null; id !== null; id = graph.tensors[id]!.continues) ids.push(id);
-  return ids;
+  const places = new Map<number, Place>();
+  for (const { name, sliceElements: elements, sliceOffset } of layout.buckets) {
+    const [cleared] = builder.op('fill', name, [], { value: 0, elements }, 'gradient');
+    places.set(cleared!.id, { buffer: 'gradients', offsetBytes: sliceOffset * BYTES });
+  }
+  return { graph: builder.build(), places, buffers: new Map([['gradients', layout.sliceElements * BYTES]]) };
 }
 
 function gapsBetween(ranges: readonly (readonly [number, number])[], end: number) {

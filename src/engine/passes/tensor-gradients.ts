@@ -8,6 +8,7 @@ import type { Place } from '../plan/placement.js';
 import { copiesOf, partOf } from '../shard.js';
 
 const BYTES = DTYPE_BYTES.f32;
+const NORM_ELEMENTS = 2 ** 20;
 /** Scratch that holds the terms. */
 const TERMS = 'shared_gradients';
 
@@ -71,7 +72,10 @@ export function sumSquaresOnce(
 ): Tensor {
   const sums = new Map<number, Tensor>();
   for (const slice of slices) {
-    for (const { start, end, copies } of runsOf(slice, ranks)) {
+    const runs = runsOf(slice, ranks).flatMap((run) =>
+      normParts(run.end - run.start).map(([from, to]) => ({ ...run, start: run.start + from, end: run.start + to })),
+    );
+    for (const { start, end, copies } of runs) {
       const name = `gradients.${slice.bucket.name}.${start}`;
       const run = builder.input(name, 'f32', [end - start], 'state');
       places.set(run.id, { buffer: 'gradients', offsetBytes: (slice.base + start) * BYTES });
@@ -86,6 +90,12 @@ export function sumSquaresOnce(
   const terms = [...sums].map(([copies, sum]) => builder.op('scale', path, [sum], { factor: 1 / copies })[0]!);
   const own = terms.reduce((a, b) => builder.op('add', path, [a, b])[0]!);
   return builder.op('all_reduce', path, [own], { group: groupIndex('tensor'), op: 0 })[0]!;
+}
+
+/** What the norm takes of `length` elements at a time: of gradients in a file, what is in memory at once. The same wherever they are. */
+export function normParts(length: number): readonly (readonly [start: number, end: number])[] {
+  const count = Math.ceil(length / NORM_ELEMENTS);
+  return Array.from({ length: count }, (_, n) => [n * NORM_ELEMENTS, Math.min(length, (n + 1) * NORM_ELEMENTS)]);
 }
 
 /** Stretches of a slice that equally many ranks hold alike. Padding belongs to the parameter before it: it is zero. */

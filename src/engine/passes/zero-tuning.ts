@@ -2,7 +2,10 @@
 import type { ParameterOffload } from '../offload.js';
 
 export interface ZeroTuning {
-  /** `reduce_bucket_size`: most elements that are reduced (and at stages 1 and 2 gathered) as one, unless one parameter has more. */
+  /**
+   * `reduce_bucket_size`: most elements that are reduced (and at stages 1 and 2 gathered) as one, unless one parameter has more. Such a
+   * one that a model uses twice is reduced once for each use, from stage 2 on.
+   */
   readonly reduceBucketSize: number;
   /** `overlap_comm`: exchanges run while something is computed. False: what needs one waits for it, and nothing is fetched ahead. */
   readonly overlapComm: boolean;

@@ -21,7 +21,7 @@ import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { wholeRegion } from './partition-parameters.js';
 import { type Hop, hopsOf } from './reduce-bucket.js';
 import { StepEmitter } from './step-parameters.js';
-import { slicesFor, sumShared, sumSquaresOnce } from './tensor-gradients.js';
+import { normParts, slicesFor, sumShared, sumSquaresOnce } from './tensor-gradients.js';
 import { ZERO_TUNING, type ZeroTuning } from './zero-tuning.js';
 
 /**
@@ -209,8 +209,15 @@ export function updateProgram(
     const once = held.filter(({ bucket }) => isCounted(bucket));
     total = sumSquaresOnce(tensor, once, scalar);
   } else {
-    for (const [index, [name, slice]] of counted.entries()) {
-      const sum = builder.op('sum_squares', name, [slice], { accumulate: index === 0 ? 0 : 1 })[0]!;
+    const parts = counted.flatMap(([name, slice]) =>
+      normParts(slice.dims[0]!).map(([start, end]) => {
+        if (end - start === slice.dims[0]) return [name, slice] as const;
+        const { buffer, offsetBytes } = places.get(slice.id)!;
+        return [name, flat(`${buffer}.${name}.${start}`, buffer, offsetBytes / BYTES + start, end - start)] as const;
+      }),
+    );
+    for (const [index, [name, part]] of parts.entries()) {
+      const sum = builder.op('sum_squares', name, [part], { accumulate: index === 0 ? 0 : 1 })[0]!;
       places.set(sum.id, places.get(squares.id)!);
     }
     if (counted.length === 0) {
