@@ -460,7 +460,11 @@ test('a tied embedding beyond reduce_bucket_size is reduced for the head and for
   assert.deepEqual(lossesOf(sliced), lossesOf(reduced));
   const { layout } = compile(2, { reduceBucketSize });
   for (const { microBytes } of reduced)
-    assert.equal(microBytes, (2 * 4 * (layout.elements + layout.buckets[0]!.elements)) / 2, 'two micro-batches of a rank');
+    assert.equal(
+      microBytes,
+      (2 * 4 * (layout.elements + layout.buckets[0]!.elements)) / 2,
+      'two micro-batches of a rank',
+    );
 });
 
 test('planned bytes of parameters, gradients and optimiser state follow the stage', () => {
