@@ -10,6 +10,7 @@ interface Scaling {
   readonly workers: number;
   readonly tensorParallel?: number | undefined;
   readonly sequenceParallel?: number | undefined;
+  readonly sequenceParallelNorms?: boolean;
 }
 
 /** What tensor, sequence and pipeline parallelism leave of the workers is data parallel. Throws {@link ConfigError} where they do not divide. */
@@ -20,6 +21,13 @@ export function resolveMesh(scaling: Scaling, config: DsConfig, { stages, chunks
   const named = block?.autotp_size === 0 ? 1 : block?.autotp_size;
   const tensor = agreed('tensorParallel', scaling.tensorParallel, 'tensor_parallel.autotp_size', named);
   const sequence = agreed('sequenceParallel', scaling.sequenceParallel, 'sequence_parallel_size', rows);
+  if (scaling.sequenceParallelNorms && tensor === 1)
+    throw new ConfigError(
+      'trainer.scaling.sequenceParallelNorms',
+      'false without tensorParallel',
+      true,
+      'It shares what lies between matrices that several workers share',
+    );
   const model = tensor * sequence * stages;
   if (workers % model !== 0) {
     const below = workers - (workers % model);

@@ -78,6 +78,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     recompute: ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe)),
     pipeline: { micros: ds.batch.accumulation, partitionMethod: pipeline.partitionMethod },
     offload: ds.offload,
+    sequenceParallelNorms: scaling.sequenceParallelNorms,
   };
   const settings = fitMemory({ settings: asked, microBatch, threads, memoryMiB: scaling.memoryMiBPerWorker ?? null });
   const compiled = compileLargest(settings);

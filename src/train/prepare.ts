@@ -118,7 +118,11 @@ export async function prepare(
     const asked = ds.isRecomputed ? 'full' : (pipeline.recompute ?? recomputeOf(recipe));
     const parts = { micros: batch.accumulation, partitionMethod: pipeline.partitionMethod };
     const strategy = { zeroStage: ds.zeroStage, tuning: ds.zeroTuning, mesh, rank: 0 };
-    const job = { model, rows, strategy, optimizer, loss, ...precision, dropout, pipeline: parts, offload };
+    const { sequenceParallelNorms } = scaling;
+    const job = {
+      ...{ model, rows, strategy, optimizer, loss, ...precision, dropout, pipeline: parts, offload },
+      sequenceParallelNorms,
+    };
     const settings = fitMemory({
       settings: { ...job, recompute: asked },
       microBatch: batch.microBatch,
@@ -142,6 +146,7 @@ export async function prepare(
       zeroStage: ds.zeroStage,
       zeroTuning: ds.zeroTuning,
       offload,
+      sequenceParallelNorms,
       optimizer,
       schedule: ds.schedule,
       precision,

@@ -59,6 +59,7 @@ export interface RankPlan {
   readonly zeroStage: ZeroStage;
   readonly zeroTuning: ZeroTuning;
   readonly offload: Offload;
+  readonly sequenceParallelNorms: boolean;
   readonly optimizer: TrainingSettings['optimizer'];
   readonly schedule: Schedule;
   readonly precision: Precision;
@@ -316,7 +317,7 @@ export class TrainRank {
 /** What a rank compiles. */
 function settingsOf(plan: RankPlan): TrainingSettings {
   const { rank, mesh, zeroStage, zeroTuning: tuning, precision } = plan;
-  const { rows, optimizer, loss, dropout, recompute, pipeline, offload } = plan;
+  const { rows, optimizer, loss, dropout, recompute, pipeline, offload, sequenceParallelNorms } = plan;
   const strategy = { zeroStage, mesh, rank, tuning };
   return {
     model: trainedModel(plan),
@@ -329,5 +330,6 @@ function settingsOf(plan: RankPlan): TrainingSettings {
     recompute,
     pipeline,
     offload,
+    sequenceParallelNorms,
   };
 }

@@ -37,6 +37,11 @@ const scaling = z.strictObject({
    * that follow each other. Default: `tensor_parallel.autotp_size` of the ds_config, or 1.
    */
   tensorParallel: count.optional(),
+  /**
+   * Beside tensorParallel: between the matrices that they share, each of those workers has its part of the rows alone, so that norms, dropout and what the
+   * backward keeps of them are shared too (Megatron-LM's sequence parallelism). The same bytes are exchanged. Default false.
+   */
+  sequenceParallelNorms: z.boolean().default(false),
   /** Workers that share the rows of each micro-batch, for long sequences. Default: `sequence_parallel_size` of the ds_config, or 1. */
   sequenceParallel: count.optional(),
   /**

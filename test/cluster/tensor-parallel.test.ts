@@ -22,6 +22,11 @@ test('two workers on each matrix, two on the rows of each micro-batch, and both 
   close(rows.losses, one.losses);
   await sameModel(rows.model, one.model, 1e-4, KEY_BIASES);
 
+  const split = await trainer('split', 2, { scaling: { tensorParallel: 2, sequenceParallelNorms: true } }).fit();
+  close(split.losses, one.losses);
+  await sameModel(split.model, one.model, 1e-4, KEY_BIASES);
+  assert.ok(split.metrics.memory.activationBytes < memory.activationBytes);
+
   const recipe = { model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 4 } } as const;
   const four = await trainer('four', 1, { recipe }).fit();
   const both = await trainer('both', 4, {
@@ -81,6 +86,10 @@ test('what cannot be shared so is refused before a worker starts, with what woul
   await assert.rejects(
     trainer('rows', 4, { scaling: { sequenceParallel: 4 } }).fit(),
     /sequenceParallel: expected a number that the 2 heads of .* cut into, got 4. The nearest that fits is 2/,
+  );
+  await assert.rejects(
+    trainer('norms', 2, { scaling: { sequenceParallelNorms: true } }).fit(),
+    /trainer.scaling.sequenceParallelNorms: expected false without tensorParallel/,
   );
   await assert.rejects(
     trainer('twice', 2, { scaling: { tensorParallel: 2 }, deepspeed: { tensor_parallel: { autotp_size: 4 } } }).fit(),

@@ -39,6 +39,7 @@ export interface MeshJob {
   readonly loss?: LossOptions;
   readonly dropout?: Dropout;
   readonly recompute?: Recompute;
+  readonly sequenceParallelNorms?: boolean;
   /** Sequences of each micro-batch. Default: two, and padding. */
   readonly lengths?: readonly number[];
   readonly batch?: (seed: string, rows: number) => TokenBatch;
@@ -131,6 +132,7 @@ export async function runMesh(job: MeshJob): Promise<MeshOutcome> {
 async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Communicators): Promise<RankOutcome> {
   using opened = openDevice(1);
   const { zeroStage = 0, micros = 2, steps = 3, rows = 16, lengths = [7, 5], loss, dropout, recompute } = job;
+  const { sequenceParallelNorms = false } = job;
   const model = job.model();
   const { data } = coordinatesOf(mesh, rank);
   const strategy = { zeroStage, mesh, rank };
@@ -145,6 +147,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
     ...(loss ? { loss } : {}),
     ...(dropout !== undefined ? { dropout } : {}),
     ...(recompute ? { recompute } : {}),
+    sequenceParallelNorms,
     ...(mesh.pipeline > 1 ? { pipeline: { micros: micros / mesh.data } } : {}),
     seed: 11,
   });

@@ -24,6 +24,7 @@ interface Draw {
   /** Of each data parallel rank. */
   readonly accumulation: number;
   readonly recompute: Recompute;
+  readonly sequenceParallelNorms: boolean;
   readonly dropout: number | null;
   readonly dtype: FloatType;
   readonly optimizer: OptimizerSettings['kind'];
@@ -47,6 +48,7 @@ const draws: fc.Arbitrary<Draw> = fc
     zeroStage: fc.constantFrom(0, 1, 2, 3),
     accumulation: fc.integer({ min: 1, max: 3 }),
     recompute: fc.constantFrom<Recompute>('none', 'cheap', 'full', { every: 2 }),
+    sequenceParallelNorms: fc.boolean(),
     dropout: fc.constantFrom(null, 0.1),
     dtype: fc.constantFrom<FloatType>('f32', 'f32', 'f32', 'bf16'),
     optimizer: fc.constantFrom('adamw', 'sgd', 'adagrad'),
@@ -132,6 +134,7 @@ const jobOf = (draw: Draw): MeshJob => {
     optimizer: optimizerOf(draw),
     dtype: draw.dtype,
     recompute: draw.recompute,
+    sequenceParallelNorms: draw.sequenceParallelNorms,
     dropout: draw.dropout,
     loss: { labelSmoothing: draw.labelSmoothing, zLoss: draw.zLoss },
     batch: (seed, rows) => {

@@ -86,6 +86,22 @@ for (const { name: carrier, open, isByDevice } of CARRIERS) {
       );
     });
 
+    test('reduce_scatter leaves it elsewhere where all of what it sums is scratch', async () => {
+      const sums = await run((plan, rank) => {
+        const x = plan.tensor(
+          [3, 2],
+          Float32Array.from({ length: 6 }, (_, i) => i + rank),
+        );
+        const slice = plan.tensor([1, 2]);
+        plan.op('reduce_scatter', [x], [slice, x], [0], COMMUNICATES);
+        return slice;
+      });
+      assert.deepEqual(
+        sums,
+        ranks.map((rank) => [6 * rank + 3, 6 * rank + 6]),
+      );
+    });
+
     test('all_gather, all_to_all and broadcast move bytes as they are', async () => {
       const gathered = await run((plan, rank) => {
         const y = plan.tensor([6], null, 'u8');

@@ -90,11 +90,23 @@ Bound bind_reduce_scatter(Binder& in, const Kernels& kernels) {
   const auto group = in.group("group");
   void* x = const_cast<void*>(in.flat_input("x", whole, type));  // the contract: its other slices are scratch afterwards
   void* slice = in.flat_output("slice", n, type);
+  const std::size_t bytes = bytes_of(type, n.value);
+  if (in.outputs_left() > 0) {  // all of x is scratch, and the slice lies elsewhere
+    in.flat_output("x", whole, type);
+    in.must_share("x", "x");
+    in.finish();
+    check_count(in, *group, whole.value, n.value);
+    return bind_call(in, kernels, group, {x, bytes_of(type, whole.value)}, {slice, bytes},
+                     [count = static_cast<std::size_t>(n.value), number = number_of(type), bytes](Collectives& ranks, void* data, void* own) {
+                       ranks.reduce_scatter(data, count, number);
+                       ranks.copy(own, static_cast<std::uint8_t*>(data) + static_cast<std::size_t>(ranks.rank()) * bytes, bytes);
+                     });
+  }
   in.may_overlap("x", "slice");
   in.finish();
   check_count(in, *group, whole.value, n.value);
   check_slice(in, *group, type, x, slice, n.value);
-  return bind_call(in, kernels, group, {x, bytes_of(type, whole.value)}, {slice, bytes_of(type, n.value)},
+  return bind_call(in, kernels, group, {x, bytes_of(type, whole.value)}, {slice, bytes},
                    [count = static_cast<std::size_t>(n.value), number = number_of(type)](Collectives& ranks, void* data, void*) {
                      ranks.reduce_scatter(data, count, number);
                    });

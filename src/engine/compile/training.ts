@@ -24,6 +24,7 @@ import { prune } from '../passes/prune.js';
 import { shardRows } from '../passes/sequence-parallel.js';
 import { streamGradients } from '../passes/stream-gradients.js';
 import { dropFanOuts, shardTensors, tensorShare } from '../passes/tensor-parallel.js';
+import { splitRows } from '../passes/tensor-rows.js';
 import {
   gradientHops,
   hasSlicedGradients,
@@ -76,6 +77,8 @@ export interface TrainingSettings extends StepStorage {
   readonly pipeline?: PipelineSettings;
   /** What lives outside of the device. Default: nothing. */
   readonly offload?: Offload;
+  /** Where the mesh has tensor ranks: each does norms, dropout and residual sums of its part of the rows alone. Default false. */
+  readonly sequenceParallelNorms?: boolean;
 }
 
 export interface PipelineSettings {
@@ -120,10 +123,12 @@ export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOpti
 }
 
 /** What one rank does of the forward with its loss, in the types that it is stored in. */
-export function rankForward({ model, rows, strategy, loss, dropout, dtype = 'f32' }: TrainingSettings): Graph {
+export function rankForward(settings: TrainingSettings): Graph {
+  const { model, rows, strategy, loss, dropout, dtype = 'f32', sequenceParallelNorms = false } = settings;
   const { mesh, rank } = strategy;
-  const whole = lossGraph(model, rows, loss, dropout);
-  return store(shardRows(shardTensors(whole, tensorShare(mesh, rank)), rows, mesh, rank), dtype);
+  const share = tensorShare(mesh, rank);
+  const own = shardRows(shardTensors(lossGraph(model, rows, loss, dropout), share), rows, mesh, rank);
+  return store(sequenceParallelNorms ? splitRows(own, rows / mesh.sequence, share) : own, dtype);
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */

@@ -1,5 +1,6 @@
 // Exchanges between the ranks of a group. They run on the communication stream. Reductions sum in f32, in the order of ranks;
 // what is only moved may be of any type.
+import { elementCount } from '../graph.js';
 import {
   attribute,
   expectInputs,
@@ -30,18 +31,39 @@ export const allReduce: OpRule = {
   backward: ({ gradients }) => [gradients[0] ?? null],
 };
 
-/** x T[size*n] → slice T[n] with the sum, inside x at rank*n. `slice` is n; only the compiler reads it. */
+/**
+ * x T[size*n] → slice T[n] with the sum, inside x at rank*n. `slice` is n, and only the compiler reads it, as `columns`: those of a slice that is a
+ * matrix of its own, outside of x, which is scratch from then on (the second output). Where all ranks have the same (`alike`, each a part of it) the whole gradient is
+ * that of each.
+ */
 export const reduceScatter: OpRule = {
   kind: 'reduce_scatter',
   attributes: ['group'],
   isCollective: true,
+  updates: ({ attributes }) => (attributes.columns === undefined ? [] : [[1, 0]]),
+  workspaces: [1],
   infer(call) {
     expectInputs(call, [1]);
-    return [stored(storageType(call, 0, 'x'), attribute(call, 'slice'))];
+    const type = storageType(call, 0, 'x');
+    const slice = attribute(call, 'slice');
+    const { columns } = call.attributes;
+    return columns === undefined
+      ? [stored(type, slice)]
+      : [stored(type, slice / columns, columns), typeOf(call, 0, 'x')];
+  },
+  backward({ inputs, attributes, gradients, emit }) {
+    const { group, slice, columns, alike } = attributes as Readonly<
+      Record<'group' | 'slice' | 'columns' | 'alike', number>
+    >;
+    if (!gradients[0]) return [null];
+    const whole = elementCount(inputs[0]!.dims);
+    const gathered = emit('all_gather', [gradients[0]], { group, whole, columns });
+    return alike ? emit('scale', gathered, { factor: whole / slice }) : gathered;
   },
 };
 
-/** slice[n], inside y at rank*n or outside y → y[size*n]. `whole` is size*n, `columns` those of y where it is a matrix; only the compiler reads them. */
+/** slice[n], inside y at rank*n or outside y → y[size*n]. `whole` is size*n, `columns` those of y where it is a matrix; only the compiler reads them. The
+ * gradient of x is the sum of what the ranks find, or, where they go the same way with y (`alike`), what each of them finds. */
 export const allGather: OpRule = {
   kind: 'all_gather',
   attributes: ['group'],
@@ -52,6 +74,15 @@ export const allGather: OpRule = {
     const { columns } = call.attributes;
     const whole = attribute(call, 'whole');
     return [{ dtype, dims: columns === undefined ? [whole] : [whole / columns, columns] }];
+  },
+  backward({ inputs, attributes, gradients, emit }) {
+    const { group, columns, whole, alike } = attributes as Readonly<
+      Record<'group' | 'columns' | 'whole' | 'alike', number>
+    >;
+    if (!gradients[0]) return [null];
+    const slice = elementCount(inputs[0]!.dims);
+    const [terms] = alike ? emit('scale', [gradients[0]], { factor: slice / whole }) : [gradients[0]];
+    return [emit('reduce_scatter', [terms!], { group, slice, columns })[0]!];
   },
 };
 

@@ -50,7 +50,7 @@ export const dropout: OpRule = {
   shardRows: ({ inputs, attributes }, _ranks, rank) => ({
     firstColumn: 0,
     ...attributes,
-    firstRow: rank * inputs[0]!.dims[0]!,
+    firstRow: (attributes.firstRow ?? 0) + rank * inputs[0]!.dims[0]!,
   }),
   // Masks are those of consecutive columns.
   demand: (_call, _input, split) => (split.blocks === 1 ? split : null),

@@ -2,7 +2,7 @@
 // recomputation, Korthikanti et al., arXiv:2205.05198 §5, by the prices of the op rules in place of a fixed choice).
 import { placed } from '../autodiff.js';
 import { byteLength, type Graph, producers, type TensorId } from '../graph.js';
-import { type Cost, defaultCost, type PlacedOp, ruleOf } from '../ops/index.js';
+import { type Cost, defaultCost, type PlacedOp, ruleOf, type Shortcut } from '../ops/index.js';
 import { isBackward } from './recompute.js';
 
 /** Operations that a CPU does while it moves one byte: what makes elementwise ops cheap, but not free. */
@@ -24,12 +24,16 @@ export function candidates(graph: Graph): readonly Candidate[] {
   /** Price of an op, and of the ops before it whose results nobody keeps anyway. */
   const priceOf = (index: number): number => {
     const op = placed(graph, graph.ops[index]!);
-    let total = priced((ruleOf(op.kind).cost ?? defaultCost)(op));
-    for (const { id } of op.inputs) {
-      const maker = madeBy.get(id);
-      if (maker !== undefined && !isSaved.has(id) && !borders.has(id)) total += priceOf(maker);
-    }
-    return total;
+    return op.inputs.reduce((sum, { id }) => sum + priceOfInput(id), priced(costOf(op)));
+  };
+  const isKept = (id: TensorId): boolean => isSaved.has(id) || borders.has(id);
+  const priceOfInput = (id: TensorId): number => {
+    const maker = madeBy.get(id);
+    if (maker === undefined || isKept(id)) return 0;
+    const op = placed(graph, graph.ops[maker]!);
+    const shortcut = ruleOf(op.kind).shortcut?.(op);
+    const isShort = shortcut?.outputs.some((i) => op.outputs[i]!.id === id) && isKept(op.outputs[shortcut.from]!.id);
+    return isShort ? priced(costOf(shortened(op, shortcut!))) : priceOf(maker);
   };
 
   const found: Candidate[] = [];
@@ -42,11 +46,7 @@ export function candidates(graph: Graph): readonly Candidate[] {
       const bytes = ids.reduce((sum, id) => sum + byteLength(graph.tensors[id]!), 0);
       if (bytes > 0) found.push({ ids, bytes, price });
     };
-    if (shortcut) {
-      const outputs = shortcut.outputs.map((i) => graph.tensors[op.outputs[i]!]!);
-      const call: PlacedOp = { ...shortcut, path: op.path, outputs };
-      add(cheap, priced((ruleOf(shortcut.kind).cost ?? defaultCost)(call)));
-    }
+    if (shortcut) add(cheap, priced(costOf(shortened(placed(graph, op), shortcut))));
     add(
       saved.filter((id) => !cheap.includes(id)),
       priceOf(index),
@@ -54,6 +54,13 @@ export function candidates(graph: Graph): readonly Candidate[] {
   }
   return found.sort((a, b) => a.price / a.bytes - b.price / b.bytes);
 }
+
+/** The op that makes some outputs of `op` from another one. */
+function shortened(op: PlacedOp, shortcut: Shortcut): PlacedOp {
+  return { ...shortcut, path: op.path, outputs: shortcut.outputs.map((index) => op.outputs[index]!) };
+}
+
+const costOf = (op: PlacedOp): Cost => (ruleOf(op.kind).cost ?? defaultCost)(op);
 
 /** What the forward makes and the backward reads. */
 function savedTensors(graph: Graph): ReadonlySet<TensorId> {
