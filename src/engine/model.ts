@@ -40,8 +40,10 @@ export interface LanguageModel {
   readonly labelCount?: number;
   /** What its outputs are held against. Default: cross_entropy. */
   readonly objective?: Objective;
-  /** A pass over the forward before all others: adapters, weights in 4 bits. */
+  /** A pass over the forward before all others: adapters. */
   readonly adapt?: (graph: Graph, isTraining: boolean) => Graph;
+  /** A pass over what one rank does of the forward, behind all that share it out: weights in 4 bits. */
+  readonly quantise?: (graph: Graph) => Graph;
   build(graph: GraphBuilder, tokens: TokenInputs, attend: Attend): ModelOutputs;
 }
 
@@ -52,6 +54,8 @@ export interface FeatureModel {
   readonly labelCount: number;
   readonly objective?: Objective;
   readonly adapt?: (graph: Graph, isTraining: boolean) => Graph;
+  /** A pass over what one rank does of the forward, behind all that share it out: weights in 4 bits. */
+  readonly quantise?: (graph: Graph) => Graph;
   build(graph: GraphBuilder, features: Tensor): ModelOutputs;
 }
 
@@ -71,9 +75,14 @@ export function writeForward(graph: GraphBuilder, model: AnyModel, rows: number)
   return model.build(graph, tokens, attendPacked(graph, integers('starts'), integers('ends')));
 }
 
-/** The forward as the programs run it. */
+/** The forward with what the model has beside its own layers. */
 export function adapted(model: AnyModel, forward: Graph, isTraining = false): Graph {
   return model.adapt ? model.adapt(forward, isTraining) : forward;
+}
+
+/** What a rank runs of the forward, in the form that its weights have. */
+export function quantised(model: AnyModel, forward: Graph): Graph {
+  return model.quantise ? model.quantise(forward) : forward;
 }
 
 /** Attention over the packed segments of a micro-batch. */

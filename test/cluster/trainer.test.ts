@@ -188,6 +188,9 @@ test('QLoRA: the base is frozen in 4 bits, and only with an adapter', async () =
       .then(({ losses }) => losses),
     packed.losses,
   );
+  // Each of two rounds its part of the base.
+  const parted = await trainer('qlora-tensor', 2, { recipe, scaling: { tensorParallel: 2 } }).fit();
+  assert.ok(parted.losses.every((loss, step) => Math.abs(loss - packed.losses[step]!) < 0.05));
   assert.ok(packed.metrics.memory.parameterBytes < exact.metrics.memory.parameterBytes);
   assert.equal(packed.metrics.memory.optimizerBytes, exact.metrics.memory.optimizerBytes);
   assert.ok(packed.losses.every((loss, step) => Math.abs(loss - exact.losses[step]!) < 0.1));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileTraining, meshOf, type ZeroStage } from '#src/engine/index.js';
-import { adapterFromConfig, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
+import { adapterFromConfig, type Model, modelFromConfig, withAdapter, withNf4 } from '#src/models/index.js';
 import { BERT, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
 
@@ -83,6 +83,33 @@ test('adapters on layers that are cut, by outputs and by inputs', async () => {
     assertSame(await runMesh({ model, mesh: { tensor: 2 } }), alone);
     assertSame(await runMesh({ model, mesh: { tensor: 4, data: 2 }, zeroStage: 2 }), await runMesh({ model }));
   }
+});
+
+test('a frozen base in 4 bits, each rank with its part: the same numbers where blocks of 64 divide what a rank has of a row', async () => {
+  const sizes = { hidden_size: 128, intermediate_size: 256, num_hidden_layers: 2 };
+  const adapter = adapterFromConfig({ r: 2, lora_alpha: 6, target_modules: 'all-linear' });
+  const packed =
+    (family: object, isDouble = false) =>
+    () =>
+      withNf4(withAdapter(modelFromConfig({ ...LLAMA, ...sizes, ...family }), adapter), { isDouble });
+  const biased = { model_type: 'llama', attention_bias: true, mlp_bias: true };
+  for (const family of [{ model_type: 'llama' }, biased]) {
+    const model = packed(family);
+    const alone = await runMesh({ model });
+    for (const zeroStage of [0, 3] as const)
+      assertSame(await runMesh({ model, zeroStage, mesh: { tensor: 2, data: 2 }, micros: 2 }), alone);
+    assertSame(await runMesh({ model, mesh: { tensor: 2 }, sequenceParallelNorms: true }), alone);
+  }
+  // Scales in 8 bits are rounded with others, and blocks of 64 that ranks share are cut: close, not equal.
+  const double = packed({ model_type: 'llama' }, true);
+  const [near, whole] = [await runMesh({ model: double, mesh: { tensor: 4 } }), await runMesh({ model: double })];
+  for (const [step, loss] of near.losses.entries())
+    assert.ok(Math.abs(loss - whole.losses[step]!) < 1e-2 * loss && loss !== whole.losses[step], `${step}: ${loss}`);
+  const bytes = (tensor: number) => {
+    const strategy = { zeroStage: 0, mesh: meshOf({ tensor }), rank: 0 } as const;
+    return compileTraining({ model: double(), rows: 16, strategy, optimizer: SMOOTH }).memory.parameterBytes;
+  };
+  assert.ok(bytes(4) < 0.5 * bytes(1));
 });
 
 test('whatever the backward makes again', async () => {

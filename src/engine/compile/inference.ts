@@ -4,7 +4,7 @@ import { GraphBuilder } from '../builder.js';
 import type { FloatType, Graph, Tensor } from '../graph.js';
 import { type Layout, layOut, parameterBuckets } from '../layout.js';
 import { groupIndex } from '../mesh.js';
-import { type AnyModel, adapted, attendCached, type LanguageModel, writeForward } from '../model.js';
+import { type AnyModel, adapted, attendCached, type LanguageModel, quantised, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
 import { movedParameters, tilingOf } from '../offload.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
@@ -75,7 +75,7 @@ function decodeCuts(model: AnyModel, ranks: number): ReadonlyMap<string, Cut> {
 export function parameterGraph(model: AnyModel): Graph {
   const graph = new GraphBuilder();
   graph.output('head', writeForward(graph, model, 1).head.weight);
-  return adapted(model, graph.build());
+  return quantised(model, adapted(model, graph.build()));
 }
 
 /** Losses per token (and what else was asked for) of packed rows. */
@@ -94,7 +94,7 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
   if (hasHiddenStates) {
     for (const [index, state] of hiddenStates.entries()) graph.output(`hiddenStates.${index}`, state);
   }
-  return inferencePlan(adapted(model, graph.build()), layout);
+  return inferencePlan(quantised(model, adapted(model, graph.build())), layout);
 }
 
 /**
@@ -121,7 +121,7 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const logits = share && part.dims[1] !== model.vocabularySize ? unite(end, part, model, share) : part;
   const [likeliest, top, logSum] = end.op('log_sum_exp', 'logits', [logits]);
   for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) end.output(name, tensor!);
-  return inferencePlan(end.build(), layout);
+  return inferencePlan(quantised(model, end.build()), layout);
 }
 
 /** The logits of all entries, of which every rank has made a part: the last parts may be padded. */

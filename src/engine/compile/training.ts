@@ -4,7 +4,7 @@ import { differentiate, type Ends } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
 import { byteLength, type FloatType, type Graph, type Op, parameterCount } from '../graph.js';
 import type { Layout, StepStorage } from '../layout.js';
-import { type AnyModel, adapted, writeForward } from '../model.js';
+import { type AnyModel, adapted, quantised, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
 import { type FileContents, type MovedBuffer, type Offload, ownFileBytes } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
@@ -128,7 +128,7 @@ export function rankForward(settings: TrainingSettings): Graph {
   const { mesh, rank } = strategy;
   const share = tensorShare(mesh, rank);
   const own = shardRows(shardTensors(lossGraph(model, rows, loss, dropout), share), rows, mesh, rank);
-  return store(sequenceParallelNorms ? splitRows(own, rows / mesh.sequence, share) : own, dtype);
+  return store(quantised(model, sequenceParallelNorms ? splitRows(own, rows / mesh.sequence, share) : own), dtype);
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */

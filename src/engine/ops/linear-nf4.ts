@@ -1,5 +1,6 @@
 // Dense layers over frozen weights in 4 bits. The weight is the bytes that engine/nf4.ts writes.
 import { nf4Bytes } from '../nf4.js';
+import { withoutLeftBias } from './linear.js';
 import {
   attribute,
   expectInputs,
@@ -18,10 +19,12 @@ function expectWeight(call: OpCall, inputs: number, outputs: number): void {
   expectType(call, 'w', operand(call, 1, 'w'), [bytes], 'u8');
 }
 
-/** x[N,I], w u8[bytes], (bias[O]) → y[N,O]. */
+/** x[N,I], w u8[bytes], (bias[O]) → y[N,O]. Terms of a sum over ranks have its bias once, as those of `linear`. */
 export const linearNf4: OpRule = {
   kind: 'linear_nf4',
   attributes: ['transposed', 'outputs', 'doubleQuant'],
+  perRank: ['leavesBias'],
+  executed: withoutLeftBias,
   infer(call) {
     expectInputs(call, [2, 3]);
     const type = storageType(call, 0, 'x');

@@ -1,5 +1,5 @@
 // y = activation(x w + bias) and its two derivatives. w is [O, I], or [I, O] when `transposed` (GPT-2's Conv1D).
-import type { FloatType, Tensor } from '../graph.js';
+import type { FloatType, Op, Tensor, TensorId } from '../graph.js';
 import {
   attribute,
   expectInputs,
@@ -23,6 +23,11 @@ function weightShape(call: OpCall, index: number, type: FloatType): readonly [ou
 
 function productCost(op: PlacedOp, x: Tensor, dy: Tensor) {
   return { flops: 2 * x.dims[0]! * x.dims[1]! * dy.dims[1]!, bytes: totalBytes(op) };
+}
+
+/** What a layer's rank runs with that leaves the bias to another one. */
+export function withoutLeftBias({ inputs, attributes }: Pick<Op, 'inputs' | 'attributes'>): readonly TensorId[] {
+  return attributes.leavesBias ? inputs.slice(0, 2) : inputs;
 }
 
 /**
@@ -66,7 +71,7 @@ export const linear: OpRule = {
     return hasBias ? [dx ?? null, dw ?? null, dbias ?? null] : [dx ?? null, dw ?? null];
   },
   perRank: ['leavesBias'],
-  executed: ({ inputs, attributes }) => (attributes.leavesBias ? inputs.slice(0, 2) : inputs),
+  executed: withoutLeftBias,
   shard({ splits, cuts, attributes, inputs, rank }) {
     const cut = cuts[1] ?? null;
     // The dim of the weight that the outputs are.

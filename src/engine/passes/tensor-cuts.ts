@@ -138,9 +138,9 @@ function vocabularyCuts({ graph, readBy, parameters }: Facts, ranks: number): Re
   const entries = graph.tensors[lookups[0]?.inputs[1] ?? -1]?.dims[0];
   const isLookup = (op: Op) => lookups.includes(op) && op.inputs.length === 2;
   const isLoss = ({ kind }: Op) => kind === 'linear_cross_entropy';
-  for (const [tensor, { name, dims, nf4 }] of parameters) {
+  for (const [tensor, { name, dims }] of parameters) {
     const readers = readBy.get(tensor) ?? [];
-    if (nf4 || readers.length === 0 || !readers.every((op) => isLookup(op) || isLoss(op))) continue;
+    if (readers.length === 0 || !readers.every((op) => isLookup(op) || isLoss(op))) continue;
     const dim = dims.length === 2 && readers.some((op) => isLoss(op) && op.attributes.transposed) ? 1 : 0;
     if (dims[dim] === entries) cuts.set(name, { dims, dim, blocks: 1, parts: ranks, ranks });
   }

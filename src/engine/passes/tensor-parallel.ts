@@ -1,7 +1,6 @@
 // Pass: tensor parallelism (Megatron-LM, arXiv:1909.08053 §3). Every rank of the tensor group has a part of the large matrices and does
 // its part of their products. Splits of columns travel through the ops by their `shard` rules; where ranks find terms of a sum, an
 // all_reduce appears, behind the op or, for the gradient of what they all read (fan_out), in the backward. Runs on the forward.
-import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
 import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
 import { groupIndex, groupOf, type Mesh } from '../mesh.js';
@@ -26,10 +25,6 @@ export function tensorShare(mesh: Mesh, rank: number, group: TensorShare['group'
 export function shardTensors(graph: Graph, share: TensorShare, assigned?: ReadonlyMap<string, Cut>): Graph {
   const { ranks, rank: index } = share;
   if (ranks === 1) return graph;
-  const quantised = [...graph.parameters.values()].find(({ nf4 }) => nf4);
-  if (quantised)
-    throw new ConfigError('tensorParallel', '1 with weights in 4 bits', ranks, `${quantised.name} is one of them`);
-
   const cuts = new Map(assigned ?? assignCuts(graph, ranks));
   const nameOf = new Map([...graph.parameters.values()].map(({ name, tensor }) => [tensor, name]));
   const tensors = [...graph.tensors];
