@@ -25,7 +25,7 @@ const Kernels& kernels() {
       stored<BFloat16>(),
       stored<Float16>(),
       log_sum_exp(),
-      {nullptr, nullptr},  // vocabulary_loss: not on GPUs yet
+      vocabulary_loss(),
       sum_squares(),
       clip_factor(),
       collective(),

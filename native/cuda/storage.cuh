@@ -12,16 +12,19 @@
 
 namespace raylite::cuda {
 
-__device__ inline float widen(float x) { return x; }
-__device__ inline float widen(BFloat16 x) {
-  const std::uint32_t wide = static_cast<std::uint32_t>(x.bits) << 16;
+__device__ inline float float_of(std::uint32_t bits) {
 #if defined(__CUDACC__)
-  return __uint_as_float(wide);
+  return __uint_as_float(bits);
 #else
   float value;
-  std::memcpy(&value, &wide, 4);
+  std::memcpy(&value, &bits, 4);
   return value;
 #endif
+}
+
+__device__ inline float widen(float x) { return x; }
+__device__ inline float widen(BFloat16 x) {
+  return float_of(static_cast<std::uint32_t>(x.bits) << 16);
 }
 __device__ inline float widen(Float16 x) {
 #if defined(__CUDACC__)

@@ -71,6 +71,7 @@ T atomicAdd(T* at, T value) {
 }
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>((static_cast<std::uint64_t>(a) * b) >> 32); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline float __fmul_rn(float a, float b) { return a * b; }
 inline void __nanosleep(unsigned) {}
 inline void __trap() { raylite::emulate::stop("a kernel trapped"); }
 

@@ -62,6 +62,21 @@ test('two workers on GPUs exchange by NCCL at every ZeRO stage, with the losses 
   }
 });
 
+test('two GPUs on each matrix, and payloads of ZeRO++ between two, step as CPUs do', async () => {
+  const tensor = { scaling: { tensorParallel: 2 }, recipe: { labelSmoothing: 0.1 } };
+  const cut = await fit('tensor-gpus', 2, { ...tensor, scaling: { ...tensor.scaling, gpusPerWorker: 1 } });
+  assert.equal(cut.group, 'nccl');
+  near(cut.result, (await fit('tensor-cpus', 2, tensor)).result);
+  const zero_optimization = {
+    stage: 3,
+    stage3_param_persistence_threshold: 0,
+    zero_quantized_weights: true,
+    zero_quantized_gradients: true,
+  };
+  const quantised = await fit('blocks-gpus', 2, { deepspeed: { zero_optimization }, scaling: { gpusPerWorker: 1 } });
+  near(quantised.result, (await fit('blocks-cpus', 2, { deepspeed: { zero_optimization } })).result);
+});
+
 test('workers that share a GPU exchange through the host, and the run says why', async () => {
   const { result, group, notes } = await fit('shared', 2, { scaling: { gpusPerWorker: 0.5 } });
   assert.equal(group, 'shm');

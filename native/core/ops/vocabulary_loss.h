@@ -15,7 +15,7 @@ constexpr std::int64_t kVocabularyStats = 5;
 /// `loss` is as in linear_cross_entropy, with v, w, bias, dw and dbias those of this part: columns `start` to start + columns - 1 of `entries`,
 /// then padding, which takes no part. The rows that count are the labelled ones from number chunk_index * chunk on, at most `chunk`; token_losses, dx, dw
 /// and dbias of the first chunk overwrite, the others add; loss is right behind the last. stats is [ranks,5,chunk], zero but for slot `rank`
-/// as vocabulary_logits makes it. logits[chunk,v] hold e^(x - largest) from vocabulary_logits to vocabulary_loss_grad.
+/// as vocabulary_logits makes it. (A device may take rows without a label along, as rows of zeros: all ranks of a group are on the same kind.) logits[chunk,v] hold e^(x - largest) from vocabulary_logits to vocabulary_loss_grad.
 template <class T>
 struct VocabularyLossArguments {
   LinearCrossEntropyArguments<T> loss;
