@@ -1,12 +1,11 @@
 // Scenes of generation: a prompt read, and tokens decoded through the cache, beside Transformers' eager model with its cache.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Figure, OpenScene, Sample, Scene } from '../harness/figure.js';
 import { startSides } from '../harness/line-process.js';
 import { multiplyPeak, readBandwidth } from '../limits/index.js';
-import { WORKLOADS } from './workloads.js';
+import { writeConfig } from '../training/compare.js';
+import { WORKLOADS } from '../training/workloads.js';
 
 const OURS = fileURLToPath(new URL('./generation-ours.js', import.meta.url));
 const TORCH = 'bench/peers/torch_generation.py';
@@ -26,9 +25,7 @@ export function generationScenes(python: string | null): readonly Scene[] {
 
 async function openGeneration(python: string | null): Promise<OpenScene> {
   const threads = availableParallelism();
-  rmSync(FOLDER, { recursive: true, force: true });
-  mkdirSync(FOLDER, { recursive: true });
-  writeFileSync(join(FOLDER, 'config.json'), JSON.stringify(config));
+  writeConfig(FOLDER, config);
   const args = [String(threads), FOLDER];
   const sides = await startSides(
     { command: process.execPath, args: [OURS, ...args] },

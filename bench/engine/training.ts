@@ -1,20 +1,16 @@
 // Scenes of the training step: same weights, tokens, optimiser and threads as PyTorch; losses are compared step by step.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Figure, OpenScene, Sample, Scene } from '../harness/figure.js';
 import { type LineProcess, startSides } from '../harness/line-process.js';
 import { multiplyPeak } from '../limits/index.js';
-import { stepFlops, WORKLOADS, type Workload } from './workloads.js';
+import { GOAL, sameLosses, writeConfig } from '../training/compare.js';
+import { stepFlops, WORKLOADS, type Workload } from '../training/workloads.js';
 
 const OURS = fileURLToPath(new URL('./ours.js', import.meta.url));
 const TORCH = 'bench/peers/torch_training.py';
 const FOLDER = 'build/bench/training';
 
-/** Both start from the same weights; rounding drifts apart from step to step. */
-const LOSS_TOLERANCE = { fp32: 2e-2, bf16: 1e-1 };
-const GOAL = { fp32: 2.2, bf16: 1.5 };
 const MEMORY_GOAL = 1.43;
 
 export function trainingScenes(python: string | null): readonly Scene[] {
@@ -29,9 +25,7 @@ function namesOf({ model, precision, rows, tokens }: Workload): readonly [step: 
 async function openTraining(workload: Workload, python: string | null): Promise<OpenScene> {
   const threads = availableParallelism();
   const { rows, tokens, precision, config } = workload;
-  rmSync(FOLDER, { recursive: true, force: true });
-  mkdirSync(FOLDER, { recursive: true });
-  writeFileSync(join(FOLDER, 'config.json'), JSON.stringify(config));
+  writeConfig(FOLDER, config);
   const args = [String(threads), String(rows), String(tokens), precision, FOLDER];
   const sides = await startSides(
     { command: process.execPath, args: [OURS, ...args] },
@@ -53,7 +47,7 @@ async function openTraining(workload: Workload, python: string | null): Promise<
       name: `${precision} multiply-add peak`,
       measure: async () => ((await multiplyPeak(precision, threads)) / stepFlops(workload)) * 1e9 * rows * tokens,
     },
-    verify: (own, other) => sameLosses(own, other, LOSS_TOLERANCE[precision]),
+    verify: sameLosses(precision),
   };
   const memory: Figure = {
     name: memoryName,
@@ -75,12 +69,4 @@ async function openTraining(workload: Workload, python: string | null): Promise<
 
 async function peakOfStep(side: LineProcess): Promise<Sample> {
   return { value: (await side.peakBytes('step')) / 1e9 };
-}
-
-function sameLosses(ours: readonly Sample[], peer: readonly Sample[], tolerance: number): void {
-  for (const [step, sample] of ours.entries()) {
-    const [own, other] = [Number(sample.loss), Number(peer[step]!.loss)];
-    if (!(Math.abs(own - other) <= tolerance))
-      throw new Error(`step ${step + 1}: our loss is ${own}, the peer's ${other}: not the same work`);
-  }
 }

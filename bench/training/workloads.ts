@@ -1,4 +1,5 @@
 // The models and shapes of the training figures: config.json of each, as Transformers and raylite both read it.
+import type { Precision } from './compare.js';
 
 export interface Workload {
   /** `GPT-2 124M`. */
@@ -8,7 +9,7 @@ export interface Workload {
   readonly multiplied: number;
   readonly rows: number;
   readonly tokens: number;
-  readonly precision: 'fp32' | 'bf16';
+  readonly precision: Precision;
 }
 
 interface Model {
@@ -103,9 +104,12 @@ const BERT: Model = {
   multiplied: 109.1e6,
 };
 
-function on(model: Model, rows: number, tokens: number, precision: Workload['precision']): Workload {
+function on(model: Model, rows: number, tokens: number, precision: Precision): Workload {
   return { model: model.name, config: model.config, multiplied: model.multiplied, rows, tokens, precision };
 }
+
+/** GPT-2 with half the layers and vocabulary: four ranks of it and of the peer fit a small machine. */
+export const SMALL_GPT2 = { ...GPT2.config, n_layer: 6, vocab_size: 25088 };
 
 export const WORKLOADS: readonly Workload[] = [
   on(GPT2, 4, 256, 'fp32'),
