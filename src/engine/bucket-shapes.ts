@@ -134,17 +134,14 @@ function cutBucket(
 function dealBucket(name: string, block: string, members: readonly Parameter[], partitions: number): BucketShape {
   const loads = new Array<number>(partitions).fill(0);
   const bySize = members.toSorted((a, b) => elementCount(b.dims) - elementCount(a.dims));
-  const dealt = bySize.map(({ name, dims }) => {
-    const length = elementCount(dims);
+  const dealt = bySize.map((parameter) => {
     const owner = loads.indexOf(Math.min(...loads));
     const start = loads[owner]!;
-    loads[owner] = align(start + length);
-    return { name, dims, owner, start, length };
+    loads[owner] = align(start + elementCount(parameter.dims));
+    return { parameter, owner, start };
   });
   const sliceElements = Math.max(...loads);
-  const parameters = dealt.map(({ name, dims, owner, start, length }) => {
-    return { name, dims, offset: owner * sliceElements + start, length };
-  });
+  const parameters = dealt.map(({ parameter, owner, start }) => placeOf(parameter, owner * sliceElements + start));
   return { name, block, sliceElements, decayEnd: sliceElements * partitions, isOfMatrices: true, parameters };
 }
 

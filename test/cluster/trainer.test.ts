@@ -57,7 +57,8 @@ test('under Muon a checkpoint goes on at another stage with another number of wo
   const { checkpoint } = await trainer('muon-2', 2, { optimizer, zero: 2, run }).fit();
   assert.ok(checkpoint);
   await rm(checkpoint, { recursive: true }); // the end is forgotten: go on from the middle
-  const resumed = await trainer('muon-2', 4, { optimizer, zero: 1, run: { ...run, resume: true } }).fit();
+  const scaling = { tensorParallel: 2 }; // whose matrices are in parts
+  const resumed = await trainer('muon-2', 4, { optimizer, zero: 1, scaling, run: { ...run, resume: true } }).fit();
   close(resumed.losses, whole.losses);
 });
 

@@ -1,7 +1,7 @@
 // Tensor parallelism: every family over 2 and 4 ranks, alone and beside ZeRO, trains as one rank does.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compileTraining, meshOf, type ZeroStage } from '#src/engine/index.js';
+import { compileTraining, meshOf, type OptimizerSettings, type ZeroStage } from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter, withNf4 } from '#src/models/index.js';
 import { BERT, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
@@ -110,6 +110,35 @@ test('a frozen base in 4 bits, each rank with its part: the same numbers where b
     return compileTraining({ model: double(), rows: 16, strategy, optimizer: SMOOTH }).memory.parameterBytes;
   };
   assert.ok(bytes(4) < 0.5 * bytes(1));
+});
+
+const MUON: OptimizerSettings = {
+  kind: 'muon',
+  momentum: 0.9,
+  isNesterov: true,
+  iterations: 5,
+  weightDecay: 0.1,
+  maxGradientNorm: 1,
+  adam: { beta1: 0.9, beta2: 0.95, eps: 1e-2, rateRatio: 0.1 },
+};
+
+test('Muon steps matrices that ranks have parts of as it steps whole ones', async () => {
+  for (const family of ['gpt2', 'llama with 2 key-value heads', 'gpt_neox in series']) {
+    const job = { model: FAMILIES[family]!, optimizer: MUON, micros: 2 };
+    const alone = await runMesh(job);
+    for (const tensor of [2, 4]) assertSame(await runMesh({ ...job, mesh: { tensor } }), alone, 1e-4);
+    for (const zeroStage of [1, 2, 3] as const)
+      assertSame(await runMesh({ ...job, zeroStage, mesh: { tensor: 2, data: 2 } }), alone, 1e-4);
+    assertSame(await runMesh({ ...job, mesh: { tensor: 2 }, sequenceParallelNorms: true }), alone, 1e-4);
+  }
+  const half = { model: FAMILIES.gpt2!, optimizer: MUON, dtype: 'bf16' } as const;
+  assertSame(await runMesh({ ...half, zeroStage: 1, mesh: { tensor: 2 } }), await runMesh(half), 3e-2);
+  const strategy = { zeroStage: 1, mesh: meshOf({ tensor: 2, data: 2 }), rank: 0 } as const;
+  const offload = { optimizer: { device: 'cpu' } } as const;
+  assert.throws(
+    () => compileTraining({ model: FAMILIES.gpt2!(), rows: 16, strategy, optimizer: MUON, offload }),
+    /offload_optimizer: expected none beside muon and tensorParallel/,
+  );
 });
 
 test('whatever the backward makes again', async () => {

@@ -6,6 +6,7 @@ import { type Bucket, isByChance, type Layout, type ParameterPlace } from '../la
 import { type MuonSettings, type OptimizerSettings, stateBuffers } from '../optimizer.js';
 import type { Place } from '../plan/placement.js';
 import { streamOf } from '../random.js';
+import { WholeMatrices } from './whole-matrix.js';
 
 /** Inputs of one element that every step has. */
 interface StepScalars {
@@ -37,22 +38,31 @@ export class StepEmitter {
   readonly #layout: Layout;
   /** Seed and step, where steps round by chance. */
   readonly #random: readonly Tensor[];
+  /** Of matrices that the tensor group cuts. */
+  readonly #whole: WholeMatrices;
   #adamRate: Tensor | null = null;
 
-  /** Adds to `builder` and `places`, which stay the caller's. */
+  /** Adds to `builder` and `places`, which stay the caller's. `tensorRank`: the place in the tensor group. */
   constructor(
     builder: GraphBuilder,
     optimizer: OptimizerSettings,
     scalars: StepScalars,
     places: Map<TensorId, Place>,
     layout: Layout,
+    tensorRank: number,
   ) {
+    this.#whole = new WholeMatrices(builder, places, tensorRank);
     this.#builder = builder;
     this.#optimizer = optimizer;
     this.#scalars = scalars;
     this.#places = places;
     this.#layout = layout;
     this.#random = isByChance(layout) ? [builder.input(RANDOM, 'i32', [3])] : [];
+  }
+
+  /** Bytes of each buffer of scratch that the steps need, by name. */
+  get scratch(): ReadonlyMap<string, number> {
+    return this.#whole.scratch;
   }
 
   /**
@@ -139,22 +149,45 @@ export class StepEmitter {
     at: SlicePlace,
     parameters: SlicePlace,
   ): void {
-    const { name, dims } = place;
+    const { name, dims, cut } = place;
     const { hasMasters, stateDtype } = this.#layout;
     const { buffer, offsetBytes } = this.#places.get(slice.id)!;
-    const from = offsetBytes / DTYPE_BYTES.f32 + start;
-    const gradient = this.#state(`gradients.${name}`, buffer, 'f32', from, dims);
-    const parameter = this.#slice(name, at, start, dims);
     const [buffered] = stateBuffers(optimizer, bucket);
-    const average = this.#state(`${buffered}.${name}`, buffered!, stateDtype, bucket.stateOffset + start, dims);
+    const own = {
+      parameter: { ...at, offset: at.offset + start },
+      average: { buffer: buffered!, dtype: stateDtype, offset: bucket.stateOffset + start },
+      gradient: { buffer, dtype: 'f32', offset: offsetBytes / DTYPE_BYTES.f32 + start },
+      rounded: { ...parameters, offset: parameters.offset + start },
+    } as const;
     const { momentum, isNesterov, iterations, weightDecay } = optimizer;
     // A matrix is whole on its owner, whatever else lies in the slice: its chances are its own.
     const common = this.#common(name, 0);
     const attributes = { momentum, nesterov: isNesterov ? 1 : 0, iterations, weightDecay, ...common };
     const { factor, lr } = this.#scalars;
-    const inputs = [parameter, average, gradient, factor, lr, ...this.#random];
+    const scalars = [factor, lr, ...this.#random];
+    if (!cut || cut.parts === 1) {
+      const view = (of: 'parameter' | 'average' | 'gradient') =>
+        this.#state(`${own[of].buffer}.${name}`, own[of].buffer, own[of].dtype, own[of].offset, dims);
+      const inputs = [view('parameter'), view('average'), view('gradient'), ...scalars];
+      const outputs = this.#builder.op('muon', name, inputs, attributes);
+      if (hasMasters) this.#rounded(outputs.at(-1)!, parameters, start);
+      return;
+    }
+    // The direction is that of the whole matrix: every rank finds it from all momenta and gradients, and goes its part of it.
+    const whole = this.#whole;
+    const inputs = [
+      whole.place('parameter', name, cut, own.parameter),
+      whole.gather('average', name, cut, own.average),
+      whole.gather('gradient', name, cut, own.gradient),
+      ...scalars,
+    ];
     const outputs = this.#builder.op('muon', name, inputs, attributes);
-    if (hasMasters) this.#rounded(outputs.at(-1)!, parameters, start);
+    whole.take('parameter', name, cut, own.parameter);
+    whole.take('average', name, cut, own.average);
+    if (!hasMasters) return;
+    const { buffer: room } = whole.room('rounded', cut, parameters.dtype);
+    this.#places.set(outputs.at(-1)!.id, { buffer: room, offsetBytes: 0 });
+    whole.take('rounded', name, cut, own.rounded);
   }
 
   #slice(name: string, { buffer, dtype, offset }: SlicePlace, start: number, dims: readonly number[]): Tensor {

@@ -61,13 +61,6 @@ export function layoutFor(
   storage: StepStorage = {},
 ): Layout {
   const { size } = zeroGroup(strategy);
-  if (optimizer?.kind === 'muon' && strategy.mesh.tensor > 1)
-    throw new ConfigError(
-      'tensorParallel',
-      '1 with muon',
-      strategy.mesh.tensor,
-      'Muon steps whole matrices, of which a rank has a part',
-    );
   const tuning = tuningOf(strategy);
   const { reduceBucketSize, paramPersistenceThreshold, modelPersistenceThreshold, offloadParam } = tuning;
   const options = {
@@ -238,7 +231,7 @@ export function updateProgram(
     const random = builder.input(RANDOM, 'i32', [3]);
     shelf.put('update_scalars', random.id, byteLength(random));
   }
-  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout);
+  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout, tensor.rank);
   for (const [index, bucket] of order.entries()) {
     const { name } = bucket;
     const stepped = emitter.step(bucket, rank, slices[index]!);
@@ -255,7 +248,12 @@ export function updateProgram(
     ...(layout.hasMasters ? [['master', owned] as [string, number]] : []),
     ...stateSizes(layout, optimizer),
   ];
-  return { graph: builder.build(), places, buffers: new Map([...sizes, ...shelf.buffers]), scratch };
+  return {
+    graph: builder.build(),
+    places,
+    buffers: new Map([...sizes, ...shelf.buffers]),
+    scratch: new Map([...scratch, ...emitter.scratch]),
+  };
 }
 
 /** Bytes of each buffer of state: what one partition owns. */
