@@ -1,5 +1,5 @@
-// Products as cuBLASLt would make them, by plain loops. Strict where the library would be: shapes must agree, leading
-// dimensions must reach, alpha and beta are read on the device.
+// Products as cuBLASLt would make them, by plain loops over sums in double: the order of its sums is its own, and one long sum in f32 would
+// be worse than any. Strict where the library would be: shapes must agree, leading dimensions must reach, alpha and beta are read on the device.
 #include <vector>
 
 #include "cublasLt.h"
@@ -113,16 +113,16 @@ RL_EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d
     const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
     const std::vector<float> left = rows_of(a, al, at, m, k);
     const std::vector<float> right = rows_of(b, bl, bt, k, n);
-    std::vector<float> row(static_cast<std::size_t>(n));
+    std::vector<double> row(static_cast<std::size_t>(n));
     for (std::int64_t i = 0; i < m; i++) {
-      std::fill(row.begin(), row.end(), 0.0f);
+      std::fill(row.begin(), row.end(), 0.0);
       for (std::int64_t p = 0; p < k; p++) {
         const float x = left[static_cast<std::size_t>(i * k + p)];
         const float* from = right.data() + p * n;
-        for (std::int64_t j = 0; j < n; j++) row[static_cast<std::size_t>(j)] += x * from[j];
+        for (std::int64_t j = 0; j < n; j++) row[static_cast<std::size_t>(j)] += static_cast<double>(x) * static_cast<double>(from[j]);
       }
       for (std::int64_t j = 0; j < n; j++) {
-        float value = scale * row[static_cast<std::size_t>(j)];
+        float value = scale * static_cast<float>(row[static_cast<std::size_t>(j)]);
         if (keep != 0) value += keep * get(c, dl.type, i + j * dl.ld);
         if (how.epilogue == CUBLASLT_EPILOGUE_BIAS) value += get(how.bias, how.bias_type, i);
         set(d, dl.type, i + j * dl.ld, value);
