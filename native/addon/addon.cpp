@@ -5,6 +5,7 @@ namespace raylite {
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   bind_engine(env, exports);
+  bind_gpu(env, exports);
   bind_comm(env, exports);
   bind_io(env, exports);
   bind_store(env, exports);

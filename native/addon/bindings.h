@@ -10,6 +10,7 @@
 namespace raylite {
 
 void bind_engine(Napi::Env env, Napi::Object exports);
+void bind_gpu(Napi::Env env, Napi::Object exports);
 void bind_comm(Napi::Env env, Napi::Object exports);
 void bind_io(Napi::Env env, Napi::Object exports);
 void bind_store(Napi::Env env, Napi::Object exports);

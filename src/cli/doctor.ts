@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Command } from 'commander';
 import { DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT, formatBytes, RAYLITE_VERSION } from '../common/index.js';
 import { defaultStoreBytes, isOurs, lookAtMachine, type Machine, readCurrent, sessionRoot } from '../launch/index.js';
-import { findCuda, native } from '../native/index.js';
+import { findCuda, native, openGpuMonitor } from '../native/index.js';
 import { EXIT_FAILURE, paint, print, printJson } from './output.js';
 
 interface Finding {
@@ -91,13 +91,27 @@ async function limits(): Promise<Finding> {
 }
 
 function gpu(machine: Machine): Finding {
-  if (machine.gpus > 0) return { what: 'GPU', level: 'ok', detail: `${machine.gpus} NVIDIA devices` };
+  if (machine.gpus > 0)
+    return { what: 'GPU', level: 'ok', detail: [`${machine.gpus} NVIDIA devices`, ...gpuStates()].join('; ') };
   const hasDriver = existsSync('/proc/driver/nvidia/version');
   return {
     what: 'GPU',
     level: 'note',
     detail: hasDriver ? 'a driver, but no device' : 'no NVIDIA driver: training runs on the CPU',
   };
+}
+
+/** What the driver says of each, where it is there. */
+function gpuStates(): readonly string[] {
+  const monitor = openGpuMonitor(native());
+  try {
+    return (monitor?.look() ?? []).map(({ name, usedBytes, memoryBytes, eccErrors }) => {
+      const errors = eccErrors ? `, ${eccErrors} memory errors that could not be corrected` : '';
+      return `${name} with ${formatBytes(usedBytes)} of ${formatBytes(memoryBytes)} in use${errors}`;
+    });
+  } finally {
+    monitor?.dispose();
+  }
 }
 
 /** What training on a GPU would lack. Nobody else needs it, so that nothing of it is ever `missing`. */

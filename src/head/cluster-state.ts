@@ -47,6 +47,17 @@ export interface NodeBeat {
   readonly storeTotalBytes: number;
   readonly workerCount: number;
   readonly workers: readonly WorkerUse[];
+  readonly gpus: readonly GpuUse[];
+}
+
+/** A GPU that a node offers, as its agent saw it last. */
+export interface GpuUse {
+  readonly id: string;
+  readonly name: string;
+  readonly memoryUsedBytes: number;
+  readonly memoryTotalBytes: number;
+  readonly busyPercent: number; // below 0: not told
+  readonly fault: string; // or empty
 }
 
 /** A worker as its agent saw it last. */

@@ -235,4 +235,12 @@ export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({
     running: worker.running ?? [],
     startedAtMs: worker.startedMs ?? 0,
   })),
+  gpus: (beat.gpus ?? []).map((gpu) => ({
+    id: gpu.id ?? '',
+    name: gpu.name ?? '',
+    memoryUsedBytes: gpu.memoryUsedBytes ?? 0,
+    memoryTotalBytes: gpu.memoryTotalBytes ?? 0,
+    busyPercent: gpu.busyPercent ?? -1,
+    fault: gpu.fault ?? '',
+  })),
 });

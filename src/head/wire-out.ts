@@ -55,7 +55,7 @@ export function nodeOut(node: NodeRecord): wire.NodeInfo.$Properties {
     joinedMs: node.joinedAtMs,
     isHead: node.isHead,
     uds: node.uds,
-    ...(node.beat ? { beat: { ...node.beat, workers: [] } } : {}), // who asks for nodes wants no list of processes
+    ...(node.beat ? { beat: { ...node.beat, workers: [], gpus: [...node.beat.gpus] } } : {}), // who asks for nodes wants no list of processes
   };
 }
 

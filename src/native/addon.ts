@@ -1,7 +1,7 @@
 // What native/addon exports, field by field. Errors thrown by native code are plain Errors with a stable `code`
 // ("PLAN", "SHAPE", "COMM", "STORE", …); the room that calls turns them into raylite's own.
 
-export interface NativeAddon extends NativeEngine, NativeComm, NativeIo, NativeStore {}
+export interface NativeAddon extends NativeEngine, NativeComm, NativeGpus, NativeIo, NativeStore {}
 
 // ---- engine (native/core, native/cpu) ----
 
@@ -171,6 +171,35 @@ export interface NativeCommunicator {
   check(): void;
   /** Leaves the group: orderly between calls, as a failure during one. Safe to repeat. */
   dispose(): void;
+}
+
+// ---- the GPUs of a machine (native/gpu) ----
+
+export interface NativeGpus {
+  /** Opens NVIDIA's management library. Throws with code "GPU" where there is none, or no driver behind it. */
+  openGpuMonitor(library: string): NativeGpuMonitor;
+}
+
+export interface NativeGpuMonitor {
+  /** All GPUs, in the order of their places on the bus. */
+  look(): readonly GpuState[];
+  /** Safe to repeat. */
+  dispose(): void;
+}
+
+/** What the driver does not tell is null. */
+export interface GpuState {
+  /** "GPU-…", as in CUDA_VISIBLE_DEVICES. */
+  readonly uuid: string;
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly usedBytes: number;
+  readonly busyPercent: number | null;
+  readonly celsius: number | null;
+  /** That could not be corrected, since the driver was loaded. */
+  readonly eccErrors: number | null;
+  /** Of a critical error since the monitor was opened; 0: none. */
+  readonly lastXid: number;
 }
 
 // ---- files that are offloaded to (native/io) ----

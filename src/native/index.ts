@@ -7,6 +7,7 @@ import type { NativeAddon } from './addon.js';
 
 export type * from './addon.js';
 export { type CudaFindings, CudaMissingError, findCuda, openCudaDevice } from './cuda.js';
+export { openGpuMonitor } from './gpu-monitor.js';
 
 /** The native addon is missing or cannot be loaded on this machine. */
 export class NativeMissingError extends RayliteError {

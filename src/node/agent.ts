@@ -11,11 +11,12 @@ import {
   PROTOCOL_VERSION,
   type WorkerId,
 } from '../common/index.js';
-import { type NativeArena, native } from '../native/index.js';
+import { type NativeArena, native, openGpuMonitor } from '../native/index.js';
 import { type Log, openLog } from '../observe/index.js';
 import { asError, failureOf, type wire } from '../protocol/index.js';
 import { CallLog } from './call-log.js';
 import { GpuSlots, gpuIds } from './gpu-slots.js';
+import { GpuWatch } from './gpu-watch.js';
 import { Guard } from './guard.js';
 import { HeadStream } from './head-stream.js';
 import { Jobs } from './jobs.js';
@@ -32,6 +33,8 @@ import { WorkerPool } from './worker-pool.js';
 
 const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
+/** A driver frees the memory of a process within moments of its end. */
+const GPU_FREE_WAIT_MS = 10_000;
 /** Objects of this node that one survey names. */
 const SURVEYED_OBJECTS_MAX = 10_000;
 
@@ -54,6 +57,7 @@ export class Agent implements AsyncDisposable {
   readonly #packages: Packages;
   readonly #npm: NpmEnvs;
   readonly #gpus: GpuSlots;
+  readonly #gpuWatch: GpuWatch;
   readonly #local: LocalServer;
   readonly #pool: WorkerPool;
   readonly #jobs: Jobs;
@@ -94,7 +98,10 @@ export class Agent implements AsyncDisposable {
     });
     this.#packages = new Packages(sessionDir, token);
     this.#npm = new NpmEnvs(childUmask);
-    this.#gpus = new GpuSlots(gpuIds(boot.resources.GPU ?? 0));
+    const gpuCount = boot.resources.GPU ?? 0;
+    this.#gpus = new GpuSlots(gpuIds(gpuCount));
+    const monitor = gpuCount > 0 ? openGpuMonitor(native()) : null;
+    this.#gpuWatch = new GpuWatch({ monitor, log: this.#log, freeWaitMs: GPU_FREE_WAIT_MS });
     this.#local = new LocalServer({
       path: this.uds,
       token,
@@ -249,19 +256,21 @@ export class Agent implements AsyncDisposable {
 
   #startWorker(assignment: wire.StartWorker): void {
     const workerId = assignment.workerId as WorkerId;
-    const visible = this.#gpus.take(workerId, assignment.resources?.amounts?.GPU ?? 0);
+    const amount = assignment.resources?.amounts?.GPU ?? 0;
+    const visible = this.#gpus.take(workerId, amount, this.#gpuWatch.faulty(amount > 0 ? this.#gpus.ids : []));
     const envVars = {
-      ...(visible === null ? {} : { CUDA_VISIBLE_DEVICES: visible }),
+      ...(visible && { CUDA_VISIBLE_DEVICES: visible.join(','), CUDA_DEVICE_ORDER: 'PCI_BUS_ID' }),
       ...assignment.runtimeEnv?.envVars, // what the user has set stays
     };
     const order = { ...assignment, runtimeEnv: { ...assignment.runtimeEnv, envVars } } as wire.StartWorker;
     const { package: sha, npm } = assignment.runtimeEnv ?? {};
-    if (!sha && !npm) {
+    const own = amount >= 1 ? visible : null; // what several share is never free
+    if (!sha && !npm && !own) {
       this.#pool.start(order);
       return;
     }
     const folder = sha ? this.#packages.ensure(sha, this.#httpUrl) : null;
-    Promise.all([npm ? this.#npm.ensure(npm) : '', folder]).then(
+    Promise.all([npm ? this.#npm.ensure(npm) : '', folder, own && this.#gpuWatch.freed(own)]).then(
       ([npmFolder]) => this.#pool.start({ ...order, npmFolder } as wire.StartWorker),
       (error: unknown) => {
         this.#gpus.giveBack(workerId);
@@ -297,6 +306,7 @@ export class Agent implements AsyncDisposable {
         storeTotalBytes: this.#arena.bytes,
         workerCount: this.#pool.count,
         workers: this.#workerUses(),
+        gpus: this.#gpuWatch.uses(this.#gpus.ids),
       },
     });
   }
@@ -325,6 +335,7 @@ export class Agent implements AsyncDisposable {
     this.#spill.remove();
     await workers;
     this.#limits[Symbol.dispose]();
+    this.#gpuWatch[Symbol.dispose]();
     await this.#local[Symbol.asyncDispose]();
     await this.#transfer?.[Symbol.asyncDispose]();
     // An embedded cluster leaves nothing behind; otherwise the logs stay.

@@ -15,22 +15,34 @@ export class GpuSlots {
     this.#free = ids.map(() => 1);
   }
 
-  /** The value of CUDA_VISIBLE_DEVICES for a worker that was granted `amount`; null when it was granted none. */
-  take(workerId: WorkerId, amount: number): string | null {
+  /** The devices of the node. */
+  get ids(): readonly string[] {
+    return this.#ids;
+  }
+
+  /**
+   * The devices of a worker that was granted `amount`, for CUDA_VISIBLE_DEVICES; null when it was granted none. Those that are `faulty`
+   * are none of them, as long as there are others.
+   */
+  take(workerId: WorkerId, amount: number, faulty: ReadonlySet<string> = new Set()): readonly string[] | null {
     if (!(amount > 0) || this.#ids.length === 0) return null;
     const held: { index: number; share: number }[] = [];
+    const isSound = (index: number) => faulty.size === this.#ids.length || !faulty.has(this.#ids[index]!);
     if (amount < 1) {
-      const shares = this.#free.map((share, index) => ({ share, index })).filter(({ share }) => share >= amount - 1e-6);
+      const shares = this.#free
+        .map((share, index) => ({ share, index }))
+        .filter(({ share, index }) => share >= amount - 1e-6 && isSound(index));
       const tightest = shares.sort((a, b) => a.share - b.share)[0];
-      held.push({ index: tightest?.index ?? this.#roomiest()[0]!, share: amount });
+      held.push({ index: tightest?.index ?? this.#roomiest().filter(isSound)[0]!, share: amount });
     } else
       for (const index of this.#roomiest()
+        .filter(isSound)
         .slice(0, Math.ceil(amount))
         .sort((a, b) => a - b))
         held.push({ index, share: 1 });
     for (const { index, share } of held) this.#free[index]! -= share;
     this.#held.set(workerId, held);
-    return held.map(({ index }) => this.#ids[index]).join(',');
+    return held.map(({ index }) => this.#ids[index]!);
   }
 
   /** Devices, those with most room first; of equals the first. */

@@ -1,6 +1,7 @@
 // The cluster in Prometheus's text format. Names follow Ray's where there is a counterpart.
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
+import type { GpuUse } from '../cluster-state.js';
 import { nodeStateName } from '../wire-out.js';
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
@@ -19,6 +20,12 @@ export function metricsText(cluster: Cluster): string {
       const value = pick(node);
       return value === undefined ? [] : [[{ node: node.nodeId }, value]];
     });
+  const ofGpus = (pick: (gpu: GpuUse) => number): Sample[] =>
+    nodes.flatMap(({ nodeId, beat }) =>
+      (beat?.gpus ?? [])
+        .filter((gpu) => pick(gpu) >= 0)
+        .map((gpu): Sample => [{ node: nodeId, gpu: gpu.id, name: gpu.name }, pick(gpu)]),
+    );
   const ofRuns = (pick: (run: (typeof runs)[number]['latest']) => number | undefined): Sample[] =>
     runs.flatMap(({ latest }): Sample[] => {
       const value = pick(latest);
@@ -70,6 +77,26 @@ export function metricsText(cluster: Cluster): string {
       'raylite_object_store_total_bytes',
       'Size of the object store.',
       ofNodes((node) => node.beat?.storeTotalBytes),
+    ),
+    family(
+      'raylite_gpu_memory_used_bytes',
+      'Memory of a GPU in use.',
+      ofGpus((gpu) => gpu.memoryUsedBytes),
+    ),
+    family(
+      'raylite_gpu_memory_total_bytes',
+      'Memory of a GPU.',
+      ofGpus((gpu) => gpu.memoryTotalBytes),
+    ),
+    family(
+      'raylite_gpu_busy_percent',
+      'Share of the time in which a GPU computes, 0 to 100.',
+      ofGpus((gpu) => gpu.busyPercent),
+    ),
+    family(
+      'raylite_gpu_faulty',
+      '1 for a GPU that is broken and gets no more workers.',
+      ofGpus((gpu) => (gpu.fault === '' ? 0 : 1)),
     ),
     family(
       'raylite_train_step',
