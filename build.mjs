@@ -172,7 +172,7 @@ const steps = [
     output: 'build/native/libraylite_cuda.so',
     run: () => {
       const python = cudaPython();
-      const architectures = process.env.RAYLITE_CUDA_ARCHITECTURES ?? '90a';
+      const architectures = process.env.RAYLITE_CUDA_ARCHITECTURES ?? '80,90a,100';
       run('cmake', [
         ...['-S', 'native/cuda', '-B', 'build/cuda/cmake', '-DCMAKE_BUILD_TYPE=Release'],
         ...[`-DRAYLITE_CUDA_PYTHON=${python}`, `-DRAYLITE_CUDA_ARCHITECTURES=${architectures}`],

@@ -48,6 +48,8 @@ const HOT = [
   'query_gradient_kernel',
   'key_gradient_kernel',
   'row_loss_kernel',
+  'stats_kernel',
+  'quantise_kernel',
   'column_sums_kernel',
   'add_parts_kernel',
   'dropout_kernel',
@@ -65,6 +67,13 @@ if (existsSync(LIBRARY)) {
       for (const { name, stackBytes } of kernels)
         assert.ok(stackBytes <= STACK_BYTES_MAX, `${name} has ${stackBytes} bytes in memory`);
     }
+  });
+
+  test('there is code for Ampere, Hopper and Blackwell, and PTX for what comes after', () => {
+    const listed = (what: string) => spawnSync(CUOBJDUMP, [what, LIBRARY], { encoding: 'utf8' }).stdout;
+    const code = listed('-lelf');
+    for (const name of ['sm_80', 'sm_90a', 'sm_100']) assert.match(code, new RegExp(`\\.${name}\\.cubin`));
+    assert.match(listed('-lptx'), /\.sm_90\.ptx/);
   });
 
   test('without a GPU the library loads and says what is missing', () => {
