@@ -388,6 +388,9 @@ void bind_comm(Napi::Env env, Napi::Object exports) {
                   return std::make_shared<ShmCommunicator>(name, cancellable);
                 });
               }));
+  exports.Set("shmGroupBytes", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(ShmSegment::bytes_of(info[0].As<Napi::Number>().Int32Value())));
+  }));
   exports.Set("watchGroups", Napi::Function::New(env, watch_groups));
   exports.Set("listenTcpGroup", Napi::Function::New(env, listen_tcp_group));
   exports.Set("joinTcpGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {

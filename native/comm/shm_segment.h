@@ -62,6 +62,9 @@ class ShmSegment {
   ShmSegment(const ShmSegment&) = delete;
   ShmSegment& operator=(const ShmSegment&) = delete;
 
+  /// Bytes of the segment of `size` ranks, which each of them maps.
+  static std::size_t bytes_of(int size);
+
   Member& member(int rank) const;
   Slot& slot(int rank, std::uint32_t sequence) const;
   Lane& lane(int from, int to) const;
@@ -77,7 +80,6 @@ class ShmSegment {
   struct Header;
   bool create();
   bool open();
-  static std::size_t bytes_of(int size);
   void map(std::size_t bytes);
   void wait_for_all(const JoinOptions& options, const Deadline& deadline);
   bool try_lock(int rank) const;

@@ -92,6 +92,7 @@ function show(found: Estimate, hasLives: boolean): void {
         ['optimizer state', showBytes(memory.optimizerBytes)],
         ['activations', showBytes(memory.activationBytes)],
         ['workspaces of kernels', showBytes(memory.workspaceBytes)],
+        ...(memory.exchangeBytes > 0 ? [['exchanges', showBytes(memory.exchangeBytes)] as const] : []),
         ['batch and constants', showBytes(memory.batchBytes)],
         ['total', showBytes(memory.totalBytes)],
         ...(memory.hostBytes > 0 ? [['offloaded to the host', showBytes(memory.hostBytes)] as const] : []),

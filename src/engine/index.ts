@@ -39,6 +39,7 @@ export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch
 export { DeviceBuffers } from './device/buffers.js';
 export { type Communicators, communicatorTable } from './device/communicators.js';
 export { createDevice, type DeviceOptions } from './device/create-device.js';
+export { exchangeBytesOf } from './device/exchange-bytes.js';
 export type { ExchangeDifference } from './device/exchange-check.js';
 export { Forward, type ForwardResult } from './device/forward.js';
 export { type LowRankChange, LowRankSum } from './device/low-rank-sum.js';

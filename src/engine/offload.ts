@@ -101,6 +101,8 @@ export interface Tiling {
 const TILE_ELEMENTS = 2 ** 20;
 /** Random numbers come in blocks of so many. */
 const TILE_UNIT = 32;
+/** A page of 16-bit numbers, two of 32-bit ones: large pieces share no page. */
+export const PIECE_UNIT = 2048;
 const SLOTS = 2;
 
 /** The name of the part of a buffer that lives in host memory. */
@@ -128,6 +130,12 @@ export function tilingOf(
   );
   const tileElements = Math.min(most, poolElements / (slots * (states + (layout.hasMasters ? 1 : 0))));
   return { tileElements: Math.max(TILE_UNIT, Math.floor(tileElements / TILE_UNIT) * TILE_UNIT), slots };
+}
+
+/** The length of as few pieces of at most `most` as `length` has, all as long but for the last: multiples of `unit`, where `most` has room for it. */
+export function evenPiece(length: number, most: number, unit: number): number {
+  const even = Math.ceil(length / Math.ceil(length / most));
+  return Math.min(most, Math.ceil(even / unit) * unit);
 }
 
 /** What of which buffers is moved. The buckets that an update comes to first are moved first. */

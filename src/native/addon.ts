@@ -117,6 +117,8 @@ export interface TcpJoinOptions extends JoinOptions {
 export interface NativeComm {
   /** Joins the group `name` (a fresh name under /dev/shm) of `size` ranks; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
   joinShmGroup(options: JoinOptions & { readonly name: string; readonly size: number }): Promise<NativeCommunicator>;
+  /** Bytes of shared memory of such a group, which each of its ranks maps. */
+  shmGroupBytes(size: number): number;
   /**
    * Watches over all groups of a rank: tells the peers that this process runs, and notices within 5 s whose process has ended or
    * stands still (which slow work does not), whether or not anybody waits for it. What breaks one group ends all. Dispose it before

@@ -4,6 +4,7 @@ import {
   bubbleShare,
   type CompiledPipeline,
   compileLargest,
+  exchangeBytesOf,
   type Life,
   type MemoryFigures,
   type PipelineShape,
@@ -30,8 +31,8 @@ export interface Estimate {
   readonly sequenceLength: number;
   /** What the backward makes again, in words. */
   readonly recompute: string;
-  /** Bytes that each worker holds, by use. Workspaces are those of its threads. */
-  readonly memory: MemoryFigures & { readonly workspaceBytes: number };
+  /** Bytes that each worker holds, by use. Workspaces are those of its threads, exchanges go through shared memory. */
+  readonly memory: MemoryFigures & { readonly workspaceBytes: number; readonly exchangeBytes: number };
   /** Null without one. Other figures are those of the stage that needs most. */
   readonly pipeline:
     | (PipelineShape & {
@@ -86,6 +87,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
   // Of a stage, what its last part has at once in its backward.
   const plan = compiled.kind === 'whole' ? compiled.micro : longest(compiled);
   const workspaceBytes = workspaceBytesOf(settings, threads);
+  const exchangeBytes = exchangeBytesOf(mesh);
   return {
     parameterCount,
     workers,
@@ -94,7 +96,12 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     microBatch,
     sequenceLength: recipe.sequenceLength,
     recompute,
-    memory: { ...memory, workspaceBytes, totalBytes: memory.totalBytes + workspaceBytes },
+    memory: {
+      ...memory,
+      workspaceBytes,
+      exchangeBytes,
+      totalBytes: memory.totalBytes + workspaceBytes + exchangeBytes,
+    },
     pipeline: compiled.kind === 'whole' ? null : pipelineOf(compiled),
     arena: { ...plan.arena, instructions: plan.graph.ops.length },
   };

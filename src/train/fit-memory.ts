@@ -2,6 +2,7 @@
 import { ConfigError, formatBytes } from '../common/index.js';
 import {
   compileLargest,
+  exchangeBytesOf,
   type Strategy,
   type TrainingSettings,
   workspaceBytesOf,
@@ -41,7 +42,8 @@ export function fitMemory(request: MemoryRequest): TrainingSettings {
 }
 
 function totalBytes({ threads }: MemoryRequest, settings: TrainingSettings): number {
-  return compileLargest(settings).memory.totalBytes + workspaceBytesOf(settings, threads);
+  const { memory } = compileLargest(settings);
+  return memory.totalBytes + workspaceBytesOf(settings, threads) + exchangeBytesOf(settings.strategy.mesh);
 }
 
 /** With the least recomputation that fits, or null. */

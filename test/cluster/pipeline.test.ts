@@ -19,7 +19,7 @@ test('two stages, interleaved ones, and two stages of two data parallel workers 
   assert.ok(pipeline!.idleShare > 0 && pipeline!.idleShare < 1);
   assert.equal(one.metrics.pipeline, null);
   assert.ok(memory.parameterBytes < one.metrics.memory.parameterBytes);
-  assert.ok(memory.measuredBytes <= memory.totalBytes * 1.1, `${memory.measuredBytes} of ${memory.totalBytes}`);
+  assert.equal(memory.measuredBytes, memory.totalBytes);
 
   const deepspeed = { pipeline: { stages: 2, virtual_stages: 2, partition_method: 'uniform' } };
   close((await trainer('interleaved', 2, { recipe, deepspeed }).fit()).losses, one.losses);

@@ -18,7 +18,7 @@ test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses
   const one = await trainer('one', 1).fit();
   assert.equal(one.losses.length, STEPS);
   assert.ok(one.losses.at(-1)! < one.losses[0]!);
-  assert.equal(one.metrics.memory.measuredBytes <= one.metrics.memory.totalBytes * 1.1, true);
+  assert.equal(one.metrics.memory.measuredBytes, one.metrics.memory.totalBytes);
   close((await trainer('two', 2).fit()).losses, one.losses);
   close((await trainer('two-zero-0', 2, { zero: 0 }).fit()).losses, one.losses);
   close((await trainer('two-zero-2', 2, { zero: 2 }).fit()).losses, one.losses);

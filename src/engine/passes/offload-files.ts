@@ -1,7 +1,7 @@
 // What offloaded programs have in files, in whole pages: pieces on their way to be stepped (records, which the pass lays out itself, and
 // runs of buffers that have files of their own), and what goes between such a file and the device, through buffers.
 import { byteLength, DTYPE_BYTES, type Op, type TensorId } from '../graph.js';
-import { type Extent, FILES, type FileContents, PAGE, pagesOf } from '../offload.js';
+import { type Extent, evenPiece, FILES, type FileContents, PAGE, pagesOf } from '../offload.js';
 import type { Place } from '../plan/placement.js';
 import type { MovedTensors } from './moved-tensors.js';
 import type { Slot } from './offload-slot.js';
@@ -87,7 +87,7 @@ export class OffloadFiles {
     this.#windows.set(place.buffer, window);
     const { fileOffset } = this.#extentOf(place);
     const size = DTYPE_BYTES[tensor.dtype];
-    const step = bufferBytes / size;
+    const step = evenPiece(tensors.lengthOf(id), bufferBytes / size, PAGE / size);
     return Array.from({ length: Math.ceil(tensors.lengthOf(id) / step) }, (_, index) => {
       const start = index * step;
       const count = Math.min(step, tensors.lengthOf(id) - start);

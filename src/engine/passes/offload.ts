@@ -7,11 +7,13 @@ import { ConfigError } from '../../common/index.js';
 import { byteLength, type Graph, type Op, type TensorId } from '../graph.js';
 import type { Bucket, Layout } from '../layout.js';
 import {
+  evenPiece,
   type FileContents,
   hostPart,
   type MovedBuffer,
   movedBuffers,
   type Offload,
+  PIECE_UNIT,
   pagesOf,
   type Tiling,
   tilingOf,
@@ -134,7 +136,8 @@ class Offloader {
     const starts = new Set([0, ...borders]);
     // What has inputs elsewhere, or goes to a file, is staged; the rest can stay whole.
     const isStaged = op.inputs.length > 0 || tensors.homeOf(op.outputs[0]!) === 'disk';
-    if (isStaged) for (let start = 0; start < length; start += tileElements) starts.add(start);
+    const step = evenPiece(length, tileElements, PIECE_UNIT);
+    if (isStaged) for (let start = 0; start < length; start += step) starts.add(start);
     const sorted = [...starts].sort((a, b) => a - b);
     if (sorted.length === 1) return [op];
     return sorted.map((start, index) => {
