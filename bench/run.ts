@@ -1,8 +1,10 @@
 // `npm run bench -- SUITE [--only NAME] [--json] [--no-peers] [--save]`: measures raylite and its peers in turn on the
 // same cores and prints ours, theirs, the ratio, the goal, and what the machine allows.
 import { parseArgs } from 'node:util';
+import { CudaMissingError } from '#src/native/index.js';
 import { coreSuite } from './core/suite.js';
 import { engineSuite } from './engine/suite.js';
+import { gpuSuite } from './gpu/suite.js';
 import { type Measured, measure, type Scene } from './harness/figure.js';
 import { machineName } from './harness/machine.js';
 import { peerPython } from './harness/peers.js';
@@ -13,6 +15,7 @@ import { storeSuite } from './store/suite.js';
 const SUITES: Readonly<Record<string, (python: string | null) => readonly Scene[]>> = {
   core: coreSuite,
   engine: engineSuite,
+  gpu: gpuSuite,
   parallel: parallelSuite,
   store: storeSuite,
 };
@@ -43,7 +46,9 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const isChosen = (name: string) => name.includes(values.only);
-  const scenes = scenesOf(values['no-peers'] ? null : peerPython());
+  // On a machine with a GPU its own Python has the PyTorch that goes with its driver.
+  const pythonOf = suite === 'gpu' ? () => 'python3' : peerPython;
+  const scenes = scenesOf(values['no-peers'] ? null : pythonOf());
   const chosen = scenes.filter(({ names }) => names.some(isChosen));
   if (chosen.length === 0) {
     console.error(`no figure's name contains "${values.only}": ${scenes.flatMap(({ names }) => names).join(', ')}`);
@@ -72,7 +77,8 @@ async function main(args: readonly string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof TypeError) || !('code' in error)) throw error;
-  console.error(`${error.message}\n\n${usage}`);
+  if (error instanceof CudaMissingError) console.error(`bench: ${error.message}`);
+  else if (error instanceof TypeError && 'code' in error) console.error(`${error.message}\n\n${usage}`);
+  else throw error;
   process.exitCode = 2;
 }

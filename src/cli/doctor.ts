@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Command } from 'commander';
 import { DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT, formatBytes, RAYLITE_VERSION } from '../common/index.js';
 import { defaultStoreBytes, isOurs, lookAtMachine, type Machine, readCurrent, sessionRoot } from '../launch/index.js';
-import { findCuda, native, openGpuMonitor } from '../native/index.js';
+import { findCuda, type NativeGpuMonitor, native, openGpuMonitor } from '../native/index.js';
 import { EXIT_FAILURE, paint, print, printJson } from './output.js';
 
 interface Finding {
@@ -103,12 +103,15 @@ function gpu(machine: Machine): Finding {
 
 /** What the driver says of each, where it is there. */
 function gpuStates(): readonly string[] {
-  const monitor = openGpuMonitor(native());
+  let monitor: NativeGpuMonitor | null = null;
   try {
+    monitor = openGpuMonitor(native());
     return (monitor?.look() ?? []).map(({ name, usedBytes, memoryBytes, eccErrors }) => {
       const errors = eccErrors ? `, ${eccErrors} memory errors that could not be corrected` : '';
       return `${name} with ${formatBytes(usedBytes)} of ${formatBytes(memoryBytes)} in use${errors}`;
     });
+  } catch {
+    return []; // without the addon, which has a line of its own
   } finally {
     monitor?.dispose();
   }
