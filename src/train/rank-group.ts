@@ -1,6 +1,5 @@
 // The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, takes in more, ends
 // them.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup } from '../client/index.js';
 import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
 import type { DeviceOptions, Mesh } from '../engine/index.js';
@@ -15,9 +14,6 @@ export type Rank = ActorHandle<TrainRank>;
 export type GroupKind = 'alone' | 'shm' | 'tcp' | 'hierarchical' | 'nccl';
 
 type Scaling = TrainerSettings['scaling'];
-
-/** How often the room of ranks that are being started is looked at. */
-const ROOM_CHECK_MS = 1000;
 
 export class RankGroup implements AsyncDisposable {
   /** Rejects when a rank has ended or stands still, whatever the others do meanwhile. */
@@ -171,13 +167,10 @@ export class RankGroup implements AsyncDisposable {
         ...(room && { placementGroup: { group: room, bundleIndex } }),
       }).create(),
     );
-    const creation = Promise.allSettled(creating);
-    const started = new AbortController();
-    const created = await Promise.race([creation, ...(room && mayLose ? [lossOf(room, started.signal)] : [])]);
-    started.abort();
-    if (created === 'lost') {
-      await room!.remove(); // ends what was started in it
-      await creation;
+    const created = await Promise.allSettled(creating);
+    const failed = created.find((result) => result.status === 'rejected');
+    if (failed && room && mayLose && (await room.info()).state === 'RESCHEDULING') {
+      await room.remove(); // ends what was started in it
       return false;
     }
     if (room) this.#rooms.push(room);
@@ -185,18 +178,9 @@ export class RankGroup implements AsyncDisposable {
       ...this.#ranks,
       ...created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
     ];
-    for (const result of created) if (result.status === 'rejected') throw result.reason;
+    if (failed) throw failed.reason;
     return true;
   }
-}
-
-/** Resolves once a node of the room is lost; never, where `signal` comes first. */
-async function lossOf(room: PlacementGroup, signal: AbortSignal): Promise<'lost'> {
-  while (!signal.aborted) {
-    await sleep(ROOM_CHECK_MS, undefined, { signal }).catch(() => {});
-    if (!signal.aborted && (await room.info()).state === 'RESCHEDULING') return 'lost';
-  }
-  return new Promise(() => {});
 }
 
 /** Ranks of one machine follow each other: neighbours in number talk most. */

@@ -129,10 +129,10 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
     );
   if (checked.scaling.gpusPerWorker > 0 && checked.run.profile)
     throw new ConfigError('trainer.run.profile', 'false on GPUs', true, 'What they could do is not measured yet');
-  const { workers, cpusPerWorker } = checked.scaling;
+  const { workers, cpusPerWorker, gpusPerWorker } = checked.scaling;
   if (workers.max < workers.min)
     throw new ConfigError('trainer.scaling.workers.max', `at least min, ${workers.min}`, workers.max);
-  if (isElastic(workers) && cpusPerWorker === 0)
+  if (isElastic(workers) && cpusPerWorker + gpusPerWorker === 0)
     throw new ConfigError(
       'trainer.scaling.cpusPerWorker',
       'a positive number beside a range of workers',

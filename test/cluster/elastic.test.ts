@@ -58,13 +58,24 @@ describe('on four CPUs', () => {
   });
 });
 
-test('a run loses a node and goes on with the workers of the other, then takes in those of a new one: the losses of one worker', async () => {
+/** A cluster of two nodes with two CPUs each, and a folder. */
+async function onTwoNodes(use: (nodes: TestNodes, storage: string) => Promise<void>): Promise<void> {
   const storage = await mkdtemp(join(tmpdir(), 'raylite-elastic-'));
   const nodes = new TestNodes({ here: {}, there: {} }, 128 * 2 ** 20);
   try {
     await nodes.open();
     process.env.RAYLITE_AGENT = nodes.node('here').uds;
     await using _cluster = await init({ address: nodes.head.address, token: TOKEN, logToDriver: false });
+    await use(nodes, storage);
+  } finally {
+    delete process.env.RAYLITE_AGENT;
+    await nodes[Symbol.asyncDispose]();
+    await rm(storage, { recursive: true, force: true });
+  }
+}
+
+test('a run loses a node and goes on with the workers of the other, then takes in those of a new one: the losses of one worker', async () => {
+  await onTwoNodes(async (nodes, storage) => {
     const run = { checkpoint: { everySteps: 2 }, failure: { maxFailures: 1 } };
     const losses: number[] = [];
     const happened: string[] = [];
@@ -93,9 +104,25 @@ test('a run loses a node and goes on with the workers of the other, then takes i
     const seen = losses.slice(0, last);
     const one = await tinyTrainer(storage, 'one', 1, { recipe: { maxSteps: seen.length } }).fit();
     close(seen, one.losses);
-  } finally {
-    delete process.env.RAYLITE_AGENT;
-    await nodes[Symbol.asyncDispose]();
-    await rm(storage, { recursive: true, force: true });
-  }
+  });
+});
+
+test('a node that falls silent while workers start on it is done without', async () => {
+  await onTwoNodes(async (nodes, storage) => {
+    const { nodeId } = nodes.node('there');
+    const workers: number[] = [];
+    const trainer = tinyTrainer(storage, 'silent', { min: 1, max: 4 }, { recipe: { maxSteps: 2 } });
+    try {
+      const { metrics } = await trainer.fit({
+        onProgress(event) {
+          if (event.kind === 'data') nodes.freezeNode(nodeId); // the head does not know yet, and gives room on it
+          if (event.kind === 'started') workers.push(event.workers);
+        },
+      });
+      assert.deepEqual(workers, [2]);
+      assert.equal(metrics.failures, 0);
+    } finally {
+      await nodes.killNode(nodeId);
+    }
+  });
 });

@@ -91,6 +91,11 @@ export class TestNodes implements AsyncDisposable {
     await ended;
   }
 
+  /** The agent of a node stands still: nobody is told, and what the node is asked for does not come. */
+  freezeNode(nodeId: string): void {
+    [...this.#nodes.values()].find(({ ready }) => ready.nodeId === nodeId)!.child.kill('SIGSTOP');
+  }
+
   #session(name: string): string {
     const path = join(this.#folder, name);
     mkdirSync(join(path, 'logs'), { recursive: true, mode: 0o700 });
