@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../head/head-process.js';
 import type { MemoryCase } from './memory-case.js';
 
+/** The young generation of V8, which is no part of a plan, else grows or shrinks by 16 MB whenever it likes. */
+const FLAGS = ['--expose-gc', '--max-semi-space-size=1'];
 const CHILD = fileURLToPath(import.meta.resolve('./memory-child.js'));
 const skip = !existsSync('/proc/self/status') && 'needs /proc';
 const folder = temporaryFolder();
@@ -49,7 +51,7 @@ const CASES: Readonly<Record<string, Omit<MemoryCase, 'rank' | 'group'>>> = {
 };
 
 async function measured(job: MemoryCase): Promise<{ readonly planned: number; readonly measured: number }> {
-  const child = spawn(process.execPath, ['--expose-gc', CHILD, JSON.stringify(job)]);
+  const child = spawn(process.execPath, [...FLAGS, CHILD, JSON.stringify(job)]);
   const [out, errors, [status]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   assert.equal(status, 0, errors);
   return JSON.parse(out);
