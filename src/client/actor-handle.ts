@@ -8,22 +8,16 @@ import type { HandleFacts, MethodFacts } from './handle-facts.js';
 import type { CallShape } from './invocation.js';
 import { type Given, startCall } from './invoke.js';
 import { ObjectRef } from './object-ref.js';
-import type { ObjectRefGenerator } from './object-ref-generator.js';
 import { type CallOptions, checkCallOptions } from './options.js';
-import type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
+import type { Starts } from './returns.js';
 import type { HandleHost, Runtime } from './runtime.js';
 
 /** A method of an actor: called as it is, or with options of this call. */
-export interface ActorMethod<Args extends readonly unknown[], Result> {
-  (...args: Arguments<Args>): Returned<Result>;
-  options(
-    options: CallOptions & { readonly numReturns: 'streaming' },
-  ): (...args: Arguments<Args>) => ObjectRefGenerator<ItemOf<Result>>;
-  options(options: CallOptions & { readonly numReturns: number }): (...args: Arguments<Args>) => RefsOf<Result>;
-  options(options: CallOptions): (...args: Arguments<Args>) => Returned<Result>;
-}
-
-type Method<Member> = Member extends (...args: infer Args) => infer Result ? ActorMethod<Args, Result> : never;
+export type ActorMethod<Fn> = Starts<Fn> & {
+  options(options: CallOptions & { readonly numReturns: 'streaming' }): Starts<Fn, 'items'>;
+  options(options: CallOptions & { readonly numReturns: number }): Starts<Fn, 'parts'>;
+  options(options: CallOptions): Starts<Fn>;
+};
 
 /** An actor, callable from any process: the public methods of its class, each giving a ref. Travels inside values. */
 export type ActorHandle<Actor> = {
@@ -31,7 +25,7 @@ export type ActorHandle<Actor> = {
     ? Name extends string
       ? Name
       : never
-    : never]: Method<Actor[Name]>;
+    : never]: ActorMethod<Actor[Name]>;
 } & { readonly [actorBrand]: true };
 declare const actorBrand: unique symbol;
 

@@ -255,8 +255,12 @@ async function joinCluster(
     runtime.runtimeEnv = await prepareEnv(runtime, options.runtimeEnv, welcome.httpUrl);
     setRuntime(runtime);
     const joined = runtime;
-    const close = async (): Promise<void> => {
-      if (findRuntime() !== joined) return;
+    let closing: Promise<void> | null = null;
+    const close = (): Promise<void> => {
+      closing ??= end();
+      return closing;
+    };
+    const end = async (): Promise<void> => {
       setRuntime(null);
       process.off('beforeExit', leave);
       await awake.during(flushLogs(joined).then(() => joined.close()));

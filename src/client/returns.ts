@@ -26,6 +26,44 @@ export type RefsOf<Result> =
 /** With `numReturns: 'streaming'`: what an iterable gives. */
 export type ItemOf<Result> = Result extends AsyncIterable<infer Item> | Iterable<infer Item> ? Awaited<Item> : never;
 
+/** What is asked of a call: its value or generator, so many parts of it, or its items. */
+type Wish = 'value' | 'parts' | 'items';
+type Given<Result, Wished extends Wish> = Wished extends 'items'
+  ? ObjectRefGenerator<ItemOf<Result>>
+  : Wished extends 'parts'
+    ? RefsOf<Result>
+    : Returned<Result>;
+
+/** How a function of these arguments and this result is called from elsewhere. */
+export type Start<Args extends readonly unknown[], Result, Wished extends Wish = 'value'> = (
+  ...args: Arguments<Args>
+) => Given<Result, Wished>;
+
+/** The same of each overload of a function. */
+export type Starts<Fn, Wished extends Wish = 'value'> =
+  Overloads<Fn> extends [
+    [infer A extends readonly unknown[], infer R],
+    [infer B extends readonly unknown[], infer S],
+    [infer C extends readonly unknown[], infer T],
+    [infer D extends readonly unknown[], infer U],
+  ]
+    ? Start<A, R, Wished> & Start<B, S, Wished> & Start<C, T, Wished> & Start<D, U, Wished>
+    : never;
+
+/** Arguments and result of each overload of a function, up to four; where there are fewer, the first stands for the rest. */
+type Overloads<Fn> = Fn extends {
+  (...args: infer A): infer R;
+  (...args: infer B): infer S;
+  (...args: infer C): infer T;
+  (...args: infer D): infer U;
+}
+  ? [[A, R], [B, S], [C, T], [D, U]]
+  : never;
+
+/** `Fn` where it has overloads, else nothing. */
+export type Overloaded<Fn> =
+  Overloads<Fn> extends [infer First, unknown, unknown, infer Last] ? ([First] extends [Last] ? never : Fn) : never;
+
 const GENERATORS = ['[object GeneratorFunction]', '[object AsyncGeneratorFunction]'];
 
 /** The shape of what a call of `run` gives. */

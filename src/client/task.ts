@@ -6,11 +6,10 @@ import { currentRuntime } from './current.js';
 import type { CallShape, Invocation } from './invocation.js';
 import { startCall } from './invoke.js';
 import { nodeOfMostBytes } from './locality.js';
-import type { ObjectRefGenerator } from './object-ref-generator.js';
 import { bundleOf, checkTaskOptions, resourcesOf, type TaskOptions } from './options.js';
 import { packageFolders } from './package-folders.js';
 import { namesOf } from './retry-rules.js';
-import { type Arguments, type ItemOf, type RefsOf, type Returned, returnsOf } from './returns.js';
+import { type Overloaded, returnsOf, type Start, type Starts } from './returns.js';
 import type { Runtime } from './runtime.js';
 import { envKeyOf, runtimeEnvWith } from './runtime-env.js';
 import { TaskPool } from './task-pool.js';
@@ -18,7 +17,6 @@ import { TaskPool } from './task-pool.js';
 const MAX_RETRIES = 3; // of a task whose worker crashed, as in Ray
 
 type Run<Args extends readonly unknown[], Result> = (...args: Args extends unknown[] ? Args : never) => Result;
-type Start<Args extends readonly unknown[], Given> = (...args: Arguments<Args>) => Given;
 
 /**
  * Runs an exported function on a worker of the cluster: `await task(square)(3)`. Its errors come as TaskError. A generator
@@ -27,15 +25,19 @@ type Start<Args extends readonly unknown[], Given> = (...args: Arguments<Args>) 
 export function task<Args extends readonly unknown[], Result>(
   run: Run<Args, Result>,
   options: TaskOptions & { readonly numReturns: 'streaming' },
-): Start<Args, ObjectRefGenerator<ItemOf<Result>>>;
+): Start<Args, Result, 'items'>;
 export function task<Args extends readonly unknown[], Result>(
   run: Run<Args, Result>,
   options: TaskOptions & { readonly numReturns: number },
-): Start<Args, RefsOf<Result>>;
+): Start<Args, Result, 'parts'>;
+export function task<Fn>(
+  run: Fn & Overloaded<Fn>,
+  options?: TaskOptions & { readonly numReturns?: undefined },
+): Starts<Fn>;
 export function task<Args extends readonly unknown[], Result>(
   run: Run<Args, Result>,
   options?: TaskOptions,
-): Start<Args, Returned<Result>>;
+): Start<Args, Result>;
 export function task(run: Code, options: TaskOptions = {}): (...args: unknown[]) => unknown {
   if (typeof run !== 'function') throw new ConfigError('task', 'a function', run);
   if (/^class\b/.test(Function.prototype.toString.call(run)))

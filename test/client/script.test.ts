@@ -74,6 +74,27 @@ test('what has no result when the cluster is closed fails, and the script ends',
   assert.deepEqual(stdout.trim().split('\n').sort(), lines);
 });
 
+test('a cluster may be closed twice, and says afterwards that it is closed', (t) => {
+  const { stdout } = run(
+    t,
+    `const cluster = await init({ numCpus: 1 });
+     const speaker = await actor(Speaker).create();
+     await Promise.all([cluster.close(), cluster.close()]);
+     await cluster.close();
+     for (const use of [() => put(1), () => task(square)(1), () => speaker.pid(), () => actor(Counter).create()]) {
+       try {
+         await use();
+       } catch (error) {
+         console.log(error.code);
+       }
+     }
+     const again = await init({ numCpus: 1 });
+     console.log(await task(square)(2));
+     await again.close();`,
+  );
+  assert.equal(stdout, 'RAYLITE_CONFIG\nRAYLITE_CONFIG\nRAYLITE_CONNECTION\nRAYLITE_CONFIG\n4\n');
+});
+
 test('what nobody waits for does not keep a script from ending', (t) => {
   run(
     t,

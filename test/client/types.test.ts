@@ -87,6 +87,39 @@ export async function given(): Promise<unknown[]> {
   return [items, bytes, count, x, text, each, next, wrong];
 }
 
+function twice(value: number): number;
+function twice(value: string): Promise<string>;
+function twice(value: number | string): number | Promise<string> {
+  return typeof value === 'number' ? 2 * value : Promise.resolve(value + value);
+}
+class Parser {
+  parse(text: string): number;
+  parse(bytes: Uint8Array, from: number): Promise<boolean>;
+  parse(data: string | Uint8Array, from = 0): number | Promise<boolean> {
+    return typeof data === 'string' ? data.length : Promise.resolve(from === 0);
+  }
+  same<Value>(value: Value): Value {
+    return value;
+  }
+}
+
+/** Compiled, never called: each overload has its own result, and generic functions that of their arguments. */
+export async function overloaded(): Promise<unknown[]> {
+  const parser = await actor(Parser).create();
+  const length: ObjectRef<number> = parser.parse(put('text'));
+  const isThere: ObjectRef<boolean> = parser.parse.options({ maxTaskRetries: 1 })(new Uint8Array(2), put(1));
+  const [number, text]: [ObjectRef<number>, ObjectRef<string>] = [task(twice)(put(2)), task(twice, { cpus: 2 })('a')];
+  const identity = <Value>(value: Value): Value => value;
+  const same: ObjectRef<number> = task(identity)(3);
+  // @ts-expect-error the second overload takes two
+  parser.parse(new Uint8Array(2));
+  // @ts-expect-error no overload takes a truth value
+  task(twice)(true);
+  // @ts-expect-error the overload of texts gives a text
+  const wrong: ObjectRef<number> = task(twice)('a');
+  return [length, isThere, number, text, same, parser.same(1), wrong];
+}
+
 /** Compiled, never called. */
 export async function refused(): Promise<void> {
   const counter = await actor(Counter).create();
