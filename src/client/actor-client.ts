@@ -183,8 +183,11 @@ export class ActorClient implements Sender {
     else {
       this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX).unref(); // a driver that is done need not wait
       this.#watch();
-      setTimeout(() => this.#lookThere(), NEWS_MS_USUAL).unref();
+      this.#lookLater();
     }
+  }
+  #lookLater(): void {
+    setTimeout(() => this.#lookThere(), NEWS_MS_USUAL).unref();
   }
 
   /** No news so far: perhaps only the connection broke. A process that answers has the actor still. */
@@ -194,11 +197,15 @@ export class ActorClient implements Sender {
     this.#runtime.peers.link(address ?? {}).then(
       (link) =>
         link.resolve('' as ObjectId, null, ({ failure }) => {
-          if (failure?.code === 'RAYLITE_OWNER_DIED' || this.#brokenIncarnation !== incarnation) return;
+          if (this.#brokenIncarnation !== incarnation) return;
+          if (failure?.code === 'RAYLITE_OWNER_DIED') {
+            this.#lookLater(); // this stream broke too
+            return;
+          }
           this.#brokenIncarnation = 0;
           this.#resolveLimbo('the connection to it broke');
         }),
-      () => {}, // it is gone, and the head will say what comes next
+      () => this.#lookLater(), // if it is gone, the head will say what comes next
     );
   }
 
@@ -252,6 +259,7 @@ export class ActorClient implements Sender {
         this.#brokenIncarnation = incarnation;
         this.#limboTimer ??= setTimeout(() => this.#giveUp(), NEWS_MS_MAX).unref(); // a driver that is done need not wait
         this.#watch();
+        this.#lookLater();
       },
     );
   }

@@ -29,6 +29,7 @@ export class HeadLink {
   readonly #hello: () => wire.ClientHello.$Properties;
   readonly #pushes: HeadPushes;
   readonly #awake: Awake;
+  readonly #isMember: boolean;
   readonly #waiters = new Map<number, Waiter>();
   readonly #watched = new Set<string>();
   readonly #stop = new AbortController();
@@ -37,14 +38,19 @@ export class HeadLink {
   #channel: MessageChannel<wire.ClientToHead.$Properties, wire.HeadToClient> | null = null;
   #welcomed: Promise<wire.ClientWelcome> | null = null;
 
-  /** @param open a new stream to the head at `address` */
+  /**
+   * @param open a new stream to the head at `address`
+   * @param isMember this process belongs to the cluster already: a first connection that fails is tried again as any other
+   */
   constructor(
     address: string,
     open: () => Promise<Channel>,
     hello: () => wire.ClientHello.$Properties,
     pushes: HeadPushes,
     awake: Awake,
+    isMember: boolean,
   ) {
+    this.#isMember = isMember;
     this.#awake = awake;
     this.#address = address;
     this.#open = open;
@@ -55,7 +61,7 @@ export class HeadLink {
   /** Connects if this has not happened yet. Rejects with {@link ConnectionError} when nothing answers or the head refuses. */
   async welcome(): Promise<wire.ClientWelcome> {
     const site = siteOf(this.welcome);
-    this.#welcomed ??= this.#connect();
+    this.#welcomed ??= this.#isMember ? this.#persist() : this.#connect();
     try {
       return await this.#welcomed;
     } catch (error) {
@@ -153,21 +159,21 @@ export class HeadLink {
 
   #reconnect(): void {
     this.#channel = null;
-    const retry = async (): Promise<void> => {
-      for (let waitMs = BACKOFF_MS_FIRST; ; waitMs = Math.min(waitMs * 2, BACKOFF_MS_MAX)) {
-        await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false });
-        try {
-          await this.#greet(await this.#open());
-          return;
-        } catch (error) {
-          if (error instanceof ConnectionError && /token|protocol/.test(error.detail)) throw error;
-        }
-      }
-    };
-    retry().catch((error: unknown) => {
+    this.#persist().catch((error: unknown) => {
       for (const waiter of this.#waiters.values()) waiter.reject(error as Error);
       this.#waiters.clear();
     });
+  }
+  /** Connects, however often that has to be tried. Rejects when the head refuses, or this process leaves. */
+  async #persist(): Promise<wire.ClientWelcome> {
+    for (let waitMs = BACKOFF_MS_FIRST; ; waitMs = Math.min(waitMs * 2, BACKOFF_MS_MAX)) {
+      try {
+        return await this.#connect();
+      } catch (error) {
+        if (error instanceof ConnectionError && /token|protocol/.test(error.detail)) throw error;
+      }
+      await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false });
+    }
   }
 
   #received(message: wire.HeadToClient): void {

@@ -204,8 +204,8 @@ async function joinCluster(
     protocol: PROTOCOL_VERSION,
     workerId: runtime?.workerId ?? workerId,
     isDriver: true,
-    jobId,
-    namespace: options.namespace ?? '',
+    jobId: runtime?.jobId || jobId, // after a reconnect it is the same job still
+    namespace: runtime?.namespace || (options.namespace ?? ''),
     address: runtime?.peers?.address ?? address,
     pid: process.pid,
     entrypoint: process.argv
@@ -225,6 +225,7 @@ async function joinCluster(
       leasesWanted: () => runtime?.giveWay(),
     },
     awake,
+    false,
   );
   try {
     const agent = await entrance.openAgent(head, {

@@ -41,6 +41,7 @@ export class ItemStream implements Outcome {
   }
 
   item(item: wire.Item, call: Invocation): void {
+    if (item.index < this.#received) return; // a double
     const link = this.#link;
     const owner = this.#runtime.workerId as WorkerId;
     const id = itemIdOf(owner, this.#sequence, item.index);

@@ -41,6 +41,7 @@ export class PeerLink {
   #lastCallId = 0; // of the peer
   #lastBorrowId = 0;
   #nextId = 1;
+  #broken: CloseReason | null = null;
 
   constructor(stream: FrameStream, peer: wire.WorkerAddress.$Properties, host: PeerHost) {
     this.stream = stream;
@@ -108,6 +109,11 @@ export class PeerLink {
   /** Sends a call; `pending` hears of its result, or that the stream broke before it came. Returns the call's id. */
   call(call: Omit<wire.Call.$Properties, 'id'>, bytes: number, pending: PendingCall): number {
     const id = this.#nextId++;
+    const broken = this.#broken;
+    if (broken) {
+      queueMicrotask(() => pending.broken(broken));
+      return id;
+    }
     this.#calls.set(id, pending);
     (call as wire.Call.$Properties).id = id;
     this.stream.call(call, bytes);
@@ -145,6 +151,10 @@ export class PeerLink {
     lost: wire.Location.$Properties | null,
     done: (resolved: wire.Resolved.$Properties) => void,
   ): void {
+    if (this.#broken) {
+      queueMicrotask(() => done(ownerDied(id)));
+      return;
+    }
     const resolveId = this.#nextId++;
     this.#resolves.set(resolveId, { id, done });
     this.stream.resolve({ id: resolveId, objectId: id, ...(lost && { lost }) });
@@ -167,6 +177,7 @@ export class PeerLink {
   }
 
   #ended(reason: CloseReason): void {
+    this.#broken = reason;
     const calls = [...this.#calls.values()];
     const resolves = [...this.#resolves.values()];
     const acks = [...this.#acks.values()];
@@ -176,9 +187,13 @@ export class PeerLink {
     this.#given.clear();
     this.#givenItems.clear();
     for (const call of calls) call.broken(reason);
-    for (const { id, done } of resolves) done({ failure: failureOf(new OwnerDiedError({ objectId: id })) });
+    for (const { id, done } of resolves) done(ownerDied(id));
     for (const ack of acks) ack();
     for (const [id, count] of this.#borrowed) this.#host.borrow(id, -count);
     this.#borrowed.clear();
   }
 }
+
+const ownerDied = (objectId: ObjectId): wire.Resolved.$Properties => ({
+  failure: failureOf(new OwnerDiedError({ objectId })),
+});

@@ -117,6 +117,9 @@ export function endLeasesOf(state: ClusterState, ownerId: WorkerId): readonly Ef
 
 function endLease(state: ClusterState, lease: LeaseRecord, force: boolean): readonly Effect[] {
   const effects = [...forget(state, lease)];
+  // Whoever waits for it hears that none comes: a question without an answer would be asked again after a reconnect.
+  if (lease.phase.kind !== 'granted' && lease.phase.request !== null)
+    effects.push({ kind: 'answer', request: lease.phase.request, answer: { kind: 'done' } });
   if (lease.phase.kind === 'pending') return effects;
   const worker = state.workers.get(lease.phase.workerId);
   if (worker) {

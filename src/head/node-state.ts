@@ -11,6 +11,7 @@ import {
   ENDED_NODES_MAX,
   type NodeBeat,
   type NodeFacts,
+  type WorkerRecord,
 } from './cluster-state.js';
 import { loseBundles } from './group-state.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
@@ -52,6 +53,11 @@ export function nodeJoined(
   const here = new Set(running.workers.map((worker) => worker.workerId));
   for (const worker of workersAt(state, facts.nodeId)) {
     if (here.has(worker.workerId)) continue;
+    const incarnation = startingAs(state, worker);
+    if (incarnation !== null) {
+      effects.push({ kind: 'startWorker', nodeId: facts.nodeId, workerId: worker.workerId, incarnation });
+      continue;
+    }
     const detail = `its process was gone when node ${facts.nodeId} came back`;
     effects.push(
       ...loseWorker(
@@ -66,8 +72,9 @@ export function nodeJoined(
   const jobsHere = new Set(running.jobs);
   for (const job of [...state.jobs.values()]) {
     if (job.nodeId !== facts.nodeId || job.type !== 'SUBMISSION' || isEnded(job) || jobsHere.has(job.jobId)) continue;
-    const failure = `its entrypoint was gone when node ${facts.nodeId} came back`;
-    effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure }, atMs));
+    // What has ended there is told as running, with the news of its end behind: the order never reached its node.
+    if (job.isStopRequested) effects.push(...jobExited(state, job, { exitCode: -1, signal: '', failure: null }, atMs));
+    else effects.push({ kind: 'startJob', nodeId: facts.nodeId, jobId: job.jobId });
   }
   for (const jobId of running.jobs) {
     const job = state.jobs.get(jobId);
@@ -75,6 +82,14 @@ export function nodeJoined(
     if (!job || isEnded(job) || job.isStopRequested) effects.push({ kind: 'stopJob', nodeId: facts.nodeId, jobId });
   }
   return [...effects, ...startTimes(state, schedule(state), atMs)];
+}
+
+/** As which start of its actor (of a lease: 0) a worker is on its way, that its node knows nothing of; null: it was there. */
+function startingAs(state: ClusterState, { purpose }: WorkerRecord): number | null {
+  if (purpose === null) return null;
+  if (purpose.kind === 'lease') return state.leases.get(purpose.leaseId)?.phase.kind === 'starting' ? 0 : null;
+  const actor = state.actors.get(purpose.actorId);
+  return actor?.phase.kind === 'starting' ? actor.incarnation : null;
 }
 
 function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker): readonly Effect[] {

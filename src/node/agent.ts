@@ -29,7 +29,7 @@ import { Packages } from './packages.js';
 import { ProcessUses } from './process-use.js';
 import { SpillFiles } from './spill-files.js';
 import { TransferServer } from './transfer.js';
-import { WorkerPool } from './worker-pool.js';
+import { runningOf, WorkerPool } from './worker-pool.js';
 
 const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
@@ -66,6 +66,8 @@ export class Agent implements AsyncDisposable {
   readonly #uses = new ProcessUses();
   readonly #head: HeadStream;
   readonly #guard: Guard;
+  /** Workers whose packages are being installed. */
+  readonly #preparing = new Map<WorkerId, wire.StartWorker>();
   #transfer: TransferServer | null = null;
   #httpUrl = '';
   #beat: NodeJS.Timeout | null = null;
@@ -209,7 +211,7 @@ export class Agent implements AsyncDisposable {
       total: { amounts: resources },
       labels,
       transfer: this.#index.transfer,
-      workers: [...this.#pool.running()],
+      workers: [...this.#pool.running(), ...[...this.#preparing.values()].map((order) => runningOf(order, null, 0))],
       runningJobs: [...this.#jobs.running()],
       pid: process.pid,
       version: VERSION,
@@ -222,6 +224,11 @@ export class Agent implements AsyncDisposable {
     if (message.startWorker) this.#startWorker(message.startWorker as wire.StartWorker);
     else if (message.stopWorker) {
       const { workerId, force, reason, graceMs } = message.stopWorker;
+      if (this.#preparing.delete(workerId as WorkerId)) {
+        this.#gpus.giveBack(workerId as WorkerId);
+        this.#head.send({ workerExited: { workerId, exitCode: 0, isIntended: true } });
+        return;
+      }
       this.#pool.stop((workerId ?? '') as WorkerId, {
         force: force ?? false,
         reason: reason ?? '',
@@ -256,6 +263,7 @@ export class Agent implements AsyncDisposable {
 
   #startWorker(assignment: wire.StartWorker): void {
     const workerId = assignment.workerId as WorkerId;
+    if (this.#preparing.has(workerId) || this.#pool.has(workerId)) return; // a double
     const amount = assignment.resources?.amounts?.GPU ?? 0;
     const visible = this.#gpus.take(workerId, amount, this.#gpuWatch.faulty(amount > 0 ? this.#gpus.ids : []));
     const envVars = {
@@ -270,9 +278,13 @@ export class Agent implements AsyncDisposable {
       return;
     }
     const folder = sha ? this.#packages.ensure(sha, this.#httpUrl) : null;
+    this.#preparing.set(workerId, assignment);
     Promise.all([npm ? this.#npm.ensure(npm) : '', folder, own && this.#gpuWatch.freed(own)]).then(
-      ([npmFolder]) => this.#pool.start({ ...order, npmFolder } as wire.StartWorker),
+      ([npmFolder]) => {
+        if (this.#preparing.delete(workerId)) this.#pool.start({ ...order, npmFolder } as wire.StartWorker);
+      },
       (error: unknown) => {
+        if (!this.#preparing.delete(workerId)) return;
         this.#gpus.giveBack(workerId);
         this.#head.send({ workerFailed: { workerId, failure: failureOf(asError(error)), isFinal: true } });
       },

@@ -7,6 +7,8 @@ import { MessageChannel, wire } from '../protocol/index.js';
 const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 2_000;
 const QUEUE_MAX = 10_000; // messages kept while the head is away; older output is dropped, never news of workers
+/** How long the end of a worker or job is told again after a reconnect: what was last sent on a stream that broke may be lost. */
+const ENDS_MS_MAX = 120_000;
 
 type News = Omit<wire.NodeToHead.$Properties, 'kind' | 'hello'>;
 type Orders = (message: wire.HeadToNode) => void;
@@ -19,6 +21,8 @@ export class HeadStream {
   readonly #stop = new AbortController();
   #channel: MessageChannel<wire.NodeToHead.$Properties, wire.HeadToNode> | null = null;
   #queue: News[] = [];
+  /** Of workers and jobs, oldest first. */
+  #ends: { readonly news: News; readonly atMs: number }[] = [];
   /** Settles when the agent must end: the head refused it. */
   readonly refused: Promise<ConnectionError>;
   #refuse!: (error: ConnectionError) => void;
@@ -52,6 +56,7 @@ export class HeadStream {
           this.#channel = channel;
           const queue = this.#queue;
           this.#queue = [];
+          for (const { news } of this.#ends) channel.send(news);
           for (const news of queue) channel.send(news);
           resolve(message.welcome as wire.NodeWelcome);
         }
@@ -67,16 +72,31 @@ export class HeadStream {
     });
   }
 
-  /** Jobs whose end the head has not heard of count as running: the news comes right after the greeting. */
+  /** What has ended, and the head may not have heard so, counts as running: the news comes right after the greeting. */
   #greeting(): wire.NodeHello.$Properties {
     const hello = this.#hello();
-    const unheard = this.#queue.flatMap(({ jobExited }) => (jobExited?.jobId ? [jobExited.jobId] : []));
-    return { ...hello, runningJobs: [...(hello.runningJobs ?? []), ...unheard] };
+    const jobs = this.#ends.flatMap(({ news }) => news.jobExited?.jobId ?? []);
+    const workers = this.#ends.flatMap(({ news }) => {
+      const workerId = news.workerExited?.workerId ?? news.workerFailed?.workerId;
+      return workerId ? [{ address: { workerId } }] : [];
+    });
+    return {
+      ...hello,
+      workers: [...(hello.workers ?? []), ...workers],
+      runningJobs: [...(hello.runningJobs ?? []), ...jobs],
+    };
   }
 
   send(news: News): void {
-    if (this.#channel && !this.#channel.isClosed) {
-      this.#channel.send(news);
+    const isConnected = this.#channel !== null && !this.#channel.isClosed;
+    if (news.workerExited || news.workerFailed || news.jobExited) {
+      const atMs = performance.now();
+      if (isConnected) this.#ends = this.#ends.filter((end) => atMs - end.atMs < ENDS_MS_MAX);
+      this.#ends.push({ news, atMs });
+      if (!isConnected) return;
+    }
+    if (isConnected) {
+      this.#channel?.send(news);
       return;
     }
     if (news.beat) return;

@@ -157,17 +157,19 @@ export class WorkerPool {
     if (worker.ending) clearTimeout(worker.ending);
   }
 
-  /** What runs, for a head that has come back; the cluster has no use for one that lingers. */
+  /** Whether this pool has, or had been asked for, that worker. */
+  has(workerId: WorkerId): boolean {
+    return this.#waiting.some((waiting) => waiting.workerId === workerId) || this.#assigned(workerId) !== undefined;
+  }
+
+  /** What runs or is about to, for a head that has come back; the cluster has no use for one that lingers. */
   running(): readonly wire.RunningWorker.$Properties[] {
-    return [...this.#workers.values()]
-      .filter((worker) => worker.assignment && worker.isReady && !worker.isLingering)
-      .map(({ address, assignment, child }) => ({
-        address: { ...address, workerId: assignment?.workerId },
-        actorId: assignment?.actor?.actorId ?? '',
-        leaseId: assignment?.leaseId ?? '',
-        pid: child.pid ?? 0,
-        incarnation: assignment?.incarnation ?? 0,
-      }));
+    return [
+      ...[...this.#workers.values()].flatMap(({ address, assignment, child, isReady, isLingering }) =>
+        assignment && !isLingering ? [runningOf(assignment, isReady ? address : null, child.pid ?? 0)] : [],
+      ),
+      ...this.#waiting.map((assignment) => runningOf(assignment, null, 0)),
+    ];
   }
   get count(): number {
     return this.#workers.size;
@@ -305,3 +307,16 @@ export class WorkerPool {
     setTimeout(() => this.#refill(), Math.min(5_000, 100 * 2 ** this.#failedStarts)).unref();
   }
 }
+
+/** @param address null: it does not serve yet */
+export const runningOf = (
+  { workerId, actor, leaseId, incarnation }: wire.StartWorker,
+  address: wire.WorkerAddress.$Properties | null,
+  pid: number,
+): wire.RunningWorker.$Properties => ({
+  address: { ...address, workerId },
+  actorId: actor?.actorId ?? '',
+  leaseId: leaseId ?? '',
+  pid,
+  incarnation,
+});

@@ -37,6 +37,7 @@ export class FrameStream {
 
   /** Sends our greeting; `token` only where the carrier has not already carried it. */
   greet(from: wire.WorkerAddress.$Properties, token: string | null): void {
+    if (faults && this.#isLost('hello')) return;
     this.#frame.hello = { protocol: PROTOCOL_VERSION, from, token: token ?? '' };
     this.#flush();
   }
@@ -79,48 +80,57 @@ export class FrameStream {
   }
 
   call(call: wire.Call.$Properties, bytes: number): void {
-    if (faults && this.#isLost('call')) return;
+    if (faults && this.#isLost('calls')) return;
     this.#frame.calls.push(call);
     this.#queued(bytes);
   }
   result(result: wire.Result.$Properties, bytes: number): void {
-    if (faults && this.#isLost('result')) return;
+    if (faults && this.#isLost('results')) return;
     this.#frame.results.push(result);
     this.#queued(bytes);
   }
   resolve(resolve: wire.Resolve.$Properties): void {
+    if (faults && this.#isLost('resolves')) return;
     this.#frame.resolves.push(resolve);
     this.#queued(0);
   }
   resolved(resolved: wire.Resolved.$Properties, bytes: number): void {
+    if (faults && this.#isLost('resolved')) return;
     this.#frame.resolved.push(resolved);
     this.#queued(bytes);
   }
   borrow(borrow: wire.Borrow.$Properties): void {
+    if (faults && this.#isLost('borrows')) return;
     this.#frame.borrows.push(borrow);
     this.#queued(0);
   }
   borrowed(ackId: number): void {
+    if (faults && this.#isLost('borrowed')) return;
     this.#frame.borrowed.push(ackId);
     this.#queued(0);
   }
   taken(callId: number): void {
+    if (faults && this.#isLost('taken')) return;
     this.#frame.taken.push(callId);
     this.#queued(0);
   }
   item(item: wire.Item.$Properties, bytes: number): void {
+    if (faults && this.#isLost('items')) return;
     this.#frame.items.push(item);
     this.#queued(bytes);
   }
   consumed(consumed: wire.Consumed.$Properties): void {
+    if (faults && this.#isLost('consumed')) return;
     this.#frame.consumed.push(consumed);
     this.#queued(0);
   }
   takenItem(giveId: number): void {
+    if (faults && this.#isLost('takenItems')) return;
     this.#frame.takenItems.push(giveId);
     this.#queued(0);
   }
   cancel(cancel: wire.Cancel.$Properties): void {
+    if (faults && this.#isLost('cancels')) return;
     this.#frame.cancels.push(cancel);
     this.#queued(0);
   }
@@ -146,22 +156,20 @@ export class FrameStream {
   }
 
   /** A fault of a test may befall the next message of that name; returns whether it is not to be sent. */
-  #isLost(method: 'call' | 'result'): boolean {
-    const next = faults?.next(method);
+  #isLost(field: keyof Batch): boolean {
+    const next = faults?.next(`Frame.${field}`);
     if (!next) return false;
-    const detail = `a fault of the test: ${method} was ${next.fault}`;
-    if (next.fault === 'requestLost') {
-      this.#channel.close(detail, new ConnectionError({ address: 'a test', detail }));
-      return true;
-    }
-    if (next.fault === 'doubled') {
-      const { calls, results } = this.#frame;
+    const detail = `a fault of the test: ${field} ${next.fault}`;
+    if (next.fault === 'requestLost') this.#channel.close(detail, new ConnectionError({ address: 'a test', detail }));
+    else if (next.fault === 'replyLost') setImmediate(() => this.close(detail));
+    else if (next.fault === 'doubled') {
+      const frame = this.#frame;
       queueMicrotask(() => {
-        if (method === 'call') calls.push(...calls.slice(-1));
-        else results.push(...results.slice(-1));
+        const messages: unknown[] | wire.Hello.$Properties | null = frame[field];
+        if (Array.isArray(messages)) messages.push(...messages.slice(-1));
       });
-    } else if (next.fault === 'replyLost') setImmediate(() => this.close(detail));
-    return false;
+    }
+    return next.fault === 'requestLost';
   }
 
   #queued(bytes: number): void {

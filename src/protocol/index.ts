@@ -3,7 +3,7 @@
 export * from './booted.js';
 export * from './channel.js';
 export * from './failure.js';
-export { Faults } from './faults.js';
+export { ENVELOPES, type Envelope, Faults, messagesOf } from './faults.js';
 export * from './frame-stream.js';
 export * from './memory-channel.js';
 export * from './message-channel.js';

@@ -4,8 +4,9 @@ import { ConnectionError } from '../common/index.js';
 import type { Channel, CloseReason } from './channel.js';
 import { type Faults, faults } from './faults.js';
 
-/** The two functions of a generated message class that a channel needs. */
+/** What a channel needs of a generated message class. */
 export interface Codec<Sent, Decoded> {
+  readonly name: string;
   encode(message: Sent): { finish(): Uint8Array };
   decode(bytes: Uint8Array): Decoded;
 }
@@ -19,12 +20,12 @@ export class MessageChannel<Sent, Received> {
   #together: Uint8Array[] = [];
   #togetherBytes = 0;
   #held: Uint8Array[] | null = null; // behind a message that a test delays
-  readonly #out: Pick<Codec<Sent, unknown>, 'encode'>;
+  readonly #out: Pick<Codec<Sent, unknown>, 'encode' | 'name'>;
   readonly #in: Pick<Codec<never, Received>, 'decode'>;
 
   constructor(
     channel: Channel,
-    out: Pick<Codec<Sent, unknown>, 'encode'>,
+    out: Pick<Codec<Sent, unknown>, 'encode' | 'name'>,
     into: Pick<Codec<never, Received>, 'decode'>,
   ) {
     this.#channel = channel;
@@ -89,7 +90,8 @@ export class MessageChannel<Sent, Received> {
   };
 
   #sendFaulty(message: Sent, bytes: Uint8Array, faulty: Faults): void {
-    const method = Object.keys(message as object).find((key) => key !== 'requestId' && key !== 'kind') ?? '';
+    const field = Object.keys(message as object).find((key) => key !== 'requestId' && key !== 'kind') ?? '';
+    const method = `${this.#out.name}.${field}`;
     const next = this.#held ? null : faulty.next(method);
     const frame = framed([bytes]);
     if (next?.fault === 'requestLost') {

@@ -111,6 +111,7 @@ async function openDoor(runtime: Runtime, place: WorkerPlace, spawnId: WorkerId)
       leasesWanted: () => runtime.giveWay(),
     },
     runtime.awake,
+    true,
   );
 }
 

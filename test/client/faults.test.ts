@@ -54,7 +54,7 @@ for (const [name, plan] of Object.entries(FAULTS)) {
   test(`with ${name} every request to the head has its effect once`, { timeout: 120_000 }, async (t) => {
     const { told, notes } = await run(
       t,
-      METHODS.map((method) => `${method}=${plan}`).join(),
+      METHODS.map((method) => `ClientToHead.${method}=${plan}`).join(),
       `const noting = await actor(Noting, { name: 'one' }).create(notes);
        const same = await getActor('one');
        const values = await get([noting.note(1), same.note(2)]);
@@ -87,10 +87,10 @@ const CALLS = `
   console.log(JSON.stringify(told));`;
 
 for (const [name, faults] of Object.entries({
-  'calls lost': 'call=2:1:0',
-  'answers lost': 'call=2:0:1',
-  'answers lost by the worker': 'result=2:1:0',
-  'calls and answers doubled': 'call=9:0:0:1,result=9:0:0:1',
+  'calls lost': 'Frame.calls=2:1:0',
+  'answers lost': 'Frame.calls=2:0:1',
+  'answers lost by the worker': 'Frame.results=2:1:0',
+  'calls and answers doubled': 'Frame.calls=9:0:0:1,Frame.results=9:0:0:1',
 })) {
   test(`with ${name} no call runs twice, and each is answered or said to be unsure`, {
     timeout: 120_000,
@@ -113,8 +113,9 @@ for (const [name, faults] of Object.entries({
 }
 
 test('a list of faults that makes no sense is refused by name', () => {
-  assert.throws(() => new Faults('call'), { path: 'RAYLITE_TESTING_RPC_FAILURE' });
-  assert.throws(() => new Faults('call=1:x'), { path: 'RAYLITE_TESTING_RPC_FAILURE' });
-  assert.equal(new Faults('call=0:1').next('call'), null);
-  assert.deepEqual(new Faults('call=1:0:1').next('call'), { fault: 'replyLost', delayMs: 0 });
+  const refused = { path: 'RAYLITE_TESTING_RPC_FAILURE' };
+  for (const text of ['Frame.calls', 'Frame.calls=1:x', 'Frame.call=1:1', 'calls=1:1', 'Frame=1:1'])
+    assert.throws(() => new Faults(text), refused, text);
+  assert.equal(new Faults('Frame.calls=0:1').next('Frame.calls'), null);
+  assert.deepEqual(new Faults('Frame.*=1:0:1').next('Frame.calls'), { fault: 'replyLost', delayMs: 0 });
 });

@@ -309,13 +309,17 @@ test('a stopped job is STOPPED whatever its exit code, a waiting one at once', (
   );
 });
 
-test('a job that was gone when its node came back has failed', () => {
+test('what a node knows nothing of when it comes back is started there: the order was lost on the way', () => {
   const cluster = scenario();
   cluster.node('a');
   cluster.job('job-1');
-  assert.ok(
-    cluster.node('a').includes('job-1 is FAILED: its entrypoint was gone when node a came back'),
-    'the node lists no running job',
+  cluster.actor('hits');
+  assert.deepEqual(cluster.node('a'), ['save node a', 'start hits on a as w1', 'start job-1 on a']);
+  cluster.send({ kind: 'stopJob', jobId: 'job-1' as JobId, request: null });
+  cluster.ready('hits');
+  assert.deepEqual(
+    cluster.node('a').filter((effect) => effect.includes(' is ')),
+    ['hits is dead: its process was gone when node a came back', 'job-1 is STOPPED: stopped by request'],
   );
 });
 
