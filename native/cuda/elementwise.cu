@@ -6,39 +6,15 @@ namespace raylite::cuda {
 
 namespace {
 
-template <class T>
-struct Add {
-  AddArguments<T> a;
-  template <int W>
-  __device__ void at(std::int64_t i) const {
-    Pack<W> x = load_pack<W>(a.a + i);
-    const Pack<W> y = load_pack<W>(a.b + i);
-    RL_UNROLL
-    for (int j = 0; j < W; j++) x.at[j] += y.at[j];
-    store_pack<W>(a.y + i, x);
-  }
+struct Sum {
+  __device__ float operator()(float a, float b) const { return a + b; }
 };
-
-template <class T>
-struct Scale {
-  ScaleArguments<T> a;
-  template <int W>
-  __device__ void at(std::int64_t i) const {
-    Pack<W> x = load_pack<W>(a.x + i);
-    RL_UNROLL
-    for (int j = 0; j < W; j++) x.at[j] *= a.factor;
-    store_pack<W>(a.y + i, x);
-  }
+struct Multiply {
+  float factor;
+  __device__ float operator()(float x) const { return x * factor; }
 };
-
-template <class From, class To>
-struct Cast {
-  const From* x;
-  To* y;
-  template <int W>
-  __device__ void at(std::int64_t i) const {
-    store_pack<W>(y + i, load_pack<W>(x + i));
-  }
+struct Same {
+  __device__ float operator()(float x) const { return x; }
 };
 
 template <class T>
@@ -70,10 +46,16 @@ struct GatherRows {
   }
 };
 
-template <class From, class To>
-void run_cast(const CastArguments<From>& a, const Team& team) {
-  const Cast<From, To> op{a.x, static_cast<To*>(a.y)};
-  each_element<8>(*team.queue, a.n, are_aligned(op.x, op.y), op);
+template <class T>
+void run_cast(const CastArguments<T>& a, const Team& team) {
+  const auto to = [&](auto* y) { map(*team.queue, a.n, Same{}, a.x, y); };
+  if (a.to == DType::kBF16) {
+    to(static_cast<BFloat16*>(a.y));
+  } else if (a.to == DType::kF16) {
+    to(static_cast<Float16*>(a.y));
+  } else {
+    to(static_cast<float*>(a.y));
+  }
 }
 
 template <class T>
@@ -87,26 +69,15 @@ void run_gather(const GatherRowsArguments<T>& a, const Team& team) {
 
 template <class T>
 Kernel<AddArguments<T>> add() {
-  return {[](const AddArguments<T>& a, const Team& team) { each_element<kPack<T>>(*team.queue, a.n, are_aligned(a.a, a.b, a.y), Add<T>{a}); },
-          nullptr};
+  return {[](const AddArguments<T>& a, const Team& team) { map(*team.queue, a.n, Sum{}, a.a, a.b, a.y); }, nullptr};
 }
 template <class T>
 Kernel<ScaleArguments<T>> scale() {
-  return {[](const ScaleArguments<T>& a, const Team& team) { each_element<kPack<T>>(*team.queue, a.n, are_aligned(a.x, a.y), Scale<T>{a}); },
-          nullptr};
+  return {[](const ScaleArguments<T>& a, const Team& team) { map(*team.queue, a.n, Multiply{a.factor}, a.x, a.y); }, nullptr};
 }
 template <class T>
 Kernel<CastArguments<T>> cast() {
-  return {[](const CastArguments<T>& a, const Team& team) {
-            if (a.to == DType::kBF16) {
-              run_cast<T, BFloat16>(a, team);
-            } else if (a.to == DType::kF16) {
-              run_cast<T, Float16>(a, team);
-            } else {
-              run_cast<T, float>(a, team);
-            }
-          },
-          nullptr};
+  return {run_cast<T>, nullptr};
 }
 template <class T>
 Kernel<CopyArguments<T>> copy() {

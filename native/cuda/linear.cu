@@ -10,23 +10,10 @@ namespace raylite::cuda {
 
 namespace {
 
-template <class T, Activation kKind>
-struct Activate {
-  const T* x;
-  T* y;
-  template <int W>
-  __device__ void at(std::int64_t i) const {
-    Pack<W> value = load_pack<W>(x + i);
-    RL_UNROLL
-    for (int j = 0; j < W; j++) value.at[j] = activate<kKind>(value.at[j]);
-    store_pack<W>(y + i, value);
-  }
-};
-
 template <class T>
 void run_activation(const Queue& queue, Activation kind, const T* x, T* y, std::int64_t n) {
   if (kind == Activation::kNone && x == y) return;
-  with_kind(kind, [&](auto of) { each_element<kPack<T>>(queue, n, are_aligned(x, y), Activate<T, decltype(of)::value>{x, y}); });
+  with_kind(kind, [&](auto of) { map(queue, n, Activate<decltype(of)::value>{}, x, y); });
 }
 
 /// What cuBLASLt does not add to sums in f32: a bias in 16 bits.

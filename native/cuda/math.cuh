@@ -53,6 +53,20 @@ __device__ inline float activate_slope(float x) {
   return x;
 }
 
+// As functions that are handed on.
+template <Activation kKind>
+struct Activate {
+  __device__ float operator()(float x) const { return activate<kKind>(x); }
+};
+template <Activation kKind>
+struct ActivateGradient {
+  __device__ float operator()(float dy, float x) const { return dy * activate_slope<kKind>(x); }
+};
+template <Activation kKind>
+struct ActivateGate {
+  __device__ float operator()(float gate, float up) const { return activate<kKind>(gate) * up; }
+};
+
 template <Activation kKind>
 struct KindOf {
   static constexpr Activation value = kKind;
