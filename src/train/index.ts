@@ -23,6 +23,7 @@ export {
 } from './quickstart.js';
 export type { DataChoice, FreshModel, Recipe, RecipeOptions, Scores } from './recipe.js';
 export { recipeOf } from './recipes.js';
+export type { TrainingResult } from './run-state.js';
 export type { Sample } from './samples.js';
 export { learningRate, type Schedule } from './schedule.js';
 export { type SftOptions, sft } from './sft.js';

@@ -163,7 +163,8 @@ export async function prepare(
     };
     return { workers, batch, plan, estimate };
   };
-  const shares = new Map<number, Share>();
+  // What cannot be is told before workers start.
+  const shares = new Map([[counts[0]!, planShare(counts[0]!)]]);
   return {
     runId,
     name,

@@ -26,8 +26,9 @@ import { configOf } from './fresh-model.js';
 import { lossCurve } from './loss-curve.js';
 import type { TrainingEvent } from './progress.js';
 import type { FreshModel } from './recipe.js';
+import type { TrainingResult } from './run-state.js';
 import { sft } from './sft.js';
-import { Trainer, type TrainingResult } from './trainer.js';
+import { Trainer } from './trainer.js';
 
 export interface QuickstartOptions {
   /** A file, URL or hf:ID of instructions; null generates a set. */

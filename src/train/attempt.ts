@@ -1,0 +1,189 @@
+// One try of a run with one group of workers: from the newest checkpoint through the steps to the exported model. Workers may join
+// it behind a checkpoint; when one is lost, the try is over.
+import { join } from 'node:path';
+import { ConfigError } from '../common/index.js';
+import { coordinatesOf } from '../engine/index.js';
+import { type CheckpointIndex, checkpointPath, commit, newest } from './checkpoint.js';
+import type { Prepared } from './prepare.js';
+import { Pace, type StepEvent, type TrainingEvent } from './progress.js';
+import type { StepOrder, StepReport } from './rank.js';
+import { RankGroup } from './rank-group.js';
+import type { RunState } from './run-state.js';
+import { takeSamples } from './samples.js';
+import type { TrainerSettings } from './trainer-options.js';
+import { isElastic } from './worker-counts.js';
+
+/** Orders in flight: while the ranks compute one step, the next is already in their queues. */
+const STEPS_IN_FLIGHT = 2;
+/** A profile leaves the first steps of an attempt out, as far as there are more, and takes the mean of the next few. */
+const PROFILE_WARM_UP_STEPS = 3;
+const PROFILE_STEPS = 5;
+
+/** What an attempt works on, and whom it tells. */
+export interface Run {
+  readonly settings: TrainerSettings;
+  readonly prepared: Prepared;
+  readonly state: RunState;
+  readonly emit: (event: TrainingEvent) => void;
+  /** A step is done. */
+  readonly stepped: (event: StepEvent) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Starts workers and trains with them to the end. Rejects with what ended it before, or with the reason of `run.signal`. */
+export async function attempt(run: Run): Promise<void> {
+  const { settings, prepared, state, signal } = run;
+  signal?.throwIfAborted();
+  const isPatient = isElastic(settings.scaling.workers) && state.failures > 0;
+  await using group = await RankGroup.start(settings.scaling, prepared.counts, isPatient, signal);
+  let onAbort = (): void => {};
+  const stopped = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal?.reason);
+  });
+  stopped.catch(() => {}); // raced below; nobody else asks
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort(); // while the workers started
+  try {
+    await new Attempt(run, group, (work) => Promise.race([work, stopped, group.lost])).toTheEnd();
+    await group.close();
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+class Attempt {
+  readonly #run: Run;
+  readonly #group: RankGroup;
+  readonly #orStopped: <T>(work: Promise<T>) => Promise<T>;
+  readonly #pace = new Pace();
+
+  constructor(run: Run, group: RankGroup, orStopped: <T>(work: Promise<T>) => Promise<T>) {
+    this.#run = run;
+    this.#group = group;
+    this.#orStopped = orStopped;
+  }
+
+  async toTheEnd(): Promise<void> {
+    const { prepared, state, emit } = this.#run;
+    const { runPath, totalSteps } = prepared;
+    const group = this.#group;
+    const { plan, estimate, workers } = state.shareOut(group.ranks.length);
+    await this.#orStopped(group.join(plan.mesh, state.groupName));
+    if (group.hostReason !== null)
+      emit({ kind: 'notes', notes: [`GPUs exchange through the host: ${group.hostReason}`] });
+    const { parameterCount } = await this.#orStopped(group.build(plan));
+    state.parameterCount = parameterCount;
+    const from = await this.#orStopped(this.#restore());
+    emit({
+      kind: 'started',
+      failures: state.failures,
+      parameterCount,
+      estimateBytes: estimate.totalBytes,
+      workers,
+      group: group.kind,
+      fromStep: from,
+      totalSteps,
+    });
+    await this.#orStopped(this.#steps(from));
+    await this.#orStopped(group.all((rank) => rank.exportModel(join(runPath, 'model'))));
+    await prepared.tokenizer.save(join(runPath, 'model'));
+    if (prepared.isAdapter) await this.#orStopped(group.all((rank) => rank.exportAdapter(join(runPath, 'adapter'))));
+  }
+
+  /** Loads the newest checkpoint on all ranks; the first step to do. */
+  async #restore(): Promise<number> {
+    const { prepared, state } = this.#run;
+    const found = await newest(prepared.runPath);
+    if (found === null) {
+      state.startOver();
+      return 0;
+    }
+    if (found.index.fingerprint !== prepared.fingerprint)
+      throw new ConfigError(
+        'trainer.run.name',
+        'a run with the same model, data, sizes, optimizer and seed',
+        prepared.name,
+        `The checkpoint ${found.path} is of another run; choose another name`,
+      );
+    await this.#group.all((rank) => rank.load(found.path));
+    state.goOn(found.index, found.path);
+    return found.index.step;
+  }
+
+  /** Steps [from, totalSteps) with checkpoints between them. */
+  async #steps(from: number): Promise<void> {
+    const { settings, prepared, state, emit, stepped, signal } = this.#run;
+    const { totalSteps, tokenizer } = prepared;
+    const { checkpoint, samples = null } = settings.run;
+    const { everySteps } = checkpoint;
+    const inFlight: { readonly step: number; readonly reports: Promise<StepReport[]> }[] = [];
+    const settleOldest = async (): Promise<void> => {
+      const { step, reports } = inFlight.shift()!;
+      stepped(state.settle(step, await reports, this.#pace.tick(performance.now())));
+    };
+    for (let step = from; step < totalSteps; step += 1) {
+      signal?.throwIfAborted(); // who stopped the run is told already, and takes what is written for its end
+      const reports = this.#order(step, from);
+      reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
+      inFlight.push({ step, reports });
+      const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
+      const isSampled = samples !== null && (step + 1) % samples.everySteps === 0;
+      while (inFlight.length >= (isCheckpoint || isSampled ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
+      if (isSampled) {
+        const said = await takeSamples(this.#group, state.share.plan.mesh, tokenizer, samples);
+        emit({ kind: 'samples', step: step + 1, samples: said });
+      }
+      if (isCheckpoint) await this.#checkpoint(step + 1);
+      if (isCheckpoint && step + 1 < totalSteps) await this.#grow(step + 1);
+    }
+    while (inFlight.length > 0) await settleOldest();
+  }
+
+  /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
+  #order(step: number, from: number): Promise<StepReport[]> {
+    const { settings, prepared, state } = this.#run;
+    const { feed, totalSteps } = prepared;
+    const { batch, plan } = state.share;
+    const order = {
+      profile: settings.run.profile ? profileOrder(step, from, totalSteps) : null,
+      step,
+      labelCount: feed.labelCount(step, batch),
+    };
+    const { mesh } = plan;
+    return this.#group.all((rank, index) =>
+      rank.step(order, feed.microBatches(step, coordinatesOf(mesh, index).data, mesh.data, batch)),
+    );
+  }
+
+  async #checkpoint(step: number): Promise<void> {
+    const { settings, prepared, state, emit } = this.#run;
+    const path = checkpointPath(prepared.runPath, step);
+    const files = (await this.#group.all((rank) => rank.save(path))).filter((file) => file !== null);
+    if (prepared.isAdapter) await this.#group.all((rank) => rank.exportAdapter(join(path, 'adapter')));
+    const { fingerprint } = prepared;
+    const { losses, scaler } = state;
+    const index: CheckpointIndex = { format: 1, step, files, fingerprint, losses: [...losses], scaler };
+    state.saved(await commit(prepared.runPath, index, settings.run.checkpoint.numToKeep));
+    emit({ kind: 'checkpoint', step, path });
+  }
+
+  /** Takes in more workers where there is room for them: the state of the job goes on in memory, and the next step is shared by all. */
+  async #grow(step: number): Promise<void> {
+    const { prepared, state, emit } = this.#run;
+    const group = this.#group;
+    const holders = group.ranks;
+    const more = prepared.counts.filter((count) => count > holders.length);
+    if (more.length === 0 || !(await group.grow(more))) return;
+    const { plan, workers } = state.shareOut(group.ranks.length);
+    await group.reshape(holders, plan, { step, scaler: state.scaler }, state.groupName);
+    emit({ kind: 'grown', step, workers, group: group.kind });
+  }
+}
+
+/** What of a profile step `step` of the steps [from, totalSteps) is. */
+function profileOrder(step: number, from: number, totalSteps: number): StepOrder['profile'] {
+  const first = Math.min(from + PROFILE_WARM_UP_STEPS, totalSteps - 1);
+  const steps = Math.min(PROFILE_STEPS, totalSteps - first);
+  if (step < first || step >= first + steps) return null;
+  return { steps, isFirst: step === first, isLast: step === first + steps - 1 };
+}
