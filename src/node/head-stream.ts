@@ -56,8 +56,8 @@ export class HeadStream {
           this.#channel = channel;
           const queue = this.#queue;
           this.#queue = [];
-          for (const { news } of this.#ends) channel.send(news);
           for (const news of queue) channel.send(news);
+          for (const { news } of this.#ends) channel.send(news); // behind what was written before the end
           resolve(message.welcome as wire.NodeWelcome);
         }
       });
