@@ -1,5 +1,5 @@
 // Options of actors and tasks: what users write, checked, and what goes on the wire.
-import { ConfigError } from '../common/index.js';
+import { ConfigError, isDeviceAmount } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import { checkRetryOn, type RetryOn } from './retry-rules.js';
 import { checkRuntimeEnv, type WorkEnvOptions } from './runtime-env.js';
@@ -13,7 +13,7 @@ export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}` | `pref
 export interface ResourceOptions {
   /** CPU cores to reserve. Actors: 0 unless given; tasks: 1. Fractions are allowed. */
   readonly cpus?: number;
-  /** GPUs to reserve; the worker sees them in CUDA_VISIBLE_DEVICES. */
+  /** GPUs to reserve, a part of one (0.25) or whole ones; the worker sees them in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: number;
   /** Bytes of memory to reserve. */
   readonly memory?: number;
@@ -260,6 +260,8 @@ function checkNeeds(
   for (const [name, amount] of [...Object.entries({ cpus, gpus, memory }), ...custom])
     if (amount !== undefined && !(Number.isFinite(amount) && amount >= 0))
       throw new ConfigError(`${path}${name}`, 'a number of at least 0', amount);
+  if (gpus !== undefined && !isDeviceAmount(gpus))
+    throw new ConfigError(`${path}gpus`, 'a part of one GPU (at most 1) or a whole number of them', gpus);
   for (const [name, value] of Object.entries(labels))
     if (typeof value !== 'string') throw new ConfigError(`${path}labels.${name}`, 'a text', value);
 }

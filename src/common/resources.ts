@@ -6,6 +6,9 @@ export type Resources = Readonly<Record<string, number>>;
 const STEPS_PER_UNIT = 10_000;
 const round = (amount: number): number => Math.round(amount * STEPS_PER_UNIT) / STEPS_PER_UNIT;
 
+/** Whether devices can be had so: part of one, or whole ones. Half of a second one is refused, as in Ray. */
+export const isDeviceAmount = (amount: number): boolean => amount < 1 || Number.isInteger(amount);
+
 export function addResources(a: Resources, b: Resources): Resources {
   const sum: Record<string, number> = { ...a };
   for (const name in b) sum[name] = round((sum[name] ?? 0) + b[name]!);

@@ -232,6 +232,10 @@ describe('an embedded cluster', () => {
     assert.throws(() => actor(Counter, { cpus: '1' } as never), { path: 'cpus' });
     assert.throws(() => actor(Counter, { resources: { disk: Number.NaN } }), { path: 'resources.disk' });
     assert.throws(() => actor(Counter, { resources: { CPU: 1 } }), { path: 'resources.CPU' });
+    assert.throws(
+      () => task(square, { gpus: 1.5 }),
+      /gpus: expected a part of one GPU .* whole number of them, got 1.5/,
+    );
     assert.throws(() => actor(square as never), ConfigError);
     assert.throws(() => task(Counter as never), /use actor\(Counter\)/);
     await assert.rejects(init(), ConfigError);

@@ -112,6 +112,7 @@ describe('placement groups', () => {
     );
     await assert.rejects(placementGroup({ bundles: [{}] }), /^ConfigError: bundles\[0\]: expected some resources/);
     await assert.rejects(placementGroup({ bundles: [{ cpus: -1 }] }), /bundles\[0\].cpus: expected a number/);
+    await assert.rejects(placementGroup({ bundles: [{ gpus: 2.5 }] }), /bundles\[0\].gpus: expected a part of one GPU/);
     await using group = await placementGroup({ bundles: [{ cpus: 1 }] });
     const at = (bundleIndex: number) => () => task(nodeOf, { placementGroup: { group, bundleIndex } });
     assert.throws(at(1), /placementGroup.bundleIndex: expected an index of 0 to 0/);

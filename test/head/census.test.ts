@@ -152,6 +152,7 @@ test('a form of another site cannot submit a job, and bad ids and offsets are re
     [{}, 'entrypoint'],
     [{ entrypoint: 'true', submission_id: '../x' }, 'submission_id'],
     [{ entrypoint: 'true', entrypoint_num_cpus: -1 }, 'entrypoint_num_cpus'],
+    [{ entrypoint: 'true', entrypoint_num_gpus: 1.5 }, 'entrypoint_num_gpus'],
     [{ entrypoint: 'true', runtime_env: { working_dir: 'file:///etc' } }, 'runtime_env.working_dir'],
     [{ entrypoint: 'true', surprise: 1 }, 'body'],
   ] as const) {

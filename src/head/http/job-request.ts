@@ -1,6 +1,6 @@
 // What `POST /api/jobs/` accepts: Ray's names, checked at the door.
 import { z } from 'zod';
-import { ConfigError, type JobId, newJobId } from '../../common/index.js';
+import { ConfigError, isDeviceAmount, type JobId, newJobId } from '../../common/index.js';
 import type { JobRequest } from '../cluster-state.js';
 import type { PackageStore } from '../packages.js';
 import { demandFor } from '../scheduler/place.js';
@@ -31,7 +31,9 @@ export const jobRequestSchema = z.strictObject({
     .optional(),
   metadata: z.record(text(200), text(10_000)).optional(),
   entrypoint_num_cpus: amount.optional(),
-  entrypoint_num_gpus: amount.optional(),
+  entrypoint_num_gpus: amount
+    .refine(isDeviceAmount, 'a part of one GPU (at most 1) or a whole number of them')
+    .optional(),
   entrypoint_memory: amount.max(2 ** 50).optional(),
   entrypoint_resources: z.record(text(200).min(1), amount).optional(),
   entrypoint_label_selector: z.record(text(200), text(1000)).optional(),
