@@ -67,6 +67,8 @@ export class TaskPool implements Sender {
   readonly #asked = new Set<LeaseId>();
   #late: NodeJS.Timeout | null = null; // until the first lease comes
   #hasTold = false;
+  /** Others wait for workers, also for those that are on their way to this pool. */
+  #isWanted = false;
   #left: Error | null = null; // once this process is no part of the cluster any more
   #meanMs = Number.POSITIVE_INFINITY; // of one task on one worker; unknown at first
 
@@ -224,7 +226,7 @@ export class TaskPool implements Sender {
       link,
       flying: 0,
       idleTimer: null,
-      isWanted: false,
+      isWanted: this.#isWanted,
       isOver: false,
       isForced: false,
       lastAnswerMs: performance.now(),
@@ -248,6 +250,7 @@ export class TaskPool implements Sender {
       },
     };
     this.#leases.add(lease);
+    if (this.#asked.size === 0) this.#isWanted = false;
     link.stream.onClose(() => {
       if (lease.isOver) return;
       this.#lose(lease);
@@ -316,6 +319,7 @@ export class TaskPool implements Sender {
 
   /** Others wait for workers: what this pool has now is given back as soon as it has nothing to do. */
   giveWay(): void {
+    this.#isWanted = this.#asked.size > 0;
     for (const lease of this.#leases) {
       lease.isWanted = true;
       if (lease.idleTimer) clearTimeout(lease.idleTimer);

@@ -2,6 +2,7 @@
 // that no process ends and none starts; and who holds leases hears when others wait for what they take.
 import type { LeaseId, WorkerId } from '../common/index.js';
 import type { Address, ClusterState, Effect, LeaseRecord, Place, WorkerRecord } from './cluster-state.js';
+import type { PendingKey } from './pending-queue.js';
 import { demandOf, split } from './waiting.js';
 
 /** A worker whose lease was just given back; for the length of one step. */
@@ -37,16 +38,7 @@ const isSamePlace = (a: Place, b: Place): boolean =>
 /** Tells the holders of leases that were not told since their last one, where others wait for room that could be theirs. */
 export function tellHolders(state: ClusterState): readonly Effect[] {
   if (state.untold.size === 0 || state.pending.size === 0) return [];
-  const waiting = [...state.pending.firsts()].filter((key) => {
-    const demand = split(key).kind === 'group' ? null : demandOf(state, key);
-    return demand === null || demand.bundle !== undefined || state.index.place(demand, '').kind === 'wait';
-  });
-  const owners = new Set(
-    waiting.map((key) => {
-      const { kind, id } = split(key);
-      return kind === 'lease' ? state.leases.get(id as LeaseId)!.ownerId : null; // null: no holder's own tasks
-    }),
-  );
+  const owners = waitingOwners(state);
   const effects: Effect[] = [];
   for (const ownerId of state.untold) {
     if (owners.size === 0 || (owners.size === 1 && owners.has(ownerId))) continue;
@@ -54,4 +46,29 @@ export function tellHolders(state: ClusterState): readonly Effect[] {
     effects.push({ kind: 'leasesWanted', ownerId });
   }
   return effects;
+}
+
+/**
+ * Whose leases wait for room, null standing for whatever is no lease; two are enough to know. Behind the requests of one that
+ * has all it needs others may stand in the same line.
+ */
+function waitingOwners(state: ClusterState): ReadonlySet<WorkerId | null> {
+  const owners = new Set<WorkerId | null>();
+  for (const line of state.pending.lines()) {
+    let isFirst = true;
+    for (const key of line) {
+      if (isFirst && !waitsForRoom(state, key)) break;
+      isFirst = false;
+      const { kind, id } = split(key);
+      owners.add(kind === 'lease' ? state.leases.get(id as LeaseId)!.ownerId : null);
+      if (owners.size > 1) return owners;
+    }
+  }
+  return owners;
+}
+
+/** Whether it is room that it lacks, which holders of leases could make. */
+function waitsForRoom(state: ClusterState, key: PendingKey): boolean {
+  const demand = split(key).kind === 'group' ? null : demandOf(state, key);
+  return demand === null || demand.bundle !== undefined || state.index.place(demand, '').kind === 'wait';
 }

@@ -80,9 +80,9 @@ export class PendingQueue {
     line.start = 0;
   }
 
-  /** The first of each line. */
-  *firsts(): Iterable<PendingKey> {
-    for (const line of this.#lines.values()) yield firstOf(line).key;
+  /** Of each line what waits in it, in order of arrival. */
+  *lines(): Iterable<Iterable<PendingKey>> {
+    for (const line of this.#lines.values()) yield keysOf(line);
   }
 
   /** How many are before it in its line. */
@@ -127,6 +127,10 @@ export class PendingQueue {
     for (const line of this.#lines.values()) if (line.triedAt !== this.#gains) return true;
     return false;
   }
+}
+
+function* keysOf({ entries, start }: Line): Iterable<PendingKey> {
+  for (let at = start; at < entries.length; at++) if (!entries[at]!.isGone) yield entries[at]!.key;
 }
 
 const firstOf = (line: Line): Entry => line.entries[line.start]!;
