@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -128,3 +129,7 @@ if __name__ == "__main__":
             queue.put(None)
         for process in processes:
             process.join()
+    # DeepSpeed leaves the memory that its ranks share, by the names that its shared-memory op makes of these variables.
+    address, port = (os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    for rank in range(ranks if kind == "deepspeed" else 0):
+        Path("/dev/shm", f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{rank}").unlink(missing_ok=True)
