@@ -73,15 +73,7 @@ Naming named_group(const CudaApi& api, void* device, Communicator& group) {
 }
 
 bool is_whole(Communicator& group, CollectiveFailure& failure) {
-  try {
-    group.check();
-    return true;
-  } catch (const CommError& error) {
-    failure = {error.what(), error.rank()};
-  } catch (const std::exception& error) {
-    failure = {error.what(), -1};
-  }
-  return false;
+  return succeeds(failure, [&] { group.check(); });
 }
 
 }  // namespace

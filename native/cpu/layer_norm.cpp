@@ -1,10 +1,8 @@
-// layer_norm (with and without a residual), layer_norm_backward. Rows go in pairs: two sums are under way at a time, and
-// what belongs to the columns is read once for both. They fit the first cache, so they are read again freely, while the rows
-// behind them are asked for.
+// layer_norm (with and without a residual), layer_norm_backward. Rows fit the first cache, so they are read again freely, while
+// the rows behind them are asked for.
 #include "cpu/kernels.h"
+#include "cpu/norm_rows.h"
 #include "cpu/reduce_rows.h"
-#include "cpu/split.h"
-#include "cpu/write_around.h"
 
 namespace raylite::RL_ISA {
 
@@ -13,7 +11,7 @@ namespace {
 template <class T>
 struct LayerNorm {
   const LayerNormArguments<T>& a;
-  const bool sum_around = a.d <= kKeptWidth && goes_around(a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
+  const bool sum_around = sum_goes_around(a);
   const bool y_around = goes_around(a.y, a.n, a.d, false);
 
   /// Rows i..i+kRows-1.
@@ -21,31 +19,9 @@ struct LayerNorm {
   RL_MEMBER void operator()(std::int64_t i) const {
     const std::int64_t d = a.d;
     const float per_d = 1.0f / static_cast<float>(d);
-    const T* x = a.x + i * d;
     Floats total[kRows] = {};
-    alignas(64) T kept[kRows * kKeptWidth];  // the sums that are written around the caches
-    if (a.r != nullptr) {
-      T* sum = sum_around ? kept : a.sum + i * d;
-      each_vector(d, [&](std::int64_t j, int n) {
-        for (int row = 0; row < kRows; row++) {
-          const std::int64_t at = row * d + j;
-          fetch_row(x + kRows * d + at);
-          // What the norm sees is what the tensor holds.
-          const Floats value = rounded_to<T>(load_n(x + at, n) + load_n(a.r + i * d + at, n));
-          store_n(sum + at, value, n);
-          if (sum_around) store_around(a.sum + i * d + at, value, n, true);
-          total[row] += value;
-        }
-      });
-      x = sum;
-    } else {
-      each_vector(d, [&](std::int64_t j, int n) {
-        for (int row = 0; row < kRows; row++) {
-          fetch_row(x + (kRows + row) * d + j);
-          total[row] += load_n(x + row * d + j, n);
-        }
-      });
-    }
+    alignas(64) T kept[kRows * kKeptWidth];
+    const T* x = see_rows<kRows>(a, i, sum_around, kept, [&](int row, Floats value) { total[row] += value; });
     float mean[kRows], rstd[kRows];
     for (int row = 0; row < kRows; row++) mean[row] = sum_lanes(total[row]) * per_d;
     Floats squares[kRows] = {};
@@ -135,7 +111,7 @@ template <class T>
 static void layer_norm_of(const LayerNormArguments<T>& a, const Team& team) {
   const LayerNorm<T> rows{a};
   each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.y_around);
+  end_around(rows.sum_around || rows.y_around);
 }
 
 template <class T>

@@ -1,8 +1,7 @@
-// rms_norm (with and without a residual), rms_norm_backward. Rows go in pairs, as those of layer_norm.
+// rms_norm (with and without a residual), rms_norm_backward.
 #include "cpu/kernels.h"
+#include "cpu/norm_rows.h"
 #include "cpu/reduce_rows.h"
-#include "cpu/split.h"
-#include "cpu/write_around.h"
 
 namespace raylite::RL_ISA {
 
@@ -11,39 +10,16 @@ namespace {
 template <class T>
 struct RmsNorm {
   const RmsNormArguments<T>& a;
-  const bool sum_around = a.d <= kKeptWidth && goes_around(a.sum, a.n, a.d, a.sum == nullptr || a.sum == a.x);
+  const bool sum_around = sum_goes_around(a);
   const bool y_around = goes_around(a.y, a.n, a.d, false);
 
   /// Rows i..i+kRows-1.
   template <int kRows>
   RL_MEMBER void operator()(std::int64_t i) const {
     const std::int64_t d = a.d;
-    const T* x = a.x + i * d;
     Floats squares[kRows] = {};
-    alignas(64) T kept[kRows * kKeptWidth];  // the sums that are written around the caches
-    if (a.r != nullptr) {
-      T* sum = sum_around ? kept : a.sum + i * d;
-      each_vector(d, [&](std::int64_t j, int n) {
-        for (int row = 0; row < kRows; row++) {
-          const std::int64_t at = row * d + j;
-          fetch_row(x + kRows * d + at);
-          // What the norm sees is what the tensor holds.
-          const Floats value = rounded_to<T>(load_n(x + at, n) + load_n(a.r + i * d + at, n));
-          store_n(sum + at, value, n);
-          if (sum_around) store_around(a.sum + i * d + at, value, n, true);
-          squares[row] += value * value;
-        }
-      });
-      x = sum;
-    } else {
-      each_vector(d, [&](std::int64_t j, int n) {
-        for (int row = 0; row < kRows; row++) {
-          fetch_row(x + (kRows + row) * d + j);
-          const Floats value = load_n(x + row * d + j, n);
-          squares[row] += value * value;
-        }
-      });
-    }
+    alignas(64) T kept[kRows * kKeptWidth];
+    const T* x = see_rows<kRows>(a, i, sum_around, kept, [&](int row, Floats value) { squares[row] += value * value; });
     float rstd[kRows];
     for (int row = 0; row < kRows; row++) {
       rstd[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares[row]) / static_cast<float>(d) + a.eps);
@@ -111,7 +87,7 @@ template <class T>
 static void rms_norm_of(const RmsNormArguments<T>& a, const Team& team) {
   const RmsNorm<T> rows{a};
   each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.y_around);
+  end_around(rows.sum_around || rows.y_around);
 }
 
 template <class T>

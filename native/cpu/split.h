@@ -26,14 +26,6 @@ RL_INLINE Range share_rows(const Team& team, std::int64_t count, std::int64_t co
   return share(team, count, 1);
 }
 
-/// f.template operator()<kRows>(i) for rows i..i+kRows-1: pairs, and a last row by itself.
-template <class F>
-RL_INLINE void each_pair(Range rows, const F& f) {
-  std::int64_t i = rows.begin;
-  for (; i + 2 <= rows.end; i += 2) f.template operator()<2>(i);
-  if (i < rows.end) f.template operator()<1>(i);
-}
-
 /// Asks for what a row behind the one that is worked on in the first cache has at `p` (where there may be none).
 RL_INLINE void fetch_row(const void* p) { __builtin_prefetch(p, 0, 2); }
 

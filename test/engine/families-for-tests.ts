@@ -41,3 +41,17 @@ export const FAMILIES: Readonly<Record<string, () => Model>> = {
   'bert, classifying': () =>
     modelFromConfig({ ...BERT, model_type: 'bert', num_labels: 37, architectures: ['BertForSequenceClassification'] }),
 };
+
+/** Of each kind of block one that drops what a config can name. */
+export const DROPPING: Readonly<Record<string, () => Model>> = {
+  gpt2: FAMILIES.gpt2!,
+  bert: FAMILIES['bert, masked']!,
+  neox: () =>
+    modelFromConfig({
+      ...BERT,
+      model_type: 'gpt_neox',
+      rotary_pct: 0.5,
+      hidden_dropout: 0.2,
+      attention_dropout: 0.2,
+    }),
+};

@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileTraining, meshOf, type ZeroStage } from '#src/engine/index.js';
-import { type Model, modelFromConfig } from '#src/models/index.js';
-import { BERT, FAMILIES } from './families-for-tests.js';
+import { DROPPING, FAMILIES } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
 
 for (const [family, model] of Object.entries(FAMILIES)) {
@@ -27,19 +26,7 @@ test('beside tensor and data parallelism at every ZeRO stage, and a pipeline', a
 });
 
 test('whatever is made again, and with what is dropped by rows, heads and keys of the whole', async () => {
-  const models: Readonly<Record<string, () => Model>> = {
-    gpt2: FAMILIES.gpt2!,
-    bert: FAMILIES['bert, masked']!,
-    neox: () =>
-      modelFromConfig({
-        ...BERT,
-        model_type: 'gpt_neox',
-        rotary_pct: 0.5,
-        hidden_dropout: 0.2,
-        attention_dropout: 0.2,
-      }),
-  };
-  for (const model of Object.values(models)) {
+  for (const model of Object.values(DROPPING)) {
     const job = { model, dropout: 'model', steps: 2 } as const;
     const alone = await runMesh(job);
     assertSame(await runMesh({ ...job, mesh: { sequence: 4 }, recompute: 'full' }), alone);

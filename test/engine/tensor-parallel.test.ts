@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileTraining, meshOf, type OptimizerSettings, type ZeroStage } from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter, withNf4 } from '#src/models/index.js';
-import { BERT, FAMILIES, LLAMA } from './families-for-tests.js';
+import { DROPPING, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
 
 for (const [family, model] of Object.entries(FAMILIES)) {
@@ -50,16 +50,7 @@ test('what is dropped is what one rank drops: whole rows alike on all ranks, hea
     target_modules: ['o_proj', 'down_proj'],
   });
   const models: Readonly<Record<string, () => Model>> = {
-    gpt2: FAMILIES.gpt2!,
-    bert: FAMILIES['bert, masked']!,
-    neox: () =>
-      modelFromConfig({
-        ...BERT,
-        model_type: 'gpt_neox',
-        rotary_pct: 0.5,
-        hidden_dropout: 0.2,
-        attention_dropout: 0.2,
-      }),
+    ...DROPPING,
     adapted: () => withAdapter(FAMILIES['llama with 2 key-value heads']!(), adapter),
   };
   for (const [name, model] of Object.entries(models)) {

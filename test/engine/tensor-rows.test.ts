@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileTraining, meshOf, type Recompute } from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
-import { BERT, FAMILIES, LLAMA } from './families-for-tests.js';
+import { DROPPING, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, type MeshJob, runMesh, SMOOTH } from './meshes-for-tests.js';
 
 const split = (job: MeshJob) => runMesh({ ...job, sequenceParallelNorms: true });
@@ -33,16 +33,7 @@ test('what is dropped, what adapters add and what the backward makes again are t
     target_modules: ['q_proj', 'o_proj', 'down_proj'],
   });
   const models: Readonly<Record<string, () => Model>> = {
-    gpt2: FAMILIES.gpt2!,
-    bert: FAMILIES['bert, masked']!,
-    neox: () =>
-      modelFromConfig({
-        ...BERT,
-        model_type: 'gpt_neox',
-        rotary_pct: 0.5,
-        hidden_dropout: 0.2,
-        attention_dropout: 0.2,
-      }),
+    ...DROPPING,
     adapted: () => withAdapter(FAMILIES['llama with 2 key-value heads']!(), adapter),
   };
   for (const model of Object.values(models)) {

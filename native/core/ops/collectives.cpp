@@ -11,16 +11,10 @@ namespace raylite {
 namespace {
 
 bool call_on(const CollectiveArguments& a, void* in, void* out, CollectiveFailure& failure) {
-  try {
+  return succeeds(failure, [&] {
     a.group->set_place(a.place.c_str());
     a.call(*a.group, in, out);
-    return true;
-  } catch (const CommError& error) {
-    failure = {error.what(), error.rank()};
-  } catch (const std::exception& error) {
-    failure = {error.what(), -1};
-  }
-  return false;
+  });
 }
 
 void run(const CollectiveArguments& a, const Team& team) {

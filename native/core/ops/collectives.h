@@ -15,6 +15,20 @@ struct CollectiveFailure {
   int rank = -1;
 };
 
+/// Whether `call` throws nothing; what it throws goes into `failure`.
+template <class F>
+bool succeeds(CollectiveFailure& failure, F call) {
+  try {
+    call();
+    return true;
+  } catch (const CommError& error) {
+    failure = {error.what(), error.rank()};
+  } catch (const std::exception& error) {
+    failure = {error.what(), -1};
+  }
+  return false;
+}
+
 /// Bytes that a call reads or writes.
 struct CollectiveBytes {
   void* data = nullptr;
