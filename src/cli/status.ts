@@ -71,7 +71,8 @@ function show(
   for (const { latest } of runs.slice(0, RUNS_SHOWN)) {
     const loss = latest.loss === undefined ? '' : `, loss ${latest.loss.toFixed(4)}`;
     print();
-    print(`Run ${clean(latest.name)}: ${latest.state}, step ${latest.step} of ${latest.totalSteps}${loss}`);
+    const why = latest.message === undefined ? '' : `: ${clean(latest.message)}`;
+    print(`Run ${clean(latest.name)}: ${latest.state}, step ${latest.step} of ${latest.totalSteps}${loss}${why}`);
   }
 }
 

@@ -53,6 +53,11 @@ export class TrainingView {
         return dataText(event);
       case 'notes':
         return event.notes.map((note) => `note: ${note}`).join('\n');
+      case 'waiting': {
+        const group = event.workers === 1 ? 'one worker' : `${event.workers} workers`;
+        const end = event.seconds === null ? '' : ` (gives up after ${duration(event.seconds * 1000)})`;
+        return `no room for ${group} yet${end}: ${clean(event.reason)}`;
+      }
       case 'started': {
         const group = groupText(event);
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';

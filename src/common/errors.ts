@@ -432,7 +432,10 @@ export class EngineError extends RayliteError {
   }
 }
 
-/** A training run ended without finishing: its workers failed more often than `maxFailures` allows. */
+/**
+ * A training run ended without finishing: its workers failed more often than `maxFailures` allows, or there was no room for others within
+ * `joinTimeoutSeconds`.
+ */
 export class TrainingError extends RayliteError {
   readonly code = 'RAYLITE_TRAINING';
   readonly detail: string;

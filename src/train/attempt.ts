@@ -5,13 +5,12 @@ import { ConfigError } from '../common/index.js';
 import { coordinatesOf } from '../engine/index.js';
 import { type CheckpointIndex, checkpointPath, commit, newest } from './checkpoint.js';
 import type { Prepared } from './prepare.js';
-import { Pace, type StepEvent, type TrainingEvent } from './progress.js';
+import { Pace, type StepEvent, type TrainingEvent, type WaitEvent } from './progress.js';
 import type { StepOrder, StepReport } from './rank.js';
 import { RankGroup } from './rank-group.js';
 import type { RunState } from './run-state.js';
 import { takeSamples } from './samples.js';
 import type { TrainerSettings } from './trainer-options.js';
-import { isElastic } from './worker-counts.js';
 
 /** Orders in flight: while the ranks compute one step, the next is already in their queues. */
 const STEPS_IN_FLIGHT = 2;
@@ -25,6 +24,8 @@ export interface Run {
   readonly prepared: Prepared;
   readonly state: RunState;
   readonly emit: (event: TrainingEvent) => void;
+  /** There is no room for workers yet. */
+  readonly waits: (event: WaitEvent) => void;
   /** A step is done. */
   readonly stepped: (event: StepEvent) => void;
   readonly signal: AbortSignal | undefined;
@@ -34,8 +35,17 @@ export interface Run {
 export async function attempt(run: Run): Promise<void> {
   const { settings, prepared, state, signal } = run;
   signal?.throwIfAborted();
-  const isPatient = isElastic(settings.scaling.workers) && state.failures > 0;
-  await using group = await RankGroup.start(settings.scaling, prepared.counts, isPatient, signal);
+  // What a node held may be waited for once it was there; what never was is a mistake, and said at once.
+  const isPatient = state.failures > 0;
+  const { joinTimeoutSeconds } = settings.run.failure;
+  const seconds = isPatient && joinTimeoutSeconds > 0 ? joinTimeoutSeconds : null;
+  const wait = {
+    isPatient,
+    seconds,
+    onWait: (workers: number, reason: string) => run.waits({ kind: 'waiting', workers, reason, seconds }),
+    ...(signal && { signal }),
+  };
+  await using group = await RankGroup.start(settings.scaling, prepared.counts, wait);
   let onAbort = (): void => {};
   const stopped = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(signal?.reason);

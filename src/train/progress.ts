@@ -20,6 +20,7 @@ export type TrainingEvent =
       readonly fromStep: number;
       readonly totalSteps: number;
     }
+  | WaitEvent
   | StepEvent
   /** Behind a step there was room for more workers, who share the next ones: so many now. */
   | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
@@ -27,6 +28,15 @@ export type TrainingEvent =
   | { readonly kind: 'samples'; readonly step: number; readonly samples: readonly Sample[] }
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
   | { readonly kind: 'failed'; readonly failures: number; readonly maxFailures: number; readonly error: unknown };
+
+/** There is no room for the workers of the run, and why; told again when that changes. */
+export interface WaitEvent {
+  readonly kind: 'waiting';
+  readonly workers: number;
+  readonly reason: string;
+  /** How long it waits altogether before it gives up. Null: as long as it takes. */
+  readonly seconds: number | null;
+}
 
 export interface StepEvent {
   readonly kind: 'step';

@@ -6,7 +6,7 @@ import type { DeviceOptions, Mesh } from '../engine/index.js';
 import { collectState, deliverState, type Position } from './hand-over.js';
 import { planJoints } from './plan-joints.js';
 import { type RankPlace, type RankPlan, type RankReady, TrainRank } from './rank.js';
-import { findFreeRoom, findRoom } from './rank-room.js';
+import { findFreeRoom, findRoom, type RoomWait } from './rank-room.js';
 import { type TrainerSettings, threadsOf } from './trainer-options.js';
 
 export type Rank = ActorHandle<TrainRank>;
@@ -50,17 +50,12 @@ export class RankGroup implements AsyncDisposable {
   }
 
   /**
-   * Starts as many actors as there is room for, the first of `counts` (largest first) that is. `isPatient`: for the last of them it waits for
-   * nodes, where those that there are could never hold them.
+   * Starts as many actors as there is room for, the first of `counts` (largest first) that is; for the last of them it waits. Rejects as
+   * {@link findRoom} does.
    */
-  static async start(
-    scaling: Scaling,
-    counts: readonly number[],
-    isPatient: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<RankGroup> {
+  static async start(scaling: Scaling, counts: readonly number[], wait: RoomWait): Promise<RankGroup> {
     for (;;) {
-      const { workers, room } = await findRoom(counts, scaling, isPatient, signal);
+      const { workers, room } = await findRoom(counts, scaling, wait);
       const group = new RankGroup(scaling);
       try {
         // A node may turn out to be lost meanwhile: fewer workers may still find room.

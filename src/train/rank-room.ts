@@ -1,6 +1,7 @@
 // The resources of ranks: set aside together, as many as there is room for.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type GetOptions, type PlacementGroup, placementGroup } from '../client/index.js';
-import { GetTimeoutError, InfeasibleError } from '../common/index.js';
+import { GetTimeoutError, InfeasibleError, TrainingError } from '../common/index.js';
 import type { TrainerSettings } from './trainer-options.js';
 
 type Scaling = Pick<TrainerSettings['scaling'], 'cpusPerWorker' | 'gpusPerWorker' | 'placement'>;
@@ -14,6 +15,19 @@ const ROOM_WAIT_MS = 10_000;
 const NEXT_WAIT_MS = 1000;
 /** Resources are free, or they are not: nothing is waited for. */
 const FREE_WAIT_MS = 500;
+/** How often who waits asks why. */
+const REASON_INTERVAL_MS = 1000;
+
+/** How the least room that will do is waited for. */
+export interface RoomWait {
+  /** For nodes too: that those there are could never hold it is no reason to give up. */
+  readonly isPatient: boolean;
+  /** Null: as long as it takes. */
+  readonly seconds: number | null;
+  /** Told why, and again when the reason changes. */
+  readonly onWait: (workers: number, reason: string) => void;
+  readonly signal?: AbortSignal;
+}
 
 /** Half a group of ranks is of no use: the cores and GPUs of all of them are set aside, or none. */
 function askFor(workers: number, scaling: Scaling, isPatient: boolean): Promise<PlacementGroup> {
@@ -27,15 +41,16 @@ function askFor(workers: number, scaling: Scaling, isPatient: boolean): Promise<
 
 /**
  * Room for the first of `counts` (largest first) that the cluster holds; for the last of them it waits. `room` is null where ranks reserve
- * nothing. Rejects with {@link InfeasibleError} where the nodes could never hold the last, unless `isPatient`: then it waits for nodes.
+ * nothing. Rejects with {@link InfeasibleError} where the nodes could never hold the last, unless the wait is patient; with
+ * {@link TrainingError} where it was waited for long enough.
  */
 export async function findRoom(
   counts: readonly number[],
   scaling: Scaling,
-  isPatient: boolean,
-  signal: AbortSignal | undefined,
+  wait: RoomWait,
 ): Promise<{ readonly workers: number; readonly room: PlacementGroup | null }> {
   if (scaling.cpusPerWorker + scaling.gpusPerWorker === 0) return { workers: counts[0]!, room: null };
+  const { signal } = wait;
   let timeoutMs = ROOM_WAIT_MS;
   for (const workers of counts.slice(0, -1)) {
     const room = await roomWithin(workers, scaling, { timeoutMs, ...(signal && { signal }) });
@@ -43,8 +58,53 @@ export async function findRoom(
     timeoutMs = NEXT_WAIT_MS;
   }
   const workers = counts.at(-1)!;
-  const room = await askFor(workers, scaling, isPatient);
-  return { workers, room: await orRemoved(room, signal ? { signal } : {}) };
+  return { workers, room: await waitFor(await askFor(workers, scaling, wait.isPatient), workers, wait) };
+}
+
+/** The room once it is set aside. */
+async function waitFor(room: PlacementGroup, workers: number, wait: RoomWait): Promise<PlacementGroup> {
+  const { seconds, signal } = wait;
+  const over = new AbortController();
+  let last = 'its nodes are not there';
+  const telling = tellReasons(room, over.signal, (reason) => {
+    last = reason;
+    wait.onWait(workers, reason);
+  });
+  try {
+    return await orRemoved(room, {
+      ...(seconds !== null && { timeoutMs: seconds * 1000 }),
+      ...(signal && { signal }),
+    });
+  } catch (cause) {
+    if (!(cause instanceof GetTimeoutError)) throw cause;
+    const group = workers === 1 ? 'one worker' : `${workers} workers`;
+    throw new TrainingError(
+      {
+        detail: `no room for ${group} within ${seconds} s (run.failure.joinTimeoutSeconds): ${last}. Start a node that has it and run again with run.resume, which goes on from the last checkpoint; or give scaling.workers a range { min, max }, which goes on with fewer`,
+      },
+      { cause },
+    );
+  } finally {
+    over.abort();
+    await telling;
+  }
+}
+
+/** Tells why `room` waits, whenever that is another reason than before, until `signal` is aborted. */
+async function tellReasons(room: PlacementGroup, signal: AbortSignal, tell: (reason: string) => void): Promise<void> {
+  let last = '';
+  for (;;) {
+    await sleep(REASON_INTERVAL_MS, null, { signal }).catch(() => {}); // looked at below
+    if (signal.aborted) return;
+    // A head that does not answer is told by the wait itself.
+    const reason = await room.info().then(
+      (info) => info.reason,
+      () => '',
+    );
+    if (signal.aborted || reason === '' || reason === last) continue;
+    last = reason;
+    tell(reason);
+  }
 }
 
 /** Room for the first of `counts` more workers (largest first) that is free now; null where there is for none. */

@@ -74,7 +74,22 @@ const run = z.strictObject({
   samples: z
     .strictObject({ prompts: z.array(z.string().min(1)).min(1), everySteps: count, maxNewTokens: count.default(32) })
     .optional(),
-  failure: z.strictObject({ maxFailures: z.int().min(-1).default(0) }).prefault({}),
+  failure: z
+    .strictObject({
+      /** How often workers may be lost. -1: as often as they are. Default 0. */
+      maxFailures: z.int().min(-1).default(0),
+      /**
+       * How long a run that lost workers waits for room for others, on nodes that are there or come; then it ends with TrainingError.
+       * -1: without end. Default 600, as torchrun's `join_timeout`.
+       */
+      joinTimeoutSeconds: z
+        .int()
+        .min(-1)
+        .max(2_000_000)
+        .refine((seconds) => seconds !== 0, 'a positive number of seconds, or -1 for no limit')
+        .default(600),
+    })
+    .prefault({}),
   checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
 });
 
@@ -84,6 +99,7 @@ const KEYS = [
   'min',
   'max',
   'maxFailures',
+  'joinTimeoutSeconds',
   'everySteps',
   'numToKeep',
   'prompts',

@@ -2,6 +2,7 @@
 // It places and orders; the arithmetic is in the ranks (rank.ts), the bytes are in the object store (feed.ts).
 import { join } from 'node:path';
 import { TaskError, TrainingError } from '../common/index.js';
+import type { RunReport } from '../observe/index.js';
 import { attempt, type Run } from './attempt.js';
 import { isWorthRetrying } from './failure.js';
 import { prepare } from './prepare.js';
@@ -27,7 +28,8 @@ export class Trainer {
 
   /**
    * Trains to the end and returns the losses and the model. Workers that die are replaced and training goes on from the last
-   * checkpoint, up to `run.failure.maxFailures` times; then it rejects with {@link TrainingError}. A loss that is not finite
+   * checkpoint, up to `run.failure.maxFailures` times; then, or where no room for them was found in time, it rejects with
+   * {@link TrainingError}. A loss that is not finite
    * is an {@link EngineError} naming the step, and is not retried.
    */
   async fit(options: FitOptions = {}): Promise<TrainingResult> {
@@ -40,6 +42,10 @@ export class Trainer {
       prepared,
       state,
       emit,
+      waits: (event) => {
+        emit(event);
+        this.#report(run, state.failures === 0 ? 'STARTING' : 'RESTARTING', event.reason);
+      },
       stepped: (event) => {
         emit(event);
         this.#reporter.report(stepReport(event, state.identity));
@@ -89,7 +95,7 @@ export class Trainer {
     await prepared.feed.restore();
   }
 
-  #report({ prepared, state }: Run, phase: 'RESTARTING' | 'SUCCEEDED' | 'FAILED' | 'STOPPED', message?: string): void {
+  #report({ prepared, state }: Run, phase: Exclude<RunReport['state'], 'RUNNING'>, message?: string): void {
     const { length } = state.losses;
     const loss = state.losses[length - 1];
     this.#reporter.report({

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainingView } from '#src/cli/training-view.js';
-import type { StepEvent } from '#src/train/index.js';
+import type { StepEvent, TrainingEvent } from '#src/train/index.js';
 
 /** What was written to an output of so many columns; null: no terminal. */
-function shown(columns: number | null, events: readonly StepEvent[]): string[] {
+function shown(columns: number | null, events: readonly TrainingEvent[]): string[] {
   const written: string[] = [];
   const out = { isTTY: columns !== null, columns: columns ?? undefined, write: (text: string) => written.push(text) };
   const view = new TrainingView(out as never);
@@ -59,4 +59,13 @@ test('nothing is promised before the pace is known', () => {
 test('without a terminal there are plain lines, without control characters', () => {
   const [line] = shown(null, [step(1, 4)]);
   assert.match(line!, /^step 1\/1100 .*\n$/);
+});
+
+test('a run that waits for room says for how long and why, with the end of the wait where there is one', () => {
+  const reason = 'waits for a first node to join';
+  const wait = { kind: 'waiting', workers: 4, reason, seconds: 600 } as const;
+  assert.deepEqual(shown(null, [wait, { ...wait, workers: 1, seconds: null }]), [
+    'no room for 4 workers yet (gives up after 10m 0s): waits for a first node to join\n',
+    'no room for one worker yet: waits for a first node to join\n',
+  ]);
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { init } from '#src/client/index.js';
+import { TrainingError } from '#src/common/index.js';
 import type { TrainingEvent } from '#src/train/index.js';
 import { TestNodes, TOKEN } from '../client/support/nodes.js';
 import { close, KEY_BIASES, sameModel, type TinyOptions, tinyRuns, tinyTrainer } from './tiny-trainer.js';
@@ -104,6 +105,67 @@ test('a run loses a node and goes on with the workers of the other, then takes i
     const seen = losses.slice(0, last);
     const one = await tinyTrainer(storage, 'one', 1, { recipe: { maxSteps: seen.length } }).fit();
     close(seen, one.losses);
+  });
+});
+
+test('a run of a fixed number of workers waits for a node in place of a lost one, says for what, and goes on from its checkpoint', async () => {
+  await onTwoNodes(async (nodes, storage) => {
+    const run = { checkpoint: { everySteps: 2 }, failure: { maxFailures: 1 } };
+    const happened: string[] = [];
+    const reasons: string[] = [];
+    const done: Promise<void>[] = [];
+    const { losses, metrics } = await tinyTrainer(storage, 'fixed', 4, { zero: 2, run }).fit({
+      onProgress(event) {
+        if (event.kind === 'started') happened.push(`${event.workers} workers from ${event.fromStep}`);
+        if (event.kind === 'step' && event.step === 5 && done.length === 0)
+          done.push(nodes.killNode(nodes.node('there').nodeId));
+        if (event.kind !== 'waiting') return;
+        assert.deepEqual([event.workers, event.seconds], [4, 600]);
+        if (reasons.push(event.reason) === 1)
+          done.push(shownInStatus(nodes, event.reason).then(() => nodes.addNode('new')));
+      },
+    });
+    await Promise.all(done);
+    assert.deepEqual(happened, ['4 workers from 0', '4 workers from 4']);
+    assert.match(reasons[0]!, /^waits for bundles of 4 × 1 CPU on few nodes\. Free is /);
+    assert.equal(metrics.failures, 1);
+    const one = await tinyTrainer(storage, 'one', 1).fit();
+    close(losses, one.losses);
+  });
+});
+
+/** Resolves once the head shows a run that is to start again, and why it does not. */
+async function shownInStatus(nodes: TestNodes, reason: string): Promise<void> {
+  for (;;) {
+    const reply = await fetch(`${nodes.head.httpUrl}/api/runs`, { headers: { authorization: `Bearer ${TOKEN}` } });
+    const [run] = (await reply.json()) as { latest: { state: string; message?: string } }[];
+    if (run?.latest.state === 'RESTARTING' && run.latest.message === reason) return;
+  }
+}
+
+test('a run whose lost node is not replaced in time ends with what it waited for and what to do', async () => {
+  await onTwoNodes(async (nodes, storage) => {
+    const failure = { maxFailures: 1, joinTimeoutSeconds: 2 };
+    const done: Promise<void>[] = [];
+    const fixed = tinyTrainer(storage, 'fixed', 4, { run: { checkpoint: { everySteps: 2 }, failure } });
+    await assert.rejects(
+      fixed.fit({
+        onProgress(event) {
+          if (event.kind === 'step' && event.step === 3 && done.length === 0)
+            done.push(nodes.killNode(nodes.node('there').nodeId));
+        },
+      }),
+      (error) =>
+        error instanceof TrainingError &&
+        /^no room for 4 workers within 2 s \(run\.failure\.joinTimeoutSeconds\): waits for bundles of 4 × 1 CPU .*Start a node that has it and run again with run\.resume/.test(
+          error.message,
+        ),
+    );
+    await Promise.all(done);
+    // What was set aside on the other node is free again.
+    const { losses } = await tinyTrainer(storage, 'fixed', 2, { run: { resume: true } }).fit();
+    const one = await tinyTrainer(storage, 'one', 1).fit();
+    close(losses, one.losses);
   });
 });
 
