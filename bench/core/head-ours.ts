@@ -95,8 +95,8 @@ function simulation(): number {
   const world = new World({ seed: 1, nodes: NODES, actors: 40_000 });
   const begin = performance.now();
   while (world.state.actors.size - world.state.endedActors.size < 40_000) {
-    const { effects } = world.advance();
-    checkEffects(world, effects);
+    const { event, effects } = world.advance();
+    checkEffects(world, event, effects);
     checkNodes(world, nodesOf(world.state, effects));
     if (world.events % 50_000 === 0) checkAll(world);
   }

@@ -4,32 +4,33 @@
 export type Resources = Readonly<Record<string, number>>;
 
 const STEPS_PER_UNIT = 10_000;
-const round = (amount: number): number => Math.round(amount * STEPS_PER_UNIT) / STEPS_PER_UNIT;
+/** `amount` in whole steps, so that sums stay exact. */
+export const roundAmount = (amount: number): number => Math.round(amount * STEPS_PER_UNIT) / STEPS_PER_UNIT;
 
 /** Whether devices can be had so: part of one, or whole ones. Half of a second one is refused, as in Ray. */
 export const isDeviceAmount = (amount: number): boolean => amount < 1 || Number.isInteger(amount);
 
 export function addResources(a: Resources, b: Resources): Resources {
   const sum: Record<string, number> = { ...a };
-  for (const name in b) sum[name] = round((sum[name] ?? 0) + b[name]!);
+  for (const name in b) sum[name] = roundAmount((sum[name] ?? 0) + b[name]!);
   return sum;
 }
 
 /** `a - b`; may go below zero, which callers exclude with {@link fits} first. */
 export function subtractResources(a: Resources, b: Resources): Resources {
   const rest: Record<string, number> = { ...a };
-  for (const name in b) rest[name] = round((rest[name] ?? 0) - b[name]!);
+  for (const name in b) rest[name] = roundAmount((rest[name] ?? 0) - b[name]!);
   return rest;
 }
 
 /** Whether `demand` is at most `available` in every name. */
 export const fits = (demand: Resources, available: Resources): boolean =>
-  Object.entries(demand).every(([name, amount]) => round(amount) <= round(available[name] ?? 0));
+  Object.entries(demand).every(([name, amount]) => roundAmount(amount) <= roundAmount(available[name] ?? 0));
 
 /** Whether `demand` is at most what `used` leaves of `total`, in every name. */
 export function fitsBeside(demand: Resources, total: Resources, used: Resources): boolean {
   for (const name in demand) {
-    if (round(demand[name]!) > round((total[name] ?? 0) - (used[name] ?? 0))) return false;
+    if (roundAmount(demand[name]!) > roundAmount((total[name] ?? 0) - (used[name] ?? 0))) return false;
   }
   return true;
 }
@@ -41,11 +42,11 @@ export function useBeside(demand: Resources, total: Resources, used: Resources):
   for (const name in demand) if (!(name in used)) most = Math.max(most, shareOf(demand[name] ?? 0, total[name] ?? 0));
   return Math.min(1, most);
 }
-const shareOf = (amount: number, whole: number): number => (whole > 0 ? round(amount) / whole : 0);
+const shareOf = (amount: number, whole: number): number => (whole > 0 ? roundAmount(amount) / whole : 0);
 
 /** The names in which `demand` is more than `available`, for error messages. */
 export const shortfall = (demand: Resources, available: Resources): readonly string[] =>
-  Object.keys(demand).filter((name) => round(demand[name] ?? 0) > round(available[name] ?? 0));
+  Object.keys(demand).filter((name) => roundAmount(demand[name] ?? 0) > roundAmount(available[name] ?? 0));
 
 /** `{"CPU": 2, "memory": 1073741824}` as "2 CPU, 1 GiB memory"; `none` where all are 0. */
 export const formatResources = (resources: Resources, none = 'nothing'): string => {

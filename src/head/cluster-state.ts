@@ -4,6 +4,7 @@ import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, Resources,
 import type { ReturnedWorker } from './handover.js';
 import { Multimap } from './multimap.js';
 import { PendingQueue } from './pending-queue.js';
+import type { GpuRoom } from './scheduler/gpu-room.js';
 import { NodeIndex } from './scheduler/node-index.js';
 import type { Demand, PlacedBy } from './scheduler/place.js';
 import type { GroupStrategy } from './scheduler/place-bundles.js';
@@ -52,6 +53,7 @@ export interface NodeBeat {
 
 /** A GPU that a node offers, as its agent saw it last. */
 export interface GpuUse {
+  readonly device: number; // of the node, from 0
   readonly id: string;
   readonly name: string;
   readonly memoryUsedBytes: number;
@@ -80,6 +82,8 @@ export interface WorkerUse {
 export interface NodeRecord extends NodeFacts {
   status: 'connected' | 'away' | 'dead';
   used: Resources;
+  /** Its devices, in their order. */
+  gpus: GpuRoom;
   beat: NodeBeat | null;
   readonly joinedAtMs: number;
   endedAtMs: number | null;
@@ -92,10 +96,11 @@ export interface BundlePlace {
   readonly index: number;
 }
 
-/** Where resources are held: on a node, or in a bundle that was set aside there. */
+/** Where resources are held: on a node, or in a bundle that was set aside there; and GPUs, on which devices of the node. */
 export interface Place {
   readonly nodeId: NodeId;
   readonly bundle?: BundlePlace;
+  readonly gpus?: readonly number[];
 }
 
 /** A process that the head asked a node to run. Holds its resources until the node says that it is gone. */
@@ -104,6 +109,8 @@ export interface WorkerRecord {
   readonly nodeId: NodeId;
   /** Where in a placement group it runs: what it holds is the bundle's. */
   bundle?: BundlePlace;
+  /** Devices of its node that it sees. */
+  readonly gpus?: readonly number[];
   holds: Resources;
   /** Its CPUs, while it waits for objects and others may use them; not in `holds` then. */
   lent?: Resources;
@@ -180,6 +187,8 @@ export interface ActorRecord extends ActorRequest {
   phase: ActorPhase;
   /** Where in its placement group it runs. */
   bundle?: BundlePlace;
+  /** On which devices of its node. */
+  gpus?: readonly number[];
   /** What decided for its node when it was last placed. */
   placedBy?: PlacedBy;
   incarnation: number; // from 1: how many times it was started or is about to be
@@ -210,6 +219,7 @@ export type LeasePhase =
 export interface LeaseRecord extends LeaseRequest {
   phase: LeasePhase;
   bundle?: BundlePlace;
+  gpus?: readonly number[];
   placedBy?: PlacedBy;
   failedStarts: number;
 }
@@ -232,6 +242,8 @@ export interface GroupRequest {
 export interface BundleRecord {
   nodeId: NodeId | null;
   used: Resources;
+  /** The devices that are set aside, and what of them is free. */
+  gpus: GpuRoom;
 }
 
 export interface GroupRecord extends GroupRequest {
@@ -259,6 +271,7 @@ export interface JobRecord extends JobRequest {
   status: JobStatus;
   message: string;
   nodeId: NodeId | null;
+  gpus?: readonly number[];
   placedBy?: PlacedBy;
   driverId: WorkerId | null;
   exitCode: number | null;

@@ -6,7 +6,6 @@ import {
   type JobId,
   type LeaseId,
   type NodeId,
-  subtractResources,
   type WorkerId,
 } from '../common/index.js';
 import { actorStateName } from './actor-state.js';
@@ -23,7 +22,7 @@ import { groupStateName } from './group-state.js';
 import type { PendingKey } from './pending-queue.js';
 import { groupDemand, waitReason } from './schedule.js';
 import { type Obstacle, obstaclesOf } from './scheduler/explain.js';
-import { type Demand, demandFor, type PlacedBy } from './scheduler/place.js';
+import { availableOf, type Demand, demandFor, type PlacedBy } from './scheduler/place.js';
 import { workersAt } from './tables.js';
 import { demandOf } from './waiting.js';
 import { nodeStateName } from './wire-out.js';
@@ -143,7 +142,7 @@ function ofGroup(state: ClusterState, group: GroupRecord): Explanation {
 }
 
 function ofNode(state: ClusterState, node: NodeRecord): Explanation {
-  const { nodeId, hostname, total, used } = node;
+  const { nodeId, hostname, total } = node;
   const what = { kind: 'node', id: nodeId, name: hostname, state: nodeStateName(node), obstacles: [] } as const;
   if (node.status === 'dead') return { ...what, because: [`It was given up: ${node.endReason}.`] };
   const workers = workersAt(state, nodeId);
@@ -161,7 +160,7 @@ function ofNode(state: ClusterState, node: NodeRecord): Explanation {
     ...what,
     because: [
       ...(node.status === 'away' ? ['Its connection broke: nothing new is placed there until it is back.'] : []),
-      `${formatResources(subtractResources(total, used))} of ${formatResources(total)} is free.`,
+      `${formatResources(availableOf(node))} of ${formatResources(total)} is free.`,
       `On it are ${holders.filter((holder) => !holder.startsWith('0 ')).join(', ') || 'no work'}.`,
     ],
   };

@@ -17,6 +17,7 @@ import { endActor } from './actor-state.js';
 import type { ClusterState, Effect, GroupRecord, GroupRequest } from './cluster-state.js';
 import { groupDemand, schedule, wait } from './schedule.js';
 import { explainGroupInfeasible } from './scheduler/explain-group.js';
+import { devicesOf } from './scheduler/gpu-room.js';
 import { mayEverHold } from './scheduler/place-bundles.js';
 import { addGroup, deleteGroup, deleteLease, hold, release, retireWorker } from './tables.js';
 
@@ -50,7 +51,7 @@ export function createGroup(
   const group: GroupRecord = {
     ...wanted,
     phase: { kind: 'pending' },
-    places: wanted.bundles.map(() => ({ nodeId: null, used: {} })),
+    places: wanted.bundles.map(() => ({ nodeId: null, used: {}, gpus: [] })),
     createdAtMs: atMs,
     waiters: [],
   };
@@ -109,8 +110,8 @@ export function dropGroup(state: ClusterState, groupId: GroupId, atMs: number): 
   if (!group) return [];
   deleteGroup(state, group);
   state.pending.delete(`group:${groupId}`);
-  for (const [index, { nodeId }] of group.places.entries())
-    if (nodeId !== null) release(state, { nodeId }, group.bundles[index]!.needs);
+  for (const [index, { nodeId, gpus }] of group.places.entries())
+    if (nodeId !== null) release(state, { nodeId, gpus: devicesOf(gpus) }, group.bundles[index]!.needs);
   for (const workerId of state.workersIn.of(groupId)) {
     const worker = state.workers.get(workerId)!;
     state.workersIn.delete(groupId, workerId);
@@ -143,7 +144,7 @@ export function loseBundles(state: ClusterState, nodeId: NodeId): readonly Effec
   for (const group of state.groups.values()) {
     const lost = group.places.filter((place) => place.nodeId === nodeId);
     if (lost.length === 0) continue;
-    for (const place of lost) Object.assign(place, { nodeId: null, used: {} });
+    for (const place of lost) Object.assign(place, { nodeId: null, used: {}, gpus: [] });
     group.phase = { kind: 'rescheduling' };
     wait(state, `group:${group.groupId}`);
     effects.push({ kind: 'save', table: 'group', id: group.groupId });

@@ -3,6 +3,8 @@
 import type { LeaseId, WorkerId } from '../common/index.js';
 import type { Address, ClusterState, Effect, LeaseRecord, Place, WorkerRecord } from './cluster-state.js';
 import type { PendingKey } from './pending-queue.js';
+import { fitsGpus } from './scheduler/gpu-room.js';
+import { holderOf, placeOf } from './tables.js';
 import { demandOf, split } from './waiting.js';
 
 /** A worker whose lease was just given back; for the length of one step. */
@@ -15,8 +17,7 @@ export interface ReturnedWorker extends Place {
 
 export const returnedWorker = (worker: WorkerRecord, lease: LeaseRecord, address: Address): ReturnedWorker => ({
   workerId: worker.workerId,
-  nodeId: worker.nodeId,
-  ...(worker.bundle ? { bundle: worker.bundle } : {}),
+  ...placeOf(worker.nodeId, worker),
   address,
   terms: termsOf(lease),
 });
@@ -25,6 +26,8 @@ export const returnedWorker = (worker: WorkerRecord, lease: LeaseRecord, address
 export function takeReturned(state: ClusterState, lease: LeaseRecord, place: Place): ReturnedWorker | null {
   const { returned } = state;
   if (returned === null || returned.terms !== termsOf(lease) || !isSamePlace(returned, place)) return null;
+  // The devices that its process sees are the ones that it keeps.
+  if (!fitsGpus(returned.gpus ?? [], lease.demand.needs, holderOf(state, place)!.gpus)) return null;
   state.returned = null;
   return returned;
 }

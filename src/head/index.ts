@@ -13,6 +13,7 @@ export { openMemoryHead } from './memory-head.js';
 export { serveNode } from './node-stream.js';
 export { waitReason, waitReasons } from './schedule.js';
 export * from './scheduler/explain.js';
+export * from './scheduler/gpu-room.js';
 export { labelTest } from './scheduler/labels.js';
 export { NodeIndex } from './scheduler/node-index.js';
 export * from './scheduler/place.js';

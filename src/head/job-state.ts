@@ -14,7 +14,7 @@ import {
 } from './cluster-state.js';
 import { dropGroup } from './group-state.js';
 import { infeasible, schedule, wait } from './schedule.js';
-import { release } from './tables.js';
+import { placeOf, release } from './tables.js';
 
 export const isEnded = (job: { readonly status: JobStatus }): boolean =>
   job.status === 'STOPPED' || job.status === 'SUCCEEDED' || job.status === 'FAILED';
@@ -101,7 +101,7 @@ export function endJob(
   atMs: number,
 ): readonly Effect[] {
   if (isEnded(job)) return [];
-  if (job.type === 'SUBMISSION' && job.nodeId !== null) release(state, { nodeId: job.nodeId }, job.demand.needs);
+  if (job.type === 'SUBMISSION' && job.nodeId !== null) release(state, placeOf(job.nodeId, job), job.demand.needs);
   state.pending.delete(`job:${job.jobId}`);
   job.status = status;
   job.message = message;

@@ -16,6 +16,7 @@ import {
 import { loseBundles } from './group-state.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
 import { schedule } from './schedule.js';
+import { fitsGpus, newGpuRoom, withBroken } from './scheduler/gpu-room.js';
 import { addWorker, closeNode, setNode, workersAt } from './tables.js';
 import { loseWorker, workerStarted } from './worker-state.js';
 
@@ -26,6 +27,8 @@ export interface RunningWorker {
   readonly leaseId: LeaseId | null;
   readonly address: Address | null;
   readonly pid: number;
+  /** Devices of its node that it sees. */
+  readonly gpus: readonly number[];
 }
 
 /** A node says hello, for the first time or again. What it runs is adopted; what it no longer runs is gone. */
@@ -44,6 +47,7 @@ export function nodeJoined(
     ...facts,
     status: 'connected',
     used: known?.used ?? {},
+    gpus: known?.gpus ?? newGpuRoom(facts.total),
     beat: known?.beat ?? null,
     joinedAtMs: known?.joinedAtMs ?? atMs,
     endedAtMs: null,
@@ -109,16 +113,24 @@ function adoptWorker(state: ClusterState, nodeId: NodeId, worker: RunningWorker)
   // The head lost the record of the start, not the actor: what runs is better than a second copy.
   // Which bundle of a placement group it ran in went with that record.
   if (actor.demand.bundle) return [stop];
-  addWorker(state, { nodeId }, worker.workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
+  const { gpus } = worker;
+  if (!fitsGpus(gpus, actor.holds, state.nodes.get(nodeId)!.gpus)) return [stop];
+  addWorker(state, { nodeId, gpus }, worker.workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
+  actor.gpus = gpus;
   state.pending.delete(`actor:${actor.actorId}`);
   actor.phase = { kind: 'starting', nodeId, workerId: worker.workerId };
   return actorStarted(actor, worker.address, worker.pid);
 }
 
-export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat): readonly Effect[] {
+/** How a node is. GPUs that broke take nothing new; one that is well again does. */
+export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat, atMs: number): readonly Effect[] {
   const node = state.nodes.get(nodeId);
-  if (node) node.beat = beat;
-  return [];
+  if (!node || node.status === 'dead') return [];
+  node.beat = beat;
+  const broken = new Set(beat.gpus.filter(({ fault }) => fault !== '').map(({ device }) => device));
+  if (node.gpus.every(({ device, isBroken = false }) => isBroken === broken.has(device))) return [];
+  setNode(state, Object.assign(node, { gpus: withBroken(node.gpus, broken) }));
+  return startTimes(state, schedule(state), atMs);
 }
 
 /** Its stream broke: nothing new is placed there, and nothing is lost yet. */

@@ -1,20 +1,19 @@
 // The cluster's state as records of the store, and back: what a new head finds, and how it takes it up.
-import type { JobId, NodeId, WorkerId } from '../common/index.js';
+import type { JobId, WorkerId } from '../common/index.js';
 import type {
   ActorRecord,
-  BundlePlace,
   ClusterState,
   GroupRecord,
   JobRecord,
   LeaseRecord,
   NodeRecord,
-  Place,
   Table,
 } from './cluster-state.js';
 import { isEnded } from './job-state.js';
 import { wait } from './schedule.js';
+import { devicesOf, gpuRoomOf, newGpuRoom } from './scheduler/gpu-room.js';
 import type { Change, Entry } from './store.js';
-import { addActor, addGroup, addLease, addWorker, hold, setNode } from './tables.js';
+import { addActor, addGroup, addLease, addWorker, hold, placeOf, setNode } from './tables.js';
 
 /** The change that makes the store hold the present record of `table`/`id`. */
 export function changeOf(state: ClusterState, table: Table, id: string): Change {
@@ -25,7 +24,7 @@ function recordOf(state: ClusterState, table: Table, id: string): unknown {
   switch (table) {
     case 'node': {
       const node = state.nodes.get(id as never);
-      return node && { ...node, used: {}, beat: null };
+      return node && { ...node, used: {}, gpus: newGpuRoom(node.total), beat: null };
     }
     case 'actor':
       return state.actors.get(id as never);
@@ -35,7 +34,11 @@ function recordOf(state: ClusterState, table: Table, id: string): unknown {
       return state.jobs.get(id as never);
     case 'group': {
       const group = state.groups.get(id as never);
-      const places = group?.places.map(({ nodeId }) => ({ nodeId, used: {} }));
+      const places = group?.places.map(({ nodeId, gpus }, index) => ({
+        nodeId,
+        used: {},
+        gpus: gpuRoomOf(devicesOf(gpus), group.bundles[index]!.needs),
+      }));
       return group && { ...group, places, waiters: [] };
     }
   }
@@ -56,8 +59,8 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
     addGroup(state, group);
     if (!group.isDetached) owners.add(group.ownerId);
     if (group.phase.kind !== 'created') wait(state, `group:${group.groupId}`);
-    for (const [index, { nodeId }] of group.places.entries())
-      if (nodeId !== null) hold(state, { nodeId }, group.bundles[index]!.needs);
+    for (const [index, { nodeId, gpus }] of group.places.entries())
+      if (nodeId !== null) hold(state, { nodeId, gpus: devicesOf(gpus) }, group.bundles[index]!.needs);
   }
   for (const actor of [...of<ActorRecord>('actor')].sort((a, b) => a.createdAtMs - b.createdAtMs)) {
     addActor(state, actor);
@@ -86,10 +89,7 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
       state.clients.set(driverId, { workerId: driverId, isDriver: true, jobId: jobId as JobId, namespace: 'default' });
     }
     if (job.status === 'PENDING') wait(state, `job:${job.jobId}`);
-    else if (job.nodeId !== null) hold(state, { nodeId: job.nodeId }, job.demand.needs);
+    else if (job.nodeId !== null) hold(state, placeOf(job.nodeId, job), job.demand.needs);
   }
   return { owners };
 }
-
-const placeOf = (nodeId: NodeId, { bundle }: { readonly bundle?: BundlePlace }): Place =>
-  bundle ? { nodeId, bundle } : { nodeId };

@@ -14,10 +14,11 @@ import { takeReturned, tellHolders } from './handover.js';
 import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';
 import { explainGroupWait } from './scheduler/explain-group.js';
+import { chooseGpus, type GpuRoom, gpuRoomOf, soundGpus } from './scheduler/gpu-room.js';
 import type { Demand, PlacedBy } from './scheduler/place.js';
 import { type GroupDemand, mayHoldSome, placeBundles } from './scheduler/place-bundles.js';
 import { type BundleChoice, type BundleWish, placeInBundle } from './scheduler/place-in-bundle.js';
-import { ALIKE_TASKS, addWorker, alikeActors, hold } from './tables.js';
+import { ALIKE_TASKS, addWorker, alikeActors, hold, holderOf, placeOf } from './tables.js';
 import { demandOf, split } from './waiting.js';
 
 /**
@@ -45,13 +46,24 @@ export function infeasible(
 function chooseBundle(state: ClusterState, needs: Resources, wish: BundleWish): BundleChoice {
   const group = state.groups.get(wish.groupId as GroupId);
   if (!group) return { kind: 'wait', reason: `its placement group ${wish.groupId} was removed` };
-  const rooms = group.places.map(({ nodeId, used }, index) => ({
+  const rooms = group.places.map(({ nodeId, used, gpus }, index) => ({
     needs: group.bundles[index]!.needs,
     used,
+    gpus: soundIn(state, nodeId, gpus),
     nodeId,
     isConnected: nodeId !== null && state.nodes.get(nodeId)?.status === 'connected',
   }));
   return placeInBundle(needs, wish, rooms);
+}
+
+/** The GPUs of a bundle whose node does not say that they are broken. */
+const soundIn = (state: ClusterState, nodeId: NodeId | null, gpus: GpuRoom): GpuRoom =>
+  nodeId === null ? gpus : soundGpus(gpus, state.nodes.get(nodeId)?.gpus ?? []);
+
+/** The devices for what has room at `place`. */
+function gpusAt(state: ClusterState, place: Place, amounts: Resources): { readonly gpus?: readonly number[] } {
+  if (!amounts.GPU) return {};
+  return { gpus: chooseGpus(amounts, soundIn(state, place.nodeId, holderOf(state, place)!.gpus))! };
 }
 
 /** What is still to be found for a group. */
@@ -112,18 +124,17 @@ function reserve(state: ClusterState, group: GroupRecord, gained: readonly NodeI
   // An arrangement that was not there before has a bundle where room was gained.
   const nodes = gained?.flatMap((nodeId) => state.index.node(nodeId) ?? []);
   if (nodes && !mayHoldSome(demand, nodes)) return null;
-  const nodeIds = placeBundles(demand, state.index.nodes());
-  if (nodeIds === null) return null;
-  for (const [index, nodeId] of nodeIds.entries()) {
-    const place = group.places[index]!;
-    if (place.nodeId !== null) continue;
-    place.nodeId = nodeId;
-    hold(state, { nodeId }, group.bundles[index]!.needs);
+  const found = placeBundles(demand, state.index.nodes());
+  if (found === null) return null;
+  for (const [index, { nodeId, gpus }] of found) {
+    const { needs } = group.bundles[index]!;
+    group.places[index] = { nodeId, used: {}, gpus: gpuRoomOf(gpus, needs) };
+    hold(state, { nodeId, gpus }, needs);
   }
   const { groupId, waiters } = group;
   group.phase = { kind: 'created' };
   group.waiters = [];
-  for (const nodeId of new Set(nodeIds)) state.pending.roomGained(nodeId);
+  for (const nodeId of new Set([...found.values()].map((place) => place.nodeId))) state.pending.roomGained(nodeId);
   return [
     { kind: 'save', table: 'group', id: groupId },
     ...waiters.map((request): Effect => ({ kind: 'answer', request, answer: { kind: 'group', groupId } })),
@@ -160,12 +171,13 @@ function alikeTo(state: ClusterState, key: PendingKey): string {
   return kind === 'actor' ? alikeActors(state.actors.get(id as ActorId)!) : ALIKE_TASKS;
 }
 
-function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy): readonly Effect[] {
-  const { nodeId } = place;
+function start(state: ClusterState, key: PendingKey, at: Place, by: PlacedBy): readonly Effect[] {
+  const { nodeId } = at;
   const { kind, id } = split(key);
   if (kind === 'actor') {
     const actor = state.actors.get(id as ActorId)!;
     const workerId = state.newWorkerId();
+    const place = { ...at, ...gpusAt(state, at, actor.holds) };
     markPlaced(actor, place, by);
     addWorker(state, place, workerId, actor.holds, { kind: 'actor', actorId: actor.actorId });
     actor.phase = { kind: 'starting', nodeId, workerId };
@@ -177,7 +189,8 @@ function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy)
   }
   if (kind === 'lease') {
     const lease = state.leases.get(id as LeaseId)!;
-    const returned = takeReturned(state, lease, place);
+    const returned = takeReturned(state, lease, at);
+    const place = returned ? placeOf(nodeId, returned) : { ...at, ...gpusAt(state, at, lease.demand.needs) };
     const workerId = returned?.workerId ?? state.newWorkerId();
     const request = lease.phase.kind === 'pending' ? lease.phase.request : null;
     markPlaced(lease, place, by);
@@ -187,10 +200,11 @@ function start(state: ClusterState, key: PendingKey, place: Place, by: PlacedBy)
     return [{ kind: 'startWorker', nodeId, workerId, incarnation: 0 }];
   }
   const job = state.jobs.get(id as JobId)!;
+  const place = { ...at, ...gpusAt(state, at, job.demand.needs) };
   hold(state, place, job.demand.needs);
+  markPlaced(job, place, by);
   job.status = 'RUNNING';
   job.nodeId = nodeId;
-  job.placedBy = by;
   return [
     { kind: 'save', table: 'job', id },
     { kind: 'startJob', nodeId, jobId: job.jobId },
@@ -211,7 +225,12 @@ export function grantLease(state: ClusterState, lease: LeaseRecord, address: Add
   ];
 }
 
-function markPlaced(record: { bundle?: BundlePlace; placedBy?: PlacedBy }, { bundle }: Place, by: PlacedBy): void {
+function markPlaced(
+  record: { bundle?: BundlePlace; gpus?: readonly number[]; placedBy?: PlacedBy },
+  { bundle, gpus }: Place,
+  by: PlacedBy,
+): void {
   if (bundle) record.bundle = bundle;
+  if (gpus) record.gpus = gpus;
   record.placedBy = by;
 }

@@ -78,7 +78,7 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
     case 'nodeJoined':
       return nodeJoined(state, event.facts, { workers: event.workers, jobs: event.jobs }, atMs);
     case 'nodeBeat':
-      return nodeBeat(state, event.nodeId, event.beat);
+      return nodeBeat(state, event.nodeId, event.beat, atMs);
     case 'nodeAway':
       return nodeAway(state, event.nodeId);
     case 'nodeLost':

@@ -10,6 +10,7 @@ import {
 } from '../common/index.js';
 import type {
   ActorRecord,
+  BundleRecord,
   ClusterState,
   GroupRecord,
   LeaseRecord,
@@ -17,6 +18,7 @@ import type {
   Place,
   WorkerRecord,
 } from './cluster-state.js';
+import { holdGpus, releaseGpus } from './scheduler/gpu-room.js';
 
 export function setNode(state: ClusterState, node: NodeRecord): void {
   state.nodes.set(node.nodeId, node);
@@ -81,14 +83,14 @@ export function deleteGroup(state: ClusterState, group: GroupRecord): void {
 /** A worker begins, and holds what it is to hold. */
 export function addWorker(
   state: ClusterState,
-  { nodeId, bundle }: Place,
+  { nodeId, bundle, gpus }: Place,
   workerId: WorkerId,
   holds: Resources,
   purpose: NonNullable<WorkerRecord['purpose']>,
 ): void {
   const actor = purpose.kind === 'actor' ? state.actors.get(purpose.actorId) : undefined;
   const alike = actor ? alikeActors(actor) : ALIKE_TASKS;
-  const worker: WorkerRecord = { workerId, nodeId, holds, alike, purpose };
+  const worker: WorkerRecord = { workerId, nodeId, holds, alike, purpose, ...(gpus && { gpus }) };
   if (bundle) worker.bundle = bundle;
   state.workers.set(workerId, worker);
   state.workersAt.add(nodeId, workerId);
@@ -120,6 +122,7 @@ export function hold(state: ClusterState, place: Place, amounts: Resources): voi
   const holder = holderOf(state, place);
   if (!holder) return;
   holder.used = addResources(holder.used, amounts);
+  holder.gpus = holdGpus(holder.gpus, place.gpus ?? [], amounts);
   if (!place.bundle) state.index.touch(place.nodeId);
 }
 
@@ -127,12 +130,21 @@ export function release(state: ClusterState, place: Place, amounts: Resources): 
   const holder = holderOf(state, place);
   if (!holder) return;
   holder.used = subtractResources(holder.used, amounts);
+  holder.gpus = releaseGpus(holder.gpus, place.gpus ?? [], amounts);
   if (!place.bundle) state.index.touch(place.nodeId);
   state.pending.roomGained(place.nodeId);
 }
 
-const holderOf = (state: ClusterState, { nodeId, bundle }: Place): { used: Resources } | undefined =>
+/** The node or the bundle. */
+export const holderOf = (state: ClusterState, { nodeId, bundle }: Place): NodeRecord | BundleRecord | undefined =>
   bundle ? state.groups.get(bundle.groupId)?.places[bundle.index] : state.nodes.get(nodeId);
+
+/** Where a record says that it is. */
+export const placeOf = (nodeId: NodeId, { bundle, gpus }: Omit<Place, 'nodeId'>): Place => ({
+  nodeId,
+  ...(bundle && { bundle }),
+  ...(gpus && { gpus }),
+});
 
 export const nameKey = (actor: { readonly namespace: string; readonly name: string }): string =>
   `${actor.namespace}/${actor.name}`;

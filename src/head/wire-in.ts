@@ -211,6 +211,7 @@ export function nodeIn(hello: wire.NodeHello): {
         leaseId: (worker.leaseId as LeaseId) || null,
         address: address.uds === '' && address.tcp === '' ? null : address,
         pid: worker.pid ?? 0,
+        gpus: worker.gpus ?? [],
       };
     }),
     jobs: hello.runningJobs as JobId[],
@@ -236,6 +237,7 @@ export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({
     startedAtMs: worker.startedMs ?? 0,
   })),
   gpus: (beat.gpus ?? []).map((gpu) => ({
+    device: gpu.device ?? 0,
     id: gpu.id ?? '',
     name: gpu.name ?? '',
     memoryUsedBytes: gpu.memoryUsedBytes ?? 0,

@@ -1,5 +1,5 @@
 // What the head says on the wire, built from its records.
-import { ActorDiedError, ConfigError, subtractResources } from '../common/index.js';
+import { ActorDiedError, ConfigError } from '../common/index.js';
 import { failureOf, wire } from '../protocol/index.js';
 import { actorStateName } from './actor-state.js';
 import type {
@@ -9,10 +9,12 @@ import type {
   GroupRecord,
   JobRecord,
   NodeRecord,
+  Place,
   WorkerRecord,
 } from './cluster-state.js';
 import { groupStateName } from './group-state.js';
 import { waitReason } from './schedule.js';
+import { availableOf } from './scheduler/place.js';
 
 /** An actor as clients see it; of a dead one, the failure that its callers get. */
 export function actorOut(state: ClusterState, actor: ActorRecord): wire.ActorInfo.$Properties {
@@ -49,7 +51,7 @@ export function nodeOut(node: NodeRecord): wire.NodeInfo.$Properties {
     hostname: node.hostname,
     state: nodeStateName(node),
     total: { amounts: node.total },
-    available: { amounts: subtractResources(node.total, node.used) },
+    available: { amounts: availableOf(node) },
     labels: node.labels,
     transfer: node.transfer,
     joinedMs: node.joinedAtMs,
@@ -80,6 +82,7 @@ export function startWorkerOut(
       actor: spec,
       incarnation,
       isRetriable: actor.maxRestarts === -1 || actor.restartCount < actor.maxRestarts,
+      ...gpusOut(worker),
       ...bundleOut(worker.bundle, spec.bundle?.capturesChildren ?? false),
     };
   }
@@ -93,9 +96,12 @@ export function startWorkerOut(
     leaseId: lease.leaseId,
     incarnation,
     isRetriable: lease.isRetriable,
+    ...gpusOut(worker),
     ...bundleOut(worker.bundle, lease.capturesChildren),
   };
 }
+
+const gpusOut = ({ gpus }: Omit<Place, 'nodeId'>): { readonly gpus?: number[] } => (gpus ? { gpus: [...gpus] } : {});
 
 const bundleOut = (
   bundle: BundlePlace | undefined,
@@ -119,6 +125,7 @@ export const startJobOut = (job: JobRecord): wire.StartJob.$Properties => ({
   entrypoint: job.entrypoint,
   runtimeEnv: job.runtimeEnv,
   resources: { amounts: job.demand.needs },
+  ...gpusOut(job),
 });
 
 /** The error of a look-up by name that finds no live actor. */

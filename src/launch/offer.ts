@@ -48,6 +48,7 @@ export function offeredResources(
     );
   }
   const gpus = amount(nameOf('numGpus'), offer.numGpus ?? machine.gpus);
+  if (!Number.isInteger(gpus)) throw new ConfigError(nameOf('numGpus'), 'a whole number of GPUs', gpus);
   return {
     resources: {
       CPU: amount(nameOf('numCpus'), offer.numCpus ?? machine.cpus),

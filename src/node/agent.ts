@@ -13,9 +13,9 @@ import {
 } from '../common/index.js';
 import { type NativeArena, native, openGpuMonitor } from '../native/index.js';
 import { type Log, openLog } from '../observe/index.js';
-import { asError, failureOf, type wire } from '../protocol/index.js';
+import type { wire } from '../protocol/index.js';
 import { CallLog } from './call-log.js';
-import { GpuSlots, gpuIds } from './gpu-slots.js';
+import { gpuIds } from './gpu-ids.js';
 import { GpuWatch } from './gpu-watch.js';
 import { Guard } from './guard.js';
 import { HeadStream } from './head-stream.js';
@@ -29,7 +29,8 @@ import { Packages } from './packages.js';
 import { ProcessUses } from './process-use.js';
 import { SpillFiles } from './spill-files.js';
 import { TransferServer } from './transfer.js';
-import { runningOf, WorkerPool } from './worker-pool.js';
+import { WorkerPool } from './worker-pool.js';
+import { WorkerStarts } from './worker-starts.js';
 
 const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
@@ -56,7 +57,7 @@ export class Agent implements AsyncDisposable {
   readonly #spill: SpillFiles;
   readonly #packages: Packages;
   readonly #npm: NpmEnvs;
-  readonly #gpus: GpuSlots;
+  readonly #gpuIds: readonly string[];
   readonly #gpuWatch: GpuWatch;
   readonly #local: LocalServer;
   readonly #pool: WorkerPool;
@@ -66,8 +67,7 @@ export class Agent implements AsyncDisposable {
   readonly #uses = new ProcessUses();
   readonly #head: HeadStream;
   readonly #guard: Guard;
-  /** Workers whose packages are being installed. */
-  readonly #preparing = new Map<WorkerId, wire.StartWorker>();
+  readonly #starts: WorkerStarts;
   #transfer: TransferServer | null = null;
   #httpUrl = '';
   #beat: NodeJS.Timeout | null = null;
@@ -101,7 +101,7 @@ export class Agent implements AsyncDisposable {
     this.#packages = new Packages(sessionDir, token);
     this.#npm = new NpmEnvs(childUmask);
     const gpuCount = boot.resources.GPU ?? 0;
-    this.#gpus = new GpuSlots(gpuIds(gpuCount));
+    this.#gpuIds = gpuIds(gpuCount);
     const monitor = gpuCount > 0 ? openGpuMonitor(native()) : null;
     this.#gpuWatch = new GpuWatch({ monitor, log: this.#log, freeWaitMs: GPU_FREE_WAIT_MS });
     this.#local = new LocalServer({
@@ -144,7 +144,6 @@ export class Agent implements AsyncDisposable {
         failed: (workerId, failure) => this.#head.send({ workerFailed: { workerId, failure, isFinal: true } }),
         assigned: (assignment, pid) => this.#limits.hold(assignment, pid),
         exited: (workerExited) => {
-          this.#gpus.giveBack((workerExited.workerId ?? '') as WorkerId);
           this.#calls.ended(workerExited.workerId ?? '');
           this.#head.send({ workerExited: this.#limits.explained(workerExited) });
         },
@@ -152,12 +151,23 @@ export class Agent implements AsyncDisposable {
           this.#head.send({ driverLog: { lines: { ...lines, nodeId: this.nodeId, host: boot.host ?? '' } } }),
       },
     });
+    this.#starts = new WorkerStarts({
+      nodeId: this.nodeId,
+      pool: () => this.#pool,
+      folderOf: (sha256) => this.#packages.ensure(sha256, this.#httpUrl),
+      npm: this.#npm,
+      gpuIds: this.#gpuIds,
+      gpuWatch: this.#gpuWatch,
+      failed: (workerId, failure, isFinal) => this.#head.send({ workerFailed: { workerId, failure, isFinal } }),
+      tellGpus: () => this.#sendBeat(),
+    });
     const tokenFile = join(socketDir, 'token');
     writeFileSync(tokenFile, token, { mode: 0o600 });
     this.#jobs = new Jobs({
       sessionDir,
       umask: childUmask,
       folderOf: (sha256) => this.#packages.ensure(sha256, this.#httpUrl),
+      gpuIds: this.#gpuIds,
       environment: () => ({
         RAYLITE_ADDRESS: boot.headAddress,
         RAYLITE_TOKEN_FILE: tokenFile,
@@ -211,7 +221,7 @@ export class Agent implements AsyncDisposable {
       total: { amounts: resources },
       labels,
       transfer: this.#index.transfer,
-      workers: [...this.#pool.running(), ...[...this.#preparing.values()].map((order) => runningOf(order, null, 0))],
+      workers: [...this.#pool.running(), ...this.#starts.running()],
       runningJobs: [...this.#jobs.running()],
       pid: process.pid,
       version: VERSION,
@@ -221,11 +231,10 @@ export class Agent implements AsyncDisposable {
   }
 
   #order(message: wire.HeadToNode): void {
-    if (message.startWorker) this.#startWorker(message.startWorker as wire.StartWorker);
+    if (message.startWorker) this.#starts.start(message.startWorker as wire.StartWorker);
     else if (message.stopWorker) {
       const { workerId, force, reason, graceMs } = message.stopWorker;
-      if (this.#preparing.delete(workerId as WorkerId)) {
-        this.#gpus.giveBack(workerId as WorkerId);
+      if (this.#starts.cancel(workerId as WorkerId)) {
         this.#head.send({ workerExited: { workerId, exitCode: 0, isIntended: true } });
         return;
       }
@@ -261,36 +270,6 @@ export class Agent implements AsyncDisposable {
     else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }
 
-  #startWorker(assignment: wire.StartWorker): void {
-    const workerId = assignment.workerId as WorkerId;
-    if (this.#preparing.has(workerId) || this.#pool.has(workerId)) return; // a double
-    const amount = assignment.resources?.amounts?.GPU ?? 0;
-    const visible = this.#gpus.take(workerId, amount, this.#gpuWatch.faulty(amount > 0 ? this.#gpus.ids : []));
-    const envVars = {
-      ...(visible && { CUDA_VISIBLE_DEVICES: visible.join(','), CUDA_DEVICE_ORDER: 'PCI_BUS_ID' }),
-      ...assignment.runtimeEnv?.envVars, // what the user has set stays
-    };
-    const order = { ...assignment, runtimeEnv: { ...assignment.runtimeEnv, envVars } } as wire.StartWorker;
-    const { package: sha, npm } = assignment.runtimeEnv ?? {};
-    const own = amount >= 1 ? visible : null; // what several share is never free
-    if (!sha && !npm && !own) {
-      this.#pool.start(order);
-      return;
-    }
-    const folder = sha ? this.#packages.ensure(sha, this.#httpUrl) : null;
-    this.#preparing.set(workerId, assignment);
-    Promise.all([npm ? this.#npm.ensure(npm) : '', folder, own && this.#gpuWatch.freed(own)]).then(
-      ([npmFolder]) => {
-        if (this.#preparing.delete(workerId)) this.#pool.start({ ...order, npmFolder } as wire.StartWorker);
-      },
-      (error: unknown) => {
-        if (!this.#preparing.delete(workerId)) return;
-        this.#gpus.giveBack(workerId);
-        this.#head.send({ workerFailed: { workerId, failure: failureOf(asError(error)), isFinal: true } });
-      },
-    );
-  }
-
   async #survey(): Promise<wire.NodeObjects.$Properties> {
     const processes = [...(await this.#local.survey())];
     const placed = this.#index.placed();
@@ -318,7 +297,7 @@ export class Agent implements AsyncDisposable {
         storeTotalBytes: this.#arena.bytes,
         workerCount: this.#pool.count,
         workers: this.#workerUses(),
-        gpus: this.#gpuWatch.uses(this.#gpus.ids),
+        gpus: this.#gpuWatch.uses(this.#gpuIds),
       },
     });
   }

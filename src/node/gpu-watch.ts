@@ -17,6 +17,8 @@ const XIDS_OF_PROGRAMS: ReadonlySet<number> = new Set([13, 31, 43, 45, 68, 69]);
 
 /** As a beat tells it to the head (proto/head.proto). */
 export interface GpuUse {
+  /** Of the node, from 0. */
+  readonly device: number;
   readonly id: string;
   readonly name: string;
   readonly memoryUsedBytes: number;
@@ -63,13 +65,12 @@ export class GpuWatch implements Disposable {
   /** How those of `ids` are that the driver knows. */
   uses(ids: readonly string[]): GpuUse[] {
     const states = this.#look();
-    return ids.flatMap((id) => {
+    return ids.flatMap((id, device) => {
       const state = stateOf(states, id);
       if (!state) return [];
       const { name, usedBytes: memoryUsedBytes, memoryBytes: memoryTotalBytes, busyPercent } = state;
-      return [
-        { id, name, memoryUsedBytes, memoryTotalBytes, busyPercent: busyPercent ?? -1, fault: faultOf(state) ?? '' },
-      ];
+      const fault = faultOf(state) ?? '';
+      return [{ device, id, name, memoryUsedBytes, memoryTotalBytes, busyPercent: busyPercent ?? -1, fault }];
     });
   }
 

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JobId } from '../common/index.js';
 import { failureOf, type wire } from '../protocol/index.js';
+import { gpuEnvironment } from './gpu-ids.js';
 import { killGroup, spawnBound } from './spawn-bound.js';
 
 export interface JobNews {
@@ -20,6 +21,7 @@ export class Jobs {
   readonly #news: JobNews;
   readonly #environment: () => Readonly<Record<string, string>>;
   readonly #folderOf: (sha256: string) => Promise<string>;
+  readonly #gpuIds: readonly string[];
   readonly #umask: number;
 
   constructor(options: {
@@ -28,6 +30,8 @@ export class Jobs {
     /** What a driver needs to join: address, token file, socket of the agent. */
     readonly environment: () => Readonly<Record<string, string>>;
     readonly folderOf: (sha256: string) => Promise<string>;
+    /** The devices of the node, as CUDA names them. */
+    readonly gpuIds: readonly string[];
     /** Of the jobs' processes. */
     readonly umask: number;
   }) {
@@ -35,6 +39,7 @@ export class Jobs {
     this.#news = options.news;
     this.#environment = options.environment;
     this.#folderOf = options.folderOf;
+    this.#gpuIds = options.gpuIds;
     this.#umask = options.umask;
   }
 
@@ -42,7 +47,7 @@ export class Jobs {
     return [...this.#running.keys()];
   }
 
-  async start({ jobId: id, entrypoint, runtimeEnv }: wire.StartJob): Promise<void> {
+  async start({ jobId: id, entrypoint, runtimeEnv, gpus }: wire.StartJob): Promise<void> {
     const jobId = id as JobId;
     if (this.#running.has(jobId)) return;
     this.#running.set(jobId, null);
@@ -55,6 +60,7 @@ export class Jobs {
       }
       const env = {
         ...process.env,
+        ...gpuEnvironment((gpus ?? []).map((device) => this.#gpuIds[device]!)),
         ...runtimeEnv?.envVars,
         ...this.#environment(),
         RAYLITE_JOB_ID: jobId,

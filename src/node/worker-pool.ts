@@ -310,7 +310,7 @@ export class WorkerPool {
 
 /** @param address null: it does not serve yet */
 export const runningOf = (
-  { workerId, actor, leaseId, incarnation }: wire.StartWorker,
+  { workerId, actor, leaseId, incarnation, gpus }: wire.StartWorker,
   address: wire.WorkerAddress.$Properties | null,
   pid: number,
 ): wire.RunningWorker.$Properties => ({
@@ -319,4 +319,5 @@ export const runningOf = (
   leaseId: leaseId ?? '',
   pid,
   incarnation,
+  gpus,
 });

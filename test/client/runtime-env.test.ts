@@ -1,7 +1,7 @@
 // What workers find: environment variables and set-up functions of the job, a task and an actor.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { ActorDiedError, actor, type Cluster, get, init, RuntimeEnvSetupError, task } from '#src/client/index.js';
+import { ActorDiedError, actor, type Cluster, get, init, kill, RuntimeEnvSetupError, task } from '#src/client/index.js';
 import { cannotSetUp, countsSetUps, Looker, looks, visibleGpus } from './support/env-code.js';
 
 describe('runtime environments', () => {
@@ -39,6 +39,16 @@ describe('runtime environments', () => {
     assert.equal(await task(visibleGpus, { gpus: 2 })(), '0,1');
     const envVars = { CUDA_VISIBLE_DEVICES: '7' };
     assert.equal(await task(visibleGpus, { gpus: 1, runtimeEnv: { envVars } })(), '7');
+  });
+
+  test('0.6 of a GPU three times on two: each has a device of its own, the third when one of them is free', async () => {
+    const share = { gpus: 0.6, cpus: 0 };
+    const holders = await Promise.all([1, 2].map(() => actor(Looker, share).create()));
+    const seen = await Promise.all(holders.map((holder) => holder.gpus()));
+    assert.deepEqual(seen.toSorted(), ['0', '1']);
+    const third = actor(Looker, share).create();
+    await kill(holders[seen.indexOf('1')]!);
+    assert.equal(await (await third).gpus(), '1');
   });
 
   test('what set-up throws is the cause of a typed error, for tasks and actors', async () => {

@@ -27,18 +27,18 @@ function zones(): Scenario {
 test('an actor that waits: nodes with the same obstacle together, those that may pass first', () => {
   const cluster = zones();
   const options = { needs: { GPU: 2 }, selector: { zone: 'east' } };
-  for (const id of ['x', 'y']) cluster.actor(id, { ...options, needs: { CPU: 1, GPU: 1.5 } });
+  for (const id of ['x', 'y']) cluster.actor(id, { ...options, needs: { CPU: 1, GPU: 1 } });
   cluster.send({ kind: 'nodeAway', nodeId: 'b' as NodeId });
   cluster.actor('waits', options);
   cluster.actor('behind', options);
   const found = explained(cluster, 'behind');
   assert.equal(found.state, 'PENDING_CREATION');
   assert.deepEqual(found.because, [
-    'It waits for 2 GPU on a node with zone=east: node a has 0.5 of 2 GPU free; node b is away.',
+    'It waits for 2 GPU on a node with zone=east: node a has 1 of 2 GPU free; node b is away.',
     '1 that ask for the same are before it.',
   ]);
   assert.deepEqual(obstacles(cluster, 'behind'), [
-    'busy a: has 0.5 of 2 GPU free',
+    'busy a: has 1 of 2 GPU free',
     'away b: is away',
     'size c: has only 0 GPU',
     'labels d: has zone=west, not east',

@@ -2,13 +2,25 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addResources, fits, type NodeId, type Resources, subtractResources } from '#src/common/index.js';
-import { type Demand, demandFor, NodeIndex, type NodeRoom } from '#src/head/index.js';
+import {
+  chooseGpus,
+  type Demand,
+  demandFor,
+  type GpuRoom,
+  holdGpus,
+  NodeIndex,
+  type NodeRoom,
+  newGpuRoom,
+  releaseGpus,
+  withBroken,
+} from '#src/head/index.js';
 import { Random } from './simulation/random.js';
 import { scan } from './simulation/scan.js';
 
 interface Node extends NodeRoom {
   status: 'connected' | 'away' | 'dead';
   used: Resources;
+  gpus: GpuRoom;
 }
 
 const ZONES = ['east', 'west', 'north'];
@@ -18,7 +30,12 @@ class Changing {
   readonly random: Random;
   readonly index = new NodeIndex();
   readonly nodes: Node[] = [];
-  readonly held: { readonly node: Node; readonly needs: Resources; readonly kind: string }[] = [];
+  readonly held: {
+    readonly node: Node;
+    readonly needs: Resources;
+    readonly gpus: readonly number[];
+    readonly kind: string;
+  }[] = [];
   #joined = 0;
 
   constructor(seed: number) {
@@ -32,11 +49,12 @@ class Changing {
   join(): void {
     const { random } = this;
     const total: Record<string, number> = { CPU: random.pick([1, 4, 16]), memory: 1e9 * random.pick([1, 8]) };
-    if (random.chance(0.3)) total.GPU = random.pick([1, 8]);
+    if (random.chance(0.3)) total.GPU = random.pick([1, 2, 8]);
     if (random.chance(0.2)) total.special = 1;
     const labels: Record<string, string> = random.chance(0.8) ? { zone: random.pick(ZONES) } : {};
     const nodeId = `n${++this.#joined}` as NodeId;
-    const node: Node = { nodeId, hostname: nodeId, status: 'connected', total, used: {}, labels };
+    const gpus = newGpuRoom(total);
+    const node: Node = { nodeId, hostname: nodeId, status: 'connected', total, used: {}, gpus, labels };
     this.nodes.push(node);
     this.index.set(node);
   }
@@ -52,13 +70,18 @@ class Changing {
     } else if (random.chance(0.1)) {
       node.status = node.status === 'connected' ? 'away' : 'connected';
       this.index.touch(node.nodeId);
+    } else if (random.chance(0.05)) {
+      node.gpus = withBroken(node.gpus, new Set(random.chance(0.7) ? [] : [0]));
+      this.index.touch(node.nodeId);
     }
     if (this.held.length > 0 && random.chance(0.45)) this.#end(random.pick(this.held));
   }
 
   hold(demand: Demand, kind: string, nodeId: NodeId): void {
     const node = this.nodes.find((other) => other.nodeId === nodeId)!;
-    this.held.push({ node, needs: demand.needs, kind });
+    const gpus = chooseGpus(demand.needs, node.gpus)!;
+    this.held.push({ node, needs: demand.needs, gpus, kind });
+    node.gpus = holdGpus(node.gpus, gpus, demand.needs);
     node.used = addResources(node.used, demand.needs);
     this.index.countAlike(kind, nodeId, 1);
     this.index.touch(nodeId);
@@ -67,6 +90,7 @@ class Changing {
   #end(work: Changing['held'][number]): void {
     this.held.splice(this.held.indexOf(work), 1);
     work.node.used = subtractResources(work.node.used, work.needs);
+    work.node.gpus = releaseGpus(work.node.gpus, work.gpus, work.needs);
     this.index.countAlike(work.kind, work.node.nodeId, -1);
     this.index.touch(work.node.nodeId);
   }
@@ -74,7 +98,7 @@ class Changing {
   demand(): Demand {
     const { random } = this;
     const needs: Record<string, number> = { CPU: random.pick([0, 0.1, 0.5, 1, 2, 32]) };
-    if (random.chance(0.2)) needs.GPU = random.pick([0.3, 1, 4]);
+    if (random.chance(0.2)) needs.GPU = random.pick([0.3, 0.6, 1, 4]);
     if (random.chance(0.2)) needs.memory = 1e8 * random.pick([1, 5, 90]);
     if (random.chance(0.1)) needs.special = 1;
     const zone = random.pick(ZONES);

@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeId, Resources } from '#src/common/index.js';
-import { type Demand, demandFor, explainInfeasible, explainWait, NodeIndex, type NodeRoom } from '#src/head/index.js';
+import {
+  type Demand,
+  demandFor,
+  explainInfeasible,
+  explainWait,
+  NodeIndex,
+  type NodeRoom,
+  newGpuRoom,
+} from '#src/head/index.js';
 
 interface Node extends NodeRoom {
   readonly alikeCount: number;
@@ -13,6 +21,7 @@ const node = (id: string, total: Resources, used: Resources = {}, rest: Partial<
   status: 'connected',
   total,
   used,
+  gpus: newGpuRoom(total),
   labels: {},
   alikeCount: 0,
   ...rest,

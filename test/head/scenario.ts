@@ -7,6 +7,7 @@ import {
   demandFor,
   type Effect,
   type GroupStrategy,
+  type NodeBeat,
   step,
 } from '#src/head/index.js';
 
@@ -20,6 +21,12 @@ export interface Scenario {
   actor(id: string, options?: ActorOptions): string[];
   lease(id: string, needs?: Resources, options?: LeaseOptions): string[];
   giveBack(id: string): string[];
+  /** A node says which of its GPUs are broken. */
+  broken(nodeId: string, devices: readonly number[]): string[];
+  /** The devices of the worker that serves `id`. */
+  gpusOf(id: string): readonly number[];
+  /** What is free of each GPU of a node. */
+  freeGpus(nodeId: string): number[];
   group(id: string, bundles: readonly Resources[], options?: GroupOptions): string[];
   /** Nodes of the bundles of a group, '-' where there is none. */
   placesOf(id: string): string[];
@@ -125,6 +132,7 @@ export function scenario(): Scenario {
           leaseId: null,
           address: { workerId, nodeId: id, uds: `/run/${workerId}`, tcp: '' },
           pid: 2,
+          gpus: [],
         })),
         jobs: (extra.jobs ?? []) as JobId[],
       }),
@@ -170,6 +178,9 @@ export function scenario(): Scenario {
       const worker = { isBroken: false, force: false };
       return send({ kind: 'returnLease', leaseId: id as LeaseId, worker, request: 4 });
     },
+    broken: (nodeId, devices) => send({ kind: 'nodeBeat', nodeId: nodeId as NodeId, beat: beatWith(devices) }),
+    gpusOf: (id) => state.workers.get(workerOf(id))!.gpus ?? [],
+    freeGpus: (nodeId) => state.nodes.get(nodeId as NodeId)!.gpus.map(({ free }) => free),
     group: (id, bundles, options = {}) =>
       send({
         kind: 'createGroup',
@@ -219,6 +230,26 @@ export function scenario(): Scenario {
       }),
   };
 }
+
+/** Of a node with these broken GPUs. */
+export const beatWith = (devices: readonly number[]): NodeBeat => ({
+  cpuPercent: 0,
+  memoryUsedBytes: 0,
+  memoryTotalBytes: 0,
+  storeUsedBytes: 0,
+  storeTotalBytes: 0,
+  workerCount: 0,
+  workers: [],
+  gpus: devices.map((device) => ({
+    device,
+    id: String(device),
+    name: 'Stub',
+    memoryUsedBytes: 0,
+    memoryTotalBytes: 0,
+    busyPercent: 0,
+    fault: 'Xid 79',
+  })),
+});
 
 function render(state: ClusterState, effect: Effect): string {
   switch (effect.kind) {

@@ -8,8 +8,8 @@ for (const seed of [1, 2, 3])
   test(`seed ${seed}: 8 nodes, 60 actors, 700 events: everything holds after each`, () => {
     const world = new World({ seed, nodes: 8, actors: 60 });
     for (let round = 0; round < 700; round += 1) {
-      const { effects } = world.advance();
-      checkEffects(world, effects);
+      const { event, effects } = world.advance();
+      checkEffects(world, event, effects);
       checkAll(world);
     }
     assert.ok(world.starts > 100, `${world.starts} starts`);
@@ -18,8 +18,8 @@ for (const seed of [1, 2, 3])
 test('60 nodes, 1,000 actors, 8,000 events: what an event touched holds after it, everything after each 1,000', () => {
   const world = new World({ seed: 4, nodes: 60, actors: 1_000 });
   for (let round = 1; round <= 8_000; round += 1) {
-    const { effects } = world.advance();
-    checkEffects(world, effects);
+    const { event, effects } = world.advance();
+    checkEffects(world, event, effects);
     checkNodes(world, nodesOf(world.state, effects));
     if (round % 1_000 === 0) checkAll(world);
   }

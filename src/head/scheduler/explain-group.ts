@@ -1,7 +1,7 @@
 // Why the bundles of a placement group are not placed, in words.
-import { formatResources, subtractResources } from '../../common/index.js';
+import { formatResources } from '../../common/index.js';
 import { describeNodes } from './explain.js';
-import type { NodeRoom } from './place.js';
+import { availableOf, type NodeRoom } from './place.js';
 import type { GroupDemand, GroupStrategy } from './place-bundles.js';
 
 const MEANING: Readonly<Record<GroupStrategy, string>> = {
@@ -19,7 +19,7 @@ export function explainGroupWait(group: GroupDemand, nodes: readonly NodeRoom[])
   if (nodes.length === 0) return 'waits for a first node to join';
   const free = nodes.map((node) =>
     node.status === 'connected'
-      ? { ...node, total: subtractResources(node.total, node.used) }
+      ? { ...node, total: availableOf(node) }
       : { ...node, hostname: `${node.hostname}, away`, total: {} },
   );
   return `waits for ${describeGroup(group)}. Free is ${describeNodes(free)}`;

@@ -1,7 +1,8 @@
 // Why a demand is not placed, in words: what keeps it off each node, nodes with the same obstacle together.
-import { formatResources, type NodeId, shortfall, subtractResources } from '../../common/index.js';
+import { formatResources, type NodeId, shortfall } from '../../common/index.js';
+import { chooseGpus, describeGpus } from './gpu-room.js';
 import { labelOf, unmetRules } from './labels.js';
-import { type Demand, type NodeRoom, nodeNamed } from './place.js';
+import { availableOf, type Demand, type NodeRoom, nodeNamed } from './place.js';
 
 /**
  * What is between a demand and some nodes. labels, size: these nodes could never hold it; away, busy: they could, if they
@@ -47,9 +48,12 @@ function obstacleAt(demand: Demand, node: NodeRoom): readonly [Obstacle['kind'],
     return ['labels', `has ${is.join(', ')}`];
   }
   if (node.status !== 'connected') return ['away', 'is away'];
-  const available = subtractResources(node.total, node.used);
+  const available = availableOf(node);
   const scarce = shortfall(demand.needs, available);
-  if (scarce.length === 0) return null;
+  if (scarce.length === 0)
+    return chooseGpus(demand.needs, node.gpus) === null
+      ? ['busy', `has ${describeGpus(demand.needs, node.gpus)}`]
+      : null;
   const has = scarce.map((name) => `${available[name] ?? 0} of ${node.total[name] ?? 0} ${name} free`);
   return ['busy', `has ${has.join(', ')}`];
 }

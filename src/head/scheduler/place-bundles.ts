@@ -1,15 +1,8 @@
 // Chooses nodes for the bundles of a placement group, for all of them or none. Pure: the same nodes give the same answer.
-import {
-  addResources,
-  fits,
-  fitsBeside,
-  type NodeId,
-  type Resources,
-  subtractResources,
-  useBeside,
-} from '../../common/index.js';
+import { addResources, fits, type NodeId, type Resources, subtractResources, useBeside } from '../../common/index.js';
+import { chooseGpus, type GpuRoom, holdGpus, newGpuRoom } from './gpu-room.js';
 import { labelTest } from './labels.js';
-import type { NodeRoom } from './place.js';
+import { hasRoomFor, type NodeRoom } from './place.js';
 
 /** STRICT_PACK: one node. PACK: few. SPREAD: many. STRICT_SPREAD: a node for each. As in Ray. */
 export const GROUP_STRATEGIES = ['PACK', 'SPREAD', 'STRICT_PACK', 'STRICT_SPREAD'] as const;
@@ -34,20 +27,28 @@ interface Room {
   readonly node: NodeRoom;
   readonly before: Resources;
   free: Resources;
+  gpus: GpuRoom;
   count: number;
 }
 
+/** Where a bundle goes: its node, and the devices there that are set aside for it. */
+export interface FoundBundle {
+  readonly nodeId: NodeId;
+  readonly gpus: readonly number[];
+}
+
 /**
- * The nodes of all bundles, in their order, or null: no arrangement was found. `nodes` in order of joining: where two are
- * equally good, the earlier wins.
+ * Places, by their indices, for the bundles that have none, or null: no arrangement was found. `nodes` in order of joining:
+ * where two are equally good, the earlier wins. Parts of GPUs are packed best fit, the larger first: which devices two
+ * mixes of parts could share is not searched for.
  */
-export function placeBundles(group: GroupDemand, nodes: readonly NodeRoom[]): readonly NodeId[] | null {
+export function placeBundles(group: GroupDemand, nodes: readonly NodeRoom[]): ReadonlyMap<number, FoundBundle> | null {
   const compiled = compile(group);
   const holders = new Set(group.bundles.map(({ nodeId }) => nodeId));
   const useful = nodes.filter(
     (node) => holdsSome(compiled, node) || (node.status === 'connected' && holders.has(node.nodeId)),
   );
-  return assign(compiled, useful, (node) => subtractResources(node.total, node.used));
+  return assign(compiled, useful);
 }
 
 /** Whether one of the nodes has room for a bundle that is still to be placed. */
@@ -58,9 +59,7 @@ export function mayHoldSome(group: GroupDemand, nodes: readonly NodeRoom[]): boo
 
 const holdsSome = ({ bundles }: Group, node: NodeRoom): boolean =>
   node.status === 'connected' &&
-  bundles.some(
-    ({ nodeId, needs, allows }) => nodeId === null && fitsBeside(needs, node.total, node.used) && allows(node),
-  );
+  bundles.some(({ nodeId, needs, allows }) => nodeId === null && hasRoomFor(needs, node) && allows(node));
 
 /**
  * Whether empty nodes could hold the group. For PACK and SPREAD an arrangement that was not found may exist (bin packing):
@@ -68,13 +67,15 @@ const holdsSome = ({ bundles }: Group, node: NodeRoom): boolean =>
  */
 export function mayEverHold(group: GroupDemand, nodes: readonly NodeRoom[]): boolean {
   const fresh = compile({ ...group, bundles: group.bundles.map((bundle) => ({ ...bundle, nodeId: null })) });
-  if (assign(fresh, nodes, (node) => node.total)) return true;
+  const empty = nodes.map((node) => ({ ...node, used: {}, gpus: newGpuRoom(node.total) }));
+  if (assign(fresh, empty)) return true;
   if (group.strategy === 'STRICT_PACK' || group.strategy === 'STRICT_SPREAD') return false;
   const sum = group.bundles.reduce<Resources>((all, { needs }) => addResources(all, needs), {});
+  const devices = group.bundles.reduce((count, { needs: { GPU = 0 } }) => count + (GPU > 0.5 ? Math.ceil(GPU) : 0), 0);
   return poolsOf(fresh, nodes).some(
     (pool) =>
       fits(
-        sum,
+        { ...sum, GPU: Math.max(devices, sum.GPU ?? 0) }, // more than half of a device leaves no room for as much again
         pool.reduce<Resources>((all, node) => addResources(all, node.total), {}),
       ) && fresh.bundles.every(({ needs, allows }) => pool.some((node) => fits(needs, node.total) && allows(node))),
   );
@@ -89,13 +90,9 @@ const compile = (group: GroupDemand): Group => ({
   bundles: group.bundles.map((bundle) => ({ ...bundle, allows: labelTest(bundle.selector) })),
 });
 
-function assign(
-  group: Group,
-  nodes: readonly NodeRoom[],
-  roomOf: (node: NodeRoom) => Resources,
-): readonly NodeId[] | null {
+function assign(group: Group, nodes: readonly NodeRoom[]): ReadonlyMap<number, FoundBundle> | null {
   for (const pool of poolsOf(group, nodes)) {
-    const found = arrange(group, pool, roomOf);
+    const found = arrange(group, pool);
     if (found) return found;
   }
   return null;
@@ -118,17 +115,13 @@ function poolsOf(group: Group, nodes: readonly NodeRoom[]): readonly (readonly N
   );
 }
 
-function arrange(
-  group: Group,
-  pool: readonly NodeRoom[],
-  roomOf: (node: NodeRoom) => Resources,
-): readonly NodeId[] | null {
+function arrange(group: Group, pool: readonly NodeRoom[]): ReadonlyMap<number, FoundBundle> | null {
   const counts = new Map<NodeId, number>();
   for (const { nodeId } of group.bundles) if (nodeId !== null) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
   const rooms = (): Room[] => {
     const all = pool.map((node): Room => {
-      const free = roomOf(node);
-      return { node, before: free, free, count: counts.get(node.nodeId) ?? 0 };
+      const free = subtractResources(node.total, node.used);
+      return { node, before: free, free, gpus: node.gpus, count: counts.get(node.nodeId) ?? 0 };
     });
     // Bundles without a GPU keep off GPU nodes while they can.
     const isGpuWork = group.bundles.some((bundle) => (bundle.needs.GPU ?? 0) > 0);
@@ -139,7 +132,26 @@ function arrange(
   const missing = [...group.bundles.keys()].filter((index) => group.bundles[index]!.nodeId === null);
   missing.sort((a, b) => larger(group.bundles[b]!.needs, group.bundles[a]!.needs));
   const found = byStrategy(group, missing, rooms);
-  return found && group.bundles.map(({ nodeId }, index) => nodeId ?? found.get(index)!);
+  return found && withDevices(group, missing, found, pool);
+}
+
+/** The arrangement says which nodes; devices are chosen in the order in which it was tried, so that they are there. */
+function withDevices(
+  { bundles }: Group,
+  missing: readonly number[],
+  found: Found,
+  pool: readonly NodeRoom[],
+): ReadonlyMap<number, FoundBundle> {
+  const rooms = new Map(pool.map(({ nodeId, gpus }) => [nodeId, gpus]));
+  return new Map(
+    missing.map((index) => {
+      const nodeId = found.get(index)!;
+      const { needs } = bundles[index]!;
+      const gpus = chooseGpus(needs, rooms.get(nodeId)!)!;
+      rooms.set(nodeId, holdGpus(rooms.get(nodeId)!, gpus, needs));
+      return [index, { nodeId, gpus }];
+    }),
+  );
 }
 
 function byStrategy(group: Group, missing: readonly number[], rooms: () => Room[]): Found | null {
@@ -175,6 +187,7 @@ function onOneNode(bundles: Bundles, missing: readonly number[], rooms: readonly
     if (isRescheduled && room.count === 0) continue;
     if (!fits(needs, room.free)) continue;
     if (!missing.every((index) => bundles[index]!.allows(room.node))) continue;
+    if (needs.GPU && takenBy(bundles, missing, room).length < missing.length) continue;
     if (best === null || use(room) > use(best)) best = room;
   }
   return best && new Map(missing.map((index) => [index, best.node.nodeId]));
@@ -256,10 +269,12 @@ function onManyNodes(bundles: Bundles, missing: readonly number[], rooms: readon
   return found;
 }
 
-const suits = (bundle: Bundle, room: Room): boolean => fits(bundle.needs, room.free) && bundle.allows(room.node);
+const suits = ({ needs, allows }: Bundle, room: Room): boolean =>
+  fits(needs, room.free) && (!needs.GPU || chooseGpus(needs, room.gpus) !== null) && allows(room.node);
 
-function put(bundle: Bundle, room: Room): void {
-  room.free = subtractResources(room.free, bundle.needs);
+function put({ needs }: Bundle, room: Room): void {
+  room.free = subtractResources(room.free, needs);
+  if (needs.GPU) room.gpus = holdGpus(room.gpus, chooseGpus(needs, room.gpus)!, needs);
   room.count += 1;
 }
 

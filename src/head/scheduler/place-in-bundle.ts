@@ -1,5 +1,6 @@
 // Chooses the bundle of a placement group that an actor or a task runs in. Pure.
 import { fits, formatResources, type NodeId, type Resources, subtractResources } from '../../common/index.js';
+import { chooseGpus, type GpuRoom } from './gpu-room.js';
 
 /** What an actor or task asks for that is to run in a placement group. */
 export interface BundleWish {
@@ -10,6 +11,8 @@ export interface BundleWish {
 export interface BundleRoom {
   readonly needs: Resources;
   readonly used: Resources;
+  /** Of its devices, those that are not broken. */
+  readonly gpus: GpuRoom;
   /** Null: it is not set aside yet, or its node was lost. */
   readonly nodeId: NodeId | null;
   readonly isConnected: boolean;
@@ -41,7 +44,7 @@ export function placeInBundle(needs: Resources, wish: BundleWish, bundles: reado
   }
   for (const [index, bundle] of able) {
     if (bundle.nodeId === null || !bundle.isConnected) continue;
-    if (fits(needs, subtractResources(bundle.needs, bundle.used)))
+    if (fits(needs, subtractResources(bundle.needs, bundle.used)) && chooseGpus(needs, bundle.gpus) !== null)
       return { kind: 'bundle', index, nodeId: bundle.nodeId };
   }
   const waits = `waits for ${asked} in ${name} of placement group ${wish.groupId}`;

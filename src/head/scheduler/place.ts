@@ -1,5 +1,6 @@
 // The policies: how good a node is for one demand, as a number. Pure; `NodeIndex` finds the node with the least.
-import { fitsBeside, type NodeId, type Resources, useBeside } from '../../common/index.js';
+import { fitsBeside, type NodeId, type Resources, subtractResources, useBeside } from '../../common/index.js';
+import { chooseGpus, freeGpuAmount, type GpuRoom } from './gpu-room.js';
 import { type Labels, labelTest } from './labels.js';
 import type { BundleWish } from './place-in-bundle.js';
 
@@ -33,7 +34,18 @@ export interface NodeRoom {
   readonly status: 'connected' | 'away' | 'dead';
   readonly total: Resources;
   readonly used: Resources;
+  readonly gpus: GpuRoom;
   readonly labels: Labels;
+}
+
+/** Whether a node has room for `needs` now, each GPU looked at by itself. */
+export const hasRoomFor = (needs: Resources, { total, used, gpus }: NodeRoom): boolean =>
+  fitsBeside(needs, total, used) && (!needs.GPU || chooseGpus(needs, gpus) !== null);
+
+/** What a node can still give; broken GPUs are not among it. */
+export function availableOf({ total, used, gpus }: NodeRoom): Resources {
+  const available = subtractResources(total, used);
+  return gpus.length === 0 ? available : { ...available, GPU: freeGpuAmount(gpus) };
 }
 
 /** What decided for a node: the first of these that applied. */
@@ -93,7 +105,7 @@ export class Policy {
    */
   rank(node: NodeRoom, selectorIndex: number, alikeCount: number): number {
     if (selectorIndex < 0 || node.status !== 'connected') return Number.POSITIVE_INFINITY;
-    if (!fitsBeside(this.#needs, node.total, node.used)) return Number.POSITIVE_INFINITY;
+    if (!hasRoomFor(this.#needs, node)) return Number.POSITIVE_INFINITY;
     const rank = selectorIndex * SELECTOR_WEIGHT;
     if (this.#isSpread) return rank + 2 * Math.min(alikeCount, ALIKE_MAX) + useBeside({}, node.total, node.used);
     const use = useBeside(this.#needs, node.total, node.used);

@@ -25,5 +25,8 @@ export class Looker {
   found(): ReturnType<typeof looks> {
     return this.#found;
   }
+  gpus(): string | undefined {
+    return visibleGpus();
+  }
 }
 export const visibleGpus = (): string | undefined => process.env.CUDA_VISIBLE_DEVICES;

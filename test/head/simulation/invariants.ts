@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { addResources, fits, type LeaseId, type NodeId, type Resources, subtractResources } from '#src/common/index.js';
 import {
+  type ClusterEvent,
   type ClusterState,
+  devicesOf,
   type Effect,
+  type GpuRoom,
   type NodeRecord,
   type Place,
   placeBundles,
@@ -14,10 +17,15 @@ import { scan } from './scan.js';
 import type { World } from './world.js';
 
 /** Nothing is started where nothing can start. */
-export function checkEffects({ state }: World, effects: readonly Effect[]): void {
+export function checkEffects({ state }: World, event: ClusterEvent, effects: readonly Effect[]): void {
   for (const effect of effects) {
     if (effect.kind !== 'startWorker' && effect.kind !== 'startJob') continue;
     const node = state.nodes.get(effect.nodeId);
+    // An order that is given again, after its node was away, is for the devices that it was for.
+    const given = effect.kind === 'startWorker' ? state.workers.get(effect.workerId) : state.jobs.get(effect.jobId);
+    if (event.kind !== 'nodeJoined')
+      for (const device of given?.gpus ?? [])
+        assert.ok(!node!.gpus[device]!.isBroken, `GPU ${device} of ${node!.nodeId}`);
     assert.equal(node?.status, 'connected', `${effect.kind} on ${effect.nodeId}`);
   }
 }
@@ -29,7 +37,7 @@ export function checkNodes(world: World, nodeIds: Iterable<NodeId>): void {
     const node = state.nodes.get(nodeId);
     if (!node || node.status === 'dead') continue;
     const workers = state.workersAt.of(nodeId).map((workerId) => state.workers.get(workerId)!);
-    checkNode(world, node, heldAt(state, workers).get(nodeId) ?? {});
+    checkNode(world, node, heldAt(state, workers).get(nodeId));
   }
 }
 
@@ -37,8 +45,7 @@ export function checkNodes(world: World, nodeIds: Iterable<NodeId>): void {
 export function checkAll(world: World): void {
   const { state } = world;
   const held = heldAt(state, state.workers.values());
-  for (const node of state.nodes.values())
-    if (node.status !== 'dead') checkNode(world, node, held.get(node.nodeId) ?? {});
+  for (const node of state.nodes.values()) if (node.status !== 'dead') checkNode(world, node, held.get(node.nodeId));
   checkBundles(world);
   checkLives(state);
   checkRequests(world);
@@ -46,21 +53,48 @@ export function checkAll(world: World): void {
 }
 
 /** What is held on each node: by these workers outside of bundles, by bundles, by jobs. */
-function heldAt(state: ClusterState, workers: Iterable<WorkerRecord>): ReadonlyMap<NodeId, Resources> {
-  const held = new Map<NodeId, Resources>();
-  const add = (nodeId: NodeId | null, needs: Resources): void => {
-    if (nodeId !== null) held.set(nodeId, addResources(held.get(nodeId) ?? {}, needs));
+function heldAt(state: ClusterState, workers: Iterable<WorkerRecord>): ReadonlyMap<NodeId, Held> {
+  const held = new Map<NodeId, Held>();
+  const add = (nodeId: NodeId | null, needs: Resources, devices: readonly number[] = []): void => {
+    if (nodeId === null) return;
+    const here = held.get(nodeId) ?? new Held();
+    here.add(needs, devices);
+    held.set(nodeId, here);
   };
-  for (const worker of workers) if (!worker.bundle) add(worker.nodeId, worker.holds);
+  for (const worker of workers) if (!worker.bundle) add(worker.nodeId, worker.holds, worker.gpus);
   for (const { places, bundles } of state.groups.values())
-    for (const [index, { nodeId }] of places.entries()) add(nodeId, bundles[index]!.needs);
+    for (const [index, { nodeId, gpus }] of places.entries()) add(nodeId, bundles[index]!.needs, devicesOf(gpus));
   for (const job of state.jobs.values())
-    if (job.type === 'SUBMISSION' && job.status === 'RUNNING') add(job.nodeId, job.demand.needs);
+    if (job.type === 'SUBMISSION' && job.status === 'RUNNING') add(job.nodeId, job.demand.needs, job.gpus);
   return held;
 }
 
-function checkNode({ overdrawn }: World, node: NodeRecord, held: Resources): void {
-  assertEqual(node.used, held, `node ${node.nodeId}`);
+/** Amounts, and of each GPU the share in 1/10,000. */
+class Held {
+  amounts: Resources = {};
+  readonly shares = new Map<number, number>();
+
+  add(needs: Resources, devices: readonly number[]): void {
+    this.amounts = addResources(this.amounts, needs);
+    const share = Math.round(Math.min(1, needs.GPU ?? 0) * 10_000);
+    if (share > 0) assert.equal(devices.length, Math.max(1, needs.GPU!), 'as many devices as GPUs');
+    if (share > 0) for (const device of devices) this.shares.set(device, (this.shares.get(device) ?? 0) + share);
+  }
+
+  /** No device is given away more than once, and what is left of each is what the head says. */
+  check(gpus: GpuRoom, whole: number, where: string): void {
+    for (const { device, free } of gpus) {
+      const share = this.shares.get(device) ?? 0;
+      assert.ok(share <= whole, `GPU ${device} of ${where} is given away ${share} times 1/10,000`);
+      assert.equal(Math.round(free * 10_000), whole - share, `GPU ${device} of ${where}`);
+    }
+    for (const device of this.shares.keys()) assert.ok(devicesOf(gpus).includes(device), `GPU ${device} of ${where}`);
+  }
+}
+
+function checkNode({ overdrawn }: World, node: NodeRecord, held = new Held()): void {
+  assertEqual(node.used, held.amounts, `node ${node.nodeId}`);
+  held.check(node.gpus, 10_000, `node ${node.nodeId}`);
   if (!fits(node.used, node.total)) {
     assert.ok(overdrawn.has(node.nodeId), `node ${node.nodeId} holds more than it has`);
     assert.ok(fits({ ...node.used, CPU: 0 }, node.total), 'only CPUs are lent');
@@ -81,10 +115,11 @@ function checkBundles({ state, overdrawn }: World): void {
       assert.equal(new Set(nodeIds).size, nodeIds.length);
     if (group.strategy === 'STRICT_PACK' && group.phase.kind === 'created') assert.equal(new Set(nodeIds).size, 1);
     for (const [index, place] of group.places.entries()) {
-      const inside = [...state.workers.values()]
-        .filter(({ bundle }) => bundle?.groupId === group.groupId && bundle.index === index)
-        .map(({ holds }) => holds);
-      assertEqual(place.used, inside.reduce<Resources>(addResources, {}), `bundle ${index} of ${group.groupId}`);
+      const held = new Held();
+      for (const { bundle, holds, gpus = [] } of state.workers.values())
+        if (bundle?.groupId === group.groupId && bundle.index === index) held.add(holds, gpus);
+      assertEqual(place.used, held.amounts, `bundle ${index} of ${group.groupId}`);
+      held.check(place.gpus, Math.round(10_000 * Math.min(1, group.bundles[index]!.needs.GPU ?? 0)), group.groupId);
       if (place.nodeId !== null && !overdrawn.has(place.nodeId))
         assert.ok(fits(place.used, group.bundles[index]!.needs), 'a bundle is not overfilled');
     }

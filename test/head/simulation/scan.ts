@@ -12,12 +12,22 @@ export function scan(demand: Demand, nodes: readonly NodeRoom[], alikeCount: (no
   for (const selector of [demand.selector, ...(demand.fallbacks ?? [])]) {
     const matching = large.filter(labelTest(selector));
     const free = matching.filter(
-      (node) => node.status === 'connected' && fits(demand.needs, subtractResources(node.total, node.used)),
+      (node) =>
+        node.status === 'connected' &&
+        fits(demand.needs, subtractResources(node.total, node.used)) &&
+        fitsDevices(demand.needs.GPU ?? 0, node),
     );
     if (free.length > 0) return best(demand, free, alikeCount);
     isFeasible ||= matching.length > 0;
   }
   return isFeasible ? 'wait' : 'infeasible';
+}
+
+/** A part of a GPU fits into what is left of one, whole ones are all free. */
+function fitsDevices(amount: number, { gpus }: NodeRoom): boolean {
+  const free = gpus.filter(({ isBroken }) => !isBroken).map((share) => share.free);
+  if (amount < 1) return amount === 0 || Math.max(0, ...free) >= amount;
+  return free.filter((share) => share === 1).length >= amount;
 }
 
 function best(demand: Demand, free: readonly NodeRoom[], alikeCount: (nodeId: NodeId) => number): NodeId {

@@ -10,6 +10,7 @@ import {
   step,
   type WorkerEnd,
 } from '#src/head/index.js';
+import { beatWith } from '../scenario.js';
 import { Random } from './random.js';
 
 export interface Size {
@@ -162,6 +163,8 @@ export class World {
     const node = this.state.nodes.get(nodeId);
     if (random.chance(0.2)) return { kind: 'clientLeft', workerId: this.#driver(), isClean: random.chance(0.5) };
     if (node?.status === 'away') return random.chance(0.5) ? this.#comesBack(nodeId) : this.#lose(nodeId);
+    if (random.chance(0.2))
+      return { kind: 'nodeBeat', nodeId, beat: beatWith(random.chance(0.5) ? [random.below(8)] : []) };
     if (random.chance(0.6)) return { kind: 'nodeAway', nodeId };
     if (this.#nodes.length < this.#size.nodes || random.chance(0.3)) return this.#joined();
     return this.#lose(nodeId);
@@ -176,7 +179,7 @@ export class World {
   #comesBack(nodeId: NodeId): ClusterEvent {
     const record = this.state.nodes.get(nodeId)!;
     const workers = this.state.workersAt.of(nodeId).flatMap((workerId) => {
-      const { purpose } = this.state.workers.get(workerId)!;
+      const { purpose, gpus } = this.state.workers.get(workerId)!;
       if (this.random.chance(0.1)) return [];
       const address = { workerId, nodeId, uds: '', tcp: '' };
       return [
@@ -186,6 +189,7 @@ export class World {
           leaseId: purpose?.kind === 'lease' ? purpose.leaseId : null,
           address,
           pid: 1,
+          gpus: gpus ?? [],
         },
       ];
     });
@@ -230,6 +234,7 @@ export class World {
       { CPU: 1 },
       { CPU: 2, memory: 2e9 },
       { CPU: 0.1, GPU: 0.25 },
+      { CPU: 0.1, GPU: 0.6 },
       { CPU: 4, GPU: 1 },
       { CPU: 8, GPU: 8 },
       { CPU: 1, ssd: 0.3 },
@@ -242,7 +247,8 @@ export class World {
     const groupId = this.#groups.length > 0 && random.chance(0.1) ? random.pick(this.#groups) : null;
     const strategies = ['DEFAULT', 'DEFAULT', 'DEFAULT', 'SPREAD', `prefer:${random.pick(this.#nodes)}`];
     const asked = { selector: {}, strategy: 'DEFAULT', locality: [] };
-    if (groupId !== null) return demandFor({ ...asked, needs: { CPU: 0.5 }, bundle: { groupId, index: -1 } });
+    const inside = random.pick<Resources>([{ CPU: 0.5 }, { CPU: 0.5 }, { CPU: 0.1, GPU: 0.3 }]);
+    if (groupId !== null) return demandFor({ ...asked, needs: inside, bundle: { groupId, index: -1 } });
     return demandFor({
       needs: this.#needs(),
       selector: random.chance(0.2) ? { zone: `z${random.below(ZONES)}` } : {},
@@ -305,7 +311,7 @@ export class World {
     const { random } = this;
     const groupId = `g${++this.#made}` as GroupId;
     this.#groups.push(groupId);
-    const needs = random.pick<Resources>([{ CPU: 1 }, { CPU: 2, GPU: 1 }, { CPU: 8 }]);
+    const needs = random.pick<Resources>([{ CPU: 1 }, { CPU: 2, GPU: 1 }, { CPU: 1, GPU: 0.3 }, { CPU: 8 }]);
     return {
       kind: 'createGroup',
       request: ++this.#made,
