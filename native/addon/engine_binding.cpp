@@ -2,17 +2,17 @@
 // Objects are plain: their methods hold what they need, so that memory lives as long as anyone can reach it.
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <thread>
 
 #include <unistd.h>
 
 #include "addon/bindings.h"
+#include "addon/open_device.h"
+#include "addon/shared_memory.h"
 #include "core/error.h"
 #include "core/cpu_device.h"
 #include "core/cuda_device.h"
 #include "core/isa.h"
-#include "core/memory.h"
 #include "core/parallel.h"
 #include "core/program.h"
 #include "core/registry.h"
@@ -24,67 +24,6 @@ namespace {
 
 constexpr double kBytesMax = 9007199254740992.0;  // 2^53
 
-Napi::Error js_error(Napi::Env env, const char* code, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Value().Set("code", Napi::String::New(env, code));
-  return error;
-}
-
-/// Runs `body`, turning the engine's errors into JavaScript's.
-template <class Body>
-Napi::Value guarded(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const EngineError& error) {
-    throw js_error(env, error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    throw js_error(env, "ENGINE", "out of memory");
-  }
-}
-
-struct Buffer {
-  std::shared_ptr<Memory> memory;
-  bool is_on_host = false;
-  Napi::Reference<Napi::ArrayBuffer> view;  // made at the first view(): one ArrayBuffer per memory
-};
-
-struct LoadedProgram;
-
-/// A device of one JavaScript environment.
-struct OpenDevice {
-  explicit OpenDevice(std::shared_ptr<Device> opened) : device(std::move(opened)) {}
-
-  Device& live() {
-    if (!device) throw EngineError("ENGINE", "the device was disposed");
-    return *device;
-  }
-  std::size_t& bytes_of(bool is_on_host) { return is_on_host ? host_bytes : allocated_bytes; }
-  Buffer& buffer(std::uint32_t id) {
-    live();
-    const auto found = buffers.find(id);
-    if (found == buffers.end()) throw EngineError("ENGINE", "buffer " + std::to_string(id) + " does not exist or was freed");
-    return found->second;
-  }
-  void release(Buffer& buffer) {
-    if (!buffer.view.IsEmpty()) buffer.view.Value().Detach();
-    buffer.view.Reset();
-    bytes_of(buffer.is_on_host) -= buffer.memory->bytes();
-    buffer.memory.reset();  // programs that use it hold it until they are disposed
-  }
-
-  std::shared_ptr<Device> device;
-  std::map<std::uint32_t, Buffer> buffers;
-  std::uint32_t next_buffer = 1;
-  std::size_t allocated_bytes = 0;
-  std::size_t host_bytes = 0;
-  std::vector<std::weak_ptr<LoadedProgram>> programs;
-};
-
-struct LoadedProgram {
-  std::shared_ptr<OpenDevice> device;
-  std::shared_ptr<Program> program;  // null once disposed
-};
-
 /// A number argument that is an integer in [low, high].
 double integer_argument(const Napi::Value& value, const char* name, double low, double high) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
@@ -94,10 +33,6 @@ double integer_argument(const Napi::Value& value, const char* name, double low, 
                                                 std::to_string(static_cast<std::int64_t>(high)));
   }
   return number;
-}
-
-Napi::Function method(Napi::Env env, const char* name, std::function<Napi::Value(const Napi::CallbackInfo&)> body) {
-  return Napi::Function::New(env, [body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(info); }); }, name);
 }
 
 /// Starts a run and returns its promise. The threads of the executor hand the outcome to the event loop.
@@ -111,7 +46,7 @@ Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, const RunOpt
     const napi_status status = settle.BlockingCall(outcome, [deferred, profile](Napi::Env env, Napi::Function, Outcome* raw) {
       const std::unique_ptr<Outcome> outcome(raw);
       if (!outcome->code.empty()) {
-        const Napi::Error error = js_error(env, outcome->code.c_str(), outcome->message);
+        const Napi::Error error = coded_error(env, outcome->code.c_str(), outcome->message);
         if (outcome->code == "COMM") error.Value().Set("rank", Napi::Number::New(env, outcome->rank));
         deferred->Reject(error.Value());
       } else if (profile) {
@@ -158,6 +93,9 @@ Napi::Object program_object(Napi::Env env, std::shared_ptr<LoadedProgram> loaded
 }
 
 Napi::Value view_of(Napi::Env env, OpenDevice& device, Buffer& buffer) {
+  if (buffer.is_shared() && !device.live().is_host()) {
+    throw EngineError("ENGINE", "a view of shared memory of a GPU would be copied over it at every run: use read() and write()");
+  }
   if (buffer.view.IsEmpty()) {
     // The ArrayBuffer holds what is seen too: a view that outlives a forgotten device stays valid.
     auto* holder = new std::shared_ptr<std::uint8_t>(device.live().host_view(buffer.memory));
@@ -226,7 +164,7 @@ class ReadWorker : public Napi::AsyncWorker {
  protected:
   void Execute() override { read_tensors(fd, reads, *device); }
   void OnOK() override { deferred.Resolve(Env().Undefined()); }
-  void OnError(const Napi::Error& error) override { deferred.Reject(js_error(Env(), "ENGINE", error.Message()).Value()); }
+  void OnError(const Napi::Error& error) override { deferred.Reject(coded_error(Env(), "ENGINE", error.Message()).Value()); }
 
  private:
   const int fd;
@@ -310,7 +248,7 @@ class JoinWorker : public Napi::AsyncWorker {
   }
   void OnOK() override { deferred.Resolve(reason_.empty() ? Env().Null() : Napi::String::New(Env(), reason_)); }
   void OnError(const Napi::Error& error) override {
-    const Napi::Error coded = js_error(Env(), "COMM", error.Message());
+    const Napi::Error coded = coded_error(Env(), "COMM", error.Message());
     if (rank_ >= 0) coded.Value().Set("rank", Napi::Number::New(Env(), rank_));
     deferred.Reject(coded.Value());
   }
@@ -370,15 +308,11 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
                const double bytes = integer_argument(info[0], "bytes", 1, kBytesMax);
                const bool is_on_host = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
                auto memory = device->live().allocate(static_cast<std::size_t>(bytes), is_on_host);
-               const std::uint32_t id = device->next_buffer++;
-               device->buffers[id] = {std::move(memory), is_on_host, {}};
-               device->bytes_of(is_on_host) += static_cast<std::size_t>(bytes);
-               return Napi::Number::New(info.Env(), id);
+               return Napi::Number::New(info.Env(), device->add(std::move(memory), is_on_host ? Origin::kHost : Origin::kOwn));
              }));
   object.Set("free", method(env, "free", [device](const Napi::CallbackInfo& info) {
                const auto id = static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX));
-               device->release(device->buffer(id));
-               device->buffers.erase(id);
+               device->free(id);
                return info.Env().Undefined();
              }));
   object.Set("view", method(env, "view", [device](const Napi::CallbackInfo& info) {
@@ -395,6 +329,7 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
                device->live().write(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
                return info.Env().Undefined();
              }));
+  add_sharing(env, object, device);
   object.Set("join", method(env, "join", [device](const Napi::CallbackInfo& info) { return join(info, *device); }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
   object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, device); }));
@@ -406,7 +341,7 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
     object.DefineProperty(Napi::PropertyDescriptor::Accessor(
         env, object, is_on_host ? "hostBytes" : "allocatedBytes",
         [device, is_on_host](const Napi::CallbackInfo& info) {
-          return Napi::Number::New(info.Env(), static_cast<double>(device->bytes_of(is_on_host)));
+          return Napi::Number::New(info.Env(), static_cast<double>(device->bytes_of(is_on_host ? Origin::kHost : Origin::kOwn)));
         },
         napi_enumerable));
   }

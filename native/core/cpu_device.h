@@ -1,9 +1,13 @@
 // The CPU as a device: an executor and the kernels of one instruction set.
 #pragma once
+#include <unistd.h>
+
 #include <cstring>
 
 #include "core/device.h"
+#include "core/error.h"
 #include "core/executor.h"
+#include "core/machine.h"
 
 namespace raylite {
 
@@ -21,6 +25,11 @@ class CpuDevice final : public Device {
   }
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(to.data() + offset, from, bytes);
+  }
+  std::string place() override { return "process " + std::to_string(getpid()) + " of machine " + machine_name(); }
+  std::vector<std::uint8_t> share(const Memory&) override { return {}; }  // its pages are this process's own
+  std::shared_ptr<Memory> open_shared(const std::vector<std::uint8_t>&, std::size_t) override {
+    throw EngineError("ENGINE", "memory of a CPU is shared within its process alone");
   }
   std::string join(const std::shared_ptr<Communicator>&, double) override { return "the device's memory is the host's"; }
   void prepare(Program&) override {}

@@ -11,7 +11,7 @@
 
 namespace raylite {
 
-constexpr std::uint32_t kCudaApiVersion = 2;
+constexpr std::uint32_t kCudaApiVersion = 3;
 
 /// Changes with the layout of what both sides read.
 constexpr std::uint32_t cuda_api_stamp() {
@@ -51,6 +51,11 @@ struct CudaRun {
   double* seconds;  // of each instruction; null: not wanted
 };
 
+/// By which other processes of the machine find memory of a device. Plain bytes: sent as they are.
+struct CudaMemoryHandle {
+  char bytes[64];
+};
+
 /// What ranks must know of each other before NCCL joins their devices. Plain bytes: sent as they are.
 struct CudaIdentity {
   std::int32_t nccl_version;  // 22809; 0: none, for this reason
@@ -87,6 +92,11 @@ struct CudaApi {
   void (*free_host)(void* device, void* memory);
   /// Waits for its end.
   bool (*copy)(void* device, void* to, const void* from, std::size_t bytes, CudaFailure*);
+  /// Of memory that allocate() gave.
+  bool (*share)(void* device, void* memory, CudaMemoryHandle*, CudaFailure*);
+  /// Memory that another process shares, which must keep it until unmap(); not of this process itself.
+  void* (*map)(void* device, const CudaMemoryHandle*, CudaFailure*);
+  void (*unmap)(void* device, void* memory);
   /// Never fails.
   void (*identify)(void* device, CudaIdentity*);
   bool (*group_id)(void* device, CudaGroupId*, CudaFailure*);

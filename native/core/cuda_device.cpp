@@ -9,6 +9,7 @@
 
 #include "core/cuda_group.h"
 #include "core/error.h"
+#include "core/machine.h"
 
 namespace raylite {
 
@@ -110,6 +111,27 @@ void CudaDevice::write(const Memory& to, std::size_t offset, const void* from, s
   const std::lock_guard<std::mutex> lock(mirrors_->mutex);
   const auto found = mirrors_->of.find(to.data());
   if (found != mirrors_->of.end()) std::memcpy(found->second.get() + offset, from, bytes);
+}
+
+std::string CudaDevice::place() {
+  CudaIdentity identity{};
+  api_.identify(handle_.get(), &identity);
+  return "GPU " + std::string(identity.bus) + " of machine " + machine_name();
+}
+
+std::vector<std::uint8_t> CudaDevice::share(const Memory& memory) {
+  CudaMemoryHandle handle{};
+  checked([&](CudaFailure* failure) { return api_.share(handle_.get(), memory.data(), &handle, failure); });
+  return {handle.bytes, handle.bytes + sizeof(handle.bytes)};
+}
+
+std::shared_ptr<Memory> CudaDevice::open_shared(const std::vector<std::uint8_t>& given, std::size_t bytes) {
+  CudaMemoryHandle handle{};
+  if (given.size() != sizeof(handle.bytes)) throw EngineError("ENGINE", "a handle of shared memory has 64 bytes, not " + std::to_string(given.size()));
+  std::memcpy(handle.bytes, given.data(), given.size());
+  void* memory = checked([&](CudaFailure* failure) { return api_.map(handle_.get(), &handle, failure); });
+  const auto give_back = [unmap = api_.unmap, device = handle_, memory] { unmap(device.get(), memory); };
+  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, give_back);
 }
 
 std::string CudaDevice::join(const std::shared_ptr<Communicator>& group, double timeout_ms) {

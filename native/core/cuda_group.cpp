@@ -3,8 +3,9 @@
 
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <vector>
+
+#include "core/machine.h"
 
 namespace raylite {
 
@@ -21,13 +22,6 @@ struct Naming {
   CudaGroupId id;
   char reason[1000];  // if it is not
 };
-
-/// Two processes that see the same one have the same kernel, whatever their containers call it.
-std::string machine_name() {
-  std::string name;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), name);
-  return name;
-}
 
 std::string version_text(int version) {
   return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);

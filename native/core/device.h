@@ -46,6 +46,12 @@ class Device {
   /// Copies to and from the host, between runs. From any thread.
   virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
   virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
+  /// Where its memory lies: what a device shares can be used by those of the same place.
+  virtual std::string place() = 0;
+  /// What another process of the place opens memory of this device by; empty: none can. Throws EngineError.
+  virtual std::vector<std::uint8_t> share(const Memory& memory) = 0;
+  /// Memory that another process shares, which must keep it until this one has given it back. Throws EngineError.
+  virtual std::shared_ptr<Memory> open_shared(const std::vector<std::uint8_t>& handle, std::size_t bytes) = 0;
   /// Makes the collectives of `group` in programs that are loaded from then on the device's own, if it has any. All ranks of the group
   /// must call it; waits for them. `timeout_ms` limits how long a rank waits in one of them. Returns why they go through memory of the
   /// host, or nothing. Throws CommError.

@@ -109,6 +109,14 @@ constexpr CudaApi kApi{
         return true;
       });
     },
+    [](void* device, void* memory, CudaMemoryHandle* handle, CudaFailure* failure) {
+      return guarded(failure, [&] {
+        context_of(device)->share(memory, handle);
+        return true;
+      });
+    },
+    [](void* device, const CudaMemoryHandle* handle, CudaFailure* failure) { return guarded(failure, [&] { return context_of(device)->map(*handle); }); },
+    [](void* device, void* memory) { context_of(device)->unmap(memory); },
     identify,
     [](void* device, CudaGroupId* id, CudaFailure* failure) {
       return guarded(failure, [&] {

@@ -50,6 +50,28 @@ void Context::free(void* memory) {
   cudaFree(memory);
 }
 
+void Context::share(void* memory, CudaMemoryHandle* to) {
+  use();
+  cudaIpcMemHandle_t handle;
+  static_assert(sizeof(handle) == sizeof(to->bytes));
+  RL_CUDA(cudaIpcGetMemHandle(&handle, memory));
+  std::memcpy(to->bytes, &handle, sizeof(handle));
+}
+
+void* Context::map(const CudaMemoryHandle& from) {
+  use();
+  cudaIpcMemHandle_t handle;
+  std::memcpy(&handle, from.bytes, sizeof(handle));
+  void* memory = nullptr;
+  RL_CUDA(cudaIpcOpenMemHandle(&memory, handle, cudaIpcMemLazyEnablePeerAccess));
+  return memory;
+}
+
+void Context::unmap(void* memory) {
+  cudaSetDevice(index_);
+  cudaIpcCloseMemHandle(memory);
+}
+
 void Context::copy(void* to, const void* from, std::size_t bytes) {
   use();
   const std::lock_guard<std::mutex> lock(copy_mutex_);

@@ -33,6 +33,10 @@ class Context {
 
   void* allocate(std::size_t bytes);
   void free(void* memory);
+  /// CUDA's IPC: runs have ended when their memory is shared, so that no event goes along.
+  void share(void* memory, CudaMemoryHandle* handle);
+  void* map(const CudaMemoryHandle& handle);
+  void unmap(void* memory);
   void copy(void* to, const void* from, std::size_t bytes);
 
  private:

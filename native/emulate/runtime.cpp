@@ -1,85 +1,22 @@
-// Streams, events, graphs and memory of the emulated runtime. What is put on streams runs when somebody waits; of the streams
+// Streams, events and graphs of the emulated runtime. What is put on streams runs when somebody waits; of the streams
 // that could go on one is drawn at random each time, so that a wait that is missing shows.
-#include <sys/mman.h>
-
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <set>
 #include <sstream>
-#include <string>
-#include <vector>
 
-#include "cuda_runtime.h"
+#include "emulate/device.h"
 
 namespace raylite::emulate {
 
-namespace {
+Device devices[kDevices];
+thread_local int current = 0;
 
-constexpr int kDevices = 4;
-constexpr std::size_t kPage = 4096;
-constexpr std::size_t kPoisonBytesMax = 64u << 20;
+namespace {
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-}  // namespace
-
-/// One entry of a queue.
-struct Work {
-  enum class Kind { kRun, kRecord, kWait } kind;
-  std::function<void()> run;
-  std::shared_ptr<Event> event;
-  std::uint64_t number = 0;  // of the record that is made or waited for
-};
-
-class Event : public std::enable_shared_from_this<Event> {
- public:
-  std::uint64_t recorded = 0, done = 0;
-  double at_ms = 0;
-  Graph* capture = nullptr;      // that it was last recorded in
-  std::uint64_t capture_number = 0;
-};
-
-class Stream {
- public:
-  int device = 0;
-  std::deque<Work> queue;
-  Graph* capture = nullptr;
-};
-
-class Graph {
- public:
-  Stream* origin = nullptr;
-  std::map<Stream*, std::vector<Work>> queues;
-  std::uint64_t records = 0;
-};
-
-namespace {
-
-struct Device {
-  std::recursive_mutex mutex;
-  std::set<Stream*> streams;
-  std::map<void*, std::size_t> allocations;  // mapped bytes
-  std::uint64_t random = 0x9e3779b97f4a7c15u;
-  int draining = 0;
-
-  std::size_t draw(std::size_t below) {
-    random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-    return static_cast<std::size_t>(random % below);
-  }
-  void protect(int protection) {
-    for (const auto& [memory, bytes] : allocations) mprotect(memory, bytes, protection);
-  }
-};
-
-Device devices[kDevices];
-thread_local int current = 0;
 
 /// Numbers of the machine's devices that this process sees, as CUDA_VISIBLE_DEVICES says.
 const std::vector<int>& visible() {
@@ -110,7 +47,8 @@ std::shared_ptr<Event> shared(Event* event) {
   return events.at(event);
 }
 
-/// Runs one entry of one stream that can go on. False when there is none.
+}  // namespace
+
 bool step(Device& device) {
   std::vector<Stream*> ready;
   for (Stream* stream : device.streams) {
@@ -127,15 +65,7 @@ bool step(Device& device) {
   return true;
 }
 
-template <class Done>
-void drain(Device& device, Done done) {
-  const std::lock_guard<std::recursive_mutex> lock(device.mutex);
-  if (device.draining++ == 0) device.protect(PROT_READ | PROT_WRITE);
-  while (!done()) {
-    if (!step(device)) stop("streams wait for events that nothing records");
-  }
-  if (--device.draining == 0) device.protect(PROT_NONE);
-}
+namespace {
 
 /// Puts an entry on a stream, or into the graph that it is being captured to.
 void put(Stream* stream, Work work) {
@@ -210,47 +140,6 @@ cudaError_t cudaDeviceGetPCIBusId(char* bus, int bytes, int device) {
   std::snprintf(bus, static_cast<std::size_t>(bytes), "0000:%02X:00.0", 1 + visible()[static_cast<std::size_t>(device)]);
   return cudaSuccess;
 }
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *free = *total = std::size_t{8} << 30;
-  return cudaSuccess;
-}
-
-cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
-  Device& device = devices[current];
-  const std::size_t mapped = (bytes + kPage - 1) / kPage * kPage;
-  if (bytes == 0 || mapped > (std::size_t{8} << 30)) return bytes == 0 ? cudaErrorInvalidValue : cudaErrorMemoryAllocation;
-  void* at = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED) return cudaErrorMemoryAllocation;
-  if (bytes <= kPoisonBytesMax) std::memset(at, 0xff, mapped);
-  const std::lock_guard<std::recursive_mutex> lock(device.mutex);
-  if (device.draining == 0) mprotect(at, mapped, PROT_NONE);
-  device.allocations[at] = mapped;
-  *memory = at;
-  return cudaSuccess;
-}
-cudaError_t cudaFree(void* memory) {
-  if (memory == nullptr) return cudaSuccess;
-  Device& device = devices[current];
-  const std::lock_guard<std::recursive_mutex> lock(device.mutex);
-  const auto found = device.allocations.find(memory);
-  if (found == device.allocations.end()) return cudaErrorInvalidValue;
-  // As on a GPU, what was put on streams before comes first.
-  drain(device, [&] {
-    for (const Stream* stream : device.streams) {
-      if (!stream->queue.empty()) return false;
-    }
-    return true;
-  });
-  munmap(memory, found->second);
-  device.allocations.erase(found);
-  return cudaSuccess;
-}
-cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
-  *memory = ::operator new(bytes, std::align_val_t{64});
-  return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* memory) { return ::operator delete(memory, std::align_val_t{64}), cudaSuccess; }
-
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   enqueue(stream, [=] { std::memmove(to, from, bytes); });
   return cudaSuccess;

@@ -50,6 +50,8 @@ export class ObjectState {
   waitNumber = 0;
   /** The call that makes it, until it is answered. */
   invocation: Cancellable | null = null;
+  /** Makes the value of a lent object, for the first who asks. */
+  source: (() => void) | null = null;
   #waiters: ((content: Content) => void)[] | null = null;
   readonly #ownerId: WorkerId;
   readonly #sequence: number;
@@ -98,6 +100,9 @@ export class ObjectState {
     if (this.content) listener(this.content);
     else if (this.#waiters) this.#waiters.push(listener);
     else this.#waiters = [listener];
+    const { source } = this;
+    this.source = null;
+    source?.();
   }
 
   /** Takes back a listener, e.g. of a `wait` that timed out. */
@@ -110,5 +115,6 @@ export class ObjectState {
     this.content = { kind: 'released' };
     this.nested = null;
     this.mapped = null;
+    this.source = null;
   }
 }

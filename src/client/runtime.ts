@@ -12,6 +12,7 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import {
+  asError,
   decodeValue,
   type EncodedValue,
   encodeValue,
@@ -121,6 +122,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   readonly #pins = new Map<ObjectId, { readonly state: ObjectState; count: number }>(); // borrowed by peers
   /** All own objects, where call sites are recorded. */
   readonly #record = process.env.RAYLITE_RECORD_CALL_SITES === '1' ? new StateRecord() : null;
+  readonly #lent = new Map<ObjectId, () => void>(); // what hears of the ends of lent objects
   readonly #leftovers = new FinalizationRegistry<Leftover>((leftover) => this.#free(leftover));
   #nextSequence = 1;
   #waits = 0;
@@ -194,7 +196,36 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   put<T>(value: T, calledFrom: (...args: never[]) => unknown): ObjectRef<T> {
     const { state } = this.newObject();
     if (this.#record) state.site = siteOf(calledFrom);
-    const sendable = this.encode(value, 'value', 'put');
+    const bytes = this.#settleOwn(state, value, 'put');
+    const ref = this.refTo<T>(state);
+    if (bytes > INLINE_BYTES_MAX) state.face ??= new WeakRef(ref);
+    return ref;
+  }
+
+  /**
+   * An own object whose value is made when somebody first asks for it; `onFreed` runs when nobody holds it any more. Once another
+   * process borrows it, the ref that is returned here holds nothing: who is handed an object is who keeps it.
+   */
+  lend<T>(make: () => Promise<T>, onFreed: () => void): ObjectRef<T> {
+    const { state } = this.newObject();
+    const failed = (error: unknown): void => {
+      const local = asError(error);
+      state.settle({ kind: 'failed', failure: failureOf(local), local });
+    };
+    state.source = () => {
+      make()
+        .then((value) => this.#settleOwn(state, value, 'lend'))
+        .catch(failed);
+    };
+    this.#remember(state);
+    this.#leftovers.register(state, { id: state.id, owner: null, location: null }, state);
+    this.#lent.set(state.id, onFreed);
+    return this.refTo<T>(state);
+  }
+
+  /** Gives an own object its value; returns how many bytes that has. */
+  #settleOwn(state: ObjectState, value: unknown, of: string): number {
+    const sendable = this.encode(value, 'value', of);
     if (sendable.refs.length > 0) state.nested = sendable.refs;
     if (sendable.bytes <= this.inlineBytesMax) state.settle({ kind: 'inline', value: copied(sendable.encoded) });
     else {
@@ -210,9 +241,7 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
         );
       }
     }
-    const ref = this.refTo<T>(state);
-    if (sendable.bytes > INLINE_BYTES_MAX) state.face ??= new WeakRef(ref);
-    return ref;
+    return sendable.bytes;
   }
 
   /** An object that was lost is pending again. */
@@ -402,8 +431,14 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
   #free({ id, owner, location }: Leftover): void {
     if (this.find(id)) return; // made again meanwhile
     this.#known.delete(id);
-    if (owner) this.peers.linked(owner.workerId ?? '')?.returnBorrow(id);
-    else if (location) {
+    if (owner) {
+      this.peers.linked(owner.workerId ?? '')?.returnBorrow(id);
+      return;
+    }
+    const onFreed = this.#lent.get(id);
+    this.#lent.delete(id);
+    onFreed?.();
+    if (location) {
       if (location.nodeId === this.nodeId) this.store.reclaim(id);
       this.agent.freed(id, location);
     }
@@ -527,12 +562,18 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     const pin = this.#pins.get(id);
     if (pin) {
       pin.count += delta;
-      if (pin.count <= 0) this.#pins.delete(id);
+      if (pin.count <= 0) {
+        this.#pins.delete(id);
+        // Nothing collects what lies on a device: what was lent goes at once, unless it came back to this process meanwhile.
+        if (this.#lent.has(id) && !pin.state.face?.deref()) this.letGo(pin.state);
+      }
       if (this.#pins.size === 0) this.#unborrowed?.();
       return;
     }
     const state = delta > 0 ? this.#known.get(id)?.deref() : undefined;
-    if (state) this.#pins.set(id, { state, count: delta });
+    if (!state) return;
+    this.#pins.set(id, { state, count: delta });
+    if (this.#lent.has(id)) state.face = null;
   }
 
   /** What this process holds, for `raylite memory`. */
@@ -558,6 +599,8 @@ export class Runtime implements ReferenceHost, PeerHost, RefKeeper {
     for (const actor of this.actors.values()) actor.close(left);
     for (const pool of this.taskPools.values()) pool.close(left);
     await this.peers[Symbol.asyncDispose]();
+    for (const onFreed of this.#lent.values()) onFreed();
+    this.#lent.clear();
     this.head.close();
     this.agent.exiting('done');
     this.agent.close('done');

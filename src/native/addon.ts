@@ -51,6 +51,17 @@ export interface NativeDevice {
   /** Copies bytes from `offset` of a buffer on, between runs. */
   read(buffer: number, offset: number, bytes: Uint8Array): void;
   write(buffer: number, offset: number, bytes: Uint8Array): void;
+  /** Where its memory lies: devices of one place, in whatever processes, use each other's memory. */
+  readonly place: string;
+  /** Keeps a buffer's memory for others, until it is disposed of and the buffer is freed. Runs must have ended. */
+  share(buffer: number): NativeShare;
+  /** A buffer of the same memory, of a share of this process and this place. */
+  adopt(share: NativeShare): number;
+  /**
+   * A buffer of memory that another process of this place shares, by its `handle`; whoever shares it must keep it until the buffer is
+   * freed. Throws with code "ENGINE" when it is not there any more.
+   */
+  openShared(handle: Uint8Array, bytes: number): number;
   /**
    * Has programs that are loaded from then on make the group's collectives on the device itself (NCCL); null when they do, or why they go
    * through the host's memory, as they do on a CPU. All ranks of the group must call it. A collective in which a rank waits longer than
@@ -69,6 +80,17 @@ export interface NativeDevice {
   /** Of the device, and of the host. */
   readonly allocatedBytes: number;
   readonly hostBytes: number;
+  dispose(): void;
+}
+
+export interface NativeShare {
+  readonly place: string;
+  readonly bytes: number;
+  /** For other processes; null where there is no way for them (a CPU's memory, or what is another process's itself). */
+  readonly handle: Uint8Array | null;
+  /** Copies bytes from `offset` on. */
+  read(offset: number, bytes: Uint8Array): void;
+  /** Safe to repeat. */
   dispose(): void;
 }
 

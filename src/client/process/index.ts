@@ -5,7 +5,7 @@ export { AgentLink, type AgentPushes } from '../agent-link.js';
 export { Awake } from '../awake.js';
 export { type CallContext, runAs, runInCall } from '../call-context.js';
 export { loadCode } from '../code-ref.js';
-export { setRuntime } from '../current.js';
+export { currentRuntime, setRuntime } from '../current.js';
 export { HeadLink, headOverGrpc } from '../head-link.js';
 export type { LocalCluster } from '../local-cluster.js';
 export { ObjectRef } from '../object-ref.js';
