@@ -183,7 +183,7 @@ class Attempt {
     const group = this.#group;
     const holders = group.ranks;
     const more = prepared.counts.filter((count) => count > holders.length);
-    if (more.length === 0 || !(await group.grow(more))) return;
+    if (more.length === 0 || state.sharedSeconds < prepared.growAfterSeconds || !(await group.grow(more))) return;
     const { plan, workers } = state.shareOut(group.ranks.length);
     await group.reshape(holders, plan, { step, scaler: state.scaler }, state.groupName);
     emit({ kind: 'grown', step, workers, group: group.kind });

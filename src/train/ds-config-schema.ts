@@ -1,6 +1,7 @@
 // The ds_config.json that people already have, as a zod schema: types and ranges, no meaning (ds-config.ts gives that).
 // Keys that only tune how DeepSpeed moves bytes are accepted; keys that would change results are understood or refused.
 import { z } from 'zod';
+import { elasticitySchema } from './ds-elasticity.js';
 
 const auto = z.literal('auto');
 const count = z.int().min(1);
@@ -274,6 +275,7 @@ export const dsConfigSchema = z.strictObject({
   hybrid_engine: hybridEngine.optional(),
   tensor_parallel: tensorParallel.optional(),
   sequence_parallel_size: count.optional(),
+  elasticity: elasticitySchema.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
   zero_allow_untested_optimizer: any,
@@ -302,6 +304,7 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(pipeline.shape),
   ...Object.keys(hybridEngine.shape),
   ...Object.keys(tensorParallel.shape),
+  ...Object.keys(elasticitySchema.shape),
   ...Object.keys(warmupFields),
   'total_num_steps',
   'warmup_min_ratio',

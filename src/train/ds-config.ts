@@ -9,6 +9,7 @@ import {
   dsConfigSchema,
   optimizerTypeOf,
 } from './ds-config-schema.js';
+import { elasticShare, enabledElasticity } from './ds-elasticity.js';
 import { resolveOffload } from './ds-offload.js';
 import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
 import { type Precision, resolvePrecision } from './ds-precision.js';
@@ -26,8 +27,13 @@ export interface BatchSizes {
   readonly accumulation: number;
 }
 
+/** The keys of the schema that say them. */
+const BATCH_KEYS = ['train_batch_size', 'train_micro_batch_size_per_gpu', 'gradient_accumulation_steps'] as const;
+
 export interface ResolvedDsConfig extends ResolvedZero {
   readonly batch: BatchSizes;
+  /** How long workers share a run at least before others join them. */
+  readonly growAfterSeconds: number;
   readonly optimizer: OptimizerSettings;
   readonly precision: Precision;
   readonly schedule: Schedule;
@@ -67,9 +73,13 @@ function spelt(config: unknown): unknown {
 export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsConfig {
   refuseUnsupported(config);
   const { optimizer, rate } = resolveOptimizer(config, auto);
+  const zero = resolveZero(config, auto.hiddenSize ?? null);
+  const { batch, notes } = resolveBatch(config, auto);
   return {
-    batch: resolveBatch(config, auto),
-    ...resolveZero(config, auto.hiddenSize ?? null),
+    batch,
+    growAfterSeconds: (config.elasticity?.min_time ?? 0) * 60,
+    ...zero,
+    notes: [...zero.notes, ...notes],
     optimizer,
     precision: resolvePrecision(config, auto),
     schedule: resolveSchedule(config, rate, auto.totalSteps),
@@ -80,8 +90,26 @@ export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsC
 
 const known = (value: number | 'auto'): number | null => (value === 'auto' ? null : value);
 
+/** Under elasticity the sizes are its own. */
+function resolveBatch(config: DsConfig, auto: AutoValues): Pick<ResolvedDsConfig, 'batch' | 'notes'> {
+  const elasticity = enabledElasticity(config.elasticity);
+  if (elasticity === null) return { batch: sizesOf(config, auto), notes: [] };
+  const beside = BATCH_KEYS.filter((key) => config[key] !== 'auto');
+  if (beside.length > 0 && !elasticity.ignore_non_elastic_batch_info)
+    throw new ConfigError(
+      `deepspeed.${beside[0]!}`,
+      'nothing beside elasticity, which chooses the batch',
+      config[beside[0]!],
+      'With elasticity.ignore_non_elastic_batch_info it has no effect',
+    );
+  return {
+    batch: elasticShare(elasticity, auto.worldSize),
+    notes: beside.map((key) => `${key} has no effect: elasticity chooses the batch`),
+  };
+}
+
 /** DeepSpeed's rules: two of the three sizes give the third, one alone takes no accumulation, three must agree. */
-function resolveBatch(config: DsConfig, auto: AutoValues): BatchSizes {
+function sizesOf(config: DsConfig, auto: AutoValues): BatchSizes {
   const { worldSize } = auto;
   const train = known(config.train_batch_size);
   const accumulation = known(config.gradient_accumulation_steps);

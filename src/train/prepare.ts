@@ -47,6 +47,8 @@ export interface Prepared {
   readonly fingerprint: string;
   /** The numbers of workers that share a step evenly, largest first. */
   readonly counts: readonly number[];
+  /** How long workers share the run at least before others join them. */
+  readonly growAfterSeconds: number;
   /** Plans the run for one of `counts`. Throws {@link ConfigError} where so many have too little memory. */
   share(workers: number): Share;
 }
@@ -178,6 +180,7 @@ export async function prepare(
     isAdapter: adapter !== null,
     fingerprint,
     counts,
+    growAfterSeconds: common.growAfterSeconds,
     share(workers) {
       const share = shares.get(workers) ?? planShare(workers);
       shares.set(workers, share);

@@ -54,6 +54,7 @@ export class RunState {
   #profiles: readonly StepProfile[] | null = null;
   #scaler: ScalerState;
   #share: Share | null = null;
+  #sharedAtMs = 0;
   #bubble = new BubbleMeter();
   #measuredBytes = 0;
   #measuredHostBytes = 0;
@@ -84,9 +85,15 @@ export class RunState {
     return `raylite-${this.#prepared.runId}-${this.failures}-${this.share.workers}-${process.pid}`;
   }
 
+  /** How long the workers that there are have shared the run. */
+  get sharedSeconds(): number {
+    return (performance.now() - this.#sharedAtMs) / 1000;
+  }
+
   /** How so many workers share the run, from here on. */
   shareOut(workers: number): Share {
     this.#share = this.#prepared.share(workers);
+    this.#sharedAtMs = performance.now();
     this.#bubble = new BubbleMeter();
     return this.#share;
   }

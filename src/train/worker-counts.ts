@@ -3,6 +3,7 @@ import { ConfigError } from '../common/index.js';
 import type { Mesh } from '../engine/index.js';
 import { type AutoValues, resolveDsConfig } from './ds-config.js';
 import type { DsConfig } from './ds-config-schema.js';
+import { enabledElasticity, expectModelParallel, expectWorldSize } from './ds-elasticity.js';
 import { resolveMesh } from './ds-mesh.js';
 import type { ResolvedPipeline } from './ds-pipeline.js';
 
@@ -27,7 +28,8 @@ export function resolveMeshes(
   auto: Omit<AutoValues, 'worldSize'>,
 ): ReadonlyMap<number, Mesh> {
   const { min, max } = scaling.workers;
-  if (isElastic(scaling.workers) && typeof config.train_batch_size !== 'number')
+  const elasticity = enabledElasticity(config.elasticity);
+  if (isElastic(scaling.workers) && elasticity === null && typeof config.train_batch_size !== 'number')
     throw new ConfigError(
       'deepspeed.train_batch_size',
       'a number beside a range of workers',
@@ -39,6 +41,9 @@ export function resolveMeshes(
   for (let workers = max; workers >= min; workers--) {
     try {
       const mesh = resolveMesh({ ...scaling, workers }, config, pipeline);
+      if (elasticity) expectModelParallel(elasticity, workers / mesh.data);
+      // A number with a batch of its own is for other runs: while workers come and go the batch stays the same.
+      if (elasticity && isElastic(scaling.workers)) expectWorldSize(elasticity, mesh.data);
       resolveDsConfig(config, { ...auto, worldSize: mesh.data });
       meshes.set(workers, mesh);
     } catch (error) {

@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { init } from '#src/client/index.js';
+import { init, placementGroup } from '#src/client/index.js';
 import { TrainingError } from '#src/common/index.js';
-import type { TrainingEvent } from '#src/train/index.js';
+import type { DsConfigInput, TrainingEvent } from '#src/train/index.js';
 import { TestNodes, TOKEN } from '../client/support/nodes.js';
 import { close, KEY_BIASES, sameModel, type TinyOptions, tinyRuns, tinyTrainer } from './tiny-trainer.js';
 
@@ -57,6 +57,47 @@ describe('on four CPUs', () => {
       max: 2,
     });
   });
+});
+
+test('under elasticity of DeepSpeed a run has as many workers as share its batch, and keeps them for min_time minutes', async () => {
+  const elasticity = { enabled: true, max_train_batch_size: 6, micro_batch_sizes: [1, 2], version: 0.1 as const };
+  const storage = await mkdtemp(join(tmpdir(), 'raylite-elasticity-'));
+  try {
+    await using _cluster = await init({ address: 'local', numCpus: 4, logToDriver: false });
+    const sizes = { train_batch_size: 'auto', train_micro_batch_size_per_gpu: 'auto' } as const;
+    const trainer = (name: string, workers: Parameters<typeof tinyTrainer>[2], deepspeed: DsConfigInput) =>
+      tinyTrainer(storage, name, workers, { deepspeed, run: { checkpoint: { everySteps: 1 } } });
+    const fixed = { train_batch_size: 6, train_micro_batch_size_per_gpu: 2 };
+    const one = await trainer('one', 1, fixed).fit();
+    for (const [minutes, expected] of [
+      [0, ['1 from 0', '3']], // of four CPUs: four workers do not share six rows
+      [1, ['1 from 0']],
+    ] as const) {
+      const taken = await placementGroup({ bundles: [{ cpus: 3 }] });
+      await taken.ready();
+      const happened: string[] = [];
+      let removed: Promise<void> | null = null;
+      const { losses } = await trainer(
+        `after-${minutes}`,
+        { min: 1, max: 4 },
+        {
+          ...sizes,
+          elasticity: { ...elasticity, min_time: minutes },
+        },
+      ).fit({
+        onProgress(event) {
+          if (event.kind === 'started') happened.push(`${event.workers} from ${event.fromStep}`);
+          if (event.kind === 'grown') happened.push(`${event.workers}`);
+          if (event.kind === 'step') removed ??= taken.remove();
+        },
+      });
+      await removed;
+      assert.deepEqual(happened, expected);
+      close(losses, one.losses);
+    }
+  } finally {
+    await rm(storage, { recursive: true, force: true });
+  }
 });
 
 /** A cluster of two nodes with two CPUs each, and a folder. */
