@@ -329,6 +329,18 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
                device->live().write(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
                return info.Env().Undefined();
              }));
+  object.Set("move", method(env, "move", [device](const Napi::CallbackInfo& info) {
+               const auto memory = device->buffer(static_cast<std::uint32_t>(integer_argument(info[0], "buffer", 0, UINT32_MAX))).memory;
+               const auto from = static_cast<std::size_t>(integer_argument(info[1], "from", 0, kBytesMax));
+               const auto to = static_cast<std::size_t>(integer_argument(info[2], "to", 0, kBytesMax));
+               const auto bytes = static_cast<std::size_t>(integer_argument(info[3], "bytes", 0, kBytesMax));
+               if (std::max(from, to) > memory->bytes() || bytes > memory->bytes() - std::max(from, to) || std::max(from, to) - std::min(from, to) < bytes) {
+                 throw EngineError("ENGINE", std::to_string(bytes) + " bytes at " + std::to_string(from) + " cannot be copied to " + std::to_string(to) +
+                                                 " in a buffer of " + std::to_string(memory->bytes()));
+               }
+               device->live().move(*memory, from, to, bytes);
+               return info.Env().Undefined();
+             }));
   add_sharing(env, object, device);
   object.Set("join", method(env, "join", [device](const Napi::CallbackInfo& info) { return join(info, *device); }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));

@@ -26,6 +26,9 @@ class CpuDevice final : public Device {
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(to.data() + offset, from, bytes);
   }
+  void move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) override {
+    std::memcpy(memory.data() + to, memory.data() + from, bytes);
+  }
   std::string place() override { return "process " + std::to_string(getpid()) + " of machine " + machine_name(); }
   std::vector<std::uint8_t> share(const Memory&) override { return {}; }  // its pages are this process's own
   std::shared_ptr<Memory> open_shared(const std::vector<std::uint8_t>&, std::size_t) override {

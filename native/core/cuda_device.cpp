@@ -113,6 +113,13 @@ void CudaDevice::write(const Memory& to, std::size_t offset, const void* from, s
   if (found != mirrors_->of.end()) std::memcpy(found->second.get() + offset, from, bytes);
 }
 
+void CudaDevice::move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) {
+  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), memory.data() + to, memory.data() + from, bytes, failure); });
+  const std::lock_guard<std::mutex> lock(mirrors_->mutex);
+  const auto found = mirrors_->of.find(memory.data());
+  if (found != mirrors_->of.end()) std::memcpy(found->second.get() + to, found->second.get() + from, bytes);
+}
+
 std::string CudaDevice::place() {
   CudaIdentity identity{};
   api_.identify(handle_.get(), &identity);

@@ -46,6 +46,8 @@ class Device {
   /// Copies to and from the host, between runs. From any thread.
   virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
   virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
+  /// Copies within a memory; the two places do not overlap.
+  virtual void move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) = 0;
   /// Where its memory lies: what a device shares can be used by those of the same place.
   virtual std::string place() = 0;
   /// What another process of the place opens memory of this device by; empty: none can. Throws EngineError.

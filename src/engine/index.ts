@@ -36,7 +36,7 @@ export {
   trainingPasses,
 } from './compile/training.js';
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';
-export { DeviceBuffers } from './device/buffers.js';
+export { DeviceBuffers, placeOf } from './device/buffers.js';
 export { type Communicators, communicatorTable } from './device/communicators.js';
 export { createDevice, type DeviceOptions } from './device/create-device.js';
 export { exchangeBytesOf } from './device/exchange-bytes.js';

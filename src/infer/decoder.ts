@@ -11,6 +11,7 @@ import {
   type ParameterStore,
   type Plan,
   Program,
+  placeOf,
   type TensorShare,
 } from '../engine/index.js';
 import type { Model } from '../models/index.js';
@@ -40,9 +41,10 @@ export interface Row {
   readonly isLast: boolean;
 }
 
-/** What is known of the token behind a row. `logits` are the device's own memory: valid until the next run. */
+/** What is known of the token behind a row. */
 export interface Logits {
-  readonly logits: Float32Array;
+  /** A copy of the logits, brought from the device: until the next run. */
+  readonly read: () => Float32Array;
   /** The first of the largest logits. */
   readonly likeliest: number;
   /** log p(j) = logits[j] - top - logSum. */
@@ -58,7 +60,6 @@ interface DecodeProgram {
   readonly slots: Int32Array;
   readonly table: Int32Array;
   readonly index: Int32Array;
-  readonly logits: Float32Array;
   readonly likeliest: Int32Array;
   readonly top: Float32Array;
   readonly logSum: Float32Array;
@@ -71,7 +72,7 @@ export class Decoder implements Disposable {
   /** By rows per run, ascending; made when first needed, but for the largest two. */
   readonly #programs = new Map<number, DecodeProgram>();
   readonly #sizes: readonly number[];
-  readonly #caches: readonly { readonly bytes: Uint8Array; readonly blockBytes: number }[];
+  readonly #caches: readonly { readonly buffer: string; readonly offsetBytes: number; readonly blockBytes: number }[];
 
   constructor(settings: DecoderSettings) {
     const { store, slots, prefillRows } = settings;
@@ -91,8 +92,8 @@ export class Decoder implements Disposable {
     this.#caches = [...plans[0]!.graph.inputs.keys()]
       .filter((name) => name.startsWith('cache.'))
       .map((name) => {
-        const bytes = this.#buffers.bytes(plans[0]!, name);
-        return { bytes, blockBytes: bytes.length / this.blockCount };
+        const { buffer, offsetBytes, bytes } = placeOf(plans[0]!, name);
+        return { buffer, offsetBytes, blockBytes: bytes / this.blockCount };
       });
   }
 
@@ -105,9 +106,8 @@ export class Decoder implements Disposable {
   }
 
   readonly copyBlock = (from: number, to: number): void => {
-    for (const { bytes, blockBytes } of this.#caches) {
-      bytes.copyWithin(to * blockBytes, from * blockBytes, (from + 1) * blockBytes);
-    }
+    for (const { buffer, offsetBytes, blockBytes } of this.#caches)
+      this.#buffers.move(buffer, offsetBytes + from * blockBytes, offsetBytes + to * blockBytes, blockBytes);
   };
 
   [Symbol.dispose](): void {
@@ -118,7 +118,7 @@ export class Decoder implements Disposable {
   async #runOnce(rows: readonly Row[], decided: (row: Row, logits: Logits) => void): Promise<void> {
     const { slots, model } = this.#settings;
     const used = this.#program(this.#sizes.find((count) => count >= rows.length)!);
-    const { program, table, logits } = used;
+    const { program, table } = used;
     const ids = used.ids.fill(0);
     const positions = used.positions.fill(0);
     // Rows of padding have the slot behind all others, whose table stays empty: block 0.
@@ -138,7 +138,7 @@ export class Decoder implements Disposable {
     const columns = logitColumns(model, this.#settings.share?.ranks ?? 1);
     for (const [i, row] of last.entries()) {
       decided(row, {
-        logits: logits.subarray(i * columns, i * columns + model.vocabularySize),
+        read: () => this.#buffers.readFloats('logits', i * columns, model.vocabularySize),
         likeliest: used.likeliest[i]!,
         top: used.top[i]!,
         logSum: used.logSum[i]!,
@@ -165,7 +165,6 @@ export class Decoder implements Disposable {
       slots: program.integers('slots'),
       table: program.integers('blocks'),
       index: program.integers('index'),
-      logits: program.floats('logits'),
       likeliest: program.integers('likeliest'),
       top: program.floats('top'),
       logSum: program.floats('logSum'),

@@ -159,12 +159,8 @@ export class Generator implements Disposable {
       });
     });
     await this.#decoder.run(rows, (row, logits) => {
-      // A choice changes the logits: those who share them get copies, the one that they belong to comes last.
-      const users = started.filter(({ lane, twin }) => lane === row.lane || twin?.lane === row.lane).reverse();
-      for (const [i, { job, lane }] of users.entries()) {
-        const isLast = i === users.length - 1;
-        job.take(lane, isLast ? logits : { ...logits, logits: logits.logits.slice() });
-      }
+      for (const { job, lane, twin } of started)
+        if (lane === row.lane || twin?.lane === row.lane) job.take(lane, logits);
     });
   }
 

@@ -103,18 +103,23 @@ export class SampleJob implements Job {
   take(lane: Lane, found: Logits): void {
     const { settings, random } = this.facts;
     checkNumbers(found, this.facts);
-    const { logits, top, logSum } = found;
-    if (settings.hasStepLogits) this.#stepLogits.push(logits.slice());
+    const { likeliest, top, logSum } = found;
+    if (settings.hasStepLogits) this.#stepLogits.push(found.read());
     const logProbOf = (logit: number) => -Math.fround(logSum + Math.fround(top - logit));
     const { topLogProbs } = settings;
     if (topLogProbs > 0) {
+      const logits = found.read();
       this.#top.push(bestTokens(logits, topLogProbs).map(({ id, logProb }) => ({ id, logProb: logProbOf(logProb) })));
     }
-    // What is chosen by may be changed; what is reported is the model's own.
-    const own = settings.doSample || isChanging(settings) ? logits.slice() : logits;
-    const history = { tokens: lane.tokens, newCount: this.#ids.length };
-    const id = chooseToken({ ...found, logits: own }, history, settings, random);
-    this.#logProbs.push(logProbOf(logits[id]!));
+    let [id, logit] = [likeliest, top];
+    if (settings.doSample || isChanging(settings)) {
+      // What is chosen by may be changed; what is reported is the model's own.
+      const logits = found.read();
+      const history = { tokens: lane.tokens, newCount: this.#ids.length };
+      id = chooseToken({ logits: logits.slice(), likeliest }, history, settings, random);
+      logit = logits[id]!;
+    }
+    this.#logProbs.push(logProbOf(logit));
     this.#ids.push(id);
     lane.tokens.push(id);
   }
@@ -174,7 +179,8 @@ export class BeamJob implements Job {
 
   take(lane: Lane, found: Logits): void {
     checkNumbers(found, this.facts);
-    const { logits, top, logSum } = found;
+    const { top, logSum } = found;
+    const logits = found.read();
     for (let id = 0; id < logits.length; id++) logits[id] = -(logSum + (top - logits[id]!));
     const newCount = lane.tokens.length - this.facts.tokens.length;
     holdBack(logits, { tokens: lane.tokens, newCount }, this.facts.settings);

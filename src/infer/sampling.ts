@@ -1,6 +1,5 @@
 // How the next token is chosen from logits: the likeliest, or drawn, after what must not or should not come is held back. The
 // order is that of Transformers' logits processors.
-import type { Logits } from './decoder.js';
 import type { Sampling } from './generation-options.js';
 import {
   forbid,
@@ -13,6 +12,12 @@ import {
   penaliseRepetition,
   scaleByTemperature,
 } from './logit-filters.js';
+
+/** Logits [V] to choose by, and the first of the largest of them. */
+export interface Choices {
+  readonly logits: Float32Array;
+  readonly likeliest: number;
+}
 
 /** What came before: prompt and continuation, and how long the continuation is. */
 export interface History {
@@ -35,7 +40,7 @@ export function holdBack(logits: Float32Array, history: History, sampling: Sampl
  * The id chosen from the logits [V], which are changed; `random` gives uniform numbers in [0, 1). Of equals, the smallest id
  * wins.
  */
-export function chooseToken(found: Logits, history: History, sampling: Sampling, random: () => number): number {
+export function chooseToken(found: Choices, history: History, sampling: Sampling, random: () => number): number {
   const { logits, likeliest } = found;
   const { doSample, temperature, topK, topP, minP, typicalP } = sampling;
   const isChanged = holdBack(logits, history, sampling);

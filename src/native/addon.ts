@@ -51,6 +51,8 @@ export interface NativeDevice {
   /** Copies bytes from `offset` of a buffer on, between runs. */
   read(buffer: number, offset: number, bytes: Uint8Array): void;
   write(buffer: number, offset: number, bytes: Uint8Array): void;
+  /** Copies bytes within a buffer, on the device, between runs; the two places do not overlap. */
+  move(buffer: number, from: number, to: number, bytes: number): void;
   /** Where its memory lies: devices of one place, in whatever processes, use each other's memory. */
   readonly place: string;
   /** Keeps a buffer's memory for others, until it is disposed of and the buffer is freed. Runs must have ended. */

@@ -99,7 +99,8 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
 
 /**
  * Appends `rows` tokens to the cache and gives the logits [logitRows, {@link logitColumns}] of the rows named by `index`, with what choosing needs:
- * `likeliest` i32[logitRows], `top` and `logSum` [logitRows] (log p(j) = logit - top - logSum).
+ * `likeliest` i32[logitRows], `top` and `logSum` [logitRows] (log p(j) = logit - top - logSum). The logits lie at the beginning of a
+ * buffer of that name.
  */
 export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const { model, rows, logitRows, slots, slotBlocks, blockCount, positions, share } = settings;
@@ -121,7 +122,7 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const logits = share && part.dims[1] !== model.vocabularySize ? unite(end, part, model, share) : part;
   const [likeliest, top, logSum] = end.op('log_sum_exp', 'logits', [logits]);
   for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) end.output(name, tensor!);
-  return inferencePlan(quantised(model, end.build()), layout);
+  return inferencePlan(quantised(model, end.build()), layout, new Set(['logits']));
 }
 
 /** The logits of all entries, of which every rank has made a part: the last parts may be padded. */
@@ -141,9 +142,10 @@ function unite(graph: GraphBuilder, part: Tensor, model: LanguageModel, { ranks,
   })[0]!;
 }
 
-function inferencePlan(graph: Graph, layout: Layout): Plan {
+/** @param apart outputs with buffers of their own */
+function inferencePlan(graph: Graph, layout: Layout, apart: ReadonlySet<string> = new Set()): Plan {
   const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
-  const placed = placeParameters(optimised, layout, shelve(optimised));
+  const placed = placeParameters(optimised, layout, shelve(optimised, apart));
   const isSliced = parameterBuckets(layout).some((bucket) => bucket.isSliced);
   const gathered = isSliced ? partitionParameters(placed, layout, ZERO_TUNING) : placed;
   return plan(offload(gathered, movedParameters(layout), tilingOf(layout, null, null)));

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { differentiate, type Ends } from '../autodiff.js';
 import { type Dropout, GraphBuilder } from '../builder.js';
-import { byteLength, type FloatType, type Graph, type Op, parameterCount } from '../graph.js';
+import { byteLength, type FloatType, type Graph, type Op, parameterCount, type TensorId } from '../graph.js';
 import type { Layout, StepStorage } from '../layout.js';
 import { type AnyModel, adapted, quantised, writeForward } from '../model.js';
 import { type ObjectiveOptions, writeLosses } from '../objective.js';
@@ -219,15 +219,20 @@ export function commonOps({ ops }: Graph): readonly Op[] {
   });
 }
 
-/** Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. */
-export function shelve(graph: Graph): Shelf {
+/**
+ * Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. Results named by `apart` get
+ * buffers of their own: of what is viewed in the others, a GPU's runs take all along to the host.
+ */
+export function shelve(graph: Graph, apart: ReadonlySet<string> = new Set()): Shelf {
   const shelf = new Shelf();
   for (const id of graph.inputs.values()) {
     const tensor = graph.tensors[id]!;
     shelf.put(tensor.role === 'state' ? 'cache' : 'batch', id, byteLength(tensor));
   }
   for (const id of graph.constants.keys()) shelf.put('constants', id, byteLength(graph.tensors[id]!));
-  for (const id of new Set(graph.outputs.values())) shelf.put('results', id, byteLength(graph.tensors[id]!));
+  const buffers = new Map<TensorId, string>();
+  for (const [name, id] of graph.outputs) buffers.set(id, apart.has(name) ? name : 'results');
+  for (const [id, buffer] of buffers) shelf.put(buffer, id, byteLength(graph.tensors[id]!));
   return shelf;
 }
 

@@ -1,7 +1,7 @@
 // Named memory on a device: allocated once, shared by the programs of a job, freed together. Beside it the files of the job, which stay
 // their owners'.
 import type { NativeDevice, NativeSwapFile } from '../../native/index.js';
-import { byteLength, elementCount } from '../graph.js';
+import { byteLength, type Dtype, elementCount } from '../graph.js';
 import { FILES, type FileName } from '../offload.js';
 import type { Place } from '../plan/placement.js';
 import type { Plan } from '../plan/plan.js';
@@ -93,16 +93,20 @@ export class DeviceBuffers {
     this.#device.write(this.id(name), offset * values.BYTES_PER_ELEMENT, bytesOf(values));
   }
 
+  /** Copies bytes within a buffer, on the device. */
+  move(name: string, from: number, to: number, bytes: number): void {
+    this.#device.move(this.id(name), from, to, bytes);
+  }
+
   /** The bytes of a named input or output of a program, without a copy. */
   bytes(plan: Plan, name: string): Uint8Array {
-    const { id, buffer, offsetBytes } = placeOf(plan, name);
-    return new Uint8Array(this.#device.view(this.id(buffer)), offsetBytes, byteLength(plan.graph.tensors[id]!));
+    const { buffer, offsetBytes, bytes } = placeOf(plan, name);
+    return new Uint8Array(this.#device.view(this.id(buffer)), offsetBytes, bytes);
   }
 
   /** The memory of a named input or output of a program, without a copy. Integers for i32, else floats. */
   tensor(plan: Plan, name: string): Float32Array | Int32Array {
-    const { id, buffer, offsetBytes } = placeOf(plan, name);
-    const { dtype, dims } = plan.graph.tensors[id]!;
+    const { buffer, offsetBytes, dtype, dims } = placeOf(plan, name);
     if (dtype !== 'i32' && dtype !== 'f32') throw new Error(`${name} is ${dtype}: neither floats nor integers`);
     const View = dtype === 'i32' ? Int32Array : Float32Array;
     return new View(this.#device.view(this.id(buffer)), offsetBytes, elementCount(dims));
@@ -114,9 +118,14 @@ export class DeviceBuffers {
   }
 }
 
-function placeOf(plan: Plan, name: string): Place & { readonly id: number } {
+/** Where a named input or output of a program lies, and what it is. */
+export function placeOf(
+  plan: Plan,
+  name: string,
+): Place & { readonly dtype: Dtype; readonly dims: readonly number[]; readonly bytes: number } {
   const id = plan.graph.inputs.get(name) ?? plan.graph.outputs.get(name);
   const place = id === undefined ? undefined : plan.places.get(id);
   if (id === undefined || !place) throw new Error(`the program has no input or output ${name}`);
-  return { ...place, id };
+  const { dtype, dims } = plan.graph.tensors[id]!;
+  return { ...place, dtype, dims, bytes: byteLength({ dtype, dims }) };
 }
