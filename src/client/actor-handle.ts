@@ -10,7 +10,8 @@ import { type Given, startCall } from './invoke.js';
 import { ObjectRef } from './object-ref.js';
 import { type CallOptions, checkCallOptions } from './options.js';
 import type { Starts } from './returns.js';
-import type { HandleHost, Runtime } from './runtime.js';
+import type { Runtime } from './runtime.js';
+import type { HandleHost } from './value-exchange.js';
 
 /** A method of an actor: called as it is, or with options of this call. */
 export type ActorMethod<Fn> = Starts<Fn> & {

@@ -10,7 +10,7 @@ import { checkKeys, checkTimeout } from './options.js';
 export type { GetOptions } from './limited.js';
 
 /** Puts a value into the object store and gives a ref to it; what is changed in the value afterwards does not show. */
-export const put = <T>(value: T): ObjectRef<T> => currentRuntime().put(value, put);
+export const put = <T>(value: T): ObjectRef<T> => currentRuntime().writer.put(value, put);
 
 type Values<Refs extends readonly ObjectRef<unknown>[]> = {
   -readonly [Index in keyof Refs]: Refs[Index] extends ObjectRef<infer Value> ? Value : never;
@@ -29,7 +29,7 @@ export function get(
   checkKeys(options, ['timeoutMs', 'signal']);
   checkTimeout(options.timeoutMs);
   const runtime = currentRuntime();
-  const fetch = (ref: ObjectRef<unknown>): Promise<unknown> => runtime.fetch(ObjectRef.stateOf(ref));
+  const fetch = (ref: ObjectRef<unknown>): Promise<unknown> => runtime.reader.fetch(ObjectRef.stateOf(ref));
   const wanted = ObjectRef.isRef(refs) ? [refs] : checkRefs(refs);
   const all = ObjectRef.isRef(refs) ? fetch(refs) : Promise.all(wanted.map(fetch));
   const value = options.timeoutMs === undefined && !options.signal ? all : limited(all, options);
@@ -82,7 +82,7 @@ export async function wait<Ref extends ObjectRef<unknown>>(
         const state = ObjectRef.stateOf(ref);
         if (state.content) continue;
         listeners.push({ state, listener: settled });
-        runtime.whenSettled(state, settled);
+        runtime.reader.whenSettled(state, settled);
       }
     });
   } else if (timeoutMs === 0) {

@@ -234,7 +234,7 @@ async function joinCluster(
       vacated: (vacated) => runtime?.store.vacated(vacated),
       collect: () => runtime?.store.collect(),
       tellActivity: () => {},
-      holdings: () => runtime?.holdings() ?? {},
+      holdings: () => runtime?.objects.holdings() ?? {},
       lost: (detail) => {
         // A submitted job ends with the node that runs it; nobody would stop it otherwise.
         if (findRuntime() !== runtime || runtime === null || !process.env.RAYLITE_JOB_ID) return;
@@ -247,7 +247,7 @@ async function joinCluster(
     runtime = new Runtime({ isDriver: true, agent, attached, store, token: entrance.token, awake }, workerId);
     runtime.handles = handleHost(runtime);
     runtime.head = head;
-    runtime.peers = await Peers.open(runtime, { workerId, nodeId: runtime.nodeId }, (accept) =>
+    runtime.peers = await Peers.open(runtime.service, { workerId, nodeId: runtime.nodeId }, (accept) =>
       entrance.openDoor(attached, workerId, accept),
     );
     const welcome = await head.welcome();

@@ -131,7 +131,7 @@ export class Invocation implements PendingCall, Cancellable {
     const taken = (): void => link?.stream.taken(result.callId);
     if (result.location && !this.outcome) this.#runtime.lineage.keep(this.state, this);
     if (this.outcome) this.outcome.settle(result, taken, this);
-    else this.#runtime.settleResult(this.state, result, taken);
+    else this.#runtime.writer.settleResult(this.state, result, taken);
     this.#ended();
     this.carrier.answered(this);
   }

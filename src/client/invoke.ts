@@ -27,14 +27,14 @@ export function encodeArguments(
       if (state.content?.kind === 'inline' && !state.nested) return { inline: state.content.value };
       keeps.push(arg);
       state.face ??= new WeakRef(arg);
-      return { ref: runtime.wireRef(state) };
+      return { ref: runtime.values.wireRef(state) };
     }
-    const sendable = runtime.encode(arg, `args[${index}]`, name);
+    const sendable = runtime.values.encode(arg, `args[${index}]`, name);
     if (sendable.refs.length > 0) keeps.push(...sendable.refs);
     if (sendable.bytes > runtime.inlineBytesMax) {
-      const ref = runtime.put(arg, calledFrom);
+      const ref = runtime.writer.put(arg, calledFrom);
       keeps.push(ref);
-      return { ref: runtime.wireRef(ObjectRef.stateOf(ref)) };
+      return { ref: runtime.values.wireRef(ObjectRef.stateOf(ref)) };
     }
     bytes += sendable.bytes;
     const { body, buffers, refs } = sendable.encoded;
@@ -62,8 +62,8 @@ export function startCall(
 ): { readonly invocation: Invocation; readonly given: Given } {
   const encoded = encodeArguments(runtime, args, shape.name, calledFrom);
   const { returns } = shape;
-  const { sequence, state } = runtime.newObject(typeof returns === 'number' ? returns : 1);
-  state.site = runtime.callSite(calledFrom);
+  const { sequence, state } = runtime.objects.create(typeof returns === 'number' ? returns : 1);
+  state.site = runtime.sites.ofCall(calledFrom);
   const message: Omit<wire.Call.$Properties, 'id'> = {
     code: shape.code,
     method: shape.method,
@@ -75,7 +75,7 @@ export function startCall(
   const parent = currentCall(runtime);
   const make = (outcome: Outcome | null): Invocation =>
     new Invocation(runtime, sender, shape, message, encoded, state, outcome, parent);
-  if (returns === 'value') return { invocation: make(null), given: runtime.refTo(state) };
+  if (returns === 'value') return { invocation: make(null), given: runtime.objects.refTo(state) };
   if (returns === 'items') {
     const stream = new ItemStream(runtime, state, sequence, shape.aheadMax);
     return { invocation: make(stream), given: new ObjectRefGenerator(stream, runtime) };
@@ -89,7 +89,7 @@ export function startCall(
   }
   const invocation = make(new Tuple(runtime, states));
   for (const each of states) each.invocation = invocation;
-  return { invocation, given: states.map((each) => runtime.refTo(each)) };
+  return { invocation, given: states.map((each) => runtime.objects.refTo(each)) };
 }
 
 /** Arguments of an actor's constructor: they wait in the head, so that large ones must be refs. */

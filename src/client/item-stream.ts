@@ -47,7 +47,7 @@ export class ItemStream implements Outcome {
     const id = itemIdOf(owner, this.#sequence, item.index);
     const state = new ObjectState(owner, this.#sequence, { id, owner: null });
     if (item.location) this.#runtime.lineage.keepPart(state, item.index, call);
-    this.#runtime.settleResult(state, item, () => {
+    this.#runtime.writer.settleResult(state, item, () => {
       if (item.giveId !== 0) link?.stream.takenItem(item.giveId);
     });
     if (this.#isClosed) {
@@ -59,7 +59,7 @@ export class ItemStream implements Outcome {
     this.#wake();
   }
   settle(result: wire.Result, taken: () => void): void {
-    this.#runtime.settleResult(this.state, result, taken);
+    this.#runtime.writer.settleResult(this.state, result, taken);
     this.#ended(
       result.failure ? { kind: 'failed', error: withSite(errorOf(result.failure), this.state.site) } : { kind: 'done' },
     );

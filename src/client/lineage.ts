@@ -68,7 +68,8 @@ export class Lineage {
     const isTask = runAgain !== null;
     const args = new Map<ObjectId, Maker | null>();
     if (isTask)
-      for (const id of ownArguments(message, this.#runtime)) args.set(id, this.#runtime.find(id)?.maker ?? null);
+      for (const id of ownArguments(message, this.#runtime))
+        args.set(id, this.#runtime.objects.find(id)?.maker ?? null);
     const maker = { shape, message, runAgain, isTask, bytes, retriesLeft, args, sequence: message.returnSequence ?? 0 };
     const made: Maker = { ...maker, lost: new Map(), isRunning: false, partsEnd: 0 };
     if (!isTask) return made;
@@ -121,9 +122,9 @@ export class Lineage {
   /** The object is not at `from` any more, if it is said to be there: asks its owner, or makes it again. */
   lostAt(state: ObjectState, from: wire.Location.$Properties, cause: Error = goneFrom(state, from)): void {
     if (state.content?.kind !== 'stored' || !isSame(state.content.location, from)) return; // somebody was faster
-    this.#runtime.unsettle(state);
+    this.#runtime.objects.unsettle(state);
     if (state.owner) {
-      this.#runtime.ask(state, from);
+      this.#runtime.reader.ask(state, from);
       return;
     }
     this.#runtime.agent.freed(state.id, from); // what is left of it there (damaged bytes, say) is of no use
@@ -157,9 +158,9 @@ export class Lineage {
   async #loseSiblings(maker: Maker, nodeId: string | null): Promise<void> {
     if (nodeId === null || (await this.#isAlive(nodeId))) return;
     for (let index = 0; index < maker.partsEnd; index += 1) {
-      const state = this.#runtime.find(partIdOf(maker, index, this.#runtime.workerId));
+      const state = this.#runtime.objects.find(partIdOf(maker, index, this.#runtime.workerId));
       if (state?.content?.kind !== 'stored' || state.content.location.nodeId !== nodeId) continue;
-      this.#runtime.unsettle(state);
+      this.#runtime.objects.unsettle(state);
       maker.lost.set(index, state);
     }
   }
@@ -200,9 +201,9 @@ export class Lineage {
 
   /** An argument of a call that runs again: as it is, or made again when nobody held it any more. */
   #argument(id: ObjectId, { args }: Maker, cause: Error): ObjectState {
-    const there = this.#runtime.find(id);
+    const there = this.#runtime.objects.find(id);
     if (there && there.content?.kind !== 'released') return there;
-    const again = this.#runtime.revive(id);
+    const again = this.#runtime.objects.revive(id);
     again.maker = args.get(id) ?? null;
     this.#make(again, null, cause);
     return again;

@@ -50,12 +50,12 @@ export class LostParts implements Outcome {
     const state = this.#maker.lost.get(item.index);
     if (!state) return; // a double
     this.#maker.lost.delete(item.index);
-    this.#runtime.settleResult(state, item, taken);
+    this.#runtime.writer.settleResult(state, item, taken);
   }
 
   settle(result: wire.Result, taken: () => void, call: Invocation): void {
     const missing = this.#take();
-    if (result.failure) for (const state of missing.values()) this.#runtime.settleResult(state, result, taken);
+    if (result.failure) for (const state of missing.values()) this.#runtime.writer.settleResult(state, result, taken);
     else if (this.#maker.shape.returns !== 'items') settleParts(this.#runtime, result, missing, taken);
     else {
       const { name } = this.#maker.shape;

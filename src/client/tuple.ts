@@ -19,7 +19,7 @@ export class Tuple implements Outcome {
   item(): void {}
   settle(result: wire.Result, taken: () => void, call: Invocation): void {
     if (result.failure) {
-      for (const state of this.#states) this.#runtime.settleResult(state, result, taken);
+      for (const state of this.#states) this.#runtime.writer.settleResult(state, result, taken);
       return;
     }
     this.#states.forEach((state, index) => {
@@ -48,7 +48,7 @@ export function settleParts(
   for (const [index, state] of parts) {
     const item = returns[index] as wire.Item;
     if (item.refs.length > 0 || (item.inline?.refs?.length ?? 0) > 0) open += 1;
-    runtime.settleResult(state, item, one);
+    runtime.writer.settleResult(state, item, one);
   }
   one();
 }

@@ -58,7 +58,7 @@ export function shareTensor(device: NativeDevice, { buffer, dtype, dims, offsetB
     share.read(offsetBytes, copy);
     return copy;
   };
-  const ref = runtime.lend(read, () => {
+  const ref = runtime.writer.lend(read, () => {
     lentShares.delete(ref.id);
     share.dispose();
   });

@@ -140,7 +140,7 @@ export class Answers {
   /** Brings a value into the form in which it travels; a promise when it waits for room in the store. */
   #place(item: Item, value: unknown, id: ObjectId, path: string): Placed | Promise<Placed> {
     const runtime = this.#runtime;
-    const sendable = runtime.encode(value, path, item.name);
+    const sendable = runtime.values.encode(value, path, item.name);
     if (sendable.bytes <= runtime.inlineBytesMax)
       return { sent: { inline: copied(sendable.encoded) }, bytes: sendable.bytes, refs: sendable.refs };
     const owner = (item.from.peer.workerId ?? '') as WorkerId;

@@ -4,20 +4,17 @@ import {
   ActorExit,
   type CallRunner,
   loadCode,
-  ObjectRef,
   type PeerLink,
   type Runtime,
   runInCall,
 } from '../client/process/index.js';
 import { ActorDiedError, type ActorId, ConfigError } from '../common/index.js';
-import { asError, decodeValue, type wire } from '../protocol/index.js';
+import { asError, type wire } from '../protocol/index.js';
 import type { Activity } from './activity.js';
 import { Answers, crash } from './answers.js';
 import type { CpuLoan } from './cpu-loan.js';
 import { type Callable, Group, Item } from './item.js';
 import { produce } from './producer.js';
-
-const NO_REFS: readonly never[] = [];
 
 /** The object whose methods are called, and how. */
 export interface Instance {
@@ -216,15 +213,10 @@ export class Executor implements CallRunner {
     const runtime = this.#runtime;
     let waits = false;
     const values = args.map((arg) => {
-      if (arg.ref) {
-        waits = true;
-        return runtime.fetch(ObjectRef.stateOf(runtime.importRef(arg.ref)));
-      }
-      const { body, buffers, refs } = arg.inline ?? {};
-      const nested = refs?.length ? runtime.importRefs(refs) : NO_REFS;
-      return decodeValue(body ?? NIL, buffers ?? [], nested, runtime, false);
+      if (arg.ref) waits = true;
+      return runtime.reader.argument(arg);
     });
-    if (runtime.isBorrowing) item.acks = runtime.borrowed();
+    if (runtime.values.isBorrowing) item.acks = runtime.values.borrowed();
     return waits ? this.#fetched(Promise.all(values)) : values;
   }
 
@@ -326,8 +318,6 @@ export class Executor implements CallRunner {
     open.set(item.call.id, item);
   }
 }
-
-const NIL = new Uint8Array([0xc0]);
 
 /** Functions that are not written as async and have given promises: while they wait, others may run. */
 const promising = new WeakSet<Callable>();

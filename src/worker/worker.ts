@@ -7,7 +7,6 @@ import {
   HeadLink,
   handleHost,
   loadCode,
-  ObjectRef,
   ObjectStore,
   type PeerDoor,
   Peers,
@@ -22,7 +21,7 @@ import {
   TaskError,
   type WorkerId,
 } from '../common/index.js';
-import { asError, type Channel, decodeValue, failureOf, type wire } from '../protocol/index.js';
+import { asError, type Channel, failureOf, type wire } from '../protocol/index.js';
 import { Activity } from './activity.js';
 import { CpuLoan } from './cpu-loan.js';
 import { Executor } from './executor.js';
@@ -57,9 +56,9 @@ export async function startWorker(place: WorkerPlace, token: string, spawnId: Wo
         else exit();
       };
       const endWhenFree = (): void => {
-        if (runtime?.isBorrowed) {
+        if (runtime?.objects.isBorrowed) {
           agent.lingering();
-          runtime.whenUnborrowed(end);
+          runtime.objects.whenUnborrowed(end);
         } else end();
       };
       if (graceful && runtime?.endGracefully) runtime.endGracefully().then(endWhenFree, endWhenFree);
@@ -68,7 +67,7 @@ export async function startWorker(place: WorkerPlace, token: string, spawnId: Wo
     vacated: (vacated) => runtime?.store.vacated(vacated),
     collect: () => runtime?.store.collect(),
     tellActivity: () => runtime?.tellActivity?.(),
-    holdings: () => runtime?.holdings() ?? {},
+    holdings: () => runtime?.objects.holdings() ?? {},
     lost: () => place.exit(1),
   });
   const attached = await agent.attach({
@@ -88,7 +87,7 @@ export async function startWorker(place: WorkerPlace, token: string, spawnId: Wo
 async function openDoor(runtime: Runtime, place: WorkerPlace, spawnId: WorkerId): Promise<void> {
   const { attached, nodeId } = runtime;
   runtime.handles = handleHost(runtime);
-  runtime.peers = await Peers.open(runtime, { workerId: spawnId, nodeId }, (accept) =>
+  runtime.peers = await Peers.open(runtime.service, { workerId: spawnId, nodeId }, (accept) =>
     place.openDoor(attached, accept),
   );
   runtime.head = new HeadLink(
@@ -201,13 +200,9 @@ async function construct(
       detail: `the export ${code.name} of ${code.module} is no class`,
     });
   loan.update(true);
-  const args = await Promise.all(
-    (spec.args ?? []).map((arg) => {
-      if (arg.ref) return runtime.fetch(ObjectRef.stateOf(runtime.importRef(arg.ref)));
-      const { body, buffers, refs } = arg.inline ?? {};
-      return decodeValue(body ?? new Uint8Array([0xc0]), buffers ?? [], runtime.importRefs(refs ?? []), runtime, false);
-    }),
-  ).finally(() => loan.update(false));
+  const args = await Promise.all((spec.args ?? []).map((arg) => runtime.reader.argument(arg))).finally(() =>
+    loan.update(false),
+  );
   try {
     return runAs(runtime, () => Reflect.construct(ActorClass, args) as object);
   } catch (error) {
