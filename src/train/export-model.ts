@@ -11,7 +11,7 @@ import {
   saveModel,
 } from '../models/index.js';
 import type { NativeDevice } from '../native/index.js';
-import type { RankPlan } from './rank.js';
+import type { RankPlan } from './rank-plan.js';
 import { trainedModel } from './trained-model.js';
 
 interface TrainedRank {

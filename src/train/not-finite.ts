@@ -3,7 +3,7 @@ import { EngineError } from '../common/index.js';
 import { coordinatesOf, type FloatType } from '../engine/index.js';
 import type { Feed } from './feed.js';
 import type { Share } from './prepare.js';
-import type { StepReport } from './rank.js';
+import type { StepReport } from './rank-messages.js';
 
 /** Whether a step may stand: one in 16 bits may have been skipped; in bf16, which has the range of f32, not for its loss. */
 export function isSound(dtype: FloatType, loss: number, isSkipped: boolean): boolean {

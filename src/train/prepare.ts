@@ -16,7 +16,7 @@ import type { Precision } from './ds-precision.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
 import type { TrainingEvent } from './progress.js';
-import type { RankPlan } from './rank.js';
+import type { RankPlan } from './rank-plan.js';
 import { lossOf, type PreparedData, recomputeOf } from './recipe.js';
 import { type TrainerSettings, threadsOf } from './trainer-options.js';
 import { resolveMeshes } from './worker-counts.js';

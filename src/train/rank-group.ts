@@ -5,7 +5,9 @@ import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
 import type { DeviceOptions, Mesh } from '../engine/index.js';
 import { collectState, deliverState, type Position } from './hand-over.js';
 import { planJoints } from './plan-joints.js';
-import { type RankPlace, type RankPlan, type RankReady, TrainRank } from './rank.js';
+import { TrainRank } from './rank.js';
+import type { RankPlace, RankReady } from './rank-messages.js';
+import type { RankPlan } from './rank-plan.js';
 import { findFreeRoom, findRoom, type RoomWait } from './rank-room.js';
 import { type TrainerSettings, threadsOf } from './trainer-options.js';
 

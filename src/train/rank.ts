@@ -7,119 +7,30 @@ import {
   compileStep,
   createDevice,
   type DeviceOptions,
-  type Dropout,
   type Incoming,
-  type LossOptions,
-  type MemoryFigures,
-  type Mesh,
   type MicroResult,
   neededPieces,
-  type Offload,
   type Outgoing,
-  type PipelineSettings,
-  type PipelineTimes,
-  type Recompute,
   StateExchange,
   type StatePiece,
-  type StepProfile,
-  type TrainingSettings,
   TrainStep,
-  type ZeroStage,
-  type ZeroTuning,
   zeroGroup,
 } from '../engine/index.js';
-import { HybridEngine, type HybridSettings } from '../infer/index.js';
+import { HybridEngine } from '../infer/index.js';
 import { initialise, initialiseAdapter, isAdapted } from '../models/index.js';
-import { type CudaDescription, findCuda, type NativeDevice, native } from '../native/index.js';
+import { findCuda, type NativeDevice, native } from '../native/index.js';
 import { expectNear } from './check-exchanges.js';
 import { type CheckpointIndex, readSlices, writeSlices } from './checkpoint.js';
 import { openStart } from './chosen-model.js';
-import type { Precision } from './ds-precision.js';
 import { exportAdapter, exportModel } from './export-model.js';
 import type { Position } from './hand-over.js';
 import { JoinedGroups } from './joined-groups.js';
 import type { JointPlan } from './plan-joints.js';
+import type { RankPlace, RankReady, StepOrder, StepReport } from './rank-messages.js';
+import { type RankPlan, settingsOf } from './rank-plan.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
-import { learningRate, type Schedule } from './schedule.js';
-import { type TrainedModelPlan, trainedModel } from './trained-model.js';
-
-/** What a rank builds; equal on all ranks but for `rank`. */
-export interface RankPlan {
-  readonly rank: number;
-  readonly mesh: Mesh;
-  readonly threads: number;
-  /** By estimate: memory of its device, and of the host beside. */
-  readonly memory: { readonly deviceBytes: number; readonly hostBytes: number };
-  /** config.json of the model. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** adapter_config.json of what is trained on the frozen model, or null. */
-  readonly adapter: Readonly<Record<string, unknown>> | null;
-  readonly quantization: TrainedModelPlan['quantization'];
-  readonly rows: number;
-  readonly zeroStage: ZeroStage;
-  readonly zeroTuning: ZeroTuning;
-  readonly offload: Offload;
-  readonly sequenceParallelNorms: boolean;
-  readonly optimizer: TrainingSettings['optimizer'];
-  readonly schedule: Schedule;
-  readonly precision: Precision;
-  readonly loss: LossOptions;
-  /** What is dropped, and the seed of the masks. */
-  readonly dropout: Dropout;
-  readonly recompute: Recompute;
-  readonly pipeline: PipelineSettings;
-  /** How it generates between two steps. */
-  readonly hybrid: Omit<HybridSettings, 'model'>;
-  readonly seed: number;
-  /** Where first values come from: a Hugging Face folder, or the seed. */
-  readonly start:
-    | { readonly kind: 'folder'; readonly path: string; readonly freshHeads: number | null }
-    | { readonly kind: 'seed'; readonly seed: number };
-}
-
-export interface RankPlace {
-  readonly nodeId: string;
-  readonly host: string;
-  readonly availableBytes: number;
-  readonly gpu: CudaDescription | null;
-}
-
-export interface RankReady {
-  readonly jobHash: string;
-  readonly parameterCount: number;
-  /** From the plan, before anything ran. */
-  readonly estimate: MemoryFigures;
-}
-
-export interface StepOrder {
-  /** Counts from 0. */
-  readonly step: number;
-  /** Trained tokens of the whole step, over all ranks and micro-batches. */
-  readonly labelCount: number;
-  /** Of the profiled steps of the run: how many there are, and whether this is the first or the last of them. */
-  readonly profile: { readonly steps: number; readonly isFirst: boolean; readonly isLast: boolean } | null;
-}
-
-export interface StepReport {
-  /** This rank's part of the step's loss: the parts of all ranks add up to the mean over trained tokens. */
-  readonly loss: number;
-  readonly gradientNorm: number;
-  /** The first token of this rank whose loss is not a finite number: its micro-batch and row there, and what made it. */
-  readonly fault: { readonly micro: number; readonly token: number; readonly cause: string | null } | null;
-  readonly learningRate: number;
-  /** The gradients were not finite, so that nothing was changed. */
-  readonly isSkipped: boolean;
-  /** After this step. */
-  readonly scaler: ScalerState;
-  readonly seconds: number;
-  /** Of a stage's turns; null without a pipeline. */
-  readonly pipeline: PipelineTimes | null;
-  /** Behind the last profiled step. */
-  readonly profile: StepProfile | null;
-  /** What the device holds, and what is offloaded to the memory of the host. */
-  readonly deviceBytes: number;
-  readonly hostBytes: number;
-}
+import { learningRate } from './schedule.js';
+import { trainedModel } from './trained-model.js';
 
 export class TrainRank {
   #groups = new JoinedGroups();
@@ -312,24 +223,4 @@ export class TrainRank {
       throw new ConfigError('rank', 'build() first', 'a rank not built');
     return { train: this.#train, device: this.#device, plan: this.#plan };
   }
-}
-
-/** What a rank compiles. */
-function settingsOf(plan: RankPlan): TrainingSettings {
-  const { rank, mesh, zeroStage, zeroTuning: tuning, precision } = plan;
-  const { rows, optimizer, loss, dropout, recompute, pipeline, offload, sequenceParallelNorms } = plan;
-  const strategy = { zeroStage, mesh, rank, tuning };
-  return {
-    model: trainedModel(plan),
-    rows,
-    strategy,
-    optimizer,
-    ...precision,
-    loss,
-    dropout,
-    recompute,
-    pipeline,
-    offload,
-    sequenceParallelNorms,
-  };
 }

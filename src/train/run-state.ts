@@ -7,7 +7,7 @@ import type { CheckpointIndex } from './checkpoint.js';
 import { isSound, notFinite } from './not-finite.js';
 import type { Prepared, Share } from './prepare.js';
 import type { StepEvent } from './progress.js';
-import type { StepReport } from './rank.js';
+import type { StepReport } from './rank-messages.js';
 import type { Scores } from './recipe.js';
 import { type ScalerState, startScaler } from './scaler.js';
 
