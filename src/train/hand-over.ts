@@ -2,8 +2,8 @@
 // has it straight to one that needs it, as objects of the cluster. Nothing is written to disk (unless the object store has no room).
 import { type ObjectRef, wait } from '../client/index.js';
 import { type Incoming, messageOf, planMoves } from '../engine/index.js';
-import type { RankPlan } from './rank-plan.js';
 import type { Rank } from './rank-group.js';
+import type { RankPlan } from './rank-plan.js';
 import type { ScalerState } from './scaler.js';
 
 /** How far a job has come, beside the state of its parameters. */
