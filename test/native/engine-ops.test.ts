@@ -361,14 +361,20 @@ for (const shape of [
   });
 }
 
-for (const window of [0, 4]) {
-  opTest(`kv_append and attention_cached, window ${window}`, (plan) => {
-    const [slots, capacity, heads, kvHeads, C, width] = [3, 128, 4, 2, 20, 90];
+// From 256 tokens on a GPU cuts the keys of a row into parts: of five blocks into two, of which one may be empty or cut by the window.
+for (const [window, capacity, positions] of [
+  [0, 128, [80, 0, 81]],
+  [4, 128, [80, 0, 81]],
+  [0, 320, [319, 63, 200]],
+  [150, 320, [319, 3, 200]],
+] as const) {
+  opTest(`kv_append and attention_cached, window ${window}, ${capacity} tokens`, (plan) => {
+    const [slots, heads, kvHeads, C, width] = [3, 4, 2, 20, 90];
+    const blocks = capacity / 64;
     const next = random(5);
     const [cacheK, cacheV] = [next(slots * capacity * kvHeads * C), next(slots * capacity * kvHeads * C)];
     const x = next(3 * width);
     const at = [2, 0, 2];
-    const positions = [80, 0, 81];
     const row = (cache: number[], slot: number, position: number, g: number) =>
       cache.slice(((slot * capacity + position) * kvHeads + g) * C).slice(0, C);
     const [k, v] = [cacheK.slice(), cacheV.slice()];
@@ -393,12 +399,18 @@ for (const window of [0, 4]) {
       }),
     );
     const xs = plan.tensor([3, width], x);
-    const shape = { slots, positions: capacity, width: kvHeads * C, table: [5, 2, 1, 3, 0, 6], blockCount: 7 };
+    const shape = {
+      slots,
+      positions: capacity,
+      width: kvHeads * C,
+      table: range(slots * blocks).map((i) => (i * 7 + 5) % 17),
+      blockCount: 17,
+    };
     const caches = [
-      plan.tensor([7, kvHeads * C, 64], paged(cacheK, 'k', shape)),
-      plan.tensor([7, 64, kvHeads * C], paged(cacheV, 'v', shape)),
+      plan.tensor([17, kvHeads * C, 64], paged(cacheK, 'k', shape)),
+      plan.tensor([17, 64, kvHeads * C], paged(cacheV, 'v', shape)),
     ];
-    const where = [plan.ints(at), plan.ints(positions), plan.tensor([slots, 2], shape.table, 'i32')];
+    const where = [plan.ints(at), plan.ints([...positions]), plan.tensor([slots, blocks], shape.table, 'i32')];
     const out = plan.tensor([3, heads * C]);
     plan.op('kv_append', [xs, xs, ...where, ...caches], caches, [kvHeads, C, 2, C, 45, C]);
     plan.op('attention_cached', [xs, ...caches, ...where], [out], [heads, kvHeads, C, 0.3, window, 0, C]);
