@@ -77,7 +77,7 @@ export class LeaseRequests {
     this.#unneeded = null;
     this.#cancel(this.#wantedLately);
     this.#wantedLately = 0;
-    if (this.#asked.size > 0) this.#seeker.reconsider();
+    this.#seeker.reconsider();
   };
   /** The oldest are kept. */
   #cancel(keptCount: number): void {
@@ -128,7 +128,7 @@ export class LeaseRequests {
       schedulingStrategy: demand.strategy,
       waitsIfInfeasible: demand.waitsIfInfeasible,
       priority: this.#priority,
-      isRetriable: first?.retriesLeft !== 0,
+      isRetriable: first?.shape.retries !== 0, // for want of memory it is ended out of a budget of its own
       ...(demand.bundle ? { bundle: demand.bundle } : {}),
     };
   }

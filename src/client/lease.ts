@@ -38,7 +38,7 @@ export class Lease implements Carrier {
   #isForced = false;
   #lastAnswerMs = performance.now();
   /** How its worker ended; asked for when its stream broke. */
-  #end: Promise<wire.WorkerEnd.$Properties | null> | null = null;
+  #end: Promise<wire.WorkerEnd.$Properties | null> = Promise.resolve(null);
 
   constructor(id: LeaseId, link: PeerLink, head: HeadLink, holder: LeaseHolder, isWanted: boolean) {
     this.id = id;
@@ -53,6 +53,10 @@ export class Lease implements Carrier {
   }
   get isOver(): boolean {
     return this.#isOver;
+  }
+  /** How its worker ended, once it is lost; null: nobody knows. Never rejects. */
+  get end(): Promise<wire.WorkerEnd.$Properties | null> {
+    return this.#end;
   }
   /** Its worker was ended because of one of its tasks. */
   get isForced(): boolean {

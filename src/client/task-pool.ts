@@ -1,6 +1,7 @@
 // Tasks of one kind (resources, environment, strategy): keeps many in flight on each leased worker while they are short, and
 // runs again what a crashed worker took with it.
 import type { LeaseId } from '../common/index.js';
+import { CrashedTasks } from './crashed-tasks.js';
 import { cancelled, Invocation, type Outcome, type Sender } from './invocation.js';
 import { Lease, type LeaseHolder } from './lease.js';
 import { LeaseRequests, type LeaseSeeker, type TaskDemand } from './lease-requests.js';
@@ -20,6 +21,7 @@ export class TaskPool implements Sender {
   readonly demand: TaskDemand;
   readonly #runtime: Runtime;
   readonly #queue = new TaskQueue();
+  readonly #crashedTasks = new CrashedTasks((invocation) => this.send(invocation));
   readonly #leases = new Set<Lease>();
   readonly #requests: LeaseRequests;
   /** Others wait for workers, also for those that are on their way to this pool. */
@@ -46,6 +48,7 @@ export class TaskPool implements Sender {
   close(left: Error): void {
     this.#left = left;
     this.#failQueue(left);
+    this.#crashedTasks.close(left);
   }
   #failQueue(error: Error): void {
     for (let next = this.#queue.shift(); next; next = this.#queue.shift()) next.fail(error);
@@ -69,6 +72,7 @@ export class TaskPool implements Sender {
   /** A task that waits here is taken back. */
   cancel(invocation: Invocation): void {
     this.#queue.remove(invocation);
+    this.#crashedTasks.remove(invocation);
     invocation.fail(cancelled());
     this.#dispatch();
   }
@@ -94,6 +98,7 @@ export class TaskPool implements Sender {
     for (const lease of this.#leases)
       while (queue.size > 0 && lease.inFlight < depth && !lease.isOver) lease.send(queue.shift()!);
     this.#requests.want(Math.min(REQUESTS_MAX, Math.ceil(queue.size / depth)), queue.first?.shape.priority ?? 0);
+    if (this.#requests.count === 0) this.#isWanted = false; // nothing is on its way that others waited for
   }
 
   #seeker(): LeaseSeeker {
@@ -110,7 +115,6 @@ export class TaskPool implements Sender {
   #granted(id: LeaseId, link: PeerLink): void {
     const lease = new Lease(id, link, this.#runtime.head, this.#holder, this.#isWanted);
     this.#leases.add(lease);
-    if (this.#requests.count === 0) this.#isWanted = false;
     link.stream.onClose(() => {
       if (lease.isOver) return;
       lease.lose();
@@ -138,11 +142,7 @@ export class TaskPool implements Sender {
     // A worker that was ended because of another task takes no retry of this one.
     if (this.#left) invocation.fail(this.#left);
     else if (invocation.isCancelled) invocation.fail(cancelled());
-    else if (lease.isForced ? invocation.retriesLeft !== 0 : invocation.mayGoAgain()) this.#queue.push(invocation);
-    else
-      lease.failureOf(invocation, detail).then(
-        (error) => invocation.fail(error),
-        () => {}, // news of the worker's end never rejects
-      );
+    else if (lease.isForced && invocation.retriesLeft !== 0) this.#queue.push(invocation);
+    else this.#crashedTasks.take(invocation, lease, detail).catch(() => {}); // never rejects
   }
 }

@@ -4,4 +4,5 @@ export * from './errors/index.js';
 export * from './ids.js';
 export * from './packages.js';
 export * from './resources.js';
+export * from './setting.js';
 export * from './version.js';

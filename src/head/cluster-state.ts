@@ -132,6 +132,8 @@ export interface WorkerEnd {
   readonly isIntended: boolean;
   /** Why its node ended it (encoded wire.Failure), where it did. */
   readonly cause: Uint8Array | null;
+  /** The watch over the memory of its node ended it. */
+  readonly isForMemory?: boolean;
 }
 
 /** Code is named, never carried (proto CodeRef). */

@@ -59,7 +59,7 @@ export function leaseWorkerGone(
   }
   if (lease.phase.kind === 'pending') return [];
   const { nodeId, workerId, request } = lease.phase;
-  lease.failedStarts += 1;
+  if (!end.isForMemory) lease.failedStarts += 1; // that says nothing of the lease
   if (error === null && lease.failedStarts < FAILED_STARTS_MAX) {
     lease.phase = { kind: 'pending', request };
     wait(state, `lease:${lease.leaseId}`);

@@ -3,6 +3,7 @@ import {
   ConfigError,
   type JobId,
   type NodeId,
+  OutOfMemoryError,
   PROTOCOL_VERSION,
   RayliteError,
   WorkerCrashedError,
@@ -84,7 +85,8 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
     case 'workerExited': {
       const { workerId, exitCode, signal, lastLogLines, isIntended, cause } = message.workerExited!;
       const how = signal ? `its process was ended by ${signal}` : `its process exited with code ${exitCode ?? 0}`;
-      const detail = cause ? errorOf(cause).message : how;
+      const why = cause ? errorOf(cause) : null;
+      const detail = why?.message ?? how;
       cluster.apply({
         kind: 'workerExited',
         workerId: workerId as WorkerId,
@@ -95,6 +97,7 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
           lastLogLines: lastLogLines ?? [],
           isIntended: isIntended ?? false,
           cause: cause ? wire.Failure.encode(cause).finish() : null,
+          isForMemory: why instanceof OutOfMemoryError && why.endedBy === 'watch',
         },
       });
       return;

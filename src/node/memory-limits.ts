@@ -1,5 +1,5 @@
 // What keeps the workers of a node within its memory: the watch over all of them, and the limit of each that asked for so much.
-import { ConfigError, type NodeId, OutOfMemoryError, type WorkerId } from '../common/index.js';
+import { type NodeId, numberSetting, OutOfMemoryError, type WorkerId } from '../common/index.js';
 import type { Log } from '../observe/index.js';
 import { failureOf, type wire } from '../protocol/index.js';
 import { readGroupMemory, readMemoryUsage } from './memory-usage.js';
@@ -33,13 +33,13 @@ export class MemoryLimits implements Disposable {
     this.#watch = new MemoryWatch(
       {
         nodeId: at.nodeId,
-        threshold: setting('RAYLITE_MEMORY_USAGE_THRESHOLD', THRESHOLD, 1),
+        threshold: numberSetting('RAYLITE_MEMORY_USAGE_THRESHOLD', THRESHOLD, { max: 1 }),
         usage: () => readMemoryUsage(places),
         users: () => this.#users(),
         end: ({ workerId }, error) => this.#pool().end(workerId, error),
         log: at.log,
       },
-      setting('RAYLITE_MEMORY_MONITOR_REFRESH_MS', REFRESH_MS, Number.MAX_SAFE_INTEGER),
+      numberSetting('RAYLITE_MEMORY_MONITOR_REFRESH_MS', REFRESH_MS),
     );
   }
 
@@ -73,6 +73,7 @@ export class MemoryLimits implements Disposable {
       usedBytes: limitBytes,
       totalBytes: limitBytes,
       detail: 'it reached the limit that it asked for as "memory"',
+      endedBy: 'limit',
       workers: [],
     });
     return { ...exited, cause: failureOf(error) };
@@ -95,12 +96,4 @@ export class MemoryLimits implements Disposable {
     this.#watch[Symbol.dispose]();
     this.#cgroups.close();
   }
-}
-
-function setting(name: string, byDefault: number, max: number): number {
-  const text = process.env[name] ?? '';
-  if (text === '') return byDefault;
-  const value = Number(text);
-  if (!(value >= 0 && value <= max)) throw new ConfigError(name, `a number from 0 to ${max}`, text);
-  return value;
 }

@@ -59,6 +59,7 @@ export class MemoryWatch implements Disposable {
         usedBytes,
         totalBytes,
         detail: `more than ${Math.round(threshold * 1000) / 10} % is in use, and it ${isRetriable ? 'began last of those that may run again' : 'began last (none of the others may run again either)'}`,
+        endedBy: 'watch',
         workers: largest.map((user) => ({
           workerId: user.workerId,
           pid: user.pid,

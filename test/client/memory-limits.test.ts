@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { ActorDiedError, actor, type Cluster, get, init, OutOfMemoryError, task } from '#src/client/index.js';
 import { findCgroups } from '#src/node/worker-cgroups.js';
-import { eat, hold, Precious } from './support/memory-code.js';
+import { eat, hold, holdThrice, Precious } from './support/memory-code.js';
 
 const MIB = 1024 * 1024;
 
@@ -46,11 +46,31 @@ describe('a node that is short of memory', () => {
     );
     available(50);
     assert.ok(error instanceof OutOfMemoryError, String(error));
+    assert.equal(error.endedBy, 'watch');
     assert.match(error.message, /\(18\.\d+ GiB of 19\.\d+ GiB\).*was ended, since more than 95 % is in use/);
     assert.equal(
       error.workers.some(({ workerId }) => workerId === error.workerId),
       true,
     );
+  });
+
+  test('ends a task three times that has one retry: it runs again each time, and its retry is left', async () => {
+    process.env.RAYLITE_TASK_OOM_RETRY_DELAY_BASE_MS = '1';
+    const runs = new Set<string>();
+    const watcher = watch(folder, (_, name) => {
+      if (!name?.startsWith('run-') || runs.has(name)) return;
+      runs.add(name);
+      available(1);
+    });
+    try {
+      const again = task(holdThrice, { maxRetries: 1 })(folder);
+      assert.equal(await get(again), 4);
+      assert.equal(runs.size, 3);
+    } finally {
+      watcher.close();
+      available(50);
+      delete process.env.RAYLITE_TASK_OOM_RETRY_DELAY_BASE_MS;
+    }
   });
 
   test('restarts an actor that may, and says why one died that may not', async () => {
@@ -78,6 +98,7 @@ describe('a worker that asked for so much memory', { skip: cgroups.version === n
     await using _cluster = await init({ numCpus: 2, objectStoreMemory: 64 * MIB, logToDriver: false });
     await assert.rejects(get(task(eat, { memory: 256 * MIB, maxRetries: 0 })(2048 * MIB)), (error: unknown) => {
       assert.ok(error instanceof OutOfMemoryError, String(error));
+      assert.equal(error.endedBy, 'limit');
       assert.match(error.message, /\(256 MiB of 256 MiB\).*it reached the limit that it asked for as "memory"/);
       return true;
     });

@@ -102,6 +102,8 @@ export class OutOfMemoryError extends RayliteError {
   readonly usedBytes: number;
   readonly totalBytes: number;
   readonly detail: string;
+  /** watch: that over the memory of its node; limit: its own, which it asked for as "memory". */
+  readonly endedBy: 'watch' | 'limit';
   /** The largest workers of the node at that moment. */
   readonly workers: readonly MemoryHolder[];
   constructor(
@@ -114,6 +116,7 @@ export class OutOfMemoryError extends RayliteError {
       usedBytes: number;
       totalBytes: number;
       detail: string;
+      endedBy: 'watch' | 'limit';
       workers: readonly MemoryHolder[];
     },
     options?: ErrorOptions,
@@ -135,6 +138,7 @@ export class OutOfMemoryError extends RayliteError {
     this.usedBytes = facts.usedBytes;
     this.totalBytes = facts.totalBytes;
     this.detail = facts.detail;
+    this.endedBy = facts.endedBy;
     this.workers = facts.workers;
   }
 }

@@ -1,10 +1,18 @@
 // What the tests of memory limits run.
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Waits for ever; says that it runs. */
 export async function hold(file: string): Promise<never> {
   writeFileSync(file, '');
   return new Promise(() => setInterval(() => {}, 1000));
+}
+
+/** Like {@link hold} in a file for each run, until it runs for the fourth time; then says which run it was. */
+export async function holdThrice(folder: string): Promise<number> {
+  const run = readdirSync(folder).filter((name) => name.startsWith('run-')).length + 1;
+  const file = join(folder, `run-${run}`);
+  return run < 4 ? await hold(file) : run;
 }
 
 export class Precious {
