@@ -10,6 +10,7 @@ import {
   type LossOptions,
   type Mesh,
   meshOf,
+  type Offload,
   type OptimizerSettings,
   parameterGraph,
   type Recompute,
@@ -17,6 +18,7 @@ import {
   TrainStep,
   worldSizeOf,
   type ZeroStage,
+  type ZeroTuning,
 } from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
@@ -40,6 +42,8 @@ export interface MeshJob {
   readonly dropout?: Dropout;
   readonly recompute?: Recompute;
   readonly sequenceParallelNorms?: boolean;
+  readonly offload?: Offload;
+  readonly tuning?: Partial<ZeroTuning>;
   /** Sequences of each micro-batch. Default: two, and padding. */
   readonly lengths?: readonly number[];
   readonly batch?: (seed: string, rows: number) => TokenBatch;
@@ -132,10 +136,10 @@ export async function runMesh(job: MeshJob): Promise<MeshOutcome> {
 async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Communicators): Promise<RankOutcome> {
   using opened = openDevice(1);
   const { zeroStage = 0, micros = 2, steps = 3, rows = 16, lengths = [7, 5], loss, dropout, recompute } = job;
-  const { sequenceParallelNorms = false } = job;
+  const { sequenceParallelNorms = false, offload, tuning } = job;
   const model = job.model();
   const { data } = coordinatesOf(mesh, rank);
-  const strategy = { zeroStage, mesh, rank };
+  const strategy = { zeroStage, mesh, rank, ...(tuning && { tuning }) };
   await using step = TrainStep.create({
     model,
     rows,
@@ -148,6 +152,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
     ...(dropout !== undefined ? { dropout } : {}),
     ...(recompute ? { recompute } : {}),
     sequenceParallelNorms,
+    ...(offload && { offload }),
     ...(mesh.pipeline > 1 ? { pipeline: { micros: micros / mesh.data } } : {}),
     seed: 11,
   });

@@ -1,8 +1,15 @@
 // Tensor parallelism: every family over 2 and 4 ranks, alone and beside ZeRO, trains as one rank does.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compileTraining, meshOf, type OptimizerSettings, type ZeroStage } from '#src/engine/index.js';
+import {
+  compileTraining,
+  meshOf,
+  type OptimizerSettings,
+  PARAMETERS_ON_HOST,
+  type ZeroStage,
+} from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter, withNf4 } from '#src/models/index.js';
+import { temporaryFolder } from '../head/head-process.js';
 import { DROPPING, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
 
@@ -124,12 +131,42 @@ test('Muon steps matrices that ranks have parts of as it steps whole ones', asyn
   }
   const half = { model: FAMILIES.gpt2!, optimizer: MUON, dtype: 'bf16' } as const;
   assertSame(await runMesh({ ...half, zeroStage: 1, mesh: { tensor: 2 } }), await runMesh(half), 3e-2);
-  const strategy = { zeroStage: 1, mesh: meshOf({ tensor: 2, data: 2 }), rank: 0 } as const;
-  const offload = { optimizer: { device: 'cpu' } } as const;
-  assert.throws(
-    () => compileTraining({ model: FAMILIES.gpt2!(), rows: 16, strategy, optimizer: MUON, offload }),
-    /offload_optimizer: expected none beside muon and tensorParallel/,
-  );
+});
+
+test('Muon steps them with its state on the host or in files as in memory, bit by bit', async () => {
+  using folder = temporaryFolder();
+  const requests = { blockBytes: 4096, queueDepth: 3, threads: 1, singleSubmit: false, overlapEvents: true };
+  const file = { folder: folder.path, ...requests };
+  const model = FAMILIES['llama with 2 key-value heads']!;
+  for (const [dtype, mesh, zeroStage] of [
+    ['f32', { tensor: 2 }, 1],
+    ['bf16', { tensor: 2, data: 2 }, 2],
+    ['f32', { tensor: 2, data: 2 }, 3],
+    ['f32', { tensor: 4 }, 1], // neighbours have the same keys and values
+  ] as const) {
+    const job = { model, optimizer: MUON, micros: 2, dtype, mesh, zeroStage };
+    const kept = await runMesh(job);
+    const { losses, norms, parameters } = kept;
+    for (const device of ['cpu', 'nvme'] as const)
+      for (const [slots, ratio] of [
+        [3, 1],
+        [1, 0.5],
+      ] as const) {
+        const offload = { optimizer: { device, file, tileElements: 100, slots, ratio } };
+        const found = await runMesh({ ...job, offload });
+        assert.deepEqual([found.losses, found.norms], [losses, norms], `${device}, ${JSON.stringify(mesh)}`);
+        assert.deepEqual(found.parameters, parameters, `${device}, ${JSON.stringify(mesh)}`);
+      }
+  }
+  // With the slices of the parameters off the device too.
+  const job = { model, optimizer: MUON, mesh: { tensor: 2, data: 2 }, zeroStage: 3 } as const;
+  const kept = await runMesh(job);
+  for (const offloadParam of [PARAMETERS_ON_HOST, { hostElementsMax: 0, buffers: 3, bufferElements: 1, file }])
+    for (const optimizer of [null, { device: 'nvme', file, tileElements: 100 } as const]) {
+      const found = await runMesh({ ...job, tuning: { offloadParam }, offload: { optimizer } });
+      assert.deepEqual([found.losses, found.norms], [kept.losses, kept.norms]);
+      assert.deepEqual(found.parameters, kept.parameters);
+    }
 });
 
 test('whatever the backward makes again', async () => {

@@ -84,30 +84,37 @@ async function afterExport(train: TrainStep, model: Model, isWriter: boolean): P
   }
 }
 
-/** Trains, generates, trains and generates again, on all ranks; compares each with exporting at that moment. */
-async function expectTokensOfExport(more: Partial<Job>, settings: Partial<HybridSettings> = {}): Promise<void> {
-  const wanted = job(more);
+/** What `use` makes of every rank of a job, each on a device of its own. */
+async function onRanks<T>(wanted: Job, use: (train: TrainStep, rank: number) => Promise<T>): Promise<readonly T[]> {
   const groups = await joinMesh(wanted.mesh);
   try {
-    await Promise.all(
+    return await Promise.all(
       groups.of.map(async (communicators, rank) => {
         using opened = openDevice(1);
         await using train = createStep(wanted, rank, communicators, opened.device);
-        using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES, ...settings });
-        const texts: string[] = [];
-        for (let round = 0; round < 2; round++) {
-          await trainRank(wanted, train, rank, 1 + round * wanted.steps);
-          const found = await hybrid.generate(PROMPTS, OPTIONS);
-          const exported = await afterExport(train, wanted.model, rank === 0);
-          if (exported) assert.deepEqual(found, exported);
-          texts.push(JSON.stringify(found));
-        }
-        assert.notEqual(texts[0], texts[1]);
+        return await use(train, rank);
       }),
     );
   } finally {
     groups.dispose();
   }
+}
+
+/** Trains, generates, trains and generates again, on all ranks; compares each with exporting at that moment. */
+async function expectTokensOfExport(more: Partial<Job>, settings: Partial<HybridSettings> = {}): Promise<void> {
+  const wanted = job(more);
+  await onRanks(wanted, async (train, rank) => {
+    using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES, ...settings });
+    const texts: string[] = [];
+    for (let round = 0; round < 2; round++) {
+      await trainRank(wanted, train, rank, 1 + round * wanted.steps);
+      const found = await hybrid.generate(PROMPTS, OPTIONS);
+      const exported = await afterExport(train, wanted.model, rank === 0);
+      if (exported) assert.deepEqual(found, exported);
+      texts.push(JSON.stringify(found));
+    }
+    assert.notEqual(texts[0], texts[1]);
+  });
 }
 
 test('the very memory that is trained generates what the exported model generates', () => expectTokensOfExport({}));
@@ -133,24 +140,16 @@ test('ranks that decode together give the tokens of one, and its log-probabiliti
   ];
   const generated = async (model: Model, axes: Partial<Mesh>, zeroStage: Job['zeroStage'] = 0) => {
     const wanted = job({ model, mesh: meshOf(axes), zeroStage });
-    const groups = await joinMesh(wanted.mesh);
-    try {
-      return await Promise.all(
-        groups.of.map(async (communicators, rank) => {
-          using opened = openDevice(1);
-          await using train = createStep(wanted, rank, communicators, opened.device);
-          await trainRank({ ...wanted, steps: 1 }, train, rank);
-          const before = opened.device.allocatedBytes;
-          using hybrid = new HybridEngine(train, { model, ...SIZES });
-          const found: (readonly Generation[])[] = [];
-          for (const [, options] of asked) found.push(await hybrid.generate(PROMPTS, options));
-          assert.equal(opened.device.allocatedBytes - before, hybrid.memory.generation.totalBytes);
-          return { found, generation: hybrid.memory.generation, hasOwnWeights: hybrid.hasOwnWeights };
-        }),
-      );
-    } finally {
-      groups.dispose();
-    }
+    return await onRanks(wanted, async (train, rank) => {
+      const { device } = train.parameters;
+      await trainRank({ ...wanted, steps: 1 }, train, rank);
+      const before = device.allocatedBytes;
+      using hybrid = new HybridEngine(train, { model, ...SIZES });
+      const found: (readonly Generation[])[] = [];
+      for (const [, options] of asked) found.push(await hybrid.generate(PROMPTS, options));
+      assert.equal(device.allocatedBytes - before, hybrid.memory.generation.totalBytes);
+      return { found, generation: hybrid.memory.generation, hasOwnWeights: hybrid.hasOwnWeights };
+    });
   };
   const layouts: readonly (readonly [Partial<Mesh>, Job['zeroStage'], boolean])[] = [
     [{ data: 2, generation: 2 }, 0, true],
@@ -189,28 +188,19 @@ test('ranks that decode together give the tokens of one, and its log-probabiliti
 test('in 16 bits and with adapters too; ranks that are asked different things say so', async () => {
   await expectTokensOfExport({ dtype: 'bf16', mesh: meshOf({ tensor: 2 }), zeroStage: 1 });
   const wanted = job({ model: lora(tinyLlama()), mesh: meshOf({ data: 2, generation: 2 }) });
-  const groups = await joinMesh(wanted.mesh);
-  try {
-    await Promise.all(
-      groups.of.map(async (communicators, rank) => {
-        using opened = openDevice(1);
-        await using train = createStep(wanted, rank, communicators, opened.device);
-        await trainRank(wanted, train, rank);
-        using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES });
-        const found = await hybrid.generate(PROMPTS, OPTIONS);
-        const exported = await afterExport(train, wanted.model, rank === 0);
-        if (exported)
-          assert.deepEqual(
-            found.map(({ ids }) => ids),
-            exported.map(({ ids }) => ids),
-          );
-        await assert.rejects(hybrid.generate([[rank + 1]], OPTIONS), /generate: expected the same prompts and options/);
-        assert.deepEqual(await hybrid.generate(PROMPTS, OPTIONS), found);
-      }),
-    );
-  } finally {
-    groups.dispose();
-  }
+  await onRanks(wanted, async (train, rank) => {
+    await trainRank(wanted, train, rank);
+    using hybrid = new HybridEngine(train, { model: wanted.model, ...SIZES });
+    const found = await hybrid.generate(PROMPTS, OPTIONS);
+    const exported = await afterExport(train, wanted.model, rank === 0);
+    if (exported)
+      assert.deepEqual(
+        found.map(({ ids }) => ids),
+        exported.map(({ ids }) => ids),
+      );
+    await assert.rejects(hybrid.generate([[rank + 1]], OPTIONS), /generate: expected the same prompts and options/);
+    assert.deepEqual(await hybrid.generate(PROMPTS, OPTIONS), found);
+  });
 });
 
 test('generation takes the memory that was planned, and gives back what it is told to', async () => {

@@ -4,7 +4,7 @@ import { byteLength, DTYPE_BYTES, type Op, type TensorId } from '../graph.js';
 import { type Extent, evenPiece, FILES, type FileContents, PAGE, pagesOf } from '../offload.js';
 import type { Place } from '../plan/placement.js';
 import type { MovedTensors } from './moved-tensors.js';
-import type { Slot } from './offload-slot.js';
+import { placeKey, type Slot } from './offload-slot.js';
 
 /** Host memory of what is under way between the device and the file of a buffer. */
 export const windowOf = (buffer: string): string => `${buffer}@file`;
@@ -31,6 +31,8 @@ export interface Transfer {
 export class OffloadFiles {
   readonly #tensors: MovedTensors;
   readonly #extents: Extent[] = [];
+  /** Where the file of records has what lies at a place. */
+  readonly #recorded = new Map<string, number>();
   #recordBytes = 0;
   readonly #windows = new Map<string, Window>();
 
@@ -46,7 +48,7 @@ export class OffloadFiles {
 
   /** What an op has in files, in the room that `slot` has for it: the record first. */
   transfers(op: Op, slot: Slot): readonly Transfer[] {
-    return [...this.#record(op, slot), ...this.#pages(op, slot)];
+    return [...this.#record(op, slot), ...this.#again(op, slot), ...this.#pages(op, slot)];
   }
 
   /** The ops that copy what lies in its file into `to`. Reads wait for nothing but that their buffer has been emptied. */
@@ -105,17 +107,35 @@ export class OffloadFiles {
   /** What of the operands has no place in a file yet: a record, in one piece at the beginning of the slot. */
   #record(op: Op, slot: Slot): readonly Transfer[] {
     const fileOffset = this.#recordBytes;
+    const places: Place[] = [];
     for (const { id, place } of this.#onDisk(op)) {
-      if (this.#tensors.moved.get(place.buffer)!.file || slot.has(place)) continue;
+      if (this.#tensors.moved.get(place.buffer)!.file || slot.has(place) || this.#recorded.has(placeKey(place)))
+        continue;
+      places.push(place);
       const bytes = byteLength(this.#tensors.tensors[id]!);
       const offset = slot.pagesFor(place, bytes);
       this.#extents.push({ ...place, bytes, fileOffset: fileOffset + offset });
+      this.#recorded.set(placeKey(place), fileOffset + offset);
     }
     const { bytes } = slot;
     if (bytes === 0) return [];
     this.#recordBytes += bytes;
     const transfer = this.#transfer(op.path, 0, { file: FILES.state, offset: fileOffset, bytes });
-    return [{ ...transfer, isRead: true, isWritten: true, isBound: false }];
+    const isWritten = places.some((place) => this.#isAmong(op.outputs, place));
+    return [{ ...transfer, isRead: true, isWritten, isBound: false }];
+  }
+
+  /** The operands that have come in a record before, each by itself: what an earlier op read another one writes. */
+  #again(op: Op, slot: Slot): readonly Transfer[] {
+    return this.#onDisk(op).flatMap(({ id, place }): readonly Transfer[] => {
+      const offset = this.#recorded.get(placeKey(place));
+      if (offset === undefined || slot.has(place)) return [];
+      const bytes = byteLength(this.#tensors.tensors[id]!);
+      const start = slot.pagesFor(place, bytes);
+      const transfer = this.#transfer(op.path, start, { file: FILES.state, offset, bytes: pagesOf(bytes) });
+      const isRead = this.#isAmong(op.inputs, place);
+      return [{ ...transfer, isRead, isWritten: this.#isAmong(op.outputs, place), isBound: isRead }];
+    });
   }
 
   /**
@@ -131,12 +151,19 @@ export class OffloadFiles {
       const lead = fileOffset % PAGE;
       const end = fileOffset + bytes;
       const isShared = lead > 0 || (end % PAGE > 0 && end < endOffset);
-      const isAmong = (ids: readonly TensorId[]) => ids.some((other) => isSame(this.#tensors.placeOf(other), place));
       const start = slot.pagesFor(place, bytes, lead) - lead;
       const attributes = { file: FILES[file.name], offset: fileOffset - lead, bytes: pagesOf(lead + bytes) };
       const transfer = this.#transfer(op.path, start, attributes);
-      const isRead = isShared || isAmong(op.inputs);
-      return [{ ...transfer, isRead, isWritten: isAmong(op.outputs), isBound: lead > 0 }];
+      const isRead = isShared || this.#isAmong(op.inputs, place);
+      return [{ ...transfer, isRead, isWritten: this.#isAmong(op.outputs, place), isBound: lead > 0 }];
+    });
+  }
+
+  #isAmong(ids: readonly TensorId[], place: Place): boolean {
+    const key = placeKey(place);
+    return ids.some((id) => {
+      const other = this.#tensors.placeOf(id);
+      return other !== undefined && placeKey(other) === key;
     });
   }
 
@@ -161,5 +188,3 @@ export class OffloadFiles {
     return { fileOffset, endOffset: extent.fileOffset + extent.bytes };
   }
 }
-
-const isSame = (a: Place | undefined, b: Place): boolean => a?.buffer === b.buffer && a.offsetBytes === b.offsetBytes;

@@ -57,4 +57,4 @@ export class Slot {
   }
 }
 
-const placeKey = ({ buffer, offsetBytes }: Place): string => `${buffer}@${offsetBytes}`;
+export const placeKey = ({ buffer, offsetBytes }: Place): string => `${buffer}@${offsetBytes}`;

@@ -3,9 +3,8 @@
 // what it changed is copied back; what lies in a file is read into the slot and written again. Pieces take the slots in turn, so that one
 // is stepped while the next comes and the last goes. What the device itself wants to have is copied there; of a file, through buffers
 // that are read ahead as far as there are such. Copies are the only ops that touch device and host both. Knows no optimiser.
-import { ConfigError } from '../../common/index.js';
 import { byteLength, type Graph, type Op, type TensorId } from '../graph.js';
-import type { Bucket, Layout } from '../layout.js';
+import type { Layout } from '../layout.js';
 import {
   evenPiece,
   type FileContents,
@@ -45,15 +44,6 @@ export function offloader(
   hasBucketedGradients: boolean,
 ) {
   const moved = movedBuffers(layout, settings, optimizer, hasBucketedGradients);
-  const isCut = ({ isOfMatrices, parameters }: Bucket) =>
-    isOfMatrices && parameters.some(({ cut }) => (cut?.parts ?? 1) > 1);
-  if (moved.size > 0 && layout.buckets.some(isCut))
-    throw new ConfigError(
-      'zero_optimization.offload_optimizer',
-      'none beside muon and tensorParallel',
-      [...moved.keys()],
-      'Matrices that ranks have parts of are put together on the device',
-    );
   const tiling = tilingOf(layout, settings, optimizer);
   return { moved, moveOut: (placed: PlacedGraph) => offload(placed, moved, tiling) };
 }
