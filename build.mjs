@@ -178,6 +178,10 @@ const steps = [
         ...[`-DRAYLITE_CUDA_PYTHON=${python}`, `-DRAYLITE_CUDA_ARCHITECTURES=${architectures}`],
       ]);
       run('cmake', ['--build', 'build/cuda/cmake', '-j', String(Math.max(2, availableParallelism()))]);
+      // What ptxas says of the kernels of each source: test/native/cuda-library.test.ts holds it.
+      const logs = filesBelow('build/cuda/cmake').filter((path) => path.endsWith('.ptxas'));
+      const text = logs.map((path) => readFileSync(join(root, path), 'utf8')).join('');
+      writeFileSync(join(root, 'build/cuda/ptxas.log'), text);
     },
   },
   {

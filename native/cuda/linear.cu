@@ -1,5 +1,6 @@
-// linear and its gradients: products of cuBLASLt. A bias rides along in the product; an activation is a pass of its own over
-// what the product left, in the storage type.
+// linear and its gradients: products of cuBLASLt. A bias rides along in the product, and so does an activation that it has, where nobody
+// reads the value before. Else an activation is a pass of its own over what the product left, in the storage type: activation
+// checkpointing makes it again from there, to the same bits.
 #include "cuda/elements.cuh"
 #include "cuda/kernels.h"
 #include "cuda/math.cuh"
@@ -45,8 +46,14 @@ void run_linear(const LinearArguments<T>& a, const Team& team) {
     run_activation(*team.queue, a.activation, a.wide, a.wide, a.n * a.o);
     return;
   }
+  p.result = p.type;
+  if (a.pre == nullptr && a.activation != Activation::kNone) {
+    p.c = a.y, p.activation = a.activation;
+    if (multiply(*team.queue, p, team.workspace)) return;
+    p.activation = Activation::kNone;
+  }
   T* before = a.pre != nullptr ? a.pre : a.y;
-  p.c = before, p.result = p.type;
+  p.c = before;
   multiply(*team.queue, p, team.workspace);
   run_activation(*team.queue, a.activation, before, a.y, a.n * a.o);
 }

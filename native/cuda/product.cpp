@@ -61,7 +61,7 @@ std::uint32_t alignment_of(const void* p) {
 }
 
 /// What an algorithm is chosen by.
-using Key = std::tuple<DType, DType, int, int, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool,
+using Key = std::tuple<DType, DType, int, int, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, int,
                        std::uint32_t, std::uint32_t, std::uint32_t>;
 
 /// One shape of product, described once.
@@ -69,7 +69,23 @@ struct Described {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
   cublasLtMatmulAlgo_t algorithm{};
+  bool is_possible = false;
 };
+
+/// What cuBLASLt does to the sums; false: it has no such activation. Its GELU is that of tanh.
+bool epilogue_of(const Product& p, cublasLtEpilogue_t& epilogue) {
+  const bool has_bias = p.bias != nullptr;
+  switch (p.activation) {
+    case Activation::kNone:
+      return epilogue = has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT, true;
+    case Activation::kGeluTanh:
+      return epilogue = has_bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU, true;
+    case Activation::kRelu:
+      return epilogue = has_bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU, true;
+    default:
+      return false;
+  }
+}
 
 }  // namespace
 
@@ -96,13 +112,13 @@ struct Products::State {
     RL_LT(lt, cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof(value)));
   }
 
-  void describe(Described& one, const Product& p, const Side& left, const Side& right) {
+  void describe(Described& one, const Product& p, cublasLtEpilogue_t epilogue, const Side& left, const Side& right) {
     RL_LT(lt, cublasLtMatmulDescCreate(&one.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     set(one.operation, CUBLASLT_MATMUL_DESC_TRANSA, left.op);
     set(one.operation, CUBLASLT_MATMUL_DESC_TRANSB, right.op);
     set(one.operation, CUBLASLT_MATMUL_DESC_POINTER_MODE, CUBLASLT_POINTER_MODE_DEVICE);
+    set(one.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
     if (p.bias != nullptr) {
-      set(one.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(one.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(p.type));
       set(one.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     }
@@ -130,7 +146,8 @@ struct Products::State {
     int found = 0;
     const cublasStatus_t status = lt.cublasLtMatmulAlgoGetHeuristic(handle, one.operation, one.a, one.b, one.c, one.c, preference, 1, &best, &found);
     lt.cublasLtMatmulPreferenceDestroy(preference);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
+    one.is_possible = status == CUBLAS_STATUS_SUCCESS && found > 0;
+    if (!one.is_possible && p.activation == Activation::kNone) {
       throw EngineError("ENGINE", "cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.k) + " by " +
                                       std::to_string(p.k) + " x " + std::to_string(p.n) + ": " + lt.cublasLtGetStatusString(status));
     }
@@ -141,19 +158,21 @@ struct Products::State {
 Products::Products(const char* path) : state_(std::make_unique<State>(path)) {}
 Products::~Products() = default;
 
-void Products::put(const Queue& queue, const Product& p, void* workspace) {
+bool Products::put(const Queue& queue, const Product& p, void* workspace) {
+  cublasLtEpilogue_t epilogue;
+  if (!epilogue_of(p, epilogue)) return false;
   State& state = *state_;
   CublasLt& lt = state.lt;
   // c^T[n,m] = b^T[n,k] a^T[k,m]
   const Side left = transposed_side(p.k, p.n, p.b_row, p.b_col);
   const Side right = transposed_side(p.m, p.k, p.a_row, p.a_col);
-  const Key key{p.type, p.result, left.op, right.op, p.m, p.n, p.k, left.ld, right.ld, p.ldc, p.bias != nullptr,
+  const Key key{p.type, p.result, left.op, right.op, p.m, p.n, p.k, left.ld, right.ld, p.ldc, p.bias != nullptr, static_cast<int>(p.activation),
                 alignment_of(p.a), alignment_of(p.b), alignment_of(p.c)};
   auto found = state.known.find(key);
   if (found == state.known.end()) {
     Described one;
     try {
-      state.describe(one, p, left, right);
+      state.describe(one, p, epilogue, left, right);
     } catch (...) {
       state.destroy(one);
       throw;
@@ -161,17 +180,19 @@ void Products::put(const Queue& queue, const Product& p, void* workspace) {
     found = state.known.emplace(key, one).first;
   }
   Described& one = found->second;
+  if (!one.is_possible) return false;
   if (p.bias != nullptr) state.set(one.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
   const float* alpha = queue.context->one();
   const float* beta = p.beta == nullptr ? queue.context->zero() : p.beta;
   RL_LT(lt, cublasLtMatmul(state.handle, one.operation, alpha, p.b, one.a, p.a, one.b, beta, p.c, one.c, p.c, one.c, &one.algorithm, workspace,
                            kProductWorkspaceBytes, queue.stream));
+  return true;
 }
 
 const float* one_of(const Queue& queue) { return queue.context->one(); }
 
-void multiply(const Queue& queue, const Product& product, void* workspace) {
-  queue.context->products().put(queue, product, workspace);
+bool multiply(const Queue& queue, const Product& product, void* workspace) {
+  return queue.context->products().put(queue, product, workspace);
 }
 
 }  // namespace raylite::cuda

@@ -1,5 +1,6 @@
 // Products as cuBLASLt would make them, by plain loops over sums in double: the order of its sums is its own, and one long sum in f32 would
 // be worse than any. Strict where the library would be: shapes must agree, leading dimensions must reach, alpha and beta are read on the device.
+#include <cmath>
 #include <vector>
 
 #include "cublasLt.h"
@@ -90,10 +91,12 @@ RL_EXPORT cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPref
   const std::size_t wanted = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4;
   return bytes == wanted ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
-RL_EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+/// GELU of 16-bit numbers alone, so that callers meet a product that is not there.
+RL_EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t,
                                                         cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
                                                         cublasLtMatmulHeuristicResult_t* results, int* found) {
   results[0] = {};
+  if ((desc->epilogue & CUBLASLT_EPILOGUE_GELU) != 0 && a->type == CUDA_R_32F) return *found = 0, CUBLAS_STATUS_NOT_SUPPORTED;
   return *found = 1, CUBLAS_STATUS_SUCCESS;
 }
 
@@ -124,7 +127,9 @@ RL_EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d
       for (std::int64_t j = 0; j < n; j++) {
         float value = scale * static_cast<float>(row[static_cast<std::size_t>(j)]);
         if (keep != 0) value += keep * get(c, dl.type, i + j * dl.ld);
-        if (how.epilogue == CUBLASLT_EPILOGUE_BIAS) value += get(how.bias, how.bias_type, i);
+        if ((how.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) value += get(how.bias, how.bias_type, i);
+        if ((how.epilogue & CUBLASLT_EPILOGUE_RELU) != 0) value = value < 0 ? 0.0f : value;
+        if ((how.epilogue & CUBLASLT_EPILOGUE_GELU) != 0) value = 0.5f * value * (1 + std::tanh(0.7978845608f * (value + 0.044715f * value * value * value)));
         set(d, dl.type, i + j * dl.ld, value);
       }
     }

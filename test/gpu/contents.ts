@@ -10,6 +10,9 @@ export const TESTS = [
   'engine/optimizers',
   'engine/rounding-by-chance',
   'engine/cuda',
+  'infer/cuda-generation',
+  'native/shared-memory',
+  'native/vocabulary-ops',
 ] as const;
 
 /** Those whose kernels compute-sanitizer watches: many shapes, little work. */

@@ -2,7 +2,7 @@
 // machine without a GPU. Where it was not built (`npm run build:cuda`) there is nothing to test.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { native } from '#src/native/index.js';
 
@@ -36,6 +36,17 @@ function usages(): readonly Usage[] {
   }));
 }
 
+/** What ptxas said when it made the kernels: for which processor, and how many bytes of a thread it put into memory. */
+function reports(): readonly { readonly name: string; readonly processor: string; readonly stackBytes: number }[] {
+  const report =
+    /Compiling entry function '(\S+)' for '(\S+)'\nptxas info\s*: Function properties for \S+\n\s*(\d+) bytes stack frame, \d+ bytes spill stores/g;
+  return [...readFileSync('build/cuda/ptxas.log', 'utf8').matchAll(report)].map(([, name, processor, stack]) => ({
+    name: name!,
+    processor: processor!,
+    stackBytes: Number(stack),
+  }));
+}
+
 /** Of the frame of a call, such as of the slow path of a function; a spilled tile of sums is hundreds. */
 const STACK_BYTES_MAX = 64;
 
@@ -55,6 +66,8 @@ const HOT = [
   'dropout_kernel',
   'squares_kernel',
   'momentum_kernel',
+  'cached_kernel',
+  'unite_kernel',
 ];
 
 if (existsSync(LIBRARY)) {
@@ -67,6 +80,17 @@ if (existsSync(LIBRARY)) {
       for (const { name, stackBytes } of kernels)
         assert.ok(stackBytes <= STACK_BYTES_MAX, `${name} has ${stackBytes} bytes in memory`);
     }
+  });
+
+  test('what ptxas said of every hot kernel is kept, for every processor, and none spills a tile', () => {
+    const found = reports();
+    for (const processor of ['sm_80', 'sm_90a', 'sm_100'])
+      for (const hot of HOT) {
+        const kernels = found.filter((kernel) => kernel.processor === processor && kernel.name.includes(hot));
+        assert.ok(kernels.length > 0, `no ${hot} for ${processor}`);
+        for (const { name, stackBytes } of kernels)
+          assert.ok(stackBytes <= STACK_BYTES_MAX, `${name} for ${processor} has ${stackBytes} bytes in memory`);
+      }
   });
 
   test('there is code for Ampere, Hopper and Blackwell, and PTX for what comes after', () => {

@@ -69,10 +69,24 @@ for (const [n, i, o] of [
         const pre = plan.tensor([n, o]);
         plan.op('linear', [xs, ws, bs], [outputs[kind + 1]!, pre], [transposed, kind]);
       }
-      return outputs.map((output, at) => {
-        const act = ACTIVATIONS[Math.max(0, at - 1)]!;
-        return [output, plain.map((value, e) => (at === 0 ? value : act(value + bias[e % o]!)))] as const;
-      }) as [TensorHandle, number[]][];
+      // Where nobody reads the value before, the activation may be the product's.
+      const alone = range(5).map((kind) => {
+        const [biased, plainly] = [plan.tensor([n, o]), plan.tensor([n, o])];
+        plan.op('linear', [xs, ws, bs], [biased], [transposed, kind]);
+        plan.op('linear', [xs, ws], [plainly], [transposed, kind]);
+        const act = ACTIVATIONS[kind]!;
+        return [
+          [biased, plain.map((value, e) => act(value + bias[e % o]!))],
+          [plainly, plain.map((value) => act(value))],
+        ] as [TensorHandle, number[]][];
+      });
+      return [
+        ...outputs.map((output, at): [TensorHandle, number[]] => {
+          const act = ACTIVATIONS[Math.max(0, at - 1)]!;
+          return [output, plain.map((value, e) => (at === 0 ? value : act(value + bias[e % o]!)))];
+        }),
+        ...alone.flat(),
+      ];
     });
 
     opTest(`linear_backward_input ${n}x${i}x${o} transposed ${transposed}`, (plan) => {

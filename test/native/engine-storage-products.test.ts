@@ -26,6 +26,8 @@ for (const [n, i, o] of [
       { op: 'linear', inputs: [x, w], outputs: [gives(n, o)], attributes: [transposed, 0] },
       { op: 'linear', inputs: [x, w, bias], outputs: [givesF32(n, o)], attributes: [transposed, 0] },
       { op: 'linear', inputs: [x, w, bias], outputs: [activated, gives(n, o)], attributes: [transposed, 1] },
+      { op: 'linear', inputs: [x, w, bias], outputs: [activated], attributes: [transposed, 1] },
+      { op: 'linear', inputs: [x, w, bias], outputs: [activated], attributes: [transposed, 3] },
       { op: 'linear_backward_input', inputs: [dy, w], outputs: [gives(n, i)], attributes: [transposed] },
       { op: 'linear_backward_input', inputs: [dy, w, addend], outputs: [gives(n, i)], attributes: [transposed] },
       {
