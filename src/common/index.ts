@@ -2,6 +2,7 @@
 export * from './boot.js';
 export * from './errors/index.js';
 export * from './ids.js';
+export * from './job-output.js';
 export * from './packages.js';
 export * from './resources.js';
 export * from './setting.js';

@@ -117,9 +117,17 @@ export class Cluster {
   }
 
   /** Output of a job, from the node that runs it; from any other it is ignored. */
-  jobOutput(nodeId: NodeId, jobId: JobId, chunk: Uint8Array): void {
+  jobOutput(nodeId: NodeId, jobId: JobId, output: { readonly offset: number; readonly chunk: Uint8Array }): void {
+    if (this.#takesOutput(nodeId, jobId)) this.logs.append(jobId, output);
+  }
+  /** How much of the output of those that run there the head has. */
+  outputsSoFar(nodeId: NodeId, jobIds: readonly JobId[]): { jobId: JobId; bytes: number }[] {
+    const here = jobIds.filter((jobId) => this.#takesOutput(nodeId, jobId));
+    return here.map((jobId) => ({ jobId, bytes: this.logs.received(jobId) }));
+  }
+  #takesOutput(nodeId: NodeId, jobId: JobId): boolean {
     const job = this.state.jobs.get(jobId);
-    if (job?.nodeId === nodeId && job.endedAtMs === null) this.logs.append(jobId, chunk);
+    return job?.nodeId === nodeId && job.endedAtMs === null;
   }
 
   report(report: RunReport): void {

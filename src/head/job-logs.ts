@@ -2,14 +2,13 @@
 import { closeSync, createReadStream, fstatSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { JobId } from '../common/index.js';
-
-/** Bytes kept of one job's output; what comes after is dropped, and the file says so. */
-export const JOB_LOG_BYTES_MAX = 256 * 1024 * 1024;
+import { JOB_OUTPUT_BYTES_MAX, type JobId } from '../common/index.js';
 
 interface OpenLog {
   readonly file: number;
   bytes: number;
+  /** Of what the job wrote. */
+  received: number;
   isCut: boolean;
 }
 
@@ -19,8 +18,11 @@ export class JobLogs implements Disposable {
   readonly #open = new Map<JobId, OpenLog>();
   readonly #followers = new Map<JobId, Set<(chunk: Uint8Array | null) => void>>();
 
-  /** @param dir exists already */
-  constructor(dir: string, bytesMax = JOB_LOG_BYTES_MAX) {
+  /**
+   * @param dir exists already
+   * @param bytesMax of one job's output; what comes after is dropped, and the file says so
+   */
+  constructor(dir: string, bytesMax = JOB_OUTPUT_BYTES_MAX) {
     this.#dir = dir;
     this.#bytesMax = bytesMax;
   }
@@ -29,9 +31,22 @@ export class JobLogs implements Disposable {
     return join(this.#dir, `${jobId.startsWith('job-') ? '' : 'job-'}${jobId}.log`);
   }
 
-  append(jobId: JobId, chunk: Uint8Array): void {
+  /** How much of what the job writes is here, or is not wanted any more. */
+  received(jobId: JobId): number {
     const log = this.#log(jobId);
-    if (log.isCut) return;
+    return log.isCut ? Number.MAX_SAFE_INTEGER : log.received;
+  }
+
+  /** Adds what of it is new: `offset` is what the job had written before. */
+  append(jobId: JobId, { offset, chunk: sent }: { readonly offset: number; readonly chunk: Uint8Array }): void {
+    const log = this.#log(jobId);
+    if (log.isCut || offset + sent.byteLength <= log.received) return;
+    if (offset > log.received) {
+      const missing = `\n[raylite: ${offset - log.received} bytes of output were lost on their node]\n`;
+      this.#write(jobId, log, Buffer.from(missing));
+    }
+    const chunk = sent.subarray(Math.max(0, log.received - offset));
+    log.received = offset + sent.byteLength;
     const room = this.#bytesMax - log.bytes;
     if (chunk.byteLength <= room) {
       this.#write(jobId, log, chunk);
@@ -54,7 +69,7 @@ export class JobLogs implements Disposable {
     if (known) return known;
     const file = openSync(this.pathOf(jobId), 'a', 0o600);
     const bytes = fstatSync(file).size;
-    const log = { file, bytes, isCut: bytes >= this.#bytesMax };
+    const log = { file, bytes, received: bytes, isCut: bytes >= this.#bytesMax };
     this.#open.set(jobId, log);
     return log;
   }

@@ -33,7 +33,8 @@ export function serveNode(cluster: Cluster, channel: Channel, httpUrl: () => str
     nodeId = joining.facts.nodeId;
     cluster.nodeOpened(nodeId, messages);
     if (cluster.state.nodes.get(nodeId)?.status !== 'dead') {
-      messages.send({ welcome: { clusterId: cluster.id, httpUrl: httpUrl() } });
+      const outputs = cluster.outputsSoFar(nodeId, joining.jobs);
+      messages.send({ welcome: { clusterId: cluster.id, httpUrl: httpUrl(), outputs } });
     }
     cluster.apply({ kind: 'nodeJoined', ...joining });
   });
@@ -103,7 +104,10 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
       return;
     }
     case 'jobOutput':
-      cluster.jobOutput(nodeId, message.jobOutput!.jobId as JobId, message.jobOutput!.chunk ?? new Uint8Array());
+      cluster.jobOutput(nodeId, message.jobOutput!.jobId as JobId, {
+        offset: message.jobOutput!.offset ?? 0,
+        chunk: message.jobOutput!.chunk ?? new Uint8Array(),
+      });
       return;
     case 'jobExited': {
       const { jobId, exitCode, signal, failure } = message.jobExited!;

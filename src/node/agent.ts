@@ -132,6 +132,7 @@ export class Agent implements AsyncDisposable {
       token,
       () => this.#hello(),
       (message) => this.#order(message),
+      ({ outputs }) => this.#jobs.resume(outputs ?? []),
     );
     this.#pool = new WorkerPool({
       bootFile: workerBoot,
@@ -168,13 +169,15 @@ export class Agent implements AsyncDisposable {
       umask: childUmask,
       folderOf: (sha256) => this.#packages.ensure(sha256, this.#httpUrl),
       gpuIds: this.#gpuIds,
+      isHeadThere: () => this.#head.isConnected,
+      log: this.#log,
       environment: () => ({
         RAYLITE_ADDRESS: boot.headAddress,
         RAYLITE_TOKEN_FILE: tokenFile,
         RAYLITE_AGENT: this.uds,
       }),
       news: {
-        output: (jobId, chunk) => this.#head.send({ jobOutput: { jobId, chunk } }),
+        output: (jobId, { offset, chunk }) => this.#head.send({ jobOutput: { jobId, offset, chunk } }),
         exited: (jobExited) => this.#head.send({ jobExited }),
       },
     });

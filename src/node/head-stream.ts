@@ -8,7 +8,7 @@ const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 2_000;
 const QUEUE_MAX = 10_000; // messages kept while the head is away; older output is dropped, never news of workers
 /** How long the end of a worker or job is told again after a reconnect: what was last sent on a stream that broke may be lost. */
-const ENDS_MS_MAX = 120_000;
+export const ENDS_MS_MAX = 120_000;
 
 type News = Omit<wire.NodeToHead.$Properties, 'kind' | 'hello'>;
 type Orders = (message: wire.HeadToNode) => void;
@@ -18,6 +18,7 @@ export class HeadStream {
   readonly #token: string;
   readonly #hello: () => wire.NodeHello.$Properties;
   readonly #orders: Orders;
+  readonly #resumed: (welcome: wire.NodeWelcome) => void;
   readonly #stop = new AbortController();
   #channel: MessageChannel<wire.NodeToHead.$Properties, wire.HeadToNode> | null = null;
   #queue: News[] = [];
@@ -27,14 +28,26 @@ export class HeadStream {
   readonly refused: Promise<ConnectionError>;
   #refuse!: (error: ConnectionError) => void;
 
-  constructor(address: string, token: string, hello: () => wire.NodeHello.$Properties, orders: Orders) {
+  /** @param resumed a stream is there again: what was lost with the last one can be sent, before the news of ends is */
+  constructor(
+    address: string,
+    token: string,
+    hello: () => wire.NodeHello.$Properties,
+    orders: Orders,
+    resumed: (welcome: wire.NodeWelcome) => void,
+  ) {
     this.#address = address;
     this.#token = token;
     this.#hello = hello;
     this.#orders = orders;
+    this.#resumed = resumed;
     this.refused = new Promise((resolve) => {
       this.#refuse = resolve;
     });
+  }
+
+  get isConnected(): boolean {
+    return this.#channel !== null && !this.#channel.isClosed;
   }
 
   /** Connects for the first time. Rejects with {@link ConnectionError}. */
@@ -57,6 +70,7 @@ export class HeadStream {
           const queue = this.#queue;
           this.#queue = [];
           for (const news of queue) channel.send(news);
+          this.#resumed(message.welcome as wire.NodeWelcome);
           for (const { news } of this.#ends) channel.send(news); // behind what was written before the end
           resolve(message.welcome as wire.NodeWelcome);
         }
@@ -88,7 +102,7 @@ export class HeadStream {
   }
 
   send(news: News): void {
-    const isConnected = this.#channel !== null && !this.#channel.isClosed;
+    const { isConnected } = this;
     if (news.workerExited || news.workerFailed || news.jobExited) {
       const atMs = performance.now();
       if (isConnected) this.#ends = this.#ends.filter((end) => atMs - end.atMs < ENDS_MS_MAX);
@@ -99,9 +113,9 @@ export class HeadStream {
       this.#channel?.send(news);
       return;
     }
-    if (news.beat) return;
+    if (news.beat || news.jobOutput) return; // of output the node keeps what the head has not got
     if (this.#queue.length >= QUEUE_MAX) {
-      const output = this.#queue.findIndex(({ driverLog, jobOutput }) => driverLog || jobOutput);
+      const output = this.#queue.findIndex(({ driverLog }) => driverLog);
       if (output >= 0) this.#queue.splice(output, 1);
     }
     this.#queue.push(news);

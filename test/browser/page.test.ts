@@ -17,6 +17,7 @@ import {
 import { chromiumPath, withoutChromium } from '../support/services.js';
 
 const skip = withoutChromium();
+const FIRST_OUTPUT = 'epoch 1\nstep 1 loss 9.01 <img src=x onerror=alert(1)>\n';
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 
@@ -70,7 +71,7 @@ async function populate(head: Head): Promise<{ readonly node: NodePeer; readonly
   await submit({ entrypoint: 'node finetune.js --epochs 1', submission_id: 'tune' });
   await node.next();
   node.send({
-    jobOutput: { jobId: 'tune', chunk: Buffer.from('epoch 1\nstep 1 loss 9.01 <img src=x onerror=alert(1)>\n') },
+    jobOutput: { jobId: 'tune', chunk: Buffer.from(FIRST_OUTPUT) },
   });
   await submit({ entrypoint: 'node evaluate.js', submission_id: 'wide', entrypoint_num_cpus: 4 });
   for (let step = 1; step <= 120; step += 1) {
@@ -137,7 +138,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await show.focus();
     await page.keyboard.press('Enter');
     await page.getByText('step 1 loss 9.01 <img src=x onerror=alert(1)>').waitFor();
-    node.send({ jobOutput: { jobId: 'tune', chunk: Buffer.from('step 2 loss 8.70\n') } });
+    node.send({ jobOutput: { jobId: 'tune', chunk: Buffer.from('step 2 loss 8.70\n'), offset: FIRST_OUTPUT.length } });
     await page.getByText('step 2 loss 8.70').waitFor();
     await keepPicture(page, `page-${colorScheme}`);
 

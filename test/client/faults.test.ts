@@ -1,50 +1,9 @@
 // Messages lost, doubled and late, at every request to the head and every call: no call runs twice unless retries were asked
 // for, and none is lost without a word.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { Faults } from '#src/protocol/index.js';
-
-const WORK = `
-  import { appendFileSync } from 'node:fs';
-  export const square = (x) => x * x;
-  export class Noting {
-    constructor(file) { this.file = file; }
-    note(x) { appendFileSync(this.file, x + '\\n'); return x; }
-  }
-`;
-
-/** Runs `main` with faults in all processes of its cluster; gives what it printed as JSON, and the notes that its actor made. */
-async function run(t: TestContext, faults: string, main: string): Promise<{ told: unknown; notes: number[] }> {
-  const folder = mkdtempSync(join(tmpdir(), 'raylite-faults-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const notes = join(folder, 'notes');
-  writeFileSync(notes, '');
-  writeFileSync(join(folder, 'work.mjs'), WORK);
-  writeFileSync(
-    join(folder, 'main.mjs'),
-    `import { actor, get, getActor, init, kill, kvGet, kvPut, listNamedActors, nodes, task } from ${JSON.stringify(import.meta.resolve('raylite'))};
-     import { Noting, square } from './work.mjs';
-     const notes = ${JSON.stringify(notes)};
-     const cluster = await init({ numCpus: 2, logToDriver: false });
-     ${main}
-     await cluster.close();`,
-  );
-  const child = spawn(process.execPath, [join(folder, 'main.mjs')], {
-    env: { ...process.env, RAYLITE_TMPDIR: folder, RAYLITE_TESTING_RPC_FAILURE: faults },
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (chunk) => (stdout += chunk));
-  child.stderr.on('data', (chunk) => (stderr += chunk));
-  const [code] = await once(child, 'close');
-  assert.equal(code, 0, stderr);
-  const lines = readFileSync(notes, 'utf8').split('\n').filter(Boolean);
-  return { told: JSON.parse(stdout), notes: lines.map(Number) };
-}
+import { runWithFaults } from './support/run-with-faults.js';
 
 const METHODS =
   'createActor getActor watchActor killActor requestLease returnLease kvPut kvGet listNodes listNamedActors'.split(' ');
@@ -52,7 +11,7 @@ const FAULTS = { 'requests lost': '2:1:0', 'replies lost': '2:0:1', doubled: '9:
 
 for (const [name, plan] of Object.entries(FAULTS)) {
   test(`with ${name} every request to the head has its effect once`, { timeout: 120_000 }, async (t) => {
-    const { told, notes } = await run(
+    const { told, notes } = await runWithFaults(
       t,
       METHODS.map((method) => `ClientToHead.${method}=${plan}`).join(),
       `const noting = await actor(Noting, { name: 'one' }).create(notes);
@@ -95,7 +54,7 @@ for (const [name, faults] of Object.entries({
   test(`with ${name} no call runs twice, and each is answered or said to be unsure`, {
     timeout: 120_000,
   }, async (t) => {
-    const { told, notes } = await run(t, faults, CALLS.replace('OPTIONS', '{}'));
+    const { told, notes } = await runWithFaults(t, faults, CALLS.replace('OPTIONS', '{}'));
     assert.equal(new Set(notes).size, notes.length);
     for (const [x, value] of (told as (number | string)[]).entries()) {
       if (typeof value === 'number') assert.ok(value === x && notes.includes(x));
@@ -106,7 +65,7 @@ for (const [name, faults] of Object.entries({
   });
 
   test(`with ${name} every call that may be tried again is answered`, { timeout: 120_000 }, async (t) => {
-    const { told, notes } = await run(t, faults, CALLS.replace('OPTIONS', '{ maxTaskRetries: -1 }'));
+    const { told, notes } = await runWithFaults(t, faults, CALLS.replace('OPTIONS', '{ maxTaskRetries: -1 }'));
     assert.deepEqual(told, [0, 1, 2, 3, 4, 5]);
     assert.deepEqual([...new Set(notes)], [0, 1, 2, 3, 4, 5]);
   });
