@@ -161,7 +161,7 @@ RL_INLINE auto with_word(F f) {
 template <class Word>
 RL_INLINE void add_values(std::int64_t rows, std::int64_t begin, std::int64_t end, const PowerOf<Word>* powers,
                           const Word* values, std::int64_t padded, float* sums) {
-  constexpr std::int64_t kPerWord = std::is_same_v<Word, float> ? 1 : 2;
+  constexpr std::int64_t kPerWord = kNumbersOf<Word>;
   const std::int64_t first = begin / kPerWord;
   const Word* words = reinterpret_cast<const Word*>(powers);
   block_product<true>(rows, padded, depth_words<Word>(end) - first, words + first, kKeys / kPerWord, 1,

@@ -114,19 +114,19 @@ struct Attend {
 template <class T>
 static void kv_append_of(const KvAppendArguments<T>& a, const Team& team) {
   const std::int64_t width = a.kv_heads * a.head_dim;
-  const Range rows = share_rows(team, a.n, width);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
+  // Every number of a key goes to a cache line of its own, which is in no cache: the heads of one row are shared, too.
+  const Range parts = share(team, a.n * a.kv_heads, 1);
+  for (std::int64_t part = parts.begin; part < parts.end; part++) {
+    const std::int64_t i = part / a.kv_heads, head = part % a.kv_heads;
     if (!in_cache(a.places, i, team)) continue;
     const std::int64_t block = block_of(a.places, i);
     const std::int64_t token = a.places.positions[i] % kKeys;
-    for (std::int64_t head = 0; head < a.kv_heads; head++) {
-      const T* k = a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride;
-      const T* v = a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride;
-      T* to = a.cache_k + (block * width + head * a.head_dim) * kKeys + token;
-      for (std::int64_t c = 0; c < a.head_dim; c++) to[c * kKeys] = k[c];
-      __builtin_memcpy(a.cache_v + (block * kKeys + token) * width + head * a.head_dim, v,
-                       static_cast<std::size_t>(a.head_dim) * sizeof(T));
-    }
+    const T* k = a.k + i * a.k_layout.width + a.k_layout.offset + head * a.k_layout.head_stride;
+    const T* v = a.v + i * a.v_layout.width + a.v_layout.offset + head * a.v_layout.head_stride;
+    T* to = a.cache_k + (block * width + head * a.head_dim) * kKeys + token;
+    for (std::int64_t c = 0; c < a.head_dim; c++) to[c * kKeys] = k[c];
+    __builtin_memcpy(a.cache_v + (block * kKeys + token) * width + head * a.head_dim, v,
+                     static_cast<std::size_t>(a.head_dim) * sizeof(T));
   }
 }
 

@@ -54,7 +54,7 @@ Blocking blocking(std::int64_t m, std::int64_t n, std::int64_t k, int threads, b
 template <class Word, class T, class C>
 struct Product {
   static constexpr bool kIsNarrow = !std::is_same_v<C, float>;
-  static constexpr std::int64_t kPerWord = std::is_same_v<Word, Pair> ? 2 : 1;
+  static constexpr std::int64_t kPerWord = kNumbersOf<Word>;
   const Gemm<T, C>& g;
   const Team& team;
   Blocking size;

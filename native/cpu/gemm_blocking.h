@@ -31,7 +31,7 @@ RL_INLINE Depths cut_depth(std::int64_t words, bool is_narrow) {
 /// How many words hold this many elements.
 template <class Word>
 RL_INLINE std::int64_t words_of(std::int64_t elements) {
-  return std::is_same_v<Word, Pair> ? (elements + 1) / 2 : elements;
+  return (elements + kNumbersOf<Word> - 1) / kNumbersOf<Word>;
 }
 
 }  // namespace raylite::RL_ISA

@@ -9,6 +9,10 @@ struct Pair {
   BFloat16 first, second;
 };
 
+/// Numbers in a word.
+template <class Word>
+constexpr std::int64_t kNumbersOf = std::is_same_v<Word, Pair> ? 2 : 1;
+
 #if defined(__AVX512F__)
 RL_INLINE bool has_pair_products() { return __builtin_cpu_supports("avx512bf16"); }
 

@@ -1,13 +1,31 @@
 // How a thin product reads B: front to back, so that memory is read as fast as it can be. Of a B [k, n] some rows go by over
 // sums that stay in the first-level cache; of a B [n, k] sixteen rows at a time are turned in registers. Every element of the
 // sums is added up in the order of its depth. Words of A are floats, or pairs of bf16 that follow each other in depth.
+// What comes next is fetched into the second-level cache meanwhile: runs of B are too short for the CPU to find out by itself.
 #pragma once
 #include "cpu/block_product.h"
+#include "cpu/gemm_blocking.h"
 #include "cpu/pack.h"
 
 namespace raylite::RL_ISA {
 
 namespace {
+
+/// Memory that is needed soon: of it as much is fetched, front to back, as is multiplied meanwhile.
+class Ahead {
+ public:
+  explicit Ahead(const void* begin) : at_(static_cast<const std::uint8_t*>(begin)) {}
+  template <int kLines>
+  RL_MEMBER void fetch() {
+#pragma GCC unroll 16
+    for (int line = 0; line < kLines; line++) __builtin_prefetch(at_ + line * kLine, 0, 2);
+    at_ += kLines * kLine;
+  }
+
+ private:
+  static constexpr int kLine = 64;
+  const std::uint8_t* at_;  // may point behind B: what does not exist is not fetched
+};
 
 /// Calls f with the largest of 8, 4, 2, 1 rows of A that are left, as a constant, until none is.
 template <class F>
@@ -19,7 +37,7 @@ RL_INLINE void each_rows(std::int64_t m, F f) {
   if (m - i >= 1) f(i, std::integral_constant<int, 1>{});
 }
 
-/// sums[kM, columns] += a[kM, kDepth] b[kDepth, columns]: rows `a_row`, `b_row` and `stride` apart.
+/// sums[kM, columns] += a[kM, kDepth] b[kDepth, columns]: rows `a_row`, `b_row` and `stride` apart. The rows behind are fetched.
 template <int kM, int kDepth, class T>
 RL_INLINE void add_rows_of_b(const float* a, std::int64_t a_row, const T* b, std::int64_t b_row, std::int64_t columns,
                              float* sums, std::int64_t stride) {
@@ -29,6 +47,7 @@ RL_INLINE void add_rows_of_b(const float* a, std::int64_t a_row, const T* b, std
     for (int i = 0; i < kM; i++) totals[i] = load_n(sums + i * stride + j, n);
 #pragma GCC unroll 8
     for (int q = 0; q < kDepth; q++) {
+      if constexpr (kDepth > 1) __builtin_prefetch(b + (kDepth + q) * b_row + j, 0, 2);
       const Floats words = load_n(b + q * b_row + j, n);
 #pragma GCC unroll 8
       for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], a + i * a_row + q, words);
@@ -87,6 +106,10 @@ RL_INLINE void add_pairs_of_b(const Pair* a, std::int64_t a_row, const BFloat16*
 #pragma GCC unroll 4
     for (int q = 0; q < kWords; q++) {
       const BFloat16* row = b + 2 * q * b_row + j;
+      if constexpr (kWords > 1) {
+        __builtin_prefetch(row + 2 * kWords * b_row, 0, 2);
+        __builtin_prefetch(row + (2 * kWords + 1) * b_row, 0, 2);
+      }
       const __m512i first = load_row(row, columns - j);
       const __m512i second = has_second ? load_row(row + b_row, columns - j) : _mm512_setzero_si512();
       const Floats words[2] = {low_pairs(first, second), high_pairs(first, second)};
@@ -120,9 +143,7 @@ void stream_plain(std::int64_t m, std::int64_t depth, std::int64_t columns, cons
   }
 }
 
-/// Numbers of B in a word, and 16 words of a row (of which `count` numbers exist; the rest is 0).
-template <class Word, class T>
-constexpr std::int64_t kPerWord = std::is_same_v<Word, Pair> ? 2 : 1;
+/// 16 words of a row, of which `count` numbers exist; the rest is 0.
 template <class Word, class T>
 RL_INLINE __m512 load_sixteen(const T* row, std::int64_t count) {
   if constexpr (std::is_same_v<Word, Pair>) {
@@ -132,15 +153,12 @@ RL_INLINE __m512 load_sixteen(const T* row, std::int64_t count) {
   }
 }
 
-/// 16 words of each of 16 rows of B, turned; rows beyond `rows` are 0. What the next 16 rows need here is fetched ahead.
+/// 16 words of each of 16 rows of B, turned; rows beyond `rows` are 0.
 template <class Word, class T>
 RL_INLINE void load_turned(const T* b, std::int64_t b_col, std::int64_t rows, std::int64_t count, __m512 block[16]) {
   if (rows >= 16) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) {
-      __builtin_prefetch(b + (16 + i) * b_col, 0, 2);
-      block[i] = load_sixteen<Word>(b + i * b_col, count);
-    }
+    for (int i = 0; i < 16; i++) block[i] = load_sixteen<Word>(b + i * b_col, count);
   } else {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) block[i] = i < rows ? load_sixteen<Word>(b + i * b_col, count) : _mm512_setzero_ps();
@@ -150,16 +168,17 @@ RL_INLINE void load_turned(const T* b, std::int64_t b_col, std::int64_t rows, st
 
 template <int kM, class Word, class T>
 RL_INLINE void multiply_turned(std::int64_t depth, std::int64_t rows, const Word* a, std::int64_t a_row, const T* b,
-                               std::int64_t b_col, float* sums, std::int64_t stride) {
-  constexpr std::int64_t kNumbers = 16 * kPerWord<Word, T>;
+                               std::int64_t b_col, float* sums, std::int64_t stride, Ahead& ahead) {
+  constexpr std::int64_t kNumbers = 16 * kNumbersOf<Word>;
   Floats totals[kM];
 #pragma GCC unroll 8
   for (int i = 0; i < kM; i++) totals[i] = Floats{};
   __m512 block[16];
   std::int64_t p = 0;
   for (; p + kNumbers <= depth; p += kNumbers) {
+    ahead.fetch<kNumbers * sizeof(T) / 4>();
     load_turned<Word>(b + p, b_col, rows, kNumbers, block);
-    const Word* words = a + p / kPerWord<Word, T>;
+    const Word* words = a + p / kNumbersOf<Word>;
 #pragma GCC unroll 16
     for (int q = 0; q < 16; q++) {
 #pragma GCC unroll 8
@@ -168,8 +187,8 @@ RL_INLINE void multiply_turned(std::int64_t depth, std::int64_t rows, const Word
   }
   if (p < depth) {
     load_turned<Word>(b + p, b_col, rows, depth - p, block);
-    const Word* words = a + p / kPerWord<Word, T>;
-    const std::int64_t left = (depth - p + kPerWord<Word, T> - 1) / kPerWord<Word, T>;
+    const Word* words = a + p / kNumbersOf<Word>;
+    const std::int64_t left = words_of<Word>(depth - p);
     for (std::int64_t q = 0; q < left; q++) {
 #pragma GCC unroll 8
       for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], words + i * a_row + q, block[q]);
@@ -182,14 +201,14 @@ RL_INLINE void multiply_turned(std::int64_t depth, std::int64_t rows, const Word
 #endif
 
 /// sums[m, columns] = a[m, depth] b^T, b [columns, depth] with rows b_col apart; `depth` counts numbers. Sums are of a
-/// multiple of 16 columns.
+/// multiple of 16 columns. Meanwhile as much is fetched of what is ahead.
 template <class Word, class T>
 void stream_turned(std::int64_t m, std::int64_t depth, std::int64_t columns, const Word* a, std::int64_t a_row, const T* b,
-                   std::int64_t b_col, float* sums, std::int64_t stride) {
+                   std::int64_t b_col, float* sums, std::int64_t stride, [[maybe_unused]] Ahead& ahead) {
 #if defined(__AVX512F__)
   for (std::int64_t j = 0; j < columns; j += 16) {
     each_rows(m, [&](std::int64_t i, auto rows) {
-      multiply_turned<rows.value>(depth, columns - j, a + i * a_row, a_row, b + j * b_col, b_col, sums + i * stride + j, stride);
+      multiply_turned<rows.value>(depth, columns - j, a + i * a_row, a_row, b + j * b_col, b_col, sums + i * stride + j, stride, ahead);
     });
   }
 #else
