@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { EMULATED } from '../support/devices.js';
 
 const run = promisify(execFile);
 
@@ -14,6 +15,13 @@ test('the counter counts and squares', async () => {
   const { stdout } = await run(process.execPath, [resolve('build/tests/examples/counter/main.js')]);
   assert.match(stdout, /^count 2$/m);
   assert.match(stdout, /^squares \[ 9, 4 \]$/m);
+});
+
+test('a tensor is summed where it lies, or where it was copied to', async () => {
+  const main = resolve('build/tests/examples/shared-tensors/main.js');
+  assert.match((await run(process.execPath, [main])).stdout, /^sum 500500 by host$/m);
+  const env = { ...process.env, RAYLITE_CUDA_LIBRARY: EMULATED };
+  assert.match((await run(process.execPath, [main, '--gpu'], { env })).stdout, /^sum 500500 by ipc$/m);
 });
 
 test('the fine-tuning script trains, keeps checkpoints and names its model', async () => {
