@@ -51,16 +51,15 @@ export type { KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
 export { type Incoming, messageOf, type Outgoing, StateExchange } from './device/state-exchange.js';
 export { StateMemory } from './device/state-memory.js';
-export {
-  type MicroOptions,
-  type MicroResult,
-  type MicrosOptions,
-  type MicrosResult,
-  TrainStep,
-  type TrainStepSettings,
-  type UpdateOptions,
-  type UpdateResult,
-} from './device/train-step.js';
+export type {
+  MicroOptions,
+  MicroResult,
+  MicrosOptions,
+  MicrosResult,
+  UpdateOptions,
+  UpdateResult,
+} from './device/step-options.js';
+export { TrainStep, type TrainStepSettings } from './device/train-step.js';
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export * from './layout.js';

@@ -14,22 +14,14 @@ import type { Activity } from './activity.js';
 import { Answers, crash } from './answers.js';
 import type { CpuLoan } from './cpu-loan.js';
 import { type Callable, Group, Item } from './item.js';
+import { type Instance, Preparation } from './preparation.js';
 import { produce } from './producer.js';
-
-/** The object whose methods are called, and how. */
-export interface Instance {
-  readonly value: object;
-  readonly className: string;
-  readonly maxConcurrency: number;
-  readonly groups: Readonly<Record<string, number>>;
-  /** Its code asked for its end. */
-  readonly exit: () => void;
-}
+import { isThenable, mayWait, notePromise } from './promising.js';
 
 export class Executor implements CallRunner {
   readonly #runtime: Runtime;
   readonly #loan: CpuLoan;
-  readonly #loadTask: (code: wire.CodeRef.$Properties) => Callable | Promise<Callable>;
+  readonly #preparation: Preparation;
   readonly #answers: Answers;
   readonly #activity: Activity;
   readonly #open = new Map<PeerLink, Map<number, Item>>(); // not answered yet, except those that ran at once
@@ -40,7 +32,6 @@ export class Executor implements CallRunner {
   #starting: Item | null = null; // while its code runs up to the first await
   #isSingle = false; // an actor that runs one call at a time
   #blocked = 0;
-  #fetching = 0; // calls that wait for their arguments
   #drained: (() => void) | null = null; // set: no more calls are taken
 
   constructor(
@@ -52,7 +43,7 @@ export class Executor implements CallRunner {
     this.#runtime = runtime;
     this.#activity = activity;
     this.#loan = loan;
-    this.#loadTask = loadTask;
+    this.#preparation = new Preparation(runtime, loadTask, () => this.#look());
     this.#answers = new Answers(
       runtime,
       ({ call, from }) => this.#open.get(from)?.delete(call.id),
@@ -83,7 +74,7 @@ export class Executor implements CallRunner {
       this.#refuse(item);
       return;
     }
-    const later = this.#prepare(item);
+    const later = this.#preparation.prepare(item, this.#instance);
     const lane = group.lanes.get(from);
     if (!later && !lane) {
       if (this.#hasRoom(group) && group.ready.length === 0) this.#start(item, group);
@@ -151,7 +142,7 @@ export class Executor implements CallRunner {
   }
   /** Whether the call that runs is known without carrying it along, which costs more than a short call. */
   #isAlone({ run }: Item): boolean {
-    return this.#runtime.isAlone && (this.#isSingle || !(isAsync(run!) || promising.has(run!)));
+    return this.#runtime.isAlone && (this.#isSingle || !mayWait(run!));
   }
 
   /** An actor's method has the actor to itself, also while it waits; a task lets others run meanwhile. */
@@ -164,71 +155,12 @@ export class Executor implements CallRunner {
   }
   /** Lends this worker's CPUs while nothing here can go on. */
   #look(): void {
-    this.#loan.update(this.#computing === 0 && (this.#running.size > 0 || this.#fetching > 0));
+    this.#loan.update(this.#computing === 0 && (this.#running.size > 0 || this.#preparation.fetching > 0));
   }
   #lookDrained(): void {
-    if (this.#drained === null || this.#running.size > 0 || this.#fetching > 0) return;
+    if (this.#drained === null || this.#running.size > 0 || this.#preparation.fetching > 0) return;
     if ([this.#default, ...this.#groups.values()].every(({ ready, lanes }) => ready.length === 0 && lanes.size === 0))
       this.#drained();
-  }
-
-  /** Finds what to run and decodes the arguments; returns a promise when that has to wait. */
-  #prepare(item: Item): Promise<void> | null {
-    const { call } = item;
-    let loading: Promise<void> | null = null;
-    try {
-      if (this.#instance) {
-        const { value, className } = this.#instance;
-        item.name = `${className}.${call.method}`;
-        const method = (value as Record<string, unknown>)[call.method];
-        if (typeof method !== 'function' || call.method === 'constructor' || call.method in Object.prototype)
-          throw new TypeError(`${className} has no method ${JSON.stringify(call.method)}`);
-        item.run = method as Callable;
-        item.self = value;
-      } else {
-        item.name = call.code?.name ?? 'task';
-        const run = this.#loadTask(call.code ?? {});
-        if (run instanceof Promise) {
-          loading = run.then((loaded) => {
-            item.run = loaded;
-          });
-        } else item.run = run;
-      }
-      const args = this.#decode(call.args, item);
-      if (!(args instanceof Promise)) {
-        item.args = args;
-        return loading;
-      }
-      return Promise.all([loading, args]).then(([, values]) => {
-        item.args = values;
-      });
-    } catch (error) {
-      item.failure = asError(error);
-      item.args = [];
-      return null;
-    }
-  }
-
-  #decode(args: readonly wire.Argument.$Properties[], item: Item): unknown[] | Promise<unknown[]> {
-    const runtime = this.#runtime;
-    let waits = false;
-    const values = args.map((arg) => {
-      if (arg.ref) waits = true;
-      return runtime.reader.argument(arg);
-    });
-    if (runtime.values.isBorrowing) item.acks = runtime.values.borrowed();
-    return waits ? this.#fetched(Promise.all(values)) : values;
-  }
-
-  async #fetched<T>(args: Promise<T>): Promise<T> {
-    this.#fetching += 1;
-    this.#look();
-    try {
-      return await args;
-    } finally {
-      this.#fetching -= 1;
-      this.#look();
-    }
   }
 
   /** Starts the calls at the head of a caller's lane that have their arguments. */
@@ -274,7 +206,7 @@ export class Executor implements CallRunner {
       if (this.#answers.value(item, result) !== null) this.#track(item);
       return;
     }
-    promising.add(item.run!);
+    notePromise(item.run!);
     group.running += 1;
     this.#running.add(item);
     this.#look();
@@ -318,19 +250,3 @@ export class Executor implements CallRunner {
     open.set(item.call.id, item);
   }
 }
-
-/** Functions that are not written as async and have given promises: while they wait, others may run. */
-const promising = new WeakSet<Callable>();
-const ASYNC = ['[object AsyncFunction]', '[object AsyncGeneratorFunction]', '[object GeneratorFunction]'];
-const kinds = new WeakMap<Callable, boolean>();
-function isAsync(run: Callable): boolean {
-  let known = kinds.get(run);
-  if (known === undefined) {
-    known = ASYNC.includes(Object.prototype.toString.call(run));
-    kinds.set(run, known);
-  }
-  return known;
-}
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';

@@ -1,0 +1,45 @@
+// What one step of training is given, and what it gives.
+import type { PipelineTimes } from './pipeline-runner.js';
+
+export interface MicroOptions {
+  /** What each labelled row counts. */
+  readonly scale: number;
+  /** Starts a step: its gradients overwrite those of the step before. */
+  readonly isFirst: boolean;
+  /** For what is random: the number of the step, from 0. Default: the number of updates so far. */
+  readonly step?: number;
+  /** For f16 alone; default 1. */
+  readonly lossScale?: number;
+}
+
+export interface MicroResult {
+  /** scale * sum of the losses of the labelled rows of this micro-batch. */
+  readonly loss: number;
+  /** Loss of each row, without weights; cross-entropy is 0 where the label is -100. */
+  readonly tokenLosses: Float32Array;
+}
+
+export interface MicrosOptions extends Omit<MicroOptions, 'isFirst'> {
+  /** Awaited behind each micro-batch, before the next is given to the programs; on a pipeline behind all of them. */
+  readonly afterMicro?: (micro: number, result: MicroResult) => Promise<void>;
+}
+
+export interface MicrosResult {
+  /** Of each micro-batch; of a pipeline on its last stage, which alone sees losses (elsewhere 0 and none). */
+  readonly results: readonly MicroResult[];
+  /** Null without a pipeline. */
+  readonly pipeline: PipelineTimes | null;
+}
+
+export interface UpdateOptions {
+  readonly lr: number;
+  /** Counts from 1, over the steps that were not skipped. */
+  readonly step: number;
+  readonly lossScale?: number;
+}
+
+export interface UpdateResult {
+  readonly gradientNorm: number;
+  /** The gradients were not finite: parameters and state are as before. */
+  readonly isSkipped: boolean;
+}
