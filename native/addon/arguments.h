@@ -43,6 +43,25 @@ inline Napi::Object object_of(const Napi::Value& value, const std::string& name)
   return value.As<Napi::Object>();
 }
 
+inline Napi::Array array_of(const Napi::Value& value, const std::string& name) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), name + ": expected an array");
+  return value.As<Napi::Array>();
+}
+
+inline Napi::Uint8Array bytes_of(const Napi::Value& value, const std::string& name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(value.Env(), name + ": expected a Uint8Array");
+  }
+  return value.As<Napi::Uint8Array>();
+}
+
+/// A limit of time: milliseconds, more than none.
+inline double milliseconds_of(const Napi::Value& value, const std::string& name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number > 0)) throw Napi::RangeError::New(value.Env(), name + ": expected a positive number of milliseconds");
+  return number;
+}
+
 inline Napi::Function function_of(const Napi::Value& value, const std::string& name) {
   if (!value.IsFunction()) throw Napi::TypeError::New(value.Env(), name + ": expected a function");
   return value.As<Napi::Function>();

@@ -1,7 +1,6 @@
 // Files that the engine offloads to, as JavaScript objects (src/native/addon.ts, NativeIo).
 #include "addon/bindings.h"
-#include "addon/arguments.h"
-#include "core/error.h"
+#include "addon/guarded.h"
 #include "io/swap_file.h"
 
 namespace raylite {
@@ -11,28 +10,13 @@ namespace {
 constexpr napi_type_tag kSwapFileTag = {0x6b1f0a58c2de4471, 0x9d3b57e2a40f8c16};
 using Held = std::shared_ptr<SwapFile>;
 
-/// Runs `body`, turning the engine's errors into JavaScript's.
-template <class Body>
-Napi::Value guarded(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const EngineError& error) {
-    Napi::Error thrown = Napi::Error::New(env, error.what());
-    thrown.Value().Set("code", Napi::String::New(env, error.code()));
-    throw thrown;
-  }
-}
-
 /// read(offset, bytes) or write(offset, bytes): blocks.
 Napi::Function access(Napi::Env env, const char* name, const std::shared_ptr<Held>& held, bool is_write) {
   const auto body = [held, is_write](const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
       if (!*held) throw EngineError("ENGINE", "the offload file was disposed");
-      if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-        throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
-      }
-      auto bytes = info[1].As<Napi::Uint8Array>();
-      const auto offset = static_cast<std::uint64_t>(integer_of(info[0], "offset", 0, 9007199254740992.0));
+      auto bytes = bytes_of(info[1], "bytes");
+      const auto offset = static_cast<std::uint64_t>(integer_of(info[0], "offset", 0, kSafeIntegerMax));
       if (offset > (*held)->bytes() || bytes.ByteLength() > (*held)->bytes() - offset) {
         throw EngineError("ENGINE", "byte " + std::to_string(offset) + " is behind the end of the offload file");
       }
@@ -55,9 +39,9 @@ Napi::Value open_swap_file(const Napi::CallbackInfo& info) {
   };
   SwapOptions options;
   options.folder = string_of(given.Get("folder"), "folder");
-  options.bytes = integer("bytes", 1, 9007199254740992.0);
+  options.bytes = integer("bytes", 1, kSafeIntegerMax);
   options.block_bytes = integer("blockBytes", SwapFile::kAligned, 1 << 30);
-  if (options.block_bytes % SwapFile::kAligned != 0) throw Napi::TypeError::New(env, "blockBytes must be a multiple of 4096");
+  if (options.block_bytes % SwapFile::kAligned != 0) throw Napi::TypeError::New(env, "blockBytes: expected a multiple of 4096");
   options.queue_depth = static_cast<std::uint32_t>(integer("queueDepth", 1, 1024));
   options.threads = static_cast<std::uint32_t>(integer("threads", 1, 64));
   options.single_submit = given.Get("singleSubmit").ToBoolean().Value();

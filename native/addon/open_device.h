@@ -1,38 +1,20 @@
-// A device as JavaScript holds it: its buffers by number, the programs that were loaded on it, and how its methods are made.
+// A device as JavaScript holds it: its buffers by number, the programs that were loaded on it. Objects are
+// plain: their methods hold what they need, so that memory lives as long as anyone can reach it.
 #pragma once
 #include <napi.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "addon/arguments.h"
 #include "core/device.h"
 #include "core/error.h"
 
 namespace raylite {
-
-/// Runs `body`, turning the engine's errors into JavaScript's.
-template <class Body>
-Napi::Value guarded(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const EngineError& error) {
-    throw coded_error(env, error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    throw coded_error(env, "ENGINE", "out of memory");
-  }
-}
-
-inline Napi::Function method(Napi::Env env, const char* name, std::function<Napi::Value(const Napi::CallbackInfo&)> body) {
-  return Napi::Function::New(env, [body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(info); }); }, name);
-}
 
 /// Where the memory of a buffer comes from: allocated on the device or on the host beside it, another buffer's of this process, another process's.
 enum class Origin { kOwn, kHost, kAdopted, kOpened };
@@ -95,5 +77,14 @@ struct LoadedProgram {
   std::shared_ptr<OpenDevice> device;
   std::shared_ptr<Program> program;  // null once disposed
 };
+
+/// The object of a device (NativeDevice). In device_binding.cpp.
+Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device);
+/// Its `load`: binds a plan to buffers and groups. In program_binding.cpp.
+Napi::Value load(const Napi::CallbackInfo& info, const std::shared_ptr<OpenDevice>& device);
+/// Its `readFile`. In read_file_binding.cpp.
+Napi::Value read_file(const Napi::CallbackInfo& info, const std::shared_ptr<OpenDevice>& device);
+/// Its `join`. In join_binding.cpp.
+Napi::Value join(const Napi::CallbackInfo& info, OpenDevice& device);
 
 }  // namespace raylite

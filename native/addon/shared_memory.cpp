@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "addon/guarded.h"
+
 namespace raylite {
 
 namespace {
@@ -25,10 +27,7 @@ using Held = std::shared_ptr<Share>;
 Napi::Value read_share(const Napi::CallbackInfo& info, Share& share) {
   share.live();
   const auto offset = static_cast<std::size_t>(integer_of(info[0], "offset"));
-  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
-  }
-  auto bytes = info[1].As<Napi::Uint8Array>();
+  auto bytes = bytes_of(info[1], "bytes");
   if (offset > share.memory->bytes() || bytes.ByteLength() > share.memory->bytes() - offset) {
     throw EngineError("ENGINE", std::to_string(bytes.ByteLength()) + " bytes at " + std::to_string(offset) + " end behind shared memory of " +
                                     std::to_string(share.memory->bytes()));
@@ -80,10 +79,7 @@ Napi::Value adopt(const Napi::CallbackInfo& info, OpenDevice& device) {
 
 Napi::Value open_shared(const Napi::CallbackInfo& info, OpenDevice& device) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw Napi::TypeError::New(env, "handle must be a Uint8Array");
-  }
-  const auto given = info[0].As<Napi::Uint8Array>();
+  const auto given = bytes_of(info[0], "handle");
   const auto bytes = static_cast<std::size_t>(integer_of(info[1], "bytes", 1));
   auto memory = device.live().open_shared({given.Data(), given.Data() + given.ByteLength()}, bytes);
   return Napi::Number::New(env, device.add(std::move(memory), Origin::kOpened));
