@@ -25,7 +25,7 @@ export function register(program: Command): void {
     });
 }
 
-export function explanationText({ kind, id, name, state, because, obstacles }: Explanation): string {
+function explanationText({ kind, id, name, state, because, obstacles }: Explanation): string {
   const title = paint('bold', `${kind} ${id}${name === '' ? '' : ` (${name})`} is ${state}`);
   const lines = [title, ...because.map((sentence) => `  ${sentence}`)];
   if (obstacles.length === 0) return lines.join('\n');

@@ -5,7 +5,7 @@ import { ConfigError, RayliteError } from '../common/index.js';
 
 /** Exit codes that scripts can rely on. */
 export const EXIT_FAILURE = 1;
-export const EXIT_USAGE = 2;
+const EXIT_USAGE = 2;
 export const EXIT_INTERRUPTED = 130;
 
 type Style = Parameters<typeof styleText>[0];

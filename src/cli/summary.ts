@@ -74,7 +74,7 @@ export const taskRows = (tasks: readonly CallView[]): readonly Row[] =>
     };
   });
 
-export const actorRows = (actors: readonly ActorView[]): readonly Row[] =>
+const actorRows = (actors: readonly ActorView[]): readonly Row[] =>
   by(actors, ({ className }) => className).map(([actor, all]) => ({
     actor,
     alive: countOf(all, ({ state }) => state === 'ALIVE'),
@@ -84,7 +84,7 @@ export const actorRows = (actors: readonly ActorView[]): readonly Row[] =>
     restarts: all.reduce((sum, { restartCount }) => sum + restartCount, 0),
   }));
 
-export const objectRows = (objects: readonly ObjectView[]): readonly Row[] =>
+const objectRows = (objects: readonly ObjectView[]): readonly Row[] =>
   by(objects, ({ state }) => state).map(([object, all]) => ({
     object,
     count: all.length,

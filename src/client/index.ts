@@ -64,5 +64,5 @@ export {
 export { Queue, type QueueWait } from './queue.js';
 export type { RetryOn, RetryRule } from './retry-rules.js';
 export type { Arguments, ItemOf, RefsOf, Returned } from './returns.js';
-export type { RuntimeEnvOptions, WorkEnvOptions } from './runtime-env.js';
+export type { NpmFiles, RuntimeEnvOptions, WorkEnvOptions } from './runtime-env.js';
 export { task } from './task.js';

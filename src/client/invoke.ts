@@ -12,7 +12,7 @@ import { Tuple } from './tuple.js';
 const NO_ARGS: readonly never[] = [];
 
 /** Takes the arguments of a call apart. Refs stay refs; a large value becomes an object of its own. */
-export function encodeArguments(
+function encodeArguments(
   runtime: Runtime,
   args: readonly unknown[],
   name: string,

@@ -5,7 +5,7 @@ import type { Graph, Op, Tensor, TensorId } from './graph.js';
 import { ruleOf } from './ops/index.js';
 
 /** Outputs that a gradient starts from: what is differentiated is their sum. */
-export const LOSS_OUTPUTS = ['loss', 'valueLoss'] as const;
+const LOSS_OUTPUTS = ['loss', 'valueLoss'] as const;
 
 /** Names of the gradients that a part of a model gets by what it made, and gives by what it was given. */
 export const UPSTREAM = 'upstream';

@@ -5,7 +5,7 @@ import { DTYPE_BYTES, elementCount, type FloatType, type Parameter } from './gra
 import { type Nf4Settings, nf4Bytes } from './nf4.js';
 import { type Cut, copiesOf } from './shard.js';
 
-export const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
+const ALIGNED_ELEMENTS = 32; // 64 bytes of 16-bit numbers
 
 /** Where a parameter lies in its bucket, in elements of the layout's type. */
 export interface ParameterPlace {

@@ -86,7 +86,7 @@ export function quantised(model: AnyModel, forward: Graph): Graph {
 }
 
 /** Attention over the packed segments of a micro-batch. */
-export function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor): Attend {
+function attendPacked(graph: GraphBuilder, starts: Tensor, ends: Tensor): Attend {
   return (path, q, k, v, shape) => {
     const { isBothWays = false, dropout = 0, ...sizes } = shape;
     const draw = graph.draw(dropout);

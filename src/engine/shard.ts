@@ -57,7 +57,7 @@ export function isFirstHolder(cut: Cut, rank: number): boolean {
 }
 
 /** Where the blocks of what `rank` holds lie along the cut dim, padding left out. */
-export function blocksOf(cut: Cut, rank: number): readonly Run[] {
+function blocksOf(cut: Cut, rank: number): readonly Run[] {
   const block = cut.dims[cut.dim]! / cut.blocks;
   const size = Math.ceil(block / cut.parts);
   const first = partOf(cut, rank) * size;

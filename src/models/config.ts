@@ -5,7 +5,7 @@ import { ConfigError } from '../common/index.js';
 export const count = z.number().int().positive();
 /** What dropout drops. */
 export const share = z.number().min(0).lt(1);
-export const tokenId = z.number().int().nonnegative();
+const tokenId = z.number().int().nonnegative();
 
 /** Fields of every causal model. */
 export const commonFields = {

@@ -258,7 +258,7 @@ async function tokenizerFor(
 }
 
 /** A task: a vocabulary of `vocabSize` for `texts`. */
-export function trainTokenizer(texts: readonly string[], vocabSize: number, splitDigits: boolean): Tokenizer['files'] {
+function trainTokenizer(texts: readonly string[], vocabSize: number, splitDigits: boolean): Tokenizer['files'] {
   return trainBpe(texts, { vocabSize, splitDigits }).files;
 }
 

@@ -7,7 +7,7 @@ import type { MovedTensors } from './moved-tensors.js';
 import { placeKey, type Slot } from './offload-slot.js';
 
 /** Host memory of what is under way between the device and the file of a buffer. */
-export const windowOf = (buffer: string): string => `${buffer}@file`;
+const windowOf = (buffer: string): string => `${buffer}@file`;
 
 /** Buffers of host memory that parts of a file take in turn. */
 interface Window {

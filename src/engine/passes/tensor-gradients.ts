@@ -114,7 +114,7 @@ function runsOf(slice: GradientSlice, ranks: number) {
 }
 
 /** How many ranks of the group hold the same. */
-export function copiesHeld({ cut }: Pick<ParameterPlace, 'cut'>, ranks: number): number {
+function copiesHeld({ cut }: Pick<ParameterPlace, 'cut'>, ranks: number): number {
   return cut ? copiesOf(cut) : ranks;
 }
 
