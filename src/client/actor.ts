@@ -14,6 +14,7 @@ import { runtimeEnvWith } from './runtime-env.js';
 
 type Class<Args extends readonly unknown[], Actor> = new (...args: Args extends unknown[] ? Args : never) => Actor;
 
+/** Makes actors of one class with one set of options. */
 export interface ActorMaker<Args extends readonly unknown[], Actor> {
   /**
    * Starts the actor: places it, runs its constructor in a process of its own. Resolves when it serves calls. Rejects with
@@ -99,6 +100,7 @@ export async function getActor<Actor>(
   return handleOf(runtime, reply.actor ?? {}) as ActorHandle<Actor>;
 }
 
+/** A name that a live actor has, and the namespace in which it is unique. */
 export interface NamedActor {
   readonly name: string;
   readonly namespace: string;

@@ -29,6 +29,7 @@ export async function nodes(): Promise<readonly NodeView[]> {
   }));
 }
 
+/** What running code can know of where it is. */
 export interface RuntimeContext {
   readonly workerId: WorkerId;
   readonly nodeId: NodeId;
@@ -63,6 +64,7 @@ export async function kvGet(key: string): Promise<Uint8Array | null> {
   const reply = await currentRuntime().head.request({ kvGet: { key } });
   return reply.kvValue?.isFound ? new Uint8Array(reply.kvValue.value ?? []) : null;
 }
+/** Sets a value that the head keeps for all of the cluster; `overwrite: false` leaves one that is there. */
 export async function kvPut(
   key: string,
   value: Uint8Array,
@@ -70,6 +72,7 @@ export async function kvPut(
 ): Promise<void> {
   await currentRuntime().head.request({ kvPut: { key, value, overwrite: options.overwrite ?? true } });
 }
+/** Removes such a value, if there is one. */
 export async function kvDelete(key: string): Promise<void> {
   await currentRuntime().head.request({ kvDelete: { key } });
 }

@@ -37,6 +37,7 @@ export function get(
   return isAtHand ? value : runtime.waiting(value);
 }
 
+/** When `wait` is over. */
 export interface WaitOptions {
   /** How many to wait for. Default 1. */
   readonly numReturns?: number;

@@ -8,6 +8,7 @@ import { joinCluster } from './join-cluster.js';
 import { startLocal } from './local-cluster.js';
 import { checkJobEnv, type RuntimeEnvOptions } from './runtime-env.js';
 
+/** How a process joins a cluster, or what one of its own offers. */
 export interface InitOptions extends NodeOffer {
   /** "host:port" of the head; "auto": the cluster that `raylite start` started here; "local": always one of our own. */
   readonly address?: string;

@@ -18,6 +18,7 @@ export interface Cancellable {
   cancel(options: CancelOptions): void;
 }
 
+/** How far `cancel` goes. */
 export interface CancelOptions {
   /** A task that still runs after this many milliseconds is ended with its process. Default: it is left to finish. */
   readonly forceAfterMs?: number;

@@ -10,6 +10,7 @@ import { checkRuntimeEnv, type WorkEnvOptions } from './runtime-env.js';
  */
 export type SchedulingStrategy = 'DEFAULT' | 'SPREAD' | `node:${string}` | `prefer:${string}`;
 
+/** What a worker is given to run a task or actor. */
 export interface ResourceOptions {
   /** CPU cores to reserve. Actors: 0 unless given; tasks: 1. Fractions are allowed. */
   readonly cpus?: number;
@@ -30,6 +31,7 @@ export interface BundleChoice {
   readonly captureChildTasks?: boolean;
 }
 
+/** On which nodes a task or actor may run. */
 export interface PlacementOptions extends ResourceOptions {
   /** Labels that the node must have: 'v', '!v', 'in(a,b)', '!in(a,b)', 'exists()' or '!exists()'. */
   readonly labels?: Readonly<Record<string, string>>;
@@ -84,6 +86,7 @@ export interface ActorOptions<Actor = unknown> extends PlacementOptions {
   readonly lifetime?: 'detached';
 }
 
+/** Of all calls of one function. Checked when `task()` is called; a wrong one throws ConfigError with its name. */
 export interface TaskOptions extends PlacementOptions {
   /** How often the task runs again when its worker crashed; -1: always. Default 3. */
   readonly maxRetries?: number;

@@ -15,6 +15,7 @@ export interface Bundle extends ResourceOptions {
 export type PlacementGroupStrategy = 'PACK' | 'SPREAD' | 'STRICT_PACK' | 'STRICT_SPREAD';
 const STRATEGIES: readonly string[] = ['PACK', 'SPREAD', 'STRICT_PACK', 'STRICT_SPREAD'];
 
+/** What a placement group sets aside, and where. */
 export interface PlacementGroupOptions {
   readonly bundles: readonly Bundle[];
   /** Default PACK. */
@@ -30,6 +31,7 @@ export interface PlacementGroupOptions {
   readonly infeasible?: 'refuse' | 'wait';
 }
 
+/** How a placement group stands. */
 export interface PlacementGroupInfo {
   /** PENDING: waits for room. RESCHEDULING: a node was lost, and other room is looked for. */
   readonly state: 'PENDING' | 'CREATED' | 'RESCHEDULING';

@@ -2,6 +2,7 @@
 import { Template } from '@huggingface/jinja';
 import { DataError } from '../common/index.js';
 
+/** One turn of a conversation. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;

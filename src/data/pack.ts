@@ -25,6 +25,7 @@ export interface Minibatch {
   readonly types?: Int32Array;
 }
 
+/** The label of a token that no loss is taken of, as in PyTorch. */
 export const IGNORED_LABEL = -100;
 
 /** Rows of one epoch: row r holds the sequences `sequences[rowStarts[r] .. rowStarts[r + 1])`. */

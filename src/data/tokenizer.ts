@@ -35,6 +35,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   return new Tokenizer(await readTokenizerFiles(dir));
 }
 
+/** Text to token ids and back, with the special tokens and the chat template of its model. Throws DataError for files that are none. */
 export class Tokenizer {
   /** The files that this tokenizer was made from; enough to make it again in another process. */
   readonly files: TokenizerFiles;

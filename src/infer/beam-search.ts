@@ -25,6 +25,7 @@ type BeamSettings = Pick<
   'numBeams' | 'lengthPenalty' | 'earlyStopping' | 'eosTokenIds' | 'numReturnSequences'
 >;
 
+/** The hypotheses of one prompt: given the log-probabilities of each step, says which go on. */
 export class BeamSearch {
   readonly #settings: BeamSettings;
   /** No sequence gets longer. */

@@ -35,6 +35,7 @@ export type GenerationEvent =
   | ({ readonly kind: 'token'; readonly prompt: number; readonly sequence: number } & TokenChoice)
   | { readonly kind: 'end'; readonly generation: Generation };
 
+/** Continues prompts of token ids, many at a time, over one paged cache. Owns its programs and the cache; weights stay the caller's. */
 export class Generator implements Disposable {
   readonly #settings: GeneratorSettings;
   readonly #decoder: Decoder;

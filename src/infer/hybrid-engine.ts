@@ -55,6 +55,7 @@ export function generationSizes({
   return { slots, positions: maxOutTokens, prefillRows };
 }
 
+/** Generates with the weights that a training job has now. All ranks of the job must call it together. */
 export class HybridEngine implements Disposable {
   readonly #train: TrainStep;
   readonly #device: ParameterStore['device'];

@@ -58,6 +58,7 @@ export function decodedLayout(training: TrainingShape, model: Model): Layout {
   return needsOwnWeights(training, model) ? layoutOf(decodedModel(model), layout.dtype, generation) : layout;
 }
 
+/** Bytes on one rank's device, by plan: the cache and the programs of generation, and weights beside those that are trained. */
 export function generationMemory(training: TrainingShape, model: Model, sizes: GenerationSizes): GenerationMemory {
   const layout = decodedLayout(training, model);
   const share = decodeShare(training.mesh, 0);

@@ -18,6 +18,7 @@ export function forbidRepeatedRuns(logits: Float32Array, history: readonly numbe
   }
 }
 
+/** Divides all logits, in place. */
 export function scaleByTemperature(logits: Float32Array, temperature: number): void {
   for (let id = 0; id < logits.length; id++) logits[id] = logits[id]! / temperature;
 }

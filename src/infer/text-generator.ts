@@ -35,6 +35,7 @@ export interface OpenOptions extends Partial<Omit<GeneratorSettings, 'model' | '
   readonly dtype?: FloatType | 'auto';
 }
 
+/** Continues prompts of text by the model of a Hugging Face folder. What `open` loaded is freed when it is disposed of. */
 export class TextGenerator implements Disposable {
   readonly #generator: Generator;
   readonly #tokenizer: Tokenizer;

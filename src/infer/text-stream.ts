@@ -11,6 +11,7 @@ export interface StopOptions {
   readonly includeStopString: boolean;
 }
 
+/** The text of one sequence: given its tokens one by one, gives the text that no later token changes. */
 export class TextStream {
   readonly #decode: Decode;
   readonly #options: StopOptions;

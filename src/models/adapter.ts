@@ -60,6 +60,7 @@ export interface AdaptedModel extends Model {
   readonly base: Model;
 }
 
+/** Whether an adapter is trained on the model, which is frozen itself. */
 export function isAdapted(model: Model): model is AdaptedModel {
   return 'adapter' in model;
 }
@@ -105,6 +106,7 @@ function isEndOf(end: string, path: string): boolean {
   return path === end || path.endsWith(`.${end}`);
 }
 
+/** The configuration of an adapter's folder. Rejects with ConfigError for what is not supported, DataError for what is no JSON. */
 export async function readAdapter(folder: string): Promise<Adapter> {
   const place = join(folder, 'adapter_config.json');
   try {

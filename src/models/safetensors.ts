@@ -46,6 +46,7 @@ const headerSchema = z.record(
 );
 const metadataSchema = z.record(z.string(), z.string());
 
+/** An open safetensors file whose header was checked whole: types are known, ranges fit shapes, with no gap and no overlap. */
 export class SafetensorsFile implements AsyncDisposable {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, StoredTensor>;

@@ -31,6 +31,7 @@ export interface LossScale {
   readonly goodSteps: number;
 }
 
+/** The scale before the first step: 2 to the power that is given. */
 export function startLossScale(settings: LossScaleSettings): LossScale {
   return { scale: 2 ** settings.initialScalePower, hysteresisLeft: settings.hysteresis, goodSteps: 0 };
 }

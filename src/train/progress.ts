@@ -38,6 +38,7 @@ export interface WaitEvent {
   readonly seconds: number | null;
 }
 
+/** One step of a run, over all its workers. */
 export interface StepEvent {
   readonly kind: 'step';
   /** Steps done, this one included. */

@@ -11,6 +11,7 @@ import type { StepReport } from './rank-messages.js';
 import type { Scores } from './recipe.js';
 import { type ScalerState, startScaler } from './scaler.js';
 
+/** What a run came to. */
 export interface TrainingResult {
   readonly runId: RunId;
   /** Mean loss over trained tokens, of every step from the first. */

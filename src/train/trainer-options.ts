@@ -117,6 +117,7 @@ const schema = z.strictObject({
   run: run.prefault({}),
 });
 
+/** A training run. Names and defaults of `deepspeed` are those of a ds_config. */
 export interface TrainerOptions {
   readonly recipe: Recipe;
   readonly scaling?: z.input<typeof scaling>;

@@ -11,12 +11,14 @@ import { RunReporter } from './run-reporter.js';
 import { RunState, type TrainingResult } from './run-state.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
 
+/** What `fit` tells meanwhile, and what ends it early. */
 export interface FitOptions {
   readonly onProgress?: (event: TrainingEvent) => void;
   /** Ends the run: workers are ended and `fit` rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
+/** Trains a model by a recipe on a number of workers of the cluster that this process has joined. */
 export class Trainer {
   readonly #settings: TrainerSettings;
   readonly #reporter = new RunReporter();
