@@ -94,7 +94,7 @@ function decisions(): number {
 function simulation(): number {
   const world = new World({ seed: 1, nodes: NODES, actors: 40_000 });
   const begin = performance.now();
-  while (world.state.actors.size - world.state.endedActors.size < 40_000) {
+  while (world.live < 40_000) {
     const { event, effects } = world.advance();
     checkEffects(world, event, effects);
     checkNodes(world, nodesOf(world.state, effects));

@@ -303,8 +303,9 @@ export interface ClusterState {
   readonly pending: PendingQueue;
   /** Finds nodes for demands. */
   readonly index: NodeIndex;
-  /** What belongs to whom (`tables.ts`): of owners, of nodes, of placement groups. Ended actors are in none. */
+  /** What belongs to whom (`tables.ts`): of owners, of jobs, of nodes, of placement groups. Ended actors are in none. */
   readonly actorsOf: Multimap<WorkerId, ActorId>;
+  readonly actorsOfJob: Multimap<JobId, ActorId>;
   readonly leasesOf: Multimap<WorkerId, LeaseId>;
   readonly groupsOf: Multimap<WorkerId, GroupId>;
   readonly workersAt: Multimap<NodeId, WorkerId>;
@@ -344,6 +345,7 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   pending: new PendingQueue(),
   index: new NodeIndex(),
   actorsOf: new Multimap(),
+  actorsOfJob: new Multimap(),
   leasesOf: new Multimap(),
   groupsOf: new Multimap(),
   workersAt: new Multimap(),

@@ -112,8 +112,9 @@ export function endJob(
     { kind: 'save', table: 'job', id: job.jobId },
     { kind: 'jobChanged', jobId: job.jobId },
   ];
-  for (const actor of state.actors.values()) {
-    if (actor.jobId === job.jobId && !actor.isDetached) effects.push(...endActor(state, actor, death, atMs));
+  for (const actorId of state.actorsOfJob.of(job.jobId)) {
+    const actor = state.actors.get(actorId);
+    if (actor && !actor.isDetached) effects.push(...endActor(state, actor, death, atMs));
   }
   for (const group of [...state.groups.values()]) {
     if (group.jobId === job.jobId && !group.isDetached) effects.push(...dropGroup(state, group.groupId, atMs));

@@ -42,6 +42,7 @@ export function addActor(state: ClusterState, actor: ActorRecord): void {
   }
   if (actor.name !== '') state.names.set(nameKey(actor), actor.actorId);
   state.actorsOf.add(actor.ownerId, actor.actorId);
+  state.actorsOfJob.add(actor.jobId, actor.actorId);
   const groupId = groupOf(actor);
   if (groupId) state.actorsIn.add(groupId, actor.actorId);
 }
@@ -50,6 +51,7 @@ export function addActor(state: ClusterState, actor: ActorRecord): void {
 export function buryActor(state: ClusterState, actor: ActorRecord): void {
   if (actor.name !== '' && state.names.get(nameKey(actor)) === actor.actorId) state.names.delete(nameKey(actor));
   state.actorsOf.delete(actor.ownerId, actor.actorId);
+  state.actorsOfJob.delete(actor.jobId, actor.actorId);
   const groupId = groupOf(actor);
   if (groupId) state.actorsIn.delete(groupId, actor.actorId);
   state.endedActors.add(actor.actorId);

@@ -23,7 +23,7 @@ export const usage = `npm test -- [--only PATTERN] [--fast] [--no-skip] [--night
 
   --only PATTERN  only the test files whose path contains PATTERN
   --fast          without the tests of whole clusters, the browser and the golden cases
-  --nightly       property tests over strategies draw 200 jobs in place of 20 (also: RAYLITE_TEST_NIGHTLY=1)
+  --nightly       property tests over strategies draw 200 jobs in place of 20, 2,000 nodes are simulated (also: RAYLITE_TEST_NIGHTLY=1)
   --seed N        what those draws start from: a failure says it
   --no-skip       a test skipped for a missing service is a failure (also: RAYLITE_TEST_FORBID_SKIP=1)
   --node BIN      run the fast part under another Node binary

@@ -4,8 +4,11 @@ import type { NodeId } from '../../common/index.js';
 import { type Demand, isPacked, type NodeRoom, nodeNamed, type Placement, Policy, selectorIndexOf } from './place.js';
 import { Ranking, type Slots } from './ranking.js';
 
-/** Kinds of demands whose rankings are kept: the last that were asked for. */
-const RANKINGS_MAX = 128;
+/**
+ * Kinds of demands whose rankings are kept, the last that were asked for: as many as these numbers of nodes allow. When room is
+ * gained, each kind that waits is asked for in turn: with fewer rankings than kinds every one would be made anew.
+ */
+const RANKINGS = { min: 128, max: 1024, nodes: 2 ** 21 };
 /** Changes that are remembered, per node. */
 const CHANGES_PER_NODE = 2;
 
@@ -136,7 +139,8 @@ export class NodeIndex {
       kept = { ranking: new Ranking(new Policy(demand), slots), seen: this.#changeCount };
     }
     this.#rankings.set(key, kept);
-    if (this.#rankings.size > RANKINGS_MAX) this.#rankings.delete(this.#rankings.keys().next().value!);
+    if (this.#rankings.size > rankingsMax(kept.ranking.capacity))
+      this.#rankings.delete(this.#rankings.keys().next().value!);
     this.#catchUp(kept);
     return kept.ranking;
   }
@@ -175,3 +179,6 @@ export class NodeIndex {
     this.#rankings.clear();
   }
 }
+
+const rankingsMax = (nodeCount: number): number =>
+  Math.max(RANKINGS.min, Math.min(RANKINGS.max, RANKINGS.nodes / nodeCount));

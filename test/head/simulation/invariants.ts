@@ -33,12 +33,12 @@ export function checkEffects({ state }: World, event: ClusterEvent, effects: rea
 /** The nodes that an event or its effects were about count exactly what they hold, and not more than they have. */
 export function checkNodes(world: World, nodeIds: Iterable<NodeId>): void {
   const { state } = world;
-  for (const nodeId of nodeIds) {
-    const node = state.nodes.get(nodeId);
-    if (!node || node.status === 'dead') continue;
-    const workers = state.workersAt.of(nodeId).map((workerId) => state.workers.get(workerId)!);
-    checkNode(world, node, heldAt(state, workers).get(nodeId));
-  }
+  const nodes = new Map([...nodeIds].map((nodeId) => [nodeId, state.nodes.get(nodeId)]));
+  if (nodes.size === 0) return;
+  const workerIds = [...nodes.keys()].flatMap((nodeId) => state.workersAt.of(nodeId));
+  const workers = workerIds.map((workerId) => state.workers.get(workerId)!);
+  const held = heldAt(state, workers, (nodeId) => nodes.has(nodeId));
+  for (const node of nodes.values()) if (node && node.status !== 'dead') checkNode(world, node, held.get(node.nodeId));
 }
 
 /** Everything, by looking at everything. */
@@ -53,10 +53,14 @@ export function checkAll(world: World): void {
 }
 
 /** What is held on each node: by these workers outside of bundles, by bundles, by jobs. */
-function heldAt(state: ClusterState, workers: Iterable<WorkerRecord>): ReadonlyMap<NodeId, Held> {
+function heldAt(
+  state: ClusterState,
+  workers: Iterable<WorkerRecord>,
+  isAskedFor: (nodeId: NodeId) => boolean = () => true,
+): ReadonlyMap<NodeId, Held> {
   const held = new Map<NodeId, Held>();
   const add = (nodeId: NodeId | null, needs: Resources, devices: readonly number[] = []): void => {
-    if (nodeId === null) return;
+    if (nodeId === null || !isAskedFor(nodeId)) return;
     const here = held.get(nodeId) ?? new Held();
     here.add(needs, devices);
     held.set(nodeId, here);
@@ -137,6 +141,11 @@ function checkLives(state: ClusterState): void {
     if (phase.kind === 'starting' || phase.kind === 'alive')
       assert.deepEqual(state.workers.get(phase.workerId)?.purpose, { kind: 'actor', actorId });
   }
+  const live = [...state.actors.values()].filter(({ phase }) => phase.kind !== 'dead').map(({ actorId }) => actorId);
+  const found = [...new Set([...state.actors.values()].map(({ jobId }) => jobId))].flatMap((jobId) =>
+    state.actorsOfJob.of(jobId),
+  );
+  assert.deepEqual([...found].sort(), live.sort(), 'the actors of jobs');
   for (const [name, actorId] of state.names) {
     const actor = state.actors.get(actorId)!;
     assert.equal(`${actor.namespace}/${actor.name}`, name);

@@ -104,8 +104,13 @@ export class World {
     return this.#trouble();
   }
 
+  /** Actors that have not ended. */
+  get live(): number {
+    return this.state.actors.size - this.state.endedActors.size;
+  }
+
   #wantsActor(): boolean {
-    return this.state.actors.size - this.state.endedActors.size < this.#size.actors;
+    return this.live < this.#size.actors;
   }
 
   #carryOut({ kind, workerId, nodeId }: Order): ClusterEvent {
