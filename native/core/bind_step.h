@@ -41,6 +41,13 @@ void bind_random(Binder& in, StepArguments<F>& a) {
   }
 }
 
+/// The optional input before: beta1 of this step.
+template <class F>
+void bind_momentum(Binder& in, MomentumStepArguments<F>& a) {
+  Dim one("1", 1);
+  if (in.inputs_left() > (kIsByChance<F> ? 1 : 0)) a.beta1_of_step = in.input("beta1", {&one});
+}
+
 /// The optional last output: the parameters rounded to R.
 template <class F>
 void bind_rounded(Binder& in, StepArguments<F>& a, Dim& n) {

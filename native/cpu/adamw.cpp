@@ -13,12 +13,13 @@ static void adamw_of(const AdamWArguments<F>& a, const Team& team) {
   if (is_skipped(a, a.n, team)) return;
   const double step = static_cast<double>(a.step[0]);
   const double lr = static_cast<double>(a.lr[0]);
-  const double correction1 = a.bias_correction ? 1.0 - power(a.beta1, step) : 1.0;
+  const double first = a.beta1_of_step == nullptr ? a.beta1 : static_cast<double>(a.beta1_of_step[0]);
+  const double correction1 = a.bias_correction ? 1.0 - power(first, step) : 1.0;
   const double correction2 = a.bias_correction ? 1.0 - power(a.beta2, step) : 1.0;
   const Floats factor = broadcast(a.factor[0]);
-  const Floats beta1 = broadcast(static_cast<float>(a.beta1));
+  const Floats beta1 = broadcast(static_cast<float>(first));
   const Floats beta2 = broadcast(static_cast<float>(a.beta2));
-  const Floats rest1 = broadcast(static_cast<float>(1.0 - a.beta1));
+  const Floats rest1 = broadcast(static_cast<float>(1.0 - first));
   const Floats rest2 = broadcast(static_cast<float>(1.0 - a.beta2));
   const Floats step_size = broadcast(static_cast<float>(lr / correction1));
   const Floats root_scale = broadcast(static_cast<float>(1.0 / __builtin_sqrt(correction2)));

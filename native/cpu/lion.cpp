@@ -9,9 +9,10 @@ static void lion_of(const LionArguments<F>& a, const Team& team) {
   if (is_skipped(a, a.n, team)) return;
   const Floats factor = broadcast(a.factor[0]);
   const Floats lr = broadcast(a.lr[0]);
-  const Floats beta1 = broadcast(static_cast<float>(a.beta1));
+  const double first = a.beta1_of_step == nullptr ? a.beta1 : static_cast<double>(a.beta1_of_step[0]);
+  const Floats beta1 = broadcast(static_cast<float>(first));
   const Floats beta2 = broadcast(static_cast<float>(a.beta2));
-  const Floats rest1 = broadcast(static_cast<float>(1.0 - a.beta1));
+  const Floats rest1 = broadcast(static_cast<float>(1.0 - first));
   const Floats rest2 = broadcast(static_cast<float>(1.0 - a.beta2));
   step_elements(a, team, [&](std::int64_t begin, std::int64_t end, double decay) {
     const Floats shrink = broadcast(static_cast<float>(1.0 - static_cast<double>(a.lr[0]) * decay));

@@ -14,12 +14,13 @@ struct AdamW {
   AdamW() = default;
   __device__ explicit AdamW(const AdamWArguments<F>& a) {
     const double lr = static_cast<double>(a.lr[0]), step = static_cast<double>(a.step[0]);
-    const double correction1 = a.bias_correction ? 1.0 - pow(a.beta1, step) : 1.0;
+    const double first = a.beta1_of_step == nullptr ? a.beta1 : static_cast<double>(a.beta1_of_step[0]);
+    const double correction1 = a.bias_correction ? 1.0 - pow(first, step) : 1.0;
     const double correction2 = a.bias_correction ? 1.0 - pow(a.beta2, step) : 1.0;
     adamw_mode = a.adamw_mode;
     factor = a.factor[0];
-    beta1 = static_cast<float>(a.beta1), beta2 = static_cast<float>(a.beta2);
-    rest1 = static_cast<float>(1.0 - a.beta1), rest2 = static_cast<float>(1.0 - a.beta2);
+    beta1 = static_cast<float>(first), beta2 = static_cast<float>(a.beta2);
+    rest1 = static_cast<float>(1.0 - first), rest2 = static_cast<float>(1.0 - a.beta2);
     step_size = static_cast<float>(lr / correction1);
     root_scale = static_cast<float>(1.0 / sqrt(correction2));
     eps = static_cast<float>(a.eps);

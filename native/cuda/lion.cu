@@ -12,9 +12,10 @@ struct Lion {
   float factor, lr, beta1, beta2, rest1, rest2, shrink;
   Lion() = default;
   __device__ explicit Lion(const LionArguments<F>& a) {
+    const double first = a.beta1_of_step == nullptr ? a.beta1 : static_cast<double>(a.beta1_of_step[0]);
     factor = a.factor[0], lr = a.lr[0];
-    beta1 = static_cast<float>(a.beta1), beta2 = static_cast<float>(a.beta2);
-    rest1 = static_cast<float>(1.0 - a.beta1), rest2 = static_cast<float>(1.0 - a.beta2);
+    beta1 = static_cast<float>(first), beta2 = static_cast<float>(a.beta2);
+    rest1 = static_cast<float>(1.0 - first), rest2 = static_cast<float>(1.0 - a.beta2);
     shrink = static_cast<float>(1.0 - static_cast<double>(lr) * a.weight_decay);
   }
   __host__ __device__ static typename F::S* state(const LionArguments<F>& a, int ) { return a.m; }

@@ -1,7 +1,7 @@
 // How the command line speaks: tables, JSON, colour only on a terminal, errors as one block without stack traces.
 import { styleText } from 'node:util';
 import { CommanderError } from 'commander';
-import { ConfigError, RayliteError } from '../common/index.js';
+import { ConfigError, inColumns, RayliteError } from '../common/index.js';
 
 /** Exit codes that scripts can rely on. */
 export const EXIT_FAILURE = 1;
@@ -21,17 +21,8 @@ export const printJson = (value: unknown): void => print(JSON.stringify(value, n
 
 /** Columns aligned to their widest cell. Control characters in cells cannot reach the terminal. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [header, ...rows].map((row) => row.map((cell) => clean(cell)));
-  const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
-  return cells
-    .map((row, index) => {
-      const line = row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd();
-      return index === 0 ? paint('bold', line) : line;
-    })
-    .join('\n');
+  const [first, ...others] = inColumns([header, ...rows].map((row) => row.map((cell) => clean(cell))));
+  return [paint('bold', first!), ...others].join('\n');
 }
 
 /** One line of text without control characters. */

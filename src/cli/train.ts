@@ -4,7 +4,6 @@ import { init } from '../client/index.js';
 import { type PipelineMetrics, Trainer } from '../train/index.js';
 import { interruptible } from './interrupt.js';
 import { print, printJson } from './output.js';
-import { profileText } from './profile-table.js';
 import { readTrainingFile } from './training-file.js';
 import { TrainingView } from './training-view.js';
 
@@ -34,13 +33,20 @@ async function train(file: string, options: Options, signal: AbortSignal): Promi
   const trainer = new Trainer(options.profile ? { ...described, run: { ...described.run, profile: true } } : described);
   await using _cluster = await init(options.address === undefined ? {} : { address: options.address });
   const view = new TrainingView();
-  const result = await trainer.fit({ signal, onProgress: (event) => view.show(event) });
+  let profile: string | null = null;
+  const result = await trainer.fit({
+    signal,
+    onProgress: (event) => {
+      if (event.kind === 'profile') profile = event.text;
+      else view.show(event);
+    },
+  });
   view.end();
   if (options.json) {
     printJson(result);
     return;
   }
-  if (result.profiles) print(`${profileText(result.profiles)}\n`);
+  if (profile !== null) print(`${profile}\n`);
   if (result.metrics.pipeline) print(pipelineText(result.metrics.pipeline));
   for (const [name, value] of Object.entries(result.evaluation ?? {})) print(`${name}: ${formatScore(value)}`);
   print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);

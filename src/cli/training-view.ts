@@ -53,6 +53,8 @@ export class TrainingView {
         return dataText(event);
       case 'notes':
         return event.notes.map((note) => `note: ${note}`).join('\n');
+      case 'profile':
+        return event.text;
       case 'waiting': {
         const group = event.workers === 1 ? 'one worker' : `${event.workers} workers`;
         const end = event.seconds === null ? '' : ` (gives up after ${duration(event.seconds * 1000)})`;

@@ -1,5 +1,6 @@
 // The door of common/: words that every room shares. Imports nothing of ours.
 export * from './boot.js';
+export * from './columns.js';
 export * from './errors/index.js';
 export * from './ids.js';
 export * from './job-output.js';

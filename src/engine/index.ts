@@ -47,7 +47,7 @@ export { OffloadFile } from './device/offload-file.js';
 export { openDevice } from './device/open-device.js';
 export { ParameterStore, type StoredValues, type WeightTarget } from './device/parameter-store.js';
 export type { PipelineTimes } from './device/pipeline-runner.js';
-export type { KindProfile, Limits, StepProfile } from './device/profile.js';
+export type { CollectiveProfile, KindProfile, Limits, StepProfile } from './device/profile.js';
 export { Program } from './device/program.js';
 export { type Incoming, messageOf, type Outgoing, StateExchange } from './device/state-exchange.js';
 export { StateMemory } from './device/state-memory.js';

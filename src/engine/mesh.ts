@@ -184,6 +184,11 @@ export function groupIndex(name: GroupName): number {
   return GROUPS.indexOf(name);
 }
 
+/** How many ranks exchange in the group that a collective's attribute `group` means. */
+export function groupSizeAt(mesh: Mesh, rank: number, index: number): number {
+  return groupOf(mesh, rank, GROUPS[index]!).size;
+}
+
 /** Ranks that differ from `rank` along `axes` alone, in ascending order: the fastest axis counts first. */
 function ranksAlong(mesh: Mesh, rank: number, axes: readonly Axis[]): readonly number[] {
   let peers = [coordinatesOf(mesh, rank)];

@@ -18,6 +18,8 @@ export interface AdamWSettings extends Common {
   /** Decay apart from the gradient (AdamW, the default), or added to it (Adam with L2). */
   readonly isDecayDecoupled?: boolean;
   readonly hasBiasCorrection?: boolean;
+  /** `beta1` is told with each step; the one here is not used. */
+  readonly isMomentumScheduled?: boolean;
 }
 
 /** Lion (arXiv:2302.06675): every element moves by the learning rate, up or down. */
@@ -25,6 +27,8 @@ export interface LionSettings extends Common {
   readonly kind: 'lion';
   readonly beta1: number;
   readonly beta2: number;
+  /** As AdamW's. */
+  readonly isMomentumScheduled?: boolean;
 }
 
 export interface AdagradSettings extends Common {
@@ -75,6 +79,11 @@ export function stateBuffers(optimizer: OptimizerSettings, { isOfMatrices }: Buc
     case 'muon':
       return isOfMatrices ? ['momentum_buffer'] : ['exp_avg', 'exp_avg_sq'];
   }
+}
+
+/** Whether each step is told its own `beta1`. */
+export function hasScheduledMomentum(optimizer: OptimizerSettings): boolean {
+  return (optimizer.kind === 'adamw' || optimizer.kind === 'lion') && optimizer.isMomentumScheduled === true;
 }
 
 /** What a buffer of state holds before the first step. */

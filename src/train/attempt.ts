@@ -2,21 +2,19 @@
 // it behind a checkpoint; when one is lost, the try is over.
 import { join } from 'node:path';
 import { ConfigError } from '../common/index.js';
-import { coordinatesOf } from '../engine/index.js';
+import { coordinatesOf, type StepProfile } from '../engine/index.js';
 import { type CheckpointIndex, checkpointPath, commit, newest } from './checkpoint.js';
 import type { Prepared } from './prepare.js';
+import { profileOrder } from './profile-settings.js';
 import { Pace, type StepEvent, type TrainingEvent, type WaitEvent } from './progress.js';
 import { RankGroup } from './rank-group.js';
-import type { StepOrder, StepReport } from './rank-messages.js';
+import type { StepReport } from './rank-messages.js';
 import type { RunState } from './run-state.js';
 import { takeSamples } from './samples.js';
 import type { TrainerSettings } from './trainer-options.js';
 
 /** Orders in flight: while the ranks compute one step, the next is already in their queues. */
 const STEPS_IN_FLIGHT = 2;
-/** A profile leaves the first steps of an attempt out, as far as there are more, and takes the mean of the next few. */
-const PROFILE_WARM_UP_STEPS = 3;
-const PROFILE_STEPS = 5;
 
 /** What an attempt works on, and whom it tells. */
 export interface Run {
@@ -26,8 +24,12 @@ export interface Run {
   readonly emit: (event: TrainingEvent) => void;
   /** There is no room for workers yet. */
   readonly waits: (event: WaitEvent) => void;
+  /** The steps behind `fromStep` come next. */
+  readonly begins: (fromStep: number) => Promise<void>;
   /** A step is done. */
   readonly stepped: (event: StepEvent) => void;
+  /** The profiled steps are done, the last of them is `step`; of each worker. */
+  readonly profiled: (step: number, profiles: readonly StepProfile[]) => Promise<void>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -84,6 +86,7 @@ class Attempt {
     const { parameterCount } = await this.#orStopped(group.build(plan));
     state.parameterCount = parameterCount;
     const from = await this.#orStopped(this.#restore());
+    await this.#orStopped(this.#run.begins(from));
     emit({
       kind: 'started',
       failures: state.failures,
@@ -122,7 +125,7 @@ class Attempt {
 
   /** Steps [from, totalSteps) with checkpoints between them. */
   async #steps(from: number): Promise<void> {
-    const { settings, prepared, state, emit, stepped, signal } = this.#run;
+    const { settings, prepared, state, emit, stepped, profiled, signal } = this.#run;
     const { totalSteps, tokenizer } = prepared;
     const { checkpoint, samples = null } = settings.run;
     const { everySteps } = checkpoint;
@@ -130,6 +133,8 @@ class Attempt {
     const settleOldest = async (): Promise<void> => {
       const { step, reports } = inFlight.shift()!;
       stepped(state.settle(step, await reports, this.#pace.tick(performance.now())));
+      const profiles = (await reports).flatMap(({ profile }) => profile ?? []);
+      if (profiles.length > 0) await profiled(step + 1, profiles);
     };
     for (let step = from; step < totalSteps; step += 1) {
       signal?.throwIfAborted(); // who stopped the run is told already, and takes what is written for its end
@@ -151,11 +156,11 @@ class Attempt {
 
   /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
   #order(step: number, from: number): Promise<StepReport[]> {
-    const { settings, prepared, state } = this.#run;
-    const { feed, totalSteps } = prepared;
+    const { prepared, state } = this.#run;
+    const { feed, totalSteps, profile } = prepared;
     const { batch, plan } = state.share;
     const order = {
-      profile: settings.run.profile ? profileOrder(step, from, totalSteps) : null,
+      profile: profile === null ? null : profileOrder(profile, step, from, totalSteps),
       step,
       labelCount: feed.labelCount(step, batch),
     };
@@ -188,12 +193,4 @@ class Attempt {
     await group.reshape(holders, plan, { step, scaler: state.scaler }, state.groupName);
     emit({ kind: 'grown', step, workers, group: group.kind });
   }
-}
-
-/** What of a profile step `step` of the steps [from, totalSteps) is. */
-function profileOrder(step: number, from: number, totalSteps: number): StepOrder['profile'] {
-  const first = Math.min(from + PROFILE_WARM_UP_STEPS, totalSteps - 1);
-  const steps = Math.min(PROFILE_STEPS, totalSteps - first);
-  if (step < first || step >= first + steps) return null;
-  return { steps, isFirst: step === first, isLast: step === first + steps - 1 };
 }

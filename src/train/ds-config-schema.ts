@@ -2,6 +2,10 @@
 // Keys that only tune how DeepSpeed moves bytes are accepted; keys that would change results are understood or refused.
 import { z } from 'zod';
 import { elasticitySchema } from './ds-elasticity.js';
+import { REFUSED_FIELDS, refuseOptimizer } from './ds-refused.js';
+import { SCHEDULER_KEYS, scheduler } from './ds-schedule-schema.js';
+import { SETTLED_FIELDS } from './ds-settled.js';
+import { WATCH_FIELDS, WATCH_KEYS } from './ds-watch-schema.js';
 
 const auto = z.literal('auto');
 const count = z.int().min(1);
@@ -21,7 +25,7 @@ const adamParams = z.strictObject({
   eps,
   bias_correction: flag.default(true),
   adam_w_mode: flag.default(true),
-  amsgrad: z.literal(false).optional(),
+  amsgrad: flag.optional(),
   // Which of DeepSpeed's kernels computes the step.
   torch_adam: flag.optional(),
   fused: flag.optional(),
@@ -53,7 +57,7 @@ const muonParams = z.strictObject({
 });
 
 const optimizer = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.enum(['AdamW', 'Adam']), params: adamParams.prefault({}) }),
+  z.strictObject({ type: z.enum(['AdamW', 'Adam']), legacy_fusion: any, params: adamParams.prefault({}) }),
   z.strictObject({ type: z.literal('Lion'), params: lionParams.prefault({}) }),
   z.strictObject({ type: z.literal('Adagrad'), params: adagradParams.prefault({}) }),
   z.strictObject({ type: z.literal('SGD'), params: sgdParams.prefault({}) }),
@@ -62,45 +66,11 @@ const optimizer = z.discriminatedUnion('type', [
 
 const OPTIMIZER_TYPES = ['AdamW', 'Adam', 'Lion', 'Adagrad', 'SGD', 'Muon'];
 
-/** DeepSpeed takes its optimizers' names in any case. */
+/** DeepSpeed takes its optimizers' names in any case. Throws {@link ConfigError} for those that are not there. */
 export function optimizerTypeOf(name: string): string {
+  refuseOptimizer(name, OPTIMIZER_TYPES);
   return OPTIMIZER_TYPES.find((type) => type.toLowerCase() === name.toLowerCase()) ?? name;
 }
-
-const stepFields = { warmup_num_steps: z.union([z.int().min(0), auto]).default('auto') };
-const warmupFields = {
-  warmup_min_lr: z.union([z.number().min(0), auto]).default(0),
-  warmup_max_lr: z.union([z.number().positive(), auto, z.null()]).default('auto'),
-  warmup_num_steps: z.union([z.int().min(0), auto]).default(1000),
-  warmup_type: z.enum(['log', 'linear']).default('log'),
-};
-const totalSteps = z.union([count, auto]).default('auto');
-
-const scheduler = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('WarmupLR'), params: z.strictObject(warmupFields).prefault({}) }),
-  z.strictObject({
-    type: z.literal('WarmupDecayLR'),
-    params: z.strictObject({ ...warmupFields, total_num_steps: totalSteps }).prefault({}),
-  }),
-  z.strictObject({
-    type: z.literal('WarmupCosineLR'),
-    params: z
-      .strictObject({
-        total_num_steps: totalSteps,
-        warmup_min_ratio: z.number().min(0).max(1).default(0),
-        warmup_num_steps: z.union([z.int().min(0), auto]).default(1000),
-        cos_min_ratio: z.number().min(0).max(1).default(0.0001),
-        warmup_type: z.enum(['log', 'linear']).default('log'),
-      })
-      .prefault({}),
-  }),
-  // Not DeepSpeed's: what Transformers calls lr_scheduler_type.
-  z.strictObject({ type: z.literal('constant_with_warmup'), params: z.strictObject(stepFields).prefault({}) }),
-  z.strictObject({
-    type: z.enum(['linear', 'cosine']),
-    params: z.strictObject({ ...stepFields, total_num_steps: totalSteps }).prefault({}),
-  }),
-]);
 
 const offload = z.strictObject({
   device: z.enum(['none', 'cpu', 'nvme']).default('none'),
@@ -119,6 +89,8 @@ const offload = z.strictObject({
   max_in_cpu: any,
   pin_memory: any, // memory of the host is the CPU's own
   fast_init: any,
+  super_offload: any,
+  cpuadam_cores_perc: any,
 });
 
 /** Of parameters, at stage 3. */
@@ -149,7 +121,7 @@ const aio = z.strictObject({
   thread_count: z.int().min(1).max(64).optional(),
   single_submit: flag.default(false),
   overlap_events: flag.default(true),
-  use_gds: z.literal(false).default(false),
+  use_gds: flag.default(false),
 });
 
 /** A number of parameters. */
@@ -188,6 +160,18 @@ const zero = z.strictObject({
   stage3_use_all_reduce_for_fetch_params: any,
   sub_group_size: any,
   use_multi_rank_bucket_allreduce: any,
+  legacy_stage1: any,
+  grad_hooks: any,
+  leaf_module: any,
+  override_module_apply: any,
+  pipeline_loading_checkpoint: any,
+  log_trace_cache_warnings: any,
+  enable_sanity_checks: any,
+  save_muon_momentum_buffer_in_memory: any,
+  mics_hierarchical_params_gather: any,
+  /** Refused where they are given. */
+  zenflow: any,
+  zeropp_loco_param: any,
 });
 
 const fp16 = z.strictObject({
@@ -199,26 +183,25 @@ const fp16 = z.strictObject({
   hysteresis: count.default(2),
   consecutive_hysteresis: flag.default(false),
   min_loss_scale: z.number().positive().default(1),
-  fp16_master_weights_and_grads: z.literal(false).default(false),
-  auto_cast: any, // inputs are token ids: there is nothing to cast
+  fp16_master_weights_and_grads: flag.default(false),
+  auto_cast: any,
 });
 
 const bf16 = z.strictObject({
   enabled: z.union([flag, auto]).default(false),
-  /** Steps whose gradients are not finite change nothing; this cannot be switched off. */
-  check_grad_overflow: z.literal(true).default(true),
+  check_grad_overflow: flag.default(true),
   /** No float32 masters: the bf16 parameters are stepped, rounded by chance. Gradients of parameters stay float32. */
   bf16_master_weights_and_grads: flag.default(false),
   /** Optimizer states in bf16, rounded by chance. */
   bf16_optimizer_states: flag.default(false),
-  immediate_grad_update: any, // when gradients are copied; results do not depend on it
+  immediate_grad_update: any,
 });
 
 /** How DeepSpeed stores what activation checkpointing keeps; the recipe says whether anything is made again. */
 const activationCheckpointing = z.strictObject({
   partition_activations: flag.default(false),
-  cpu_checkpointing: any, // activations are in the memory of the CPU
-  contiguous_memory_optimization: any, // they lie in one arena
+  cpu_checkpointing: any,
+  contiguous_memory_optimization: any,
   number_checkpoints: any,
   synchronize_checkpoint_boundary: any,
   profile: any,
@@ -234,7 +217,7 @@ const pipeline = z.strictObject({
   activation_checkpoint_interval: z.int().min(0).default(0),
   /** Parts of the model on each stage, which take turns (interleaved 1F1B). Not DeepSpeed's: Megatron's virtual stages. */
   virtual_stages: count.default(1),
-  seed_layers: z.literal(false).default(false), // first values go by name: they are the same for any number of stages
+  seed_layers: flag.default(false),
   // How DeepSpeed cuts what stages send each other between tensor parallel ranks.
   pipe_partitioned: any,
   grad_partitioned: any,
@@ -259,6 +242,12 @@ const tensorParallel = z.strictObject({
   preset_model: any,
   partition_config: any,
   tp_overlap_comm: any,
+  tp: any,
+  dtype: any,
+  injection_policy_tuple: any,
+  keep_module_on_host: any,
+  replace_with_kernel_inject: any,
+  kernel_inject: any,
 });
 
 export const dsConfigSchema = z.strictObject({
@@ -278,14 +267,11 @@ export const dsConfigSchema = z.strictObject({
   elasticity: elasticitySchema.optional(),
   // Not DeepSpeed's, though many configurations have it: what Transformers calls gradient_checkpointing.
   checkpoint_activations: flag.default(false),
-  zero_allow_untested_optimizer: any,
   fp16: fp16.optional(),
   bf16: bf16.optional(),
-  // Logging and profiling.
-  steps_per_print: any,
-  wall_clock_breakdown: any,
-  memory_breakdown: any,
-  dump_state: any,
+  ...WATCH_FIELDS,
+  ...SETTLED_FIELDS,
+  ...REFUSED_FIELDS,
 });
 
 export type DsConfigInput = z.input<typeof dsConfigSchema>;
@@ -305,10 +291,8 @@ export const DS_CONFIG_KEYS: readonly string[] = [
   ...Object.keys(hybridEngine.shape),
   ...Object.keys(tensorParallel.shape),
   ...Object.keys(elasticitySchema.shape),
-  ...Object.keys(warmupFields),
-  'total_num_steps',
-  'warmup_min_ratio',
-  'cos_min_ratio',
+  ...SCHEDULER_KEYS,
+  ...WATCH_KEYS,
   'type',
   'params',
   'enabled',

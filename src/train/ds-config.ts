@@ -10,9 +10,13 @@ import {
   optimizerTypeOf,
 } from './ds-config-schema.js';
 import { elasticShare, enabledElasticity } from './ds-elasticity.js';
+import { modernised } from './ds-legacy.js';
 import { resolveOffload } from './ds-offload.js';
-import { type AutoValues, given, resolveOptimizer } from './ds-optimizer.js';
+import { type AutoValues, resolveOptimizer } from './ds-optimizer.js';
 import { type Precision, resolvePrecision } from './ds-precision.js';
+import { refuseAbsent } from './ds-refused.js';
+import { resolveSchedule } from './ds-schedule.js';
+import { settledNotes } from './ds-settled.js';
 import { type ResolvedZero, resolveZero } from './ds-zero.js';
 import { parse } from './parse.js';
 import type { Schedule } from './schedule.js';
@@ -61,8 +65,9 @@ export async function readDsConfig(config: DsConfigInput | string): Promise<DsCo
   }
 }
 
-/** The config with the name of its optimizer as the schema spells it. */
-function spelt(config: unknown): unknown {
+/** The config in the words of the schema. */
+function spelt(given: unknown): unknown {
+  const config = modernised(given);
   if (typeof config !== 'object' || config === null || !('optimizer' in config)) return config;
   const { optimizer } = config;
   if (typeof optimizer !== 'object' || optimizer === null || !('type' in optimizer)) return config;
@@ -71,18 +76,19 @@ function spelt(config: unknown): unknown {
 
 /** Resolves a parsed config for a number of ranks. Throws {@link ConfigError} for what contradicts itself or is not supported. */
 export function resolveDsConfig(config: DsConfig, auto: AutoValues): ResolvedDsConfig {
-  refuseUnsupported(config);
-  const { optimizer, rate } = resolveOptimizer(config, auto);
+  refuseAbsent(config);
   const zero = resolveZero(config, auto.hiddenSize ?? null);
-  const { batch, notes } = resolveBatch(config, auto);
+  const { batch, notes: onBatch } = resolveBatch(config, auto);
+  const resolvedOptimizer = resolveOptimizer(config, auto);
+  const { schedule, optimizer, notes: onSchedule } = resolveSchedule(config, resolvedOptimizer, auto.totalSteps);
   return {
     batch,
     growAfterSeconds: (config.elasticity?.min_time ?? 0) * 60,
     ...zero,
-    notes: [...zero.notes, ...notes],
+    notes: [...zero.notes, ...onBatch, ...settledNotes(config), ...onSchedule],
     optimizer,
     precision: resolvePrecision(config, auto),
-    schedule: resolveSchedule(config, rate, auto.totalSteps),
+    schedule,
     offload: resolveOffload(config),
     isRecomputed: config.checkpoint_activations,
   };
@@ -141,44 +147,4 @@ function sizesOf(config: DsConfig, auto: AutoValues): BatchSizes {
       'Leave one of the three sizes out and it is computed',
     );
   return resolved;
-}
-
-function refuseUnsupported(config: DsConfig): void {
-  if (config.activation_checkpointing?.partition_activations)
-    throw new ConfigError(
-      'deepspeed.activation_checkpointing.partition_activations',
-      'false',
-      true,
-      'Workers that share matrices keep the tensors between blocks whole',
-    );
-}
-
-function resolveSchedule(config: DsConfig, rate: number, totalSteps: number): Schedule {
-  const { scheduler } = config;
-  if (!scheduler) return { kind: 'constant', rate };
-  const warmupSteps = given<number>(scheduler.params.warmup_num_steps, Math.ceil(totalSteps * 0.03));
-  switch (scheduler.type) {
-    case 'WarmupLR':
-    case 'WarmupDecayLR': {
-      const { warmup_max_lr, warmup_min_lr, warmup_type: warmupType } = scheduler.params;
-      const shared = { warmupSteps, warmupType };
-      const rates = { rate: given<number>(warmup_max_lr, rate), minRate: given<number>(warmup_min_lr, 0) };
-      if (scheduler.type === 'WarmupLR') return { kind: 'WarmupLR', ...rates, ...shared };
-      const total = given<number>(scheduler.params.total_num_steps, totalSteps);
-      return { kind: 'WarmupDecayLR', ...rates, ...shared, totalSteps: total };
-    }
-    case 'WarmupCosineLR': {
-      const { total_num_steps, cos_min_ratio: minRatio, warmup_min_ratio: warmupMinRatio } = scheduler.params;
-      const shared = { warmupSteps, warmupType: scheduler.params.warmup_type };
-      const total = given<number>(total_num_steps, totalSteps);
-      return { kind: 'WarmupCosineLR', rate, ...shared, totalSteps: total, minRatio, warmupMinRatio };
-    }
-    case 'constant_with_warmup':
-      return { kind: scheduler.type, rate, warmupSteps };
-    case 'linear':
-    case 'cosine': {
-      const total = given<number>(scheduler.params.total_num_steps, totalSteps);
-      return { kind: scheduler.type, rate, warmupSteps, totalSteps: total };
-    }
-  }
 }

@@ -73,12 +73,21 @@ const SETTLED: readonly (readonly [key: keyof ZeroBlock, so: unknown, why: strin
   ['stage3_module_granularity_threshold', 0, 'a block is always fetched as one'],
   ['stage3_use_all_reduce_for_fetch_params', false, 'parameters are gathered'],
   ['stage3_allgather_sequential', false, 'a bucket is gathered as one'],
+  ['legacy_stage1', false, 'stage 1 shards what it always did'],
+  ['grad_hooks', true, 'a gradient is reduced as soon as it is whole'],
+  ['leaf_module', null, 'a block is always fetched as one'],
+  ['override_module_apply', true, 'first values go by name, rank by rank'],
+  ['pipeline_loading_checkpoint', false, 'ranks read their own slices side by side'],
+  ['log_trace_cache_warnings', false, 'the order of fetches is compiled, not traced'],
+  ['enable_sanity_checks', false, 'ranks compare their plans before the first step'],
+  ['save_muon_momentum_buffer_in_memory', true, 'momentum lies where the optimizer state lies'],
+  ['mics_hierarchical_params_gather', false, 'there is no MiCS'],
 ];
 
 function notesOn(zero: ZeroBlock): readonly string[] {
   const isOffloaded = (zero.offload_optimizer?.device ?? 'none') !== 'none';
   const notes = SETTLED.flatMap(([key, so, why]) =>
-    zero[key] === undefined || zero[key] === so || (key === 'sub_group_size' && isOffloaded)
+    zero[key] === undefined || zero[key] === null || zero[key] === so || (key === 'sub_group_size' && isOffloaded)
       ? []
       : [`zero_optimization.${key} has no effect: ${why}`],
   );
@@ -86,6 +95,12 @@ function notesOn(zero: ZeroBlock): readonly string[] {
   const early = Object.keys(zero).filter((key) => key.startsWith('stage3_'));
   return [...notes, ...early.map((key) => `zero_optimization.${key} has no effect at stage ${zero.stage}`)];
 }
+
+/** Blocks that ask by being there, and what to do instead. */
+const ABSENT = [
+  ['zenflow', 'ZenFlow is not there; offload_optimizer.ratio leaves a part of the optimizer on the device'],
+  ['zeropp_loco_param', 'The error feedback of LoCo is not there; zero_quantized_gradients rounds without it'],
+] as const;
 
 function refuseUnsupported(zero: ZeroBlock): void {
   const needed = {
@@ -104,6 +119,9 @@ function refuseUnsupported(zero: ZeroBlock): void {
         'Below, nothing is exchanged that it could change',
       );
   }
+  for (const [name, why] of ABSENT)
+    if (zero[name] !== undefined && zero[name] !== null)
+      throw new ConfigError(`deepspeed.zero_optimization.${name}`, 'not to be given', zero[name], why);
   if (zero.mics_shard_size > 0)
     throw new ConfigError(
       'deepspeed.zero_optimization.mics_shard_size',

@@ -1,6 +1,6 @@
 // The door of train/: Trainer, recipes, ds_config, schedules.
 
-export type { KindProfile, Limits, StepProfile } from '../engine/index.js';
+export type { CollectiveProfile, KindProfile, Limits, StepProfile } from '../engine/index.js';
 export type { PipelineMetrics } from './bubble.js';
 export { type ClassifyOptions, classify } from './classify.js';
 export * from './ds-config.js';
@@ -13,6 +13,7 @@ export { type MaskedLmOptions, maskedLm } from './masked-lm.js';
 export { type MergeOptions, mergeAdapter } from './merge-adapter.js';
 export { modelStateBytes } from './model-states.js';
 export { nearest } from './parse.js';
+export { type ProfileTextOptions, profileText } from './profile-text.js';
 export type { StepEvent, TrainingEvent } from './progress.js';
 export {
   type Figures,

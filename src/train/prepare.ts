@@ -2,7 +2,7 @@
 // have shares the work.
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ConfigError, newRunId, type RunId } from '../common/index.js';
 import type { Tokenizer } from '../data/index.js';
 import { compileLargest, type MemoryFigures, type Mesh } from '../engine/index.js';
@@ -13,8 +13,11 @@ import { type BatchSizes, type ResolvedDsConfig, readDsConfig, resolveDsConfig }
 import { resolveHybrid } from './ds-hybrid.js';
 import { pipelineNotes, resolvePipeline } from './ds-pipeline.js';
 import type { Precision } from './ds-precision.js';
+import { resolveMonitors } from './ds-watch.js';
 import type { Feed } from './feed.js';
 import { fitMemory } from './fit-memory.js';
+import type { MonitorSettings } from './monitor/run-monitors.js';
+import { type ProfileSettings, resolveProfile } from './profile-settings.js';
 import type { TrainingEvent } from './progress.js';
 import type { RankPlan } from './rank-plan.js';
 import { lossOf, type PreparedData, recomputeOf } from './recipe.js';
@@ -38,6 +41,10 @@ export interface Prepared {
   readonly evaluate: PreparedData['evaluate'];
   readonly tokenizer: Tokenizer;
   readonly precision: Precision;
+  /** Where curves are written. */
+  readonly monitors: readonly MonitorSettings[];
+  /** Null: no step is profiled. */
+  readonly profile: ProfileSettings | null;
   /** Rows of a step, whoever does them. */
   readonly trainBatch: number;
   readonly totalSteps: number;
@@ -92,6 +99,16 @@ export async function prepare(
   const common = dsOf(largest, totalSteps);
   const notes = [...common.notes, ...hybrid.notes, ...pipelineNotes(pipeline, common.batch.accumulation)];
   if (notes.length > 0) emit({ kind: 'notes', notes });
+  const { profile, notes: onProfile } = resolveProfile(dsConfig, {
+    isAsked: run.profile,
+    isOnGpus: scaling.gpusPerWorker > 0,
+    totalSteps,
+  });
+  if (onProfile.length > 0) emit({ kind: 'notes', notes: onProfile });
+  const monitors = resolveMonitors(dsConfig, {
+    reportTo: run.reportTo,
+    folder: run.loggingDir ?? join(runPath, 'runs'),
+  });
   const loss = lossOf(recipe);
   const identity = [
     recipe.kind,
@@ -175,6 +192,8 @@ export async function prepare(
     evaluate,
     tokenizer,
     precision: common.precision,
+    monitors,
+    profile,
     trainBatch,
     totalSteps,
     isAdapter: adapter !== null,

@@ -22,6 +22,8 @@ export type TrainingEvent =
     }
   | WaitEvent
   | StepEvent
+  /** Where the time of the profiled steps went, as tables. */
+  | { readonly kind: 'profile'; readonly step: number; readonly text: string }
   /** Behind a step there was room for more workers, who share the next ones: so many now. */
   | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
   /** What the model says to the prompts of `run.samples` after a step. */

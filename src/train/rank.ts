@@ -29,7 +29,7 @@ import type { JointPlan } from './plan-joints.js';
 import type { RankPlace, RankReady, StepOrder, StepReport } from './rank-messages.js';
 import { type RankPlan, settingsOf } from './rank-plan.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
-import { learningRate } from './schedule.js';
+import { learningRate, momentum } from './schedule.js';
 import { trainedModel } from './trained-model.js';
 
 export class TrainRank {
@@ -116,7 +116,8 @@ export class TrainRank {
     // A skipped step counts neither for the schedule nor for the optimizer's corrections, as in DeepSpeed.
     const updates = order.step - this.#scaler.skippedSteps;
     const rate = learningRate(plan.schedule, updates);
-    const { gradientNorm, isSkipped } = await train.update({ lr: rate, step: updates + 1, lossScale });
+    const beta1 = momentum(plan.schedule, updates) ?? undefined;
+    const { gradientNorm, isSkipped } = await train.update({ lr: rate, beta1, step: updates + 1, lossScale });
     this.#scaler = nextScaler(this.#scaler, isSkipped, plan.precision.lossScaling);
     const seconds = (performance.now() - start) / 1000;
     const { allocatedBytes: deviceBytes, hostBytes } = device;

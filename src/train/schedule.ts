@@ -1,5 +1,6 @@
 // Learning-rate schedules as pure functions of the optimizer step (0 is the first), as DeepSpeed's schedulers and (in lower case)
 // those of Transformers give them.
+import { type OneCycle, oneCycleMomentum, oneCycleRate, type RangeTest, rangeTestRate } from './schedule-cycle.js';
 
 export type Schedule =
   | { readonly kind: 'constant'; readonly rate: number }
@@ -9,6 +10,8 @@ export type Schedule =
       'WarmupCosineLR',
       { readonly totalSteps: number; readonly minRatio: number; readonly warmupMinRatio: number }
     >
+  | RangeTest
+  | OneCycle
   | { readonly kind: 'constant_with_warmup'; readonly rate: number; readonly warmupSteps: number }
   | {
       readonly kind: 'linear' | 'cosine';
@@ -50,6 +53,10 @@ export function learningRate(schedule: Schedule, step: number): number {
       const progress = Math.min(1, (position - warmupSteps + 1) / Math.max(1, totalSteps - warmupSteps));
       return rate * (minRatio + ((1 - minRatio) * (1 + Math.cos(Math.PI * progress))) / 2);
     }
+    case 'LRRangeTest':
+      return rangeTestRate(schedule, step);
+    case 'OneCycle':
+      return oneCycleRate(schedule, step);
     case 'constant_with_warmup':
       return schedule.rate * Math.min(1, step / Math.max(1, schedule.warmupSteps));
     case 'linear':
@@ -61,6 +68,11 @@ export function learningRate(schedule: Schedule, step: number): number {
       return rate * (kind === 'linear' ? Math.max(0, 1 - progress) : (1 + Math.cos(Math.PI * progress)) / 2);
     }
   }
+}
+
+/** The momentum of optimizer step `step`; null where the schedule leaves it to the optimizer. */
+export function momentum(schedule: Schedule, step: number): number | null {
+  return schedule.kind === 'OneCycle' ? oneCycleMomentum(schedule, step) : null;
 }
 
 /** Share of the way up at `position`; 1 from the end of the warm-up on. */

@@ -56,6 +56,8 @@ const scaling = z.strictObject({
   placement: z.enum(['pack', 'spread']).default('pack'),
 });
 
+const reportTarget = z.enum(['tensorboard', 'csv', 'none']);
+
 const run = z.strictObject({
   name: z
     .string()
@@ -70,6 +72,13 @@ const run = z.strictObject({
   resume: z.boolean().default(false),
   /** Takes the time of every kind of instruction, in five steps after three of warm-up. Default false. */
   profile: z.boolean().default(false),
+  /** Curves are written as TensorBoard's event files, CSV files or both (Transformers' `report_to`). Default: neither. */
+  reportTo: z
+    .union([reportTarget, z.array(reportTarget)])
+    .default('none')
+    .transform((targets) => [targets].flat().filter((target) => target !== 'none')),
+  /** The folder of those files. Default: `runs` in the folder of the run. */
+  loggingDir: z.string().min(1).optional(),
   /** Has the model continue `prompts` every `everySteps` steps, with the weights that are being trained. Default: never. */
   samples: z
     .strictObject({ prompts: z.array(z.string().min(1)).min(1), everySteps: count, maxNewTokens: count.default(32) })

@@ -1,11 +1,14 @@
 // The Trainer: prepares data and plan, tries until the steps are done (attempt.ts), hands back the model.
 // It places and orders; the arithmetic is in the ranks (rank.ts), the bytes are in the object store (feed.ts).
-import { join } from 'node:path';
-import { TaskError, TrainingError } from '../common/index.js';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ConfigError, TaskError, TrainingError } from '../common/index.js';
 import type { RunReport } from '../observe/index.js';
 import { attempt, type Run } from './attempt.js';
 import { isWorthRetrying } from './failure.js';
+import { RunMonitors } from './monitor/run-monitors.js';
 import { prepare } from './prepare.js';
+import { profileText } from './profile-text.js';
 import { stepReport, type TrainingEvent } from './progress.js';
 import { RunReporter } from './run-reporter.js';
 import { RunState, type TrainingResult } from './run-state.js';
@@ -39,6 +42,9 @@ export class Trainer {
     const emit = options.onProgress ?? (() => {});
     const prepared = await prepare(settings, emit);
     const state = new RunState(prepared, settings.recipe.sequenceLength);
+    const monitors = new RunMonitors(prepared.monitors, prepared.trainBatch, (note) =>
+      emit({ kind: 'notes', notes: [note] }),
+    );
     const run: Run = {
       settings,
       prepared,
@@ -48,9 +54,17 @@ export class Trainer {
         emit(event);
         this.#report(run, state.failures === 0 ? 'STARTING' : 'RESTARTING', event.reason);
       },
+      begins: (fromStep) => monitors.start(fromStep),
       stepped: (event) => {
         emit(event);
+        monitors.stepped(event);
         this.#reporter.report(stepReport(event, state.identity));
+      },
+      profiled: async (step, profiles) => {
+        const { text: options = {}, outputFile = null } = prepared.profile ?? {};
+        const text = profileText(profiles, options);
+        emit({ kind: 'profile', step, text });
+        if (outputFile !== null) await writeProfile(outputFile, text);
       },
       signal: options.signal,
     };
@@ -66,12 +80,14 @@ export class Trainer {
     } catch (error) {
       const ended = options.signal?.aborted ? 'STOPPED' : 'FAILED';
       this.#report(run, ended, error instanceof Error ? error.message : String(error));
-      await this.#reporter.flush();
+      await Promise.all([this.#reporter.flush(), monitors.flush()]);
       throw error;
     }
     this.#report(run, 'SUCCEEDED');
     await this.#reporter.flush();
     const evaluation = (await prepared.evaluate?.(join(prepared.runPath, 'model'), state.share.workers)) ?? null;
+    if (evaluation !== null) monitors.scored(evaluation);
+    await monitors.flush();
     return { ...state.result(), evaluation };
   }
 
@@ -107,6 +123,17 @@ export class Trainer {
       totalSteps: prepared.totalSteps,
       ...(loss === undefined || !Number.isFinite(loss) ? {} : { loss }),
       ...(message === undefined ? {} : { message: message.slice(0, 4000) }),
+    });
+  }
+}
+
+async function writeProfile(path: string, text: string): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, `${text}\n`);
+  } catch (cause) {
+    throw new ConfigError('deepspeed.flops_profiler.output_file', 'a file that can be written', path, String(cause), {
+      cause,
     });
   }
 }

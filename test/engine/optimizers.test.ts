@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import {
   DeviceBuffers,
   GraphBuilder,
+  hasScheduledMomentum,
   initialState,
   layoutFor,
   type OptimizerSettings,
@@ -33,6 +34,8 @@ const CASES: readonly OptimizerSettings[] = [
   { kind: 'adamw', ...COMMON, beta1: 0.9, beta2: 0.99, eps: 1e-6 },
   { kind: 'adamw', ...COMMON, beta1: 0.9, beta2: 0.99, eps: 1e-6, isDecayDecoupled: false, hasBiasCorrection: false },
   { kind: 'lion', ...COMMON, beta1: 0.9, beta2: 0.99 },
+  { kind: 'adamw', ...COMMON, beta1: 0, beta2: 0.99, eps: 1e-6, isMomentumScheduled: true },
+  { kind: 'lion', ...COMMON, beta1: 0, beta2: 0.99, isMomentumScheduled: true },
   { kind: 'adagrad', ...COMMON, eps: 1e-6, lrDecay: 0.1, initialSum: 0.01 },
   { kind: 'sgd', ...COMMON, momentum: 0, dampening: 0, isNesterov: false },
   { kind: 'sgd', ...COMMON, momentum: 0.9, dampening: 0.2, isNesterov: false },
@@ -54,6 +57,9 @@ const CASES: readonly OptimizerSettings[] = [
     adam: { beta1: 0.9, beta2: 0.95, eps: 1e-6, rateRatio: 1 },
   },
 ];
+
+/** Where it is scheduled: from step to step another one. */
+const scheduledMomentum = (step: number): number => 0.95 - 0.1 * step;
 
 /** One parameter under one optimiser, as the papers and torch.optim define them. */
 class Reference {
@@ -84,7 +90,8 @@ class Reference {
       switch (o.kind) {
         case 'adamw':
         case 'muon': {
-          const { beta1, beta2, eps } = o.kind === 'muon' ? o.adam : o;
+          const { beta2, eps } = o.kind === 'muon' ? o.adam : o;
+          const beta1 = hasScheduledMomentum(o) ? scheduledMomentum(t) : (o.kind === 'muon' ? o.adam : o).beta1;
           const lr = o.kind === 'muon' ? LR * o.adam.rateRatio : LR;
           const isDecoupled = o.kind === 'muon' || o.isDecayDecoupled !== false;
           const isCorrected = o.kind === 'muon' || o.hasBiasCorrection !== false;
@@ -96,10 +103,12 @@ class Reference {
           this.p[i] = p - (isDecoupled ? lr * decay * p : 0) - (lr * mean) / (Math.sqrt(square) + eps);
           break;
         }
-        case 'lion':
-          this.p[i] = p - LR * (Math.sign(o.beta1 * m + (1 - o.beta1) * gradient) + decay * p);
+        case 'lion': {
+          const beta1 = o.isMomentumScheduled ? scheduledMomentum(t) : o.beta1;
+          this.p[i] = p - LR * (Math.sign(beta1 * m + (1 - beta1) * gradient) + decay * p);
           this.#first[i] = o.beta2 * m + (1 - o.beta2) * gradient;
           break;
+        }
         case 'adagrad': {
           const own = gradient + decay * p;
           this.#first[i] = m + own ** 2;
@@ -195,6 +204,7 @@ async function compare(device: NativeDevice, optimizer: OptimizerSettings, expec
     for (const [i, values] of gradientsOf(index + 1).entries()) viewOf('gradients', SHAPES[i]!).set(values);
     program.setScalar('lr', LR);
     program.setScalar('step', index + 1);
+    program.setScalar('beta1', scheduledMomentum(index + 1));
     await program.run();
     for (const [i, shape] of SHAPES.entries()) {
       const found = viewOf('parameters', shape);

@@ -29,13 +29,15 @@ test('an exchange is exposed for as long as no other instruction runs', () => {
     [1, 0],
     [5, 3],
   ] as const) {
-    const profiler = new StepProfiler();
+    const profiler = new StepProfiler((group) => group + 2);
     const seconds = Float64Array.from(kinds, (kind) => (kind === 'all_reduce' ? exchangeSeconds : 1));
     for (let run = 0; run < 2; run++) profiler.add(program, seconds);
     const profile = profiler.summary(2, LIMITS);
     assert.equal(profile.seconds, 4 + exposed);
     assert.equal(profile.communicationSeconds, exchangeSeconds);
     assert.equal(profile.exposedCommunicationSeconds, exposed);
+    const sum = { kind: 'all_reduce', bytes: 40, ranks: 2, count: 1, seconds: exchangeSeconds };
+    assert.deepEqual(profile.collectives, [sum]);
   }
 });
 

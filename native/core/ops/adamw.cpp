@@ -18,6 +18,7 @@ static Bound bind_adamw(Binder& in, const StepKernels<F>& kernels) {
   a.factor = in.input("factor", {&one});
   a.lr = in.input("lr", {&one});
   a.step = in.input("step", {&one});
+  bind_momentum(in, a);
   bind_random(in, a);
   a.p = in.flat_output<P>("p", n);
   a.m = in.flat_output<S>("m", n);

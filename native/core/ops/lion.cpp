@@ -16,6 +16,7 @@ static Bound bind_lion(Binder& in, const StepKernels<F>& kernels) {
   a.g = in.flat_input("g", n);
   a.factor = in.input("factor", {&one});
   a.lr = in.input("lr", {&one});
+  bind_momentum(in, a);
   bind_random(in, a);
   a.p = in.flat_output<P>("p", n);
   a.m = in.flat_output<S>("m", n);

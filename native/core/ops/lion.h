@@ -7,9 +7,9 @@ namespace raylite {
 /// g' = g * factor[0]; p = p * (1 - lr * weight_decay) - lr * sign(beta1 * m + (1 - beta1) * g'); m = beta2 * m + (1 - beta2) * g'.
 /// sign(0) is 0.
 template <class F>
-struct LionArguments : StepArguments<F> {
+struct LionArguments : MomentumStepArguments<F> {
   typename F::S* m;
-  double beta1, beta2;
+  double beta2;
 };
 
 }  // namespace raylite

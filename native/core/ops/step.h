@@ -42,4 +42,11 @@ struct StepArguments {
   double weight_decay;
 };
 
+/// What optimisers with a first momentum add: beta1, or of this step the number in beta1_of_step, where a schedule moves it.
+template <class F>
+struct MomentumStepArguments : StepArguments<F> {
+  const float* beta1_of_step;  // null: beta1
+  double beta1;
+};
+
 }  // namespace raylite

@@ -1,6 +1,6 @@
 // Where the time of a step goes: seconds of every kind of instruction beside what the machine could do at best. Pure.
 import { placed } from '../autodiff.js';
-import { type FloatType, isFloatType } from '../graph.js';
+import { byteLength, type FloatType, isFloatType } from '../graph.js';
 import { defaultCost, type OpRule, type PlacedOp, ruleOf } from '../ops/index.js';
 import type { Plan } from '../plan/plan.js';
 import { COMMUNICATION, COMPUTE, COPY, DISK, STREAMS } from '../plan/schedule.js';
@@ -28,6 +28,17 @@ export interface KindProfile {
   readonly limitShare: number | null;
 }
 
+/** All exchanges of one kind and size within groups of one size, per step. */
+export interface CollectiveProfile {
+  readonly kind: string;
+  /** Of the whole tensor: what all ranks have together of one that is gathered or scattered. */
+  readonly bytes: number;
+  readonly ranks: number;
+  readonly count: number;
+  /** Waiting for slower workers counts. */
+  readonly seconds: number;
+}
+
 /** Means over the profiled steps of one worker. */
 export interface StepProfile {
   readonly steps: number;
@@ -42,6 +53,8 @@ export interface StepProfile {
   readonly limits: Limits;
   /** By seconds, most first. */
   readonly kinds: readonly KindProfile[];
+  /** By kind and size. */
+  readonly collectives: readonly CollectiveProfile[];
 }
 
 /** Adds up the seconds of the instructions of runs. */
@@ -52,6 +65,12 @@ export class StepProfiler {
   #exposedSeconds = 0;
   #offloadSeconds = 0;
   #exposedOffloadSeconds = 0;
+  readonly #groupSize: (group: number) => number;
+
+  /** `groupSize`: how many ranks exchange where an op has this attribute `group`. */
+  constructor(groupSize: (group: number) => number = () => 1) {
+    this.#groupSize = groupSize;
+  }
 
   /** One run of `plan`: `seconds[i]` are those of instruction i. */
   add(plan: Plan, seconds: Float64Array): void {
@@ -75,6 +94,7 @@ export class StepProfiler {
 
   /** Per step, of `steps` steps. */
   summary(steps: number, limits: Limits): StepProfile {
+    const collectives = new Map<string, CollectiveProfile>();
     const kinds = new Map<string, { count: number; seconds: number; flops: number; bytes: number; least: number }>();
     for (const [{ graph }, sums] of this.#runs) {
       const runs = sums.at(-1)!;
@@ -88,6 +108,11 @@ export class StepProfiler {
         kind.bytes += (runs * bytes) / steps;
         kind.least += (runs * leastSeconds(call, { flops, bytes }, limits)) / steps;
         kinds.set(op.kind, kind);
+        if (ruleOf(op.kind).isCollective)
+          addCollective(collectives, call, this.#groupSize(op.attributes.group!), {
+            count: runs / steps,
+            seconds: sums[index]! / steps,
+          });
       }
     }
     return {
@@ -105,8 +130,23 @@ export class StepProfiler {
           limitShare: isElsewhere(ruleOf(kind)) || figures.seconds === 0 ? null : least / figures.seconds,
         }))
         .sort((a, b) => b.seconds - a.seconds),
+      collectives: [...collectives.values()].sort((a, b) =>
+        a.kind === b.kind ? a.bytes - b.bytes || a.ranks - b.ranks : a.kind < b.kind ? -1 : 1,
+      ),
     };
   }
+}
+
+function addCollective(
+  collectives: Map<string, CollectiveProfile>,
+  { kind, inputs, outputs }: PlacedOp,
+  ranks: number,
+  { count, seconds }: { readonly count: number; readonly seconds: number },
+): void {
+  const bytes = Math.max(0, ...[...inputs, ...outputs].map(byteLength));
+  const key = `${kind} ${bytes} ${ranks}`;
+  const sum = collectives.get(key) ?? { kind, bytes, ranks, count: 0, seconds: 0 };
+  collectives.set(key, { ...sum, count: sum.count + count, seconds: sum.seconds + seconds });
 }
 
 /** Whether an op is bound by other limits than those of arithmetic and memory: networks, disks. */

@@ -48,9 +48,9 @@ export class ProgramTurns {
     else await program.run();
   }
 
-  /** From here on every run takes the time of its instructions. */
-  startProfile(): void {
-    this.#profiler = new StepProfiler();
+  /** From here on every run takes the time of its instructions. `groupSize`: how many ranks exchange in a group. */
+  startProfile(groupSize: (group: number) => number): void {
+    this.#profiler = new StepProfiler(groupSize);
   }
   /** Ends what `startProfile` began `steps` steps ago; `limits` measures what the machine can do. */
   endProfile(steps: number, limits: () => Promise<Limits>): Promise<StepProfile> {

@@ -35,6 +35,8 @@ export interface UpdateOptions {
   readonly lr: number;
   /** Counts from 1, over the steps that were not skipped. */
   readonly step: number;
+  /** Of an optimiser whose momentum is scheduled. */
+  readonly beta1?: number | undefined;
   readonly lossScale?: number;
 }
 

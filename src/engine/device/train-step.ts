@@ -5,9 +5,9 @@ import type { CompiledPipeline } from '../compile/pipeline.js';
 import { compileStep } from '../compile/step.js';
 import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
 import type { ParameterSlice } from '../layout.js';
-import type { GroupName } from '../mesh.js';
+import { type GroupName, groupSizeAt } from '../mesh.js';
 import { ruleOf } from '../ops/index.js';
-import type { OptimizerSettings } from '../optimizer.js';
+import { hasScheduledMomentum, type OptimizerSettings } from '../optimizer.js';
 import type { Strategy } from '../passes/zero.js';
 import type { Plan } from '../plan/plan.js';
 import type { StateKind } from '../state-moves.js';
@@ -222,6 +222,10 @@ export class TrainStep implements AsyncDisposable {
       this.#update.setScalar('lr', options.lr);
       this.#update.setScalar('step', options.step);
       this.#update.setScalar('lossScale', lossScale);
+      if (hasScheduledMomentum(this.optimizer)) {
+        if (options.beta1 === undefined) throw new ConfigError('beta1', 'the momentum of the step', options.beta1);
+        this.#update.setScalar('beta1', options.beta1);
+      }
       this.#inputs.writeUpdate(this.#update, options.step);
       await this.#turns.run(this.#update);
       this.#updates++;
@@ -281,7 +285,8 @@ export class TrainStep implements AsyncDisposable {
 
   /** From here on every run takes the time of its instructions. Results are the same. */
   startProfile(): void {
-    this.#turns.startProfile();
+    const { mesh, rank } = this.strategy;
+    this.#turns.startProfile((group) => groupSizeAt(mesh, rank, group));
   }
 
   /** Ends what `startProfile` began `steps` steps ago, and measures what the machine can do with `threads` threads. */

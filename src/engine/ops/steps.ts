@@ -21,14 +21,26 @@ import {
 /** Where chances come from: the stream of a whole that slices are cut from, and the first element of this one. */
 const CHANCE = ['stream', 'first'] as const;
 
-/** How parameter and state are stored; `at` is the number of inputs before `random`, which this checks. */
-function formOf(call: OpCall, hasState: boolean, at: number): { readonly p: FloatType; readonly state: FloatType } {
+interface Form {
+  readonly p: FloatType;
+  readonly state: FloatType;
+  /** Inputs before `random`. */
+  readonly inputs: number;
+}
+
+/** How parameter and state are stored; `counts` are the numbers of inputs that there may be before `random`, which this checks. */
+function formOf(call: OpCall, hasState: boolean, counts: readonly number[]): Form {
   const p = storageType(call, 0, 'p');
   const state = hasState ? storageType(call, 1, 'state') : 'f32';
   const isByChance = p === 'bf16' || state === 'bf16';
-  expectInputs(call, [isByChance ? at + 1 : at]);
-  if (isByChance) expectType(call, 'random', operand(call, at, 'random'), [3], 'i32');
-  return { p, state };
+  const last = isByChance ? 1 : 0;
+  expectInputs(
+    call,
+    counts.map((count) => count + last),
+  );
+  const inputs = call.inputs.length - last;
+  if (isByChance) expectType(call, 'random', operand(call, inputs, 'random'), [3], 'i32');
+  return { p, state, inputs };
 }
 
 function roundedCopy(call: OpCall, length: number): readonly TensorType[] {
@@ -42,11 +54,13 @@ interface Elementwise {
   readonly attributes: readonly string[];
   readonly state: (call: OpCall) => readonly string[];
   readonly scalars: readonly string[];
+  /** Behind them where a schedule moves beta1 from step to step; else the attribute holds. */
+  readonly takesBeta1?: boolean;
   /** Per element. */
   readonly flops: number;
 }
 
-function elementwise({ kind, attributes, state, scalars, flops }: Elementwise): OpRule {
+function elementwise({ kind, attributes, state, scalars, takesBeta1, flops }: Elementwise): OpRule {
   return {
     kind,
     attributes,
@@ -59,34 +73,38 @@ function elementwise({ kind, attributes, state, scalars, flops }: Elementwise): 
     }),
     infer(call) {
       const states = state(call);
-      const form = formOf(call, states.length > 0, 2 + states.length + scalars.length);
+      const count = 2 + states.length + scalars.length;
+      const form = formOf(call, states.length > 0, takesBeta1 ? [count, count + 1] : [count]);
       const length = vector(call, 0, 'p', form.p);
       for (const [index, name] of states.entries())
         expectType(call, name, operand(call, 1 + index, name), [length], form.state);
       const g = 1 + states.length;
       expectType(call, 'g', operand(call, g, 'g'), [length]);
       for (const [index, name] of scalars.entries()) expectType(call, name, operand(call, g + 1 + index, name), [1]);
+      if (form.inputs > count) expectType(call, 'beta1', operand(call, count, 'beta1'), [1]);
       return [stored(form.p, length), ...states.map(() => stored(form.state, length)), ...roundedCopy(call, length)];
     },
     cost: (op) => ({ flops: flops * elementCount(op.inputs[0]!.dims), bytes: totalBytes(op) }),
   };
 }
 
-/** p, m, v, g, factor, lr, step → p, m, v. Decoupled decay, arXiv:1711.05101, or L2. */
+/** p, m, v, g, factor, lr, step, (beta1) → p, m, v. Decoupled decay, arXiv:1711.05101, or L2. */
 export const adamw = elementwise({
   kind: 'adamw',
   attributes: ['beta1', 'beta2', 'eps', 'weightDecay', 'decayEnd', 'adamWMode', 'biasCorrection'],
   state: () => ['m', 'v'],
   scalars: ['factor', 'lr', 'step'],
+  takesBeta1: true,
   flops: 14,
 });
 
-/** p, m, g, factor, lr → p, m. Symbolic discovery, arXiv:2302.06675 Alg. 2. */
+/** p, m, g, factor, lr, (beta1) → p, m. Symbolic discovery, arXiv:2302.06675 Alg. 2. */
 export const lion = elementwise({
   kind: 'lion',
   attributes: ['beta1', 'beta2', 'weightDecay', 'decayEnd'],
   state: () => ['m'],
   scalars: ['factor', 'lr'],
+  takesBeta1: true,
   flops: 10,
 });
 
@@ -119,7 +137,7 @@ export const muon: OpRule = {
   ],
   workspaces: [2],
   infer(call) {
-    const form = formOf(call, true, 5);
+    const form = formOf(call, true, [5]);
     const [rows, columns] = matrix(call, 0, 'p', form.p);
     expectType(call, 'm', operand(call, 1, 'm'), [rows, columns], form.state);
     expectType(call, 'g', operand(call, 2, 'g'), [rows, columns]);

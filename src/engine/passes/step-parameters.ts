@@ -15,6 +15,8 @@ interface StepScalars {
   readonly lr: Tensor;
   /** Counts from 1. */
   readonly step: Tensor;
+  /** Null where it stays as the settings say. */
+  readonly beta1: Tensor | null;
 }
 
 /** Where a slice lies, in elements: what is stepped (`parameters` themselves or their masters), or rounded of masters. */
@@ -106,21 +108,28 @@ export class StepEmitter {
   }
 
   #elementwise(decayEnd: number): ElementwiseStep {
-    const { factor, lr, step } = this.#scalars;
+    const { factor, lr, step, beta1: moved } = this.#scalars;
+    const momentum = moved === null ? [] : [moved];
     const optimizer = this.#optimizer;
     const { weightDecay } = optimizer;
     switch (optimizer.kind) {
       case 'lion': {
         const { kind, beta1, beta2 } = optimizer;
-        return { kind, attributes: { beta1, beta2, weightDecay, decayEnd }, scalars: [factor, lr] };
+        return { kind, attributes: { beta1, beta2, weightDecay, decayEnd }, scalars: [factor, lr, ...momentum] };
       }
       case 'adagrad': {
         const { kind, eps, lrDecay } = optimizer;
         return { kind, attributes: { eps, lrDecay, weightDecay, decayEnd }, scalars: [factor, lr, step] };
       }
       case 'sgd': {
-        const { kind, momentum, dampening, isNesterov } = optimizer;
-        const attributes = { momentum, dampening, nesterov: isNesterov ? 1 : 0, weightDecay, decayEnd };
+        const { kind, dampening, isNesterov } = optimizer;
+        const attributes = {
+          momentum: optimizer.momentum,
+          dampening,
+          nesterov: isNesterov ? 1 : 0,
+          weightDecay,
+          decayEnd,
+        };
         return { kind, attributes, scalars: [factor, lr, step] };
       }
       case 'adamw': {
@@ -128,7 +137,7 @@ export class StepEmitter {
         const adamWMode = isDecayDecoupled ? 1 : 0;
         const biasCorrection = hasBiasCorrection ? 1 : 0;
         const attributes = { beta1, beta2, eps, weightDecay, decayEnd, adamWMode, biasCorrection };
-        return { kind, attributes, scalars: [factor, lr, step] };
+        return { kind, attributes, scalars: [factor, lr, step, ...momentum] };
       }
       case 'muon': {
         const { beta1, beta2, eps, rateRatio } = optimizer.adam;

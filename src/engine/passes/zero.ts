@@ -16,7 +16,13 @@ import {
 } from '../layout.js';
 import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { homeOfSlices } from '../offload.js';
-import { isWholeMatrix, type OptimizerSettings, type StateBuffer, stateBuffers } from '../optimizer.js';
+import {
+  hasScheduledMomentum,
+  isWholeMatrix,
+  type OptimizerSettings,
+  type StateBuffer,
+  stateBuffers,
+} from '../optimizer.js';
 import { type PlacedGraph, Shelf } from '../plan/placement.js';
 import { wholeRegion } from './partition-parameters.js';
 import { type Hop, hopsOf } from './reduce-bucket.js';
@@ -164,6 +170,7 @@ export function updateProgram(
   };
   const lr = scalar('lr');
   const step = scalar('step');
+  const beta1 = hasScheduledMomentum(optimizer) ? scalar('beta1') : null;
   const squares = scalar('sum_squares');
 
   for (const { name, offset, length } of placesOf(layout).values()) {
@@ -231,7 +238,14 @@ export function updateProgram(
     const random = builder.input(RANDOM, 'i32', [3]);
     shelf.put('update_scalars', random.id, byteLength(random));
   }
-  const emitter = new StepEmitter(builder, optimizer, { factor: factor!, lr, step }, places, layout, tensor.rank);
+  const emitter = new StepEmitter(
+    builder,
+    optimizer,
+    { factor: factor!, lr, step, beta1 },
+    places,
+    layout,
+    tensor.rank,
+  );
   for (const [index, bucket] of order.entries()) {
     const { name } = bucket;
     const stepped = emitter.step(bucket, rank, slices[index]!);
