@@ -79,6 +79,34 @@ function cudaPython() {
 
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 
+/** Modules of ours whose functions and classes run as tasks and actors: workers load them, and look for the export. */
+const LOADED_BY_WORKERS = [
+  'client/queue-actor',
+  ...['rank', 'data-tasks', 'evaluate', 'classify-evaluation', 'masked-lm-evaluation', 'quickstart'].map(
+    (name) => `train/${name}`,
+  ),
+];
+
+/**
+ * dist/ from build/js/: what package.json exports, the programs of processes, and what workers load. What these share lies once in dist/chunks/: a process starts by reading a dozen files where the rooms have hundreds.
+ */
+function bundle() {
+  const { exports, bin: programs } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const open = [...Object.values(exports).map((entry) => entry.default ?? ''), ...Object.values(programs)];
+  const entries = [
+    ...open.filter((path) => path.endsWith('.js')).map((path) => relative('dist', path)),
+    ...['head', 'node', 'worker', 'local'].map((room) => `${room}/main.js`),
+    ...LOADED_BY_WORKERS.map((path) => `${path}.js`),
+  ];
+  for (const path of filesBelow('dist', ['dashboard'])) if (/\.js(\.map)?$/.test(path)) rmSync(join(root, path));
+  run(process.execPath, [
+    bin('esbuild'),
+    ...entries.map((path) => `build/js/${path}`),
+    ...['--bundle', '--splitting', '--packages=external', '--platform=node', '--target=node20', '--format=esm'],
+    ...['--outbase=build/js', '--outdir=dist', '--chunk-names=chunks/[name]-[hash]', '--log-level=warning'],
+  ]);
+}
+
 const steps = [
   {
     name: 'install',
@@ -131,11 +159,20 @@ const steps = [
     name: 'typescript',
     title: 'compiling TypeScript',
     inputs: () => ['tsconfig.json', ...filesBelow('src', ['page']), ...filesBelow('proto')],
-    output: 'dist/client/index.js',
+    output: 'build/js/client/index.js',
     run: () => {
       run(process.execPath, [bin('tsc'), '-p', 'tsconfig.json']);
-      cpSync(join(root, 'src/protocol/generated'), join(root, 'dist/protocol/generated'), { recursive: true });
+      const generated = 'protocol/generated/raylite';
+      cpSync(join(root, 'src', `${generated}.js`), join(root, 'build/js', `${generated}.js`));
+      cpSync(join(root, 'src', `${generated}.d.ts`), join(root, 'dist', `${generated}.d.ts`));
     },
+  },
+  {
+    name: 'bundle',
+    title: 'bundling what users run',
+    inputs: () => ['package.json', 'build.mjs', ...filesBelow('src', ['page']), ...filesBelow('proto')],
+    output: 'dist/client/index.js',
+    run: bundle,
   },
   {
     name: 'page',

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CLI } from '../../test/support/cli.js';
 import { Machine } from '../../test/support/machines.js';
 import type { OpenScene } from '../harness/figure.js';
 import { copyBandwidth } from '../limits/index.js';
@@ -11,7 +12,6 @@ export const BROADCAST = 'broadcast of 1 GiB to 8 machines';
 const READERS = 8;
 const RUN_MS_MAX = 300_000;
 const HEAD = '10.78.0.1';
-const CLI = fileURLToPath(new URL('../../../../dist/cli/main.js', import.meta.url));
 const DRIVER = fileURLToPath(new URL('./broadcast-ours.js', import.meta.url));
 const TOKEN = 'a-token-for-the-machines-of-a-bench';
 

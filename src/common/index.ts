@@ -4,7 +4,7 @@ export * from './columns.js';
 export * from './errors/index.js';
 export * from './ids.js';
 export * from './job-output.js';
+export * from './package-root.js';
 export * from './packages.js';
 export * from './resources.js';
 export * from './setting.js';
-export * from './version.js';

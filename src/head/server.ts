@@ -2,8 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { HeadBoot } from '../common/index.js';
+import { type HeadBoot, PACKAGE_ROOT } from '../common/index.js';
 import { serveGrpc } from '../protocol/grpc/index.js';
 import { advertisedHost } from './advertised-host.js';
 import { serveClient } from './client-stream.js';
@@ -47,7 +46,7 @@ export async function startHead(boot: HeadBoot, fatal: (error: unknown) => void)
       token: boot.token,
       cluster,
       packages,
-      pageDir: fileURLToPath(new URL('../dashboard/page', import.meta.url)),
+      pageDir: join(PACKAGE_ROOT, 'dist/dashboard/page'),
       headAddress: () => address,
     }),
   );

@@ -3,8 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { RayliteError } from '../common/index.js';
+import { PACKAGE_ROOT, RayliteError } from '../common/index.js';
 import type { CudaDescription, NativeAddon, NativeDevice } from './addon.js';
 
 /** There is no GPU to be had here: `detail` says what is missing. Nothing else of raylite needs one. */
@@ -35,7 +34,7 @@ const NCCL = 'libnccl.so.2';
 
 /** The environment's RAYLITE_CUDA_LIBRARY names another build of the library. */
 function libraryPath(): string | null {
-  const built = fileURLToPath(new URL('../../build/native/libraylite_cuda.so', import.meta.url));
+  const built = join(PACKAGE_ROOT, 'build/native/libraylite_cuda.so');
   const path = resolve(process.env.RAYLITE_CUDA_LIBRARY ?? built);
   return existsSync(path) ? path : null;
 }

@@ -1,8 +1,7 @@
 // The typed door to the native addon. Nobody else loads it; a missing build is an error that names the command to type.
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { RayliteError } from '../common/index.js';
+import { join, resolve } from 'node:path';
+import { PACKAGE_ROOT, RayliteError } from '../common/index.js';
 import type { NativeAddon } from './addon.js';
 
 export type * from './addon.js';
@@ -30,7 +29,7 @@ let loaded: NativeAddon | null = null; // a process can load an addon once; the 
  */
 export function native(): NativeAddon {
   if (loaded) return loaded;
-  const built = fileURLToPath(new URL('../../build/native/raylite.node', import.meta.url));
+  const built = join(PACKAGE_ROOT, 'build/native/raylite.node');
   const path = resolve(process.env.RAYLITE_NATIVE ?? built);
   try {
     loaded = createRequire(import.meta.url)(path) as NativeAddon;

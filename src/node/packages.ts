@@ -3,9 +3,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { extract } from 'tar';
-import { ConfigError, ConnectionError, PACKAGE_BYTES_MAX, PACKAGE_ENTRIES_MAX } from '../common/index.js';
+import { ConfigError, ConnectionError, PACKAGE_BYTES_MAX, PACKAGE_ENTRIES_MAX, PACKAGE_ROOT } from '../common/index.js';
 import { clusterFetch } from '../protocol/tls/index.js';
 
 const UNPACKED_BYTES_MAX = 2 * 1024 * 1024 * 1024;
@@ -22,8 +21,7 @@ export class Packages {
     mkdirSync(modules, { recursive: true, mode: 0o700 });
     // So that `import 'raylite'` in a package means this installation, and `node --import tsx` runs TypeScript.
     const tsx = dirname(createRequire(import.meta.url).resolve('tsx/package.json'));
-    const raylite = fileURLToPath(new URL('../..', import.meta.url));
-    for (const [name, folder] of Object.entries({ raylite, tsx })) {
+    for (const [name, folder] of Object.entries({ raylite: PACKAGE_ROOT, tsx })) {
       const link = join(modules, name);
       rmSync(link, { force: true });
       symlinkSync(folder, link);

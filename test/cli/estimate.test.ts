@@ -4,12 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { trainBpe } from '#src/data/index.js';
 import { type Estimate, estimate, sft } from '#src/train/index.js';
 import { temporaryFolder } from '../head/head-process.js';
+import { CLI } from '../support/cli.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 const tokenizer = trainBpe(['one two three four five six seven eight nine ten'], { vocabSize: 300 });
 const MODEL = { kind: 'gpt2', layers: 4, hidden: 32, heads: 2 } as const;
 
@@ -26,7 +25,7 @@ async function runScaled(recipe: object, scaling: object, ...flags: readonly str
   const file = join(folder.path, 'job.json');
   const base = { kind: 'sft', model: MODEL, data: 'none.jsonl', tokenizer: place, sequenceLength: 64 };
   writeFileSync(file, JSON.stringify({ recipe: { ...base, ...recipe }, scaling: { workers: 2, ...scaling } }));
-  const { stdout, stderr, status } = spawnSync(process.execPath, [MAIN, 'estimate', file, ...flags], {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [CLI, 'estimate', file, ...flags], {
     encoding: 'utf8',
   });
   return { out: stdout, err: stderr, status };
@@ -130,7 +129,7 @@ test('in 16 bits parameters take half, and optimizer states gain the masters', a
 
 test('a number of parameters is weighed by the formulas of ZeRO, and goes without a file', () => {
   const cli = (...args: readonly string[]) =>
-    spawnSync(process.execPath, [MAIN, 'estimate', ...args], { encoding: 'utf8' });
+    spawnSync(process.execPath, [CLI, 'estimate', ...args], { encoding: 'utf8' });
   const table = cli('--params', '7.5e9');
   assert.equal(table.status, 0, table.stderr);
   assert.match(table.stdout, /^workers +stage 0 +stage 1 +stage 2 +stage 3$/m);
@@ -149,7 +148,7 @@ test('a training file at ZeRO stage 3 needs its share of the parameters', () => 
   const memoryOf = (file: string) =>
     (
       JSON.parse(
-        spawnSync(process.execPath, [MAIN, 'estimate', file, '--json'], { encoding: 'utf8' }).stdout,
+        spawnSync(process.execPath, [CLI, 'estimate', file, '--json'], { encoding: 'utf8' }).stdout,
       ) as Estimate
     ).memory;
   const [first, third] = [memoryOf('examples/sft/sft.json'), memoryOf('examples/sft/zero-3.json')];

@@ -4,15 +4,14 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { PLAIN_CHAT_TEMPLATE, Tokenizer, trainBpe } from '#src/data/index.js';
 import { layoutOf, ParameterStore } from '#src/engine/index.js';
 import { TextGenerator } from '#src/infer/index.js';
 import { initialise, modelFromConfig, saveModel } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 import { temporaryFolder } from '../head/head-process.js';
+import { CLI } from '../support/cli.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 const EXAMPLE = resolve('build/tests/examples/generate/main.js');
 const folder = temporaryFolder();
 after(() => folder[Symbol.dispose]());
@@ -45,7 +44,7 @@ interface Answer {
 }
 
 function run(args: readonly string[], input = '') {
-  const { stdout, stderr, status } = spawnSync(process.execPath, [MAIN, 'generate', folder.path, ...args], {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [CLI, 'generate', folder.path, ...args], {
     encoding: 'utf8',
     input,
   });
@@ -101,7 +100,7 @@ test('--dtype auto computes in the type that config.json names, as TextGenerator
   writeFileSync(join(path, 'config.json'), JSON.stringify({ ...older, torch_dtype: 'bfloat16' }));
   const score = (model: string, args: readonly string[]) => {
     const flags = ['the cat', '--num-beams', '2', '--max-new-tokens', '8', '--json', ...args];
-    const { stdout, stderr } = spawnSync(process.execPath, [MAIN, 'generate', model, ...flags], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(process.execPath, [CLI, 'generate', model, ...flags], { encoding: 'utf8' });
     assert.equal(stderr, '');
     return (JSON.parse(stdout) as readonly Answer[])[0]!.score!;
   };

@@ -5,11 +5,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { TrainingResult } from '#src/train/index.js';
 import { temporaryFolder } from '../head/head-process.js';
+import { CLI } from '../support/cli.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 const EXAMPLE = 'examples/sft/sft.json';
 const TOKENIZER = 'examples/sft/tokenizer';
 
@@ -26,7 +25,7 @@ function cli(home: string, ...args: readonly string[]) {
     (resolve, reject) => {
       const { RAYLITE_ADDRESS: _address, RAYLITE_TOKEN: _token, ...environment } = process.env;
       const env = { ...environment, HOME: home, RAYLITE_TMPDIR: home };
-      const child = spawn(process.execPath, [MAIN, ...args], { env });
+      const child = spawn(process.execPath, [CLI, ...args], { env });
       let [out, err] = ['', ''];
       child.stdout.on('data', (chunk: Buffer) => {
         out += chunk;

@@ -3,17 +3,15 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../head/head-process.js';
-
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
+import { CLI } from '../support/cli.js';
 
 function raylite(
   args: readonly string[],
   root: string,
 ): { readonly code: number | null; readonly out: string; readonly err: string } {
   const env = { ...process.env, RAYLITE_TMPDIR: root, RAYLITE_TOKEN: '', RAYLITE_ADDRESS: '' };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { env, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], { env, encoding: 'utf8' });
   return { code: status, out: stdout, err: stderr };
 }
 

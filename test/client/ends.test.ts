@@ -51,7 +51,7 @@ for (const victim of ['driver', 'node', 'head'] as const) {
       });
       assert.ok(existsSync(arena));
       if (victim !== 'driver') {
-        const pid = processesOf(root).find((candidate) => commandOf(candidate).includes(`/dist/${victim}/main.js`));
+        const pid = processesOf(root).find((candidate) => commandOf(candidate).includes(`/${victim}/main.js`));
         assert.ok(pid, `the ${victim} runs`);
         process.kill(pid, 'SIGKILL');
       }

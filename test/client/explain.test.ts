@@ -2,14 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { actor, type Cluster, get, init, put, task } from '#src/client/index.js';
 import type { Explanation } from '#src/head/index.js';
+import { CLI } from '../support/cli.js';
 import { TestNodes, TOKEN } from './support/nodes.js';
 import { Counter, noise, square } from './support/user-code.js';
-
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 
 describe('raylite explain', () => {
   const nodes = new TestNodes({ here: {} }, 64 * 1024 * 1024);
@@ -27,7 +25,7 @@ describe('raylite explain', () => {
 
   const raylite = async (...args: readonly string[]): Promise<string> => {
     const env = { ...process.env, RAYLITE_ADDRESS: nodes.head.httpUrl, RAYLITE_TOKEN: TOKEN };
-    return (await promisify(execFile)(process.execPath, [MAIN, 'explain', ...args], { env })).stdout;
+    return (await promisify(execFile)(process.execPath, [CLI, 'explain', ...args], { env })).stdout;
   };
   const explained = async (id: string): Promise<Explanation> => JSON.parse(await raylite(id, '--json')) as Explanation;
 

@@ -5,7 +5,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   type ActorHandle,
@@ -20,12 +19,12 @@ import {
   wait,
 } from '#src/client/index.js';
 import type { HolderView, ObjectsView, ObjectView } from '#src/head/index.js';
+import { CLI } from '../support/cli.js';
 import { TestNodes, TOKEN } from './support/nodes.js';
 import { Meeting, meetsWith, nestedLarge, noise, Shelf, sha256Of } from './support/user-code.js';
 
 const MIB = 1024 * 1024;
 const STORE_BYTES = 64 * MIB;
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 
 describe('raylite memory', () => {
   const two = new TestNodes({ here: {}, there: {} }, STORE_BYTES);
@@ -47,7 +46,7 @@ describe('raylite memory', () => {
 
   const raylite = async (...args: readonly string[]): Promise<string> => {
     const env = { ...process.env, RAYLITE_ADDRESS: two.head.httpUrl, RAYLITE_TOKEN: TOKEN };
-    return (await promisify(execFile)(process.execPath, [MAIN, ...args], { env })).stdout;
+    return (await promisify(execFile)(process.execPath, [CLI, ...args], { env })).stdout;
   };
   const survey = async (): Promise<ObjectsView> => JSON.parse(await raylite('memory', '--json')) as ObjectsView;
   const viewOf = async (ref: ObjectRef<unknown>): Promise<ObjectView> => {

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   actor,
@@ -18,6 +17,7 @@ import {
   placementGroup,
   task,
 } from '#src/client/index.js';
+import { CLI } from '../support/cli.js';
 import { TestNodes, TOKEN } from './support/nodes.js';
 import { Counter, groupOfChild, nodeOf } from './support/user-code.js';
 
@@ -64,9 +64,8 @@ describe('placement groups', () => {
 
   test('raylite list pgs shows each group with its bundles', async () => {
     await using group = await placementGroup({ bundles: [{ cpus: 1 }, { cpus: 0.5 }], name: 'shown' });
-    const main = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
     const list = async (...flags: string[]): Promise<string> => {
-      const args = [main, 'list', 'pgs', '--address', three.head.httpUrl, ...flags];
+      const args = [CLI, 'list', 'pgs', '--address', three.head.httpUrl, ...flags];
       const run = promisify(execFile);
       return (await run(process.execPath, args, { env: { ...process.env, RAYLITE_TOKEN: TOKEN } })).stdout;
     };

@@ -4,11 +4,10 @@ import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { CurrentCluster } from '#src/common/index.js';
 import { temporaryFolder } from '../head/head-process.js';
+import { CLI } from '../support/cli.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 const SMALL = ['--num-cpus', '2', '--object-store-memory', '64M'];
 const START = ['start', '--head', '--port', '0', '--dashboard-port', '0', ...SMALL];
 
@@ -31,7 +30,7 @@ class Shell implements AsyncDisposable {
     onOut: (text: string, signal: (name: NodeJS.Signals) => void) => void = () => {},
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [MAIN, ...args], {
+      const child = spawn(process.execPath, [CLI, ...args], {
         env: { ...process.env, RAYLITE_TMPDIR: this.root, RAYLITE_TOKEN: '', RAYLITE_ADDRESS: '', ...env },
       });
       let out = '';
@@ -163,7 +162,7 @@ test('Ctrl-C ends a cluster in the foreground, and a quickstart wherever it is: 
   });
   assert.equal(block.code, 130, block.err);
   assert.deepEqual(shell.processes(), []);
-  const quickstart = ['-c', `exec "$0" "$@" 2>&1`, process.execPath, MAIN, 'quickstart', '--out', work.path];
+  const quickstart = ['-c', `exec "$0" "$@" 2>&1`, process.execPath, CLI, 'quickstart', '--out', work.path];
   const end = await new Promise<number | NodeJS.Signals | null>((resolve, reject) => {
     const child = spawn('/bin/sh', quickstart, {
       env: { ...process.env, RAYLITE_TMPDIR: shell.root, RAYLITE_TOKEN: '' },

@@ -5,7 +5,6 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Cluster, init } from '#src/client/index.js';
 import { type Label, randomFrom } from '#src/data/index.js';
@@ -20,6 +19,7 @@ import {
   type TrainingResult,
 } from '#src/train/index.js';
 import { letters } from '../data/letters.js';
+import { CLI } from '../support/cli.js';
 
 let cluster: Cluster;
 let storage: string;
@@ -173,17 +173,16 @@ test('raylite train runs a classifier that a file describes, on CSV', async () =
   const recipe = { kind: 'classify', ...base, model: BERT, data: join(folder, 'data.csv'), maxSteps: 2 };
   const job = { recipe: { ...recipe, tokenizer: join(folder, 'tokenizer') }, run: { storage, name: 'file' } };
   await writeFile(join(folder, 'job.json'), JSON.stringify(job));
-  const main = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
   const run = promisify(execFile);
-  const { stdout } = await run(process.execPath, [main, 'train', join(folder, 'job.json'), '--json']);
+  const { stdout } = await run(process.execPath, [CLI, 'train', join(folder, 'job.json'), '--json']);
   const result = JSON.parse(stdout) as TrainingResult;
   assert.equal(result.losses.length, 2);
   assert.equal(result.evaluation?.records, 6);
-  const { stdout: estimate } = await run(process.execPath, [main, 'estimate', join(folder, 'job.json')]);
+  const { stdout: estimate } = await run(process.execPath, [CLI, 'estimate', join(folder, 'job.json')]);
   assert.match(estimate, /ZeRO stage 1, micro-batches of 1 × 32 tokens/);
   await writeFile(join(folder, 'job.json'), JSON.stringify({ recipe: { kind: 'clasify' } }));
   await assert.rejects(
-    run(process.execPath, [main, 'train', join(folder, 'job.json')]),
+    run(process.execPath, [CLI, 'train', join(folder, 'job.json')]),
     /one of sft, classify, maskedLm/,
   );
 });

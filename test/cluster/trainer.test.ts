@@ -6,12 +6,11 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Checkpoint, SafetensorsFile } from '#src/models/index.js';
 import { mergeAdapter, type SftOptions, sft, Trainer, type TrainingEvent } from '#src/train/index.js';
+import { CLI } from '../support/cli.js';
 import { close, rankPids, STEPS, tinyRuns, tokenizer } from './tiny-trainer.js';
 
-const CLI = fileURLToPath(import.meta.resolve('#src/cli/main.js'));
 const { pathOf, trainer } = tinyRuns('trainer');
 
 test('one, two and four workers, at ZeRO stages 0, 1 and 2, give the same losses; the model is a Hugging Face folder', async () => {

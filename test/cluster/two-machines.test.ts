@@ -9,12 +9,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { CLI } from '../support/cli.js';
 import { Listener } from '../support/listener.js';
 import { Machine, type RunOptions, type RunResult } from '../support/machines.js';
 import { withoutNetworkNamespaces } from '../support/services.js';
 import { MARKER } from './jobs/carried.js';
 
-const CLI = fileURLToPath(new URL('../../../../dist/cli/main.js', import.meta.url));
 const JOBS = fileURLToPath(new URL('./jobs', import.meta.url));
 const TOKEN = 'a-token-for-two-machines';
 const HEAD = '10.77.0.1';
