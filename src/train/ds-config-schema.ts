@@ -26,6 +26,7 @@ const adamParams = z.strictObject({
   bias_correction: flag.default(true),
   adam_w_mode: flag.default(true),
   amsgrad: flag.optional(),
+  max_grad_norm: any,
   // Which of DeepSpeed's kernels computes the step.
   torch_adam: flag.optional(),
   fused: flag.optional(),

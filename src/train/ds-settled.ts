@@ -38,6 +38,7 @@ const SETTLED: readonly (readonly [path: string, so: unknown, why: string])[] = 
   ['check_overflow', true, 'gradients are always checked'],
   ['optimizer.legacy_fusion', undefined, 'a step is one pass over each slice'],
   ['optimizer.params.torch_adam', undefined, 'there is one kernel of it for each device'],
+  ['optimizer.params.max_grad_norm', undefined, 'gradient_clipping is the largest norm of gradients'],
   ['optimizer.params.fused', true, 'a step is one pass over each slice'],
   ['optimizer.params.ns_method', undefined, 'there is one kernel of it for each device'],
   ['zero_optimization.offload_optimizer.fast_init', false, 'state is made where it lies'],

@@ -56,7 +56,9 @@ function expectation(issue: Issue): string {
       return `a value ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
     case 'too_big':
       return `a value ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
-    case 'invalid_union': // "Invalid discriminator value. Expected 'a' | 'b'", where a key chooses the branch
+    case 'invalid_union':
+      if (issue.errors.length > 0) return alternatives(issue.errors);
+      // "Invalid discriminator value. Expected 'a' | 'b'", where a key chooses the branch
       return issue.message
         .replace(/^.* Expected /, 'one of ')
         .replaceAll(' | ', ', ')
@@ -64,6 +66,12 @@ function expectation(issue: Issue): string {
     default:
       return issue.message;
   }
+}
+
+/** What each branch of a union would take, where none came further than the value itself. */
+function alternatives(branches: readonly (readonly Issue[])[]): string {
+  const expected = branches.filter((branch) => branch.length > 0).map((branch) => expectation(firstIssue(branch)));
+  return [...new Set(expected)].join(' or ');
 }
 
 /** The candidate with the fewest edits, if they are few enough for a slip. */

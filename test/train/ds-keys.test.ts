@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '#src/common/index.js';
-import { type DsConfigInput, readDsConfig, resolveDsConfig } from '#src/train/index.js';
+import { type DsConfigInput, readDsConfig, resolveDsConfig, sft, Trainer } from '#src/train/index.js';
 
 type Answer = 'works' | 'note' | 'refused';
 type Keys = Readonly<Record<string, readonly [value: unknown, answer: Answer]>>;
@@ -114,6 +114,7 @@ const DOCUMENTED: readonly Group[] = [
       adam_w_mode: [false, 'works'],
       bias_correction: [false, 'works'],
       amsgrad: [true, 'refused'],
+      max_grad_norm: [1, 'note'],
     },
   },
   {
@@ -443,6 +444,18 @@ test('a block that is not done may stand there while it is not enabled', async (
       compile: { deepcompile: false },
     }),
     [],
+  );
+});
+
+test('a value of the wrong type is told what it may be', async () => {
+  await assert.rejects(
+    notesOf({ gradient_clipping: 'x' }),
+    /gradient_clipping: expected a value of type number or one of "auto", got "x"/,
+  );
+  const recipe = sft({ model: './none', data: 'none.jsonl' });
+  assert.throws(
+    () => new Trainer({ recipe, run: { reportTo: 'wandb' as 'csv' } }),
+    /run\.reportTo: expected one of "tensorboard", "csv", "none" or a value of type array, got "wandb"/,
   );
 });
 
