@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import type { DsConfigInput } from '#src/train/index.js';
 import { close, rankPids, STEPS, tinyRuns } from './tiny-trainer.js';
 
 const { pathOf, trainer } = tinyRuns('watched');
@@ -63,14 +64,16 @@ test('flops_profiler and comms_logger write the tables of the step that they nam
   assert.match(exchanges!, /^exchange +message +ranks [\s\S]*^reduce_scatter +\S+ \S+ +2 /m);
 });
 
-test('OneCycle moves momentum and rate: the same losses on one worker and on two, others than with a momentum that stays', async () => {
+test('OneCycle moves momentum and rate: the same losses on one worker, on two and offloaded, others than with a momentum that stays', async () => {
   const cycle = { cycle_min_lr: 1e-3, cycle_max_lr: 1e-2, cycle_first_step_size: STEPS / 2 };
-  const losses = async (name: string, workers: number, more: object = {}) => {
+  const losses = async (name: string, workers: number, more: object = {}, beside: DsConfigInput = {}) => {
     const scheduler = { type: 'OneCycle', params: { ...cycle, ...more } } as const;
-    return (await trainer(name, workers, { deepspeed: { scheduler } }).fit()).losses;
+    return (await trainer(name, workers, { deepspeed: { scheduler, ...beside } }).fit()).losses;
   };
   const one = await losses('cycle-1', 1);
   close(await losses('cycle-2', 2), one);
+  const offloaded = { stage: 2, offload_optimizer: { device: 'cpu' } } as const;
+  close(await losses('cycle-offloaded', 2, {}, { zero_optimization: offloaded }), one);
   const stays = await losses('cycle-stays', 1, { cycle_momentum: false });
   assert.ok(Math.abs(stays.at(-1)! - one.at(-1)!) > 1e-3);
 });
