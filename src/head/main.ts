@@ -1,6 +1,6 @@
 // The head's process: `node dist/head/main.js --boot FILE`. Reads its boot file, serves, and says so over IPC.
-import { readBoot, tellNotStarted, tellParent } from '../protocol/index.js';
-import { startHead } from './server.js';
+import { onceParentEnds, readBoot, tellNotStarted, tellParent } from '../protocol/index.js';
+import { type Head, startHead } from './server.js';
 
 const EXIT_FAILED = 1;
 
@@ -11,19 +11,22 @@ function fatal(error: unknown): never {
   process.exit(EXIT_FAILED);
 }
 
+let head: Head | null = null;
+function stop(why: string): void {
+  log(`stopping: ${why}`);
+  if (head) head[Symbol.asyncDispose]().then(() => process.exit(0), fatal);
+  else process.exit(0);
+}
+
 process.umask(0o077);
+process.once('SIGTERM', () => stop('SIGTERM'));
+process.once('SIGINT', () => stop('SIGINT'));
 process.on('uncaughtException', fatal);
 process.on('unhandledRejection', fatal);
 try {
   const boot = readBoot('head', 'Start a head with "raylite start --head"');
-  const head = await startHead(boot, fatal);
-  const stop = (why: string): void => {
-    log(`stopping: ${why}`);
-    head[Symbol.asyncDispose]().then(() => process.exit(0), fatal);
-  };
-  process.once('SIGTERM', () => stop('SIGTERM'));
-  process.once('SIGINT', () => stop('SIGINT'));
-  if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended'));
+  if (boot.diesWithParent) onceParentEnds(boot.sessionDir, () => stop('its parent ended'));
+  head = await startHead(boot, fatal);
   log(`listening on ${head.address}, page and API on ${head.httpUrl}`);
   await tellParent({ kind: 'head', address: head.address, httpUrl: head.httpUrl, pid: process.pid });
   if (!boot.diesWithParent && process.connected) process.disconnect();

@@ -1,6 +1,6 @@
 // The node agent's process: `node dist/node/main.js --boot FILE`. Reads its boot file, joins, and says so over IPC.
 import type { HeadKnown } from '../common/index.js';
-import { readBoot, tellNotStarted, tellParent } from '../protocol/index.js';
+import { onceParentEnds, readBoot, tellNotStarted, tellParent } from '../protocol/index.js';
 import { Agent } from './agent.js';
 
 const EXIT_FAILED = 1;
@@ -37,7 +37,7 @@ process.once('SIGINT', () => stop('SIGINT', 0));
 
 try {
   const boot = readBoot('node', 'Start a node with "raylite start --address HOST:PORT"');
-  if (boot.diesWithParent) process.once('disconnect', () => stop('its parent ended', 0));
+  if (boot.diesWithParent) onceParentEnds(boot.sessionDir, () => stop('its parent ended', 0));
   agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) }, usersUmask);
   agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
   await tellParent({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });

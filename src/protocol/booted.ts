@@ -24,6 +24,19 @@ export function tellParent(ready: BootReady): Promise<void> {
   });
 }
 
+/**
+ * Calls `end` once the parent is gone, also when it went before anybody listened. What then ends this process takes the
+ * session's folder with it: nobody else may have come far enough to do so.
+ */
+export function onceParentEnds(sessionDir: string, end: () => void): void {
+  const ended = (): void => {
+    process.once('exit', () => rmSync(sessionDir, { recursive: true, force: true }));
+    end();
+  };
+  if (process.connected) process.once('disconnect', ended);
+  else ended();
+}
+
 /** Why a process did not start: a line for its log, and the error itself for the parent. */
 export async function tellNotStarted(error: unknown, log: (line: string) => void): Promise<void> {
   const isOurs = error instanceof RayliteError;

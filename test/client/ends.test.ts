@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+/** Drivers killed while they start, at a time. */
+const KILLS = 12;
 const driver = fileURLToPath(new URL('./support/driver.js', import.meta.url));
 
 /** The live processes whose environment names `root`: all that the driver started. */
@@ -16,7 +18,7 @@ function processesOf(root: string): number[] {
     .filter((pid) => {
       try {
         return (
-          readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`RAYLITE_ROOT=${root}`) &&
+          readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`RAYLITE_TMPDIR=${root}`) &&
           readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.[0] !== 'Z'
         );
       } catch {
@@ -33,6 +35,17 @@ const commandOf = (pid: number): string => {
   }
 };
 
+/** All files but those for a process that its driver had no more time to start. Null: some go just now. */
+function filesBelow(root: string): string[] | null {
+  try {
+    return readdirSync(root, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('boot-'))
+      .map(({ name }) => name);
+  } catch {
+    return null;
+  }
+}
+
 /** Asks until it is so; the test's own time limit is the only one. */
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -43,7 +56,7 @@ for (const victim of ['driver', 'node', 'head'] as const) {
     timeout: 60_000,
   }, async () => {
     const root = mkdtempSync(join(tmpdir(), 'raylite-ends-'));
-    const child: ChildProcess = fork(driver, { env: { ...process.env, RAYLITE_ROOT: root }, silent: true });
+    const child: ChildProcess = fork(driver, { env: { ...process.env, RAYLITE_TMPDIR: root }, silent: true });
     try {
       const { arena } = await new Promise<{ arena: string }>((resolve, reject) => {
         child.once('message', (message) => resolve(message as { arena: string }));
@@ -63,3 +76,27 @@ for (const victim of ['driver', 'node', 'head'] as const) {
     }
   });
 }
+
+test('kill -9 of a driver at any moment of its start leaves no process and no file', { timeout: 120_000 }, async () => {
+  const root = mkdtempSync(join(tmpdir(), 'raylite-ends-'));
+  const env = { ...process.env, RAYLITE_TMPDIR: root };
+  try {
+    // One that is not killed says how long a start takes; the others are killed all along that way.
+    const begun = performance.now();
+    const whole = fork(driver, { env, silent: true });
+    await new Promise((resolve) => whole.once('message', resolve));
+    const took = performance.now() - begun;
+    whole.kill('SIGKILL');
+    await Promise.all(
+      Array.from({ length: KILLS }, async (_, at) => {
+        const child = fork(driver, { env, silent: true });
+        await new Promise((resolve) => setTimeout(resolve, ((at + 1) / KILLS) * 2 * took));
+        child.kill('SIGKILL');
+      }),
+    );
+    await until(() => processesOf(root).length === 0 && filesBelow(root)?.length === 0);
+  } finally {
+    for (const pid of processesOf(root)) process.kill(pid, 'SIGKILL');
+    rmSync(root, { recursive: true, force: true });
+  }
+});
