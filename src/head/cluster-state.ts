@@ -1,7 +1,7 @@
 // What the head knows, as plain data: nodes, workers, actors, leases, jobs. The rules that change it are in the other
 // *-state.ts files; nothing here reads a clock or opens a socket.
 import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, Resources, WorkerId } from '../common/index.js';
-import type { ReturnedWorker } from './handover.js';
+import type { IdleWorker } from './handover.js';
 import { Multimap } from './multimap.js';
 import { PendingQueue } from './pending-queue.js';
 import type { GpuRoom } from './scheduler/gpu-room.js';
@@ -316,7 +316,8 @@ export interface ClusterState {
   readonly endedActors: Set<ActorId>;
   /** Holders of leases who do not know that others wait for room. */
   readonly untold: Set<WorkerId>;
-  returned: ReturnedWorker | null;
+  /** Workers between two leases. */
+  readonly idle: Map<WorkerId, IdleWorker>;
   /** How workers of leases that nobody has given back yet ended; their holders will ask. */
   readonly leaseEnds: Map<LeaseId, WorkerEnd>;
   /** Requests that wait to hear how a worker ended. */
@@ -354,7 +355,7 @@ export const createClusterState = (newWorkerId: () => WorkerId): ClusterState =>
   workersIn: new Multimap(),
   endedActors: new Set(),
   untold: new Set(),
-  returned: null,
+  idle: new Map(),
   leaseEnds: new Map(),
   endQuestions: new Map(),
   newWorkerId,

@@ -1,35 +1,61 @@
-// Workers pass from lease to lease. One that is given back goes straight on to the next lease that asks for the same, so
-// that no process ends and none starts; and who holds leases hears when others wait for what they take.
-import type { LeaseId, WorkerId } from '../common/index.js';
+// Workers pass from lease to lease. One that is given back goes on to the next lease that asks for the same, at once or when there
+// is room for it, so that no process ends and none starts; and who holds leases hears when others wait for what they take.
+import type { LeaseId, NodeId, WorkerId } from '../common/index.js';
 import type { Address, ClusterState, Effect, LeaseRecord, Place, WorkerRecord } from './cluster-state.js';
 import type { PendingKey } from './pending-queue.js';
 import { fitsGpus } from './scheduler/gpu-room.js';
 import { holderOf, placeOf } from './tables.js';
 import { demandOf, split } from './waiting.js';
 
-/** A worker whose lease was just given back; for the length of one step. */
-export interface ReturnedWorker extends Place {
+/**
+ * A worker whose lease was given back, and that a lease which waits will take: it has no room, and no record, meanwhile. Tasks that
+ * wait for tasks make such workers: when they go on, their node is over its count for a while.
+ */
+export interface IdleWorker extends Place {
   readonly workerId: WorkerId;
   readonly address: Address;
   /** What it was started with, which cannot be changed. */
   readonly terms: string;
 }
 
-export const returnedWorker = (worker: WorkerRecord, lease: LeaseRecord, address: Address): ReturnedWorker => ({
-  workerId: worker.workerId,
-  ...placeOf(worker.nodeId, worker),
-  address,
-  terms: termsOf(lease),
-});
+/** The worker of `lease`, whose record goes, is there for others. */
+export function idle(state: ClusterState, worker: WorkerRecord, lease: LeaseRecord, address: Address): void {
+  const { workerId, nodeId } = worker;
+  state.idle.set(workerId, { workerId, ...placeOf(nodeId, worker), address, terms: termsOf(lease) });
+}
 
-/** The returned worker, if it will do for `lease` at `place`; it is taken. */
-export function takeReturned(state: ClusterState, lease: LeaseRecord, place: Place): ReturnedWorker | null {
-  const { returned } = state;
-  if (returned === null || returned.terms !== termsOf(lease) || !isSamePlace(returned, place)) return null;
-  // The devices that its process sees are the ones that it keeps.
-  if (!fitsGpus(returned.gpus ?? [], lease.demand.needs, holderOf(state, place)!.gpus)) return null;
-  state.returned = null;
-  return returned;
+/** An idle worker that will do for `lease` at `place`; it is taken. */
+export function takeIdle(state: ClusterState, lease: LeaseRecord, place: Place): IdleWorker | null {
+  if (state.idle.size === 0) return null;
+  const terms = termsOf(lease);
+  for (const worker of state.idle.values()) {
+    if (worker.terms !== terms || !isSamePlace(worker, place)) continue;
+    // The devices that its process sees are the ones that it keeps.
+    if (!fitsGpus(worker.gpus ?? [], lease.demand.needs, holderOf(state, place)!.gpus)) continue;
+    state.idle.delete(worker.workerId);
+    return worker;
+  }
+  return null;
+}
+
+/** Ends the idle workers that none of those who are next in line would take. */
+export function endUnwanted(state: ClusterState): readonly Effect[] {
+  if (state.idle.size === 0) return [];
+  const wanted = new Set<string>();
+  for (const [key] of state.pending.lines()) {
+    const { kind, id } = split(key!);
+    if (kind === 'lease') wanted.add(termsOf(state.leases.get(id as LeaseId)!));
+  }
+  const unwanted = [...state.idle.values()].filter(({ terms }) => !wanted.has(terms));
+  return unwanted.map(({ workerId, nodeId }) => {
+    state.idle.delete(workerId);
+    return { kind: 'stopWorker', nodeId, workerId, force: false, reason: 'its lease was returned' };
+  });
+}
+
+/** A node that is away, or comes back, ends those of its workers of which there is no record. */
+export function dropIdle(state: ClusterState, nodeId: NodeId): void {
+  for (const worker of state.idle.values()) if (worker.nodeId === nodeId) state.idle.delete(worker.workerId);
 }
 
 const termsOf = ({ jobId, runtimeEnv, demand, capturesChildren }: LeaseRecord): string =>

@@ -12,9 +12,8 @@ import {
   type LeaseRecord,
   type LeaseRequest,
   type WorkerEnd,
-  type WorkerRecord,
 } from './cluster-state.js';
-import { returnedWorker, tellHolders } from './handover.js';
+import { idle, tellHolders } from './handover.js';
 import { grantLease, infeasible, schedule, wait } from './schedule.js';
 import { addLease, deleteLease, deleteWorker, retireWorker } from './tables.js';
 
@@ -89,13 +88,10 @@ export function returnLease(
   const running = lease.phase.kind === 'granted' ? state.workers.get(lease.phase.workerId) : undefined;
   if (lease.phase.kind === 'granted' && running && !worker.isBroken && !running.lent) {
     const { address } = lease.phase;
-    state.returned = returnedWorker(running, lease, address);
+    idle(state, running, lease, address);
     const effects = forget(state, lease);
     deleteWorker(state, running);
-    const started = schedule(state);
-    const unwanted = state.returned === null ? [] : [stopReturned(running)];
-    state.returned = null;
-    return [...effects, ...unwanted, done, ...started];
+    return [...effects, done, ...schedule(state)];
   }
   if (!worker.isBroken || !running) return [...endLease(state, lease, worker.isBroken), done, ...schedule(state)];
   // What it holds comes back when its node says that it is gone.
@@ -105,10 +101,6 @@ export function returnLease(
   const reason = 'its lease was given back as broken';
   return [...forget(state, lease), { kind: 'stopWorker', nodeId, workerId, force: worker.force, reason }];
 }
-
-const stopReturned = ({ nodeId, workerId }: WorkerRecord): Effect => {
-  return { kind: 'stopWorker', nodeId, workerId, force: false, reason: 'its lease was returned' };
-};
 
 /** Leases end with the process that holds them; what runs there is stopped, since nobody waits for it. */
 export function endLeasesOf(state: ClusterState, ownerId: WorkerId): readonly Effect[] {

@@ -14,6 +14,7 @@ import {
   type WorkerRecord,
 } from './cluster-state.js';
 import { loseBundles } from './group-state.js';
+import { dropIdle } from './handover.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
 import { schedule } from './schedule.js';
 import { fitsGpus, newGpuRoom, withBroken } from './scheduler/gpu-room.js';
@@ -43,6 +44,7 @@ export function nodeJoined(
     const reason = `the cluster gave node ${facts.nodeId} up (${known.endReason}); it may join again as a new node`;
     return [{ kind: 'freeNode', nodeId: facts.nodeId, reason }];
   }
+  dropIdle(state, facts.nodeId);
   setNode(state, {
     ...facts,
     status: 'connected',
@@ -136,7 +138,9 @@ export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat, at
 /** Its stream broke: nothing new is placed there, and nothing is lost yet. */
 export function nodeAway(state: ClusterState, nodeId: NodeId): readonly Effect[] {
   const node = state.nodes.get(nodeId);
-  if (node?.status === 'connected') closeNode(state, node, 'away');
+  if (node?.status !== 'connected') return [];
+  closeNode(state, node, 'away');
+  dropIdle(state, nodeId);
   return [];
 }
 
@@ -145,6 +149,7 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
   const node = state.nodes.get(nodeId);
   if (!node || node.status === 'dead') return [];
   closeNode(state, node, 'dead');
+  dropIdle(state, nodeId);
   node.endedAtMs = atMs;
   node.endReason = reason;
   const effects: Effect[] = [

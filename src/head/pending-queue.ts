@@ -11,13 +11,24 @@ interface Entry {
   isGone: boolean;
 }
 
+/** What comes before what: by priority, then by depth, then in order of arrival. */
+export interface Urgency {
+  readonly priority: number;
+  /**
+   * Of tasks that wait for tasks: how many are above. The deepest first, so that a tree of them is finished branch by branch, with
+   * as many processes as it is deep, and not level by level, with a process for each that waits.
+   */
+  readonly depth: number;
+}
+
 /** Room that was gained is remembered for so many times. */
 const GAINS_MAX = 64;
 
-/** Those that ask for the same with the same priority, in order of arrival. */
+/** Those that ask for the same with the same urgency, in order of arrival. */
 export interface Line {
+  readonly name: string;
   readonly shape: string;
-  readonly priority: number;
+  readonly urgency: Urgency;
   entries: Entry[];
   /** The first that may still be there; what is before it has gone. */
   start: number;
@@ -55,10 +66,10 @@ export class PendingQueue {
   }
 
   /** `shape`: what it asks for; equal where and only where the same nodes have room for it. */
-  add(key: PendingKey, shape: string, priority: number): void {
+  add(key: PendingKey, shape: string, urgency: Urgency): void {
     this.delete(key);
-    const name = `${priority} ${shape}`;
-    const line = this.#lines.get(name) ?? { shape, priority, entries: [], start: 0, size: 0, triedAt: -1 };
+    const name = `${urgency.priority} ${urgency.depth} ${shape}`;
+    const line = this.#lines.get(name) ?? { name, shape, urgency, entries: [], start: 0, size: 0, triedAt: -1 };
     const entry = { key, order: ++this.#order, line, isGone: false };
     line.entries.push(entry);
     line.size += 1;
@@ -73,7 +84,7 @@ export class PendingQueue {
     this.#entries.delete(key);
     entry.isGone = true;
     line.size -= 1;
-    if (line.size === 0) this.#lines.delete(`${line.priority} ${line.shape}`);
+    if (line.size === 0) this.#lines.delete(line.name);
     while (line.entries[line.start]?.isGone) line.start += 1;
     if (line.entries.length <= 2 * line.size + GONE_MIN) return;
     line.entries = line.entries.filter(({ isGone }) => !isGone);
@@ -135,5 +146,6 @@ function* keysOf({ entries, start }: Line): Iterable<PendingKey> {
 
 const firstOf = (line: Line): Entry => line.entries[line.start]!;
 
-/** The most urgent last: by priority, then in order of arrival. */
-const byUrgency = (a: Line, b: Line): number => a.priority - b.priority || firstOf(b).order - firstOf(a).order;
+/** The most urgent last. */
+const byUrgency = (a: Line, b: Line): number =>
+  a.urgency.priority - b.urgency.priority || a.urgency.depth - b.urgency.depth || firstOf(b).order - firstOf(a).order;

@@ -10,7 +10,7 @@ import {
   type Resources,
 } from '../common/index.js';
 import type { Address, BundlePlace, ClusterState, Effect, GroupRecord, LeaseRecord, Place } from './cluster-state.js';
-import { takeReturned, tellHolders } from './handover.js';
+import { endUnwanted, takeIdle, tellHolders } from './handover.js';
 import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';
 import { explainGroupWait } from './scheduler/explain-group.js';
@@ -79,11 +79,26 @@ export function wait(state: ClusterState, key: PendingKey): void {
   if (kind === 'group') {
     // Before what waits for it.
     const group = state.groups.get(id as GroupId)!;
-    state.pending.add(key, JSON.stringify(groupDemand(group)), Number.MAX_SAFE_INTEGER);
+    state.pending.add(key, JSON.stringify(groupDemand(group)), { priority: Number.MAX_SAFE_INTEGER, depth: 0 });
     return;
   }
-  const priority = kind === 'lease' ? state.leases.get(id as LeaseId)!.priority : 0;
-  state.pending.add(key, demandOf(state, key)!.shape, priority);
+  const lease = kind === 'lease' ? state.leases.get(id as LeaseId)! : null;
+  const urgency = lease ? { priority: lease.priority, depth: depthOf(state, lease) } : { priority: 0, depth: 0 };
+  state.pending.add(key, demandOf(state, key)!.shape, urgency);
+}
+
+/** Two workers that call each other's tasks again and again are not deeper than this. */
+const DEPTH_MAX = 100;
+
+/** How many tasks are above those of a lease, each having called the next. Actors and drivers begin anew. */
+function depthOf(state: ClusterState, lease: LeaseRecord): number {
+  let caller = state.workers.get(lease.ownerId);
+  let depth = 0;
+  while (caller?.purpose?.kind === 'lease' && depth < DEPTH_MAX) {
+    depth += 1;
+    caller = state.workers.get(state.leases.get(caller.purpose.leaseId)!.ownerId);
+  }
+  return depth;
 }
 
 /** Gives free room to what waits. */
@@ -99,7 +114,7 @@ export function schedule(state: ClusterState): readonly Effect[] {
       return 'placed';
     });
   }
-  return [...effects, ...tellHolders(state)];
+  return [...endUnwanted(state), ...effects, ...tellHolders(state)];
 }
 
 /** Null: it does not fit now. */
@@ -189,14 +204,14 @@ function start(state: ClusterState, key: PendingKey, at: Place, by: PlacedBy): r
   }
   if (kind === 'lease') {
     const lease = state.leases.get(id as LeaseId)!;
-    const returned = takeReturned(state, lease, at);
-    const place = returned ? placeOf(nodeId, returned) : { ...at, ...gpusAt(state, at, lease.demand.needs) };
-    const workerId = returned?.workerId ?? state.newWorkerId();
+    const idle = takeIdle(state, lease, at);
+    const place = idle ? placeOf(nodeId, idle) : { ...at, ...gpusAt(state, at, lease.demand.needs) };
+    const workerId = idle?.workerId ?? state.newWorkerId();
     const request = lease.phase.kind === 'pending' ? lease.phase.request : null;
     markPlaced(lease, place, by);
     addWorker(state, place, workerId, lease.demand.needs, { kind: 'lease', leaseId: lease.leaseId });
     lease.phase = { kind: 'starting', nodeId, workerId, request };
-    if (returned) return grantLease(state, lease, returned.address);
+    if (idle) return grantLease(state, lease, idle.address);
     return [{ kind: 'startWorker', nodeId, workerId, incarnation: 0 }];
   }
   const job = state.jobs.get(id as JobId)!;

@@ -100,6 +100,7 @@ export function workerExited(state: ClusterState, workerId: WorkerId, end: Worke
 
 /** As {@link workerExited}, without placing pending work yet. */
 export function loseWorker(state: ClusterState, workerId: WorkerId, end: WorkerEnd, atMs: number): readonly Effect[] {
+  state.idle.delete(workerId);
   const effects: Effect[] = [
     ...endActorsOf(state, workerId, `its owner, worker ${workerId}, ended: ${end.detail}`, atMs),
     ...endLeasesOf(state, workerId),

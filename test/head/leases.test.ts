@@ -6,6 +6,14 @@ import { step } from '#src/head/index.js';
 import { scenario } from './scenario.js';
 
 const nodeId = (id: string): NodeId => id as NodeId;
+const ENDED = {
+  detail: 'it broke',
+  exitCode: 3,
+  signal: null,
+  lastLogLines: ['last words'],
+  isIntended: true,
+  cause: null,
+};
 
 test('a worker that waits for objects lends its CPUs, and takes them again without waiting', () => {
   const cluster = scenario();
@@ -27,6 +35,32 @@ test('a worker that waits for objects lends its CPUs, and takes them again witho
   assert.equal(cluster.state.nodes.get(nodeId('a'))?.used.CPU, 0);
 });
 
+test('tasks of tasks come before what asked earlier, the deepest first, but not before a higher priority', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.lease('root');
+  cluster.ready('root');
+  const root = cluster.workerOf('root');
+  cluster.lease('other root');
+  cluster.lease('child', { CPU: 1 }, { owner: root });
+  assert.deepEqual(cluster.send({ kind: 'workerBlocked', workerId: root, isBlocked: true }), [
+    'start child on a as w2',
+  ]);
+  cluster.ready('child');
+  const child = cluster.workerOf('child');
+  cluster.lease('second child', { CPU: 1 }, { owner: root });
+  cluster.lease('grandchild', { CPU: 1 }, { owner: child });
+  cluster.lease('urgent', { CPU: 1 }, { priority: 1 });
+  assert.deepEqual(cluster.send({ kind: 'workerBlocked', workerId: child, isBlocked: true }), [
+    'start urgent on a as w3',
+  ]);
+  cluster.ready('urgent');
+  const next = ['urgent', 'grandchild', 'second child'].flatMap((id) =>
+    cluster.giveBack(id).filter((effect) => effect.startsWith('grant')),
+  );
+  assert.deepEqual(next, ['grant grandchild at w3', 'grant second child at w3', 'grant other root at w3']);
+});
+
 test('a lease is answered when its worker is ready, and its room is free again on return', () => {
   const cluster = scenario();
   cluster.node('a', { CPU: 1 });
@@ -38,7 +72,7 @@ test('a lease is answered when its worker is ready, and its room is free again o
     ['forget lease l1', 'done', 'save lease l2', 'grant l2 at w1'],
     'the next lease has the same worker',
   );
-  assert.deepEqual(cluster.giveBack('l2'), ['forget lease l2', 'stop w1 on a', 'done']);
+  assert.deepEqual(cluster.giveBack('l2'), ['forget lease l2', 'done', 'stop w1 on a']);
 });
 
 test('a lease whose workers never come up is refused in the end', () => {
@@ -66,16 +100,8 @@ test('the lease of a broken worker is answered once its process is gone, whichev
     'forget lease first',
     'stop w1 on a',
   ]);
-  const end = {
-    detail: 'it broke',
-    exitCode: 3,
-    signal: null,
-    lastLogLines: ['last words'],
-    isIntended: true,
-    cause: null,
-  };
-  const exited = step(cluster.state, { kind: 'workerExited', workerId, end }, 1);
-  assert.deepEqual(exited.at(-1), { kind: 'answer', request: 7, answer: { kind: 'workerEnd', end } });
+  const exited = step(cluster.state, { kind: 'workerExited', workerId, end: ENDED }, 1);
+  assert.deepEqual(exited.at(-1), { kind: 'answer', request: 7, answer: { kind: 'workerEnd', end: ENDED } });
   cluster.crash('second');
   const asked = step(cluster.state, { kind: 'returnLease', leaseId: 'second' as LeaseId, worker, request: 8 }, 2);
   const [effect] = asked;
@@ -107,6 +133,54 @@ test('leases of a higher priority are granted first, equal ones in the order of 
   assert.deepEqual(order, ['higher', 'high', 'high too', 'low']);
 });
 
+test('a worker that is given back waits with a lease that it will serve while its node is over its count', () => {
+  const cluster = scenario();
+  cluster.node('a', { CPU: 1 });
+  cluster.lease('outer');
+  cluster.ready('outer');
+  const outer = cluster.workerOf('outer');
+  cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true });
+  cluster.lease('inner');
+  cluster.ready('inner');
+  cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false });
+  cluster.lease('next');
+  assert.deepEqual(cluster.giveBack('inner'), ['forget lease inner', 'done']);
+  assert.deepEqual(
+    cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true }),
+    ['save lease next', 'grant next at w2'],
+    'no process starts',
+  );
+  cluster.lease('last');
+  cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false });
+  assert.deepEqual(cluster.giveBack('next'), ['forget lease next', 'done']);
+  assert.deepEqual(
+    cluster.giveBack('last'),
+    ['forget lease last', 'done', 'done', 'stop w2 on a'],
+    'nobody wants it any more',
+  );
+});
+
+test('an idle worker that dies, or whose node goes away, is not passed on', () => {
+  for (const how of ['worker', 'node'] as const) {
+    const cluster = scenario();
+    cluster.node('a', { CPU: 1 });
+    cluster.lease('outer');
+    cluster.ready('outer');
+    const outer = cluster.workerOf('outer');
+    cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true });
+    cluster.lease('inner');
+    cluster.ready('inner');
+    const inner = cluster.workerOf('inner');
+    cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false });
+    cluster.lease('next');
+    cluster.giveBack('inner');
+    assert.deepEqual([...cluster.state.idle.keys()], [inner]);
+    if (how === 'worker') cluster.send({ kind: 'workerExited', workerId: inner, end: ENDED });
+    else cluster.send({ kind: 'nodeAway', nodeId: nodeId('a') });
+    assert.equal(cluster.state.idle.size, 0, how);
+  }
+});
+
 test('a worker is passed on only to a lease that asks for what it was started with', () => {
   const cluster = scenario();
   cluster.node('a', { CPU: 2 });
@@ -116,8 +190,8 @@ test('a worker is passed on only to a lease that asks for what it was started wi
   cluster.lease('of another job', { CPU: 1 }, { job: 'job-2' });
   assert.deepEqual(cluster.giveBack('has'), [
     'forget lease has',
-    'stop w1 on a',
     'done',
+    'stop w1 on a',
     'start less on a as w2',
     'start of another job on a as w3',
   ]);
