@@ -2,13 +2,11 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { type NodeId, OutOfDiskError } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
-import { readChecked } from '../protocol/index.js';
+import { readChecked, writeChecked } from '../protocol/index.js';
 
 const PAGE_BYTES = 4096;
-const CHUNK_BYTES = 8 * 1024 * 1024;
 /** Part of the disk that is left to others, as in Ray. */
 const FREE_SHARE_MIN = 0.05;
 
@@ -63,7 +61,7 @@ export class SpillFiles {
       const places: DiskPlace[] = [];
       let at = 0;
       for (const { offset, size } of regions) {
-        const crc = await writeAll(handle, at, new Uint8Array(this.#arena.readable(offset, size, () => {})));
+        const crc = await writeChecked(handle, new Uint8Array(this.#arena.readable(offset, size, () => {})), at);
         places.push({ file, offset: at, size, crc });
         at += pages(size);
       }
@@ -120,22 +118,4 @@ export class SpillFiles {
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-/** Writes `bytes` at `at`, in steps between which others have their turn. Returns their checksum. */
-async function writeAll(handle: FileHandle, at: number, bytes: Uint8Array): Promise<number> {
-  let crc = 0;
-  for (let done = 0; done < bytes.length; ) {
-    const chunk = bytes.subarray(done, done + CHUNK_BYTES);
-    const writing = writeChunk(handle, at + done, chunk);
-    crc = crc32(chunk, crc); // while it is written
-    await writing;
-    done += chunk.length;
-  }
-  return crc;
-}
-
-async function writeChunk(handle: FileHandle, at: number, chunk: Uint8Array): Promise<void> {
-  for (let written = 0; written < chunk.length; )
-    written += (await handle.write(chunk, written, chunk.length - written, at + written)).bytesWritten;
 }

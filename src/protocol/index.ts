@@ -2,12 +2,12 @@
 // gRPC has a door of its own, grpc/index.ts.
 export * from './booted.js';
 export * from './channel.js';
+export { readChecked, writeChecked } from './checked-file.js';
 export * from './failure.js';
 export { ENVELOPES, type Envelope, Faults, messagesOf } from './faults.js';
 export * from './frame-stream.js';
 export * from './memory-channel.js';
 export * from './message-channel.js';
-export { readChecked } from './read-checked.js';
 export * from './socket-channel.js';
 export * from './token.js';
 export * from './value-codec.js';
