@@ -257,8 +257,8 @@ async function tokenizerFor(
   return new Tokenizer(isChat(records) ? { ...files, 'chat_template.jinja': PLAIN_CHAT_TEMPLATE } : files);
 }
 
-/** A task: a vocabulary of `vocabSize` for `texts`. */
-function trainTokenizer(texts: readonly string[], vocabSize: number, splitDigits: boolean): Tokenizer['files'] {
+/** A task, which workers find by this export: a vocabulary of `vocabSize` for `texts`. */
+export function trainTokenizer(texts: readonly string[], vocabSize: number, splitDigits: boolean): Tokenizer['files'] {
   return trainBpe(texts, { vocabSize, splitDigits }).files;
 }
 
