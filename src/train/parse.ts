@@ -1,7 +1,8 @@
 // Reads user settings with a zod schema; the first thing wrong becomes a ConfigError with its path, and a misspelt key is told
-// its nearest neighbour.
+// its nearest neighbour, one of another library what it is called here.
 import type { z } from 'zod';
 import { ConfigError } from '../common/index.js';
+import { hereCalled } from './foreign-names.js';
 
 /** `value` as `schema` reads it. `place` starts the path in messages. `knownKeys` are suggested for misspelt ones. */
 export function parse<S extends z.ZodType>(
@@ -16,13 +17,7 @@ export function parse<S extends z.ZodType>(
   const path = [place, ...issue.path.map(String)].join('.');
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
-    const near = nearest(key, knownKeys);
-    throw new ConfigError(
-      `${path}.${key}`,
-      'a key that exists',
-      key,
-      near === null ? 'There is no such key' : `Did you mean "${near}"?`,
-    );
+    throw new ConfigError(`${path}.${key}`, 'a key that exists', key, hintFor(key, knownKeys));
   }
   const received = issue.path.reduce<unknown>(
     (inner, key) =>
@@ -30,6 +25,18 @@ export function parse<S extends z.ZodType>(
     value,
   );
   throw new ConfigError(path, expectation(issue), received);
+}
+
+/** Long lists help nobody. */
+const LISTED_MAX = 40;
+
+function hintFor(key: string, knownKeys: readonly string[]): string {
+  const here = hereCalled(key);
+  if (here !== null && !knownKeys.includes(key)) return `Here it is ${here}`;
+  const near = nearest(key, knownKeys);
+  if (near !== null) return `Did you mean "${near}"?`;
+  const isShort = knownKeys.length > 0 && knownKeys.length <= LISTED_MAX;
+  return isShort ? `There are ${[...knownKeys].sort().join(', ')}` : 'There is no such key';
 }
 
 type Issue = z.core.$ZodIssue;
