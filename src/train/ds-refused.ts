@@ -16,7 +16,7 @@ const BLOCKS = {
   progressive_layer_drop:
     "Every step goes through every layer; the recipe's dropout is what there is against overfitting",
   autotuning:
-    'Sizes are worked out before a run: `raylite plan` tells memory and time, memoryMiBPerWorker fits a run to it',
+    'Sizes are worked out before a run: `raylite estimate` tells the memory of each worker, memoryMiBPerWorker fits a run to it',
   eigenvalue: 'It guides the quantization of MoQ, which is not there',
   quantize_training:
     'MoQ is not there; the recipe\'s quantization ({ bits: 4, type: "nf4" }) beside lora trains on 4-bit weights',
@@ -73,11 +73,6 @@ const VALUES: readonly (readonly [path: string, only: unknown, why: string])[] =
     'fp16.fp16_master_weights_and_grads',
     false,
     'Masters of float16 stay float32; bf16.bf16_master_weights_and_grads does without any',
-  ],
-  [
-    'activation_checkpointing.partition_activations',
-    false,
-    'Workers that share matrices keep the tensors between blocks whole; scaling.sequenceParallelNorms cuts them',
   ],
 ];
 

@@ -27,7 +27,7 @@ const SETTLED: readonly (readonly [path: string, so: unknown, why: string])[] = 
   ['zero_allow_untested_optimizer', true, 'every optimizer is tested at every stage'],
   ['steps_per_print', undefined, SEEN],
   ['log_level', undefined, SEEN],
-  ['memory_breakdown', false, 'memory is in metrics.memory of the result, and in `raylite plan` before'],
+  ['memory_breakdown', false, 'memory is told by `raylite estimate` before a run, and by its progress'],
   ['dump_state', false, 'what a ds_config comes to is told by notes and by the started event'],
   ['timers.throughput.enabled', true, SEEN],
   ['timers.throughput.synchronized', true, 'a step ends when all of its work has'],
@@ -47,6 +47,11 @@ const SETTLED: readonly (readonly [path: string, so: unknown, why: string])[] = 
   ['fp16.auto_cast', undefined, 'inputs are token ids'],
   ['bf16.immediate_grad_update', undefined, 'gradients are float32 where they are made'],
   ['checkpoint.tag_validation', undefined, 'a checkpoint is committed once, when all ranks have written to it'],
+  [
+    'activation_checkpointing.partition_activations',
+    false,
+    'of workers that share matrices each keeps what lies between them whole; scaling.sequenceParallelNorms cuts it',
+  ],
   [
     'activation_checkpointing.cpu_checkpointing',
     false,

@@ -292,7 +292,7 @@ const DOCUMENTED: readonly Group[] = [
   {
     at: 'activation_checkpointing',
     keys: {
-      partition_activations: [true, 'refused'],
+      partition_activations: [true, 'note'],
       cpu_checkpointing: [true, 'note'],
       contiguous_memory_optimization: [false, 'note'],
       number_checkpoints: [4, 'note'],
