@@ -1,7 +1,7 @@
 // Everything ends when its owner ends: an embedded cluster whose driver, agent or head is killed leaves nothing behind.
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -35,12 +35,13 @@ const commandOf = (pid: number): string => {
   }
 };
 
-/** All files but those for a process that its driver had no more time to start. Null: some go just now. */
+/** All files but those for a process that its driver had no more time to start: how it starts, an empty log. Null: some go just now. */
 function filesBelow(root: string): string[] | null {
   try {
     return readdirSync(root, { recursive: true, withFileTypes: true })
-      .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('boot-'))
-      .map(({ name }) => name);
+      .filter((entry) => entry.isFile() && !entry.name.startsWith('boot-'))
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .filter((path) => statSync(path).size > 0);
   } catch {
     return null;
   }
