@@ -88,7 +88,8 @@ const LOADED_BY_WORKERS = [
 ];
 
 /**
- * dist/ from build/js/: what package.json exports, the programs of processes, and what workers load. What these share lies once in dist/chunks/: a process starts by reading a dozen files where the rooms have hundreds.
+ * dist/ from build/js/: what package.json exports, the programs of processes, and what workers load. What these
+ * share lies once in dist/chunks/: a process starts by reading a dozen files where the rooms have hundreds.
  */
 function bundle() {
   const { exports, bin: programs } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));

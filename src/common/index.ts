@@ -8,3 +8,4 @@ export * from './package-root.js';
 export * from './packages.js';
 export * from './resources.js';
 export * from './setting.js';
+export * from './value-at.js';

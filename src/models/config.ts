@@ -1,6 +1,6 @@
 // config.json in common: fields that all families share, and zod's findings as our errors.
 import { z } from 'zod';
-import { ConfigError } from '../common/index.js';
+import { ConfigError, valueAt } from '../common/index.js';
 
 export const count = z.number().int().positive();
 /** What dropout drops. */
@@ -21,12 +21,7 @@ export function readConfig<T extends z.ZodType>(schema: T, json: unknown, place:
   const result = schema.safeParse(json);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
-  const received = issue.path.reduce<unknown>(
-    (value, key) =>
-      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
-    json,
-  );
-  throw new ConfigError([place, ...issue.path.map(String)].join('.'), issue.message, received);
+  throw new ConfigError([place, ...issue.path.map(String)].join('.'), issue.message, valueAt(json, issue.path));
 }
 
 export function tokenIds(config: {

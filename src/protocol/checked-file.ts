@@ -1,5 +1,5 @@
 // Bytes of a file with their checksum, read and written in chunks of which a few are under way at once: what limits a disk's cache is
-// the core that copies. Each chunk is summed meanwhile, and others have their turn in between.
+// the core that copies. Each chunk is summed while others move.
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 
@@ -8,42 +8,21 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
 const UNDER_WAY_MAX = 3;
 
 /** Fills `into` from byte `at` of the file on. Resolves to the CRC-32 of what was read; null when the file ends before. */
-export async function readChecked(handle: FileHandle, into: Uint8Array, at: number): Promise<number | null> {
-  let crc = 0;
-  const isWhole = await inChunks(into, {
-    move: (chunk, from) => readChunk(handle, chunk, at + from),
-    begun: () => {},
-    done: (chunk) => {
-      crc = crc32(chunk, crc);
-    },
-  });
-  return isWhole ? crc : null;
-}
+export const readChecked = (handle: FileHandle, into: Uint8Array, at: number): Promise<number | null> =>
+  inChunks(into, (chunk, from) => readChunk(handle, chunk, at + from));
 
 /** Writes `bytes` from byte `at` of the file on. Resolves to their CRC-32. */
 export async function writeChecked(handle: FileHandle, bytes: Uint8Array, at: number): Promise<number> {
-  let crc = 0;
-  await inChunks(bytes, {
-    move: (chunk, from) => writeChunk(handle, chunk, at + from),
-    begun: (chunk) => {
-      crc = crc32(chunk, crc);
-    },
-    done: () => {},
-  });
-  return crc;
+  return (await inChunks(bytes, (chunk, from) => writeChunk(handle, chunk, at + from)))!;
 }
 
-interface Mover {
-  /** Resolves to false where the file ends. */
-  readonly move: (chunk: Uint8Array, from: number) => Promise<boolean>;
-  /** Both are told of the chunks in order. */
-  readonly begun: (chunk: Uint8Array) => void;
-  readonly done: (chunk: Uint8Array) => void;
-}
-
-/** Resolves to whether all was moved, rejects with the first failure; nothing is under way any more then. */
-async function inChunks(bytes: Uint8Array, { move, begun, done }: Mover): Promise<boolean> {
+/** `move` resolves to false where the file ends; then all is null. Nothing is under way any more when this settles. */
+async function inChunks(
+  bytes: Uint8Array,
+  move: (chunk: Uint8Array, from: number) => Promise<boolean>,
+): Promise<number | null> {
   const moving: { readonly chunk: Uint8Array; readonly moved: Promise<boolean> }[] = [];
+  let crc = 0;
   try {
     for (let from = 0; from < bytes.length || moving.length > 0; ) {
       if (from < bytes.length && moving.length < UNDER_WAY_MAX) {
@@ -51,16 +30,15 @@ async function inChunks(bytes: Uint8Array, { move, begun, done }: Mover): Promis
         const moved = move(chunk, from);
         moved.catch(() => {}); // it is waited for in its turn
         moving.push({ chunk, moved });
-        begun(chunk);
         from += chunk.length;
         continue;
       }
       const { chunk, moved } = moving[0]!;
-      if (!(await moved)) return false;
-      done(chunk);
+      if (!(await moved)) return null;
       moving.shift();
+      crc = crc32(chunk, crc);
     }
-    return true;
+    return crc;
   } finally {
     await Promise.allSettled(moving.map(({ moved }) => moved));
   }

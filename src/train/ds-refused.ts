@@ -1,8 +1,7 @@
 // What DeepSpeed does and raylite does not: blocks that may stand in a ds_config while they are not enabled, and values that ask for what
 // cannot be had. Each with the reason and what to do instead.
 import { z } from 'zod';
-import { ConfigError } from '../common/index.js';
-import { valueAt } from './value-at.js';
+import { ConfigError, valueAt } from '../common/index.js';
 
 /** Blocks with a switch `enabled`, and why it must be off. */
 const BLOCKS = {

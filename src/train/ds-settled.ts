@@ -1,7 +1,7 @@
 // Keys of a ds_config, apart from those of ZeRO, that are taken and change nothing: what they ask for that is so anyway, and why it
 // cannot be otherwise. Who asks for something else is told.
 import { z } from 'zod';
-import { valueAt } from './value-at.js';
+import { valueAt } from '../common/index.js';
 
 const FLOAT32 =
   'gradients are added up and exchanged in float32 (zero_quantized_gradients sends a quarter of the bytes)';

@@ -1,7 +1,7 @@
 // Reads user settings with a zod schema; the first thing wrong becomes a ConfigError with its path, and a misspelt key is told
 // its nearest neighbour, one of another library what it is called here.
 import type { z } from 'zod';
-import { ConfigError } from '../common/index.js';
+import { ConfigError, valueAt } from '../common/index.js';
 import { hereCalled } from './foreign-names.js';
 
 /** `value` as `schema` reads it. `place` starts the path in messages. `knownKeys` are suggested for misspelt ones. */
@@ -19,12 +19,7 @@ export function parse<S extends z.ZodType>(
     const key = issue.keys[0] ?? '';
     throw new ConfigError(`${path}.${key}`, 'a key that exists', key, hintFor(key, knownKeys));
   }
-  const received = issue.path.reduce<unknown>(
-    (inner, key) =>
-      typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined,
-    value,
-  );
-  throw new ConfigError(path, expectation(issue), received);
+  throw new ConfigError(path, expectation(issue), valueAt(value, issue.path));
 }
 
 /** Long lists help nobody. */

@@ -133,7 +133,8 @@ test('leases of a higher priority are granted first, equal ones in the order of 
   assert.deepEqual(order, ['higher', 'high', 'high too', 'low']);
 });
 
-test('a worker that is given back waits with a lease that it will serve while its node is over its count', () => {
+/** On one CPU runs a task, and the one that it has waited for; a third waits. */
+function overCount() {
   const cluster = scenario();
   cluster.node('a', { CPU: 1 });
   cluster.lease('outer');
@@ -144,6 +145,11 @@ test('a worker that is given back waits with a lease that it will serve while it
   cluster.ready('inner');
   cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false });
   cluster.lease('next');
+  return { cluster, outer, inner: cluster.workerOf('inner') };
+}
+
+test('a worker that is given back waits with a lease that it will serve while its node is over its count', () => {
+  const { cluster, outer } = overCount();
   assert.deepEqual(cluster.giveBack('inner'), ['forget lease inner', 'done']);
   assert.deepEqual(
     cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true }),
@@ -162,17 +168,7 @@ test('a worker that is given back waits with a lease that it will serve while it
 
 test('an idle worker that dies, or whose node goes away, is not passed on', () => {
   for (const how of ['worker', 'node'] as const) {
-    const cluster = scenario();
-    cluster.node('a', { CPU: 1 });
-    cluster.lease('outer');
-    cluster.ready('outer');
-    const outer = cluster.workerOf('outer');
-    cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: true });
-    cluster.lease('inner');
-    cluster.ready('inner');
-    const inner = cluster.workerOf('inner');
-    cluster.send({ kind: 'workerBlocked', workerId: outer, isBlocked: false });
-    cluster.lease('next');
+    const { cluster, inner } = overCount();
     cluster.giveBack('inner');
     assert.deepEqual([...cluster.state.idle.keys()], [inner]);
     if (how === 'worker') cluster.send({ kind: 'workerExited', workerId: inner, end: ENDED });

@@ -1,6 +1,6 @@
 // What `POST /api/jobs/` accepts: Ray's names, checked at the door.
 import { z } from 'zod';
-import { ConfigError, isDeviceAmount, type JobId, newJobId } from '../../common/index.js';
+import { ConfigError, isDeviceAmount, type JobId, newJobId, valueAt } from '../../common/index.js';
 import type { JobRequest } from '../cluster-state.js';
 import type { PackageStore } from '../packages.js';
 import { demandFor } from '../scheduler/place.js';
@@ -46,7 +46,7 @@ export function jobIn(body: unknown, packages: PackageStore): JobRequest {
   const parsed = jobRequestSchema.safeParse(body);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
-    throw new ConfigError(issue.path.join('.') || 'body', issue.message, at(body, issue.path));
+    throw new ConfigError(issue.path.join('.') || 'body', issue.message, valueAt(body, issue.path));
   }
   const wanted = parsed.data;
   const sha256 = wanted.runtime_env?.working_dir?.slice('package:'.length) ?? '';
@@ -73,14 +73,4 @@ export function jobIn(body: unknown, packages: PackageStore): JobRequest {
     }),
     metadata: wanted.metadata ?? {},
   };
-}
-
-function at(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (inner, key) =>
-      typeof inner === 'object' && inner !== null && Object.hasOwn(inner, key)
-        ? (inner as Record<PropertyKey, unknown>)[key]
-        : undefined,
-    value,
-  );
 }
