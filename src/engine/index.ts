@@ -20,7 +20,9 @@ export {
   parameterGraph,
 } from './compile/inference.js';
 export { type CompiledPart, type CompiledPipeline, compilePipeline } from './compile/pipeline.js';
+export { lossGraph, shelve } from './compile/rank-forward.js';
 export type { Recompute } from './compile/recompute-choice.js';
+export type { PipelineSettings, TrainingSettings } from './compile/settings.js';
 export { compileLargest, compileStep, estimateTraining } from './compile/step.js';
 export {
   type CompiledStep,
@@ -28,11 +30,7 @@ export {
   compileTraining,
   FUSIONS,
   type Fusion,
-  lossGraph,
   type MemoryFigures,
-  type PipelineSettings,
-  shelve,
-  type TrainingSettings,
   trainingPasses,
 } from './compile/training.js';
 export type { Batch, FeatureBatch, LossInputs, TokenBatch } from './device/batch.js';

@@ -47,11 +47,15 @@ export interface MeshJob {
   /** Sequences of each micro-batch. Default: two, and padding. */
   readonly lengths?: readonly number[];
   readonly batch?: (seed: string, rows: number) => TokenBatch;
+  /** Measures the micro-batches of each step too, between its backward and its update. Default false. */
+  readonly hasEvaluation?: boolean;
 }
 
 export interface MeshOutcome {
   readonly losses: readonly number[];
   readonly norms: readonly number[];
+  /** Of the micro-batches of each step, where they were asked for. */
+  readonly evaluations: readonly number[];
   /** Whole, as every rank gathers them. */
   readonly parameters: ReadonlyMap<string, Float32Array>;
   readonly tokenLosses: readonly (readonly number[])[];
@@ -62,6 +66,7 @@ export interface MeshOutcome {
 
 interface RankOutcome {
   readonly losses: readonly number[];
+  readonly evaluations: readonly number[];
   readonly norms: readonly number[];
   readonly tokenLosses: readonly (readonly number[])[];
   readonly parameters: ReadonlyMap<string, Float32Array>;
@@ -113,15 +118,15 @@ export async function runMesh(job: MeshJob): Promise<MeshOutcome> {
       const { tensor, pipeline } = coordinatesOf(mesh, rank);
       return tensor === 0 && pipeline === mesh.pipeline - 1;
     };
-    const losses = ranks[0]!.losses.map((_, step) =>
-      ranks.reduce((sum, { losses }, rank) => sum + (first(rank) ? losses[step]! : 0), 0),
-    );
+    const sums = (of: 'losses' | 'evaluations') =>
+      ranks[0]![of].map((_, step) => ranks.reduce((sum, each, rank) => sum + (first(rank) ? each[of][step]! : 0), 0));
     for (const { norms, parameters } of ranks) {
       assert.deepEqual(norms, ranks[0]!.norms, 'every rank finds the same norm');
       assert.deepEqual(parameters, ranks[0]!.parameters, 'every rank gathers the same model');
     }
     return {
-      losses,
+      losses: sums('losses'),
+      evaluations: sums('evaluations'),
       norms: ranks[0]!.norms,
       tokenLosses: ranks[0]!.tokenLosses,
       parameters: ranks[0]!.parameters,
@@ -136,7 +141,7 @@ export async function runMesh(job: MeshJob): Promise<MeshOutcome> {
 async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Communicators): Promise<RankOutcome> {
   using opened = openDevice(1);
   const { zeroStage = 0, micros = 2, steps = 3, rows = 16, lengths = [7, 5], loss, dropout, recompute } = job;
-  const { sequenceParallelNorms = false, offload, tuning } = job;
+  const { sequenceParallelNorms = false, hasEvaluation = false, offload, tuning } = job;
   const model = job.model();
   const { data } = coordinatesOf(mesh, rank);
   const strategy = { zeroStage, mesh, rank, ...(tuning && { tuning }) };
@@ -152,6 +157,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
     ...(dropout !== undefined ? { dropout } : {}),
     ...(recompute ? { recompute } : {}),
     sequenceParallelNorms,
+    hasEvaluation,
     ...(offload && { offload }),
     ...(mesh.pipeline > 1 ? { pipeline: { micros: micros / mesh.data } } : {}),
     seed: 11,
@@ -159,6 +165,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
   initialise(model, 3, step.parameters);
   const losses: number[] = [];
   const norms: number[] = [];
+  const evaluations: number[] = [];
   const tokenLosses: number[][] = [];
   const sent = () => Object.fromEntries(Object.entries(communicators).map(([name, group]) => [name, group!.bytesSent]));
   let bytes: RankOutcome['bytes'] = { micro: {}, update: {} };
@@ -174,6 +181,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
       sum += loss;
       tokenLosses.push([...perRow]);
     }
+    if (hasEvaluation) evaluations.push(await step.evaluate(mine, 1 / tokens));
     const between = sent();
     norms.push((await step.update({ lr: 1e-2, step: number })).gradientNorm);
     losses.push(sum);
@@ -181,7 +189,7 @@ async function runRank(job: MeshJob, mesh: Mesh, rank: number, communicators: Co
   }
   const parameters = new Map<string, Float32Array>();
   for (const name of parameterGraph(model).parameters.keys()) parameters.set(name, await step.gatherParameter(name));
-  return { losses, norms, tokenLosses, parameters, step, bytes };
+  return { losses, evaluations, norms, tokenLosses, parameters, step, bytes };
 }
 
 function difference(later: Readonly<Record<string, number>>, earlier: Readonly<Record<string, number>>) {

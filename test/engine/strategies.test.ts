@@ -163,11 +163,17 @@ function expectClose(what: string, found: readonly number[], wanted: readonly nu
 test(`drawn strategies train as one rank (seed ${SEED})`, async () => {
   const property = fc.asyncProperty(draws, async (draw) => {
     const job = jobOf(draw);
-    const shared = await runMesh(job);
-    const alone = await runMesh({ ...job, mesh: meshOf(), zeroStage: 0, recompute: 'none' });
+    const shared = await runMesh({ ...job, hasEvaluation: true });
+    const hasMasks = draw.dropout !== null;
+    const alone = await runMesh({
+      ...job,
+      ...{ mesh: meshOf(), zeroStage: 0, recompute: 'none', hasEvaluation: hasMasks },
+    });
     assert.equal(new Set(shared.hashes).size, 1, 'every rank has the hash of the job');
     const limit = isSameOrder(draw) ? 0 : draw.dtype === 'f32' ? 1e-5 : 2e-2;
     expectClose('losses', shared.losses, alone.losses, limit);
+    // What measures the model drops nothing.
+    expectClose('evaluations', shared.evaluations, hasMasks ? alone.evaluations : alone.losses, limit);
     // Stages add up their parts of a norm.
     expectClose('gradient norms', shared.norms, alone.norms, Math.max(limit, draw.mesh.pipeline > 1 ? 1e-6 : 0));
     assert.deepEqual([...shared.parameters.keys()].sort(), [...alone.parameters.keys()].sort());

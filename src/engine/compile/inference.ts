@@ -19,7 +19,7 @@ import { placeParameters } from '../passes/zero.js';
 import { ZERO_TUNING } from '../passes/zero-tuning.js';
 import { type Plan, plan } from '../plan/plan.js';
 import type { Cut } from '../shard.js';
-import { lossGraph, shelve } from './training.js';
+import { lossGraph, shelve } from './rank-forward.js';
 
 export interface ForwardSettings {
   readonly model: AnyModel;
@@ -145,7 +145,7 @@ function unite(graph: GraphBuilder, part: Tensor, model: LanguageModel, { ranks,
 /** @param apart outputs with buffers of their own */
 function inferencePlan(graph: Graph, layout: Layout, apart: ReadonlySet<string> = new Set()): Plan {
   const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
-  const placed = placeParameters(optimised, layout, shelve(optimised, apart));
+  const placed = placeParameters(optimised, layout, shelve(optimised, { apart }));
   const isSliced = parameterBuckets(layout).some((bucket) => bucket.isSliced);
   const gathered = isSliced ? partitionParameters(placed, layout, ZERO_TUNING) : placed;
   return plan(offload(gathered, movedParameters(layout), tilingOf(layout, null, null)));

@@ -12,11 +12,14 @@ import { forwardTensors, splitPhases } from '../passes/split-phases.js';
 import { layoutFor, placeParameters, type TiedParameters, updateProgram } from '../passes/zero.js';
 import { replay } from '../pipeline/messages.js';
 import { partition } from '../pipeline/partition.js';
-import { type Phase, type PipelineShape, setCount, type Turn, turnsOf } from '../pipeline/schedule.js';
+import { forwardTurnsOf, type Phase, type PipelineShape, setCount, type Turn, turnsOf } from '../pipeline/schedule.js';
 import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
 import type { Cut } from '../shard.js';
+import { EVALUATION, evaluatedForward, undifferentiated } from './evaluation.js';
+import { rankForward } from './rank-forward.js';
 import { chooseRecompute } from './recompute-choice.js';
+import type { TrainingSettings } from './settings.js';
 import {
   type CompiledStep,
   commonOps,
@@ -24,8 +27,6 @@ import {
   FUSIONS,
   finished,
   type MemoryFigures,
-  rankForward,
-  type TrainingSettings,
   weigh,
 } from './training.js';
 
@@ -48,21 +49,27 @@ export interface Owner {
   readonly cut: Cut | null;
 }
 
-export interface CompiledPipeline extends CompiledStep {
-  readonly kind: 'pipeline';
+/** What the stages of a pipeline do between a step's first turn and its last. */
+export interface PipelineWork {
   readonly shape: PipelineShape;
   readonly stage: number;
-  /** First block of each part of the whole model. */
-  readonly starts: readonly number[];
   readonly parts: readonly CompiledPart[];
   readonly turns: readonly Turn[];
-  /** The first stage that has a parameter, its elements, and how the tensor group cuts it. */
-  readonly owners: ReadonlyMap<string, Owner>;
-  readonly tied: TiedParameters;
   /** Of what parts hand each other. */
   readonly messageBytes: number;
   /** Messages of each kind that this stage has room for, beside the one that it reads. */
   readonly inboxSlots: Readonly<Record<Phase, number>>;
+}
+
+export interface CompiledPipeline extends CompiledStep, PipelineWork {
+  readonly kind: 'pipeline';
+  /** First block of each part of the whole model. */
+  readonly starts: readonly number[];
+  /** Forwards alone, where that was asked for: what measures the model between two steps. */
+  readonly evaluation: PipelineWork | null;
+  /** The first stage that has a parameter, its elements, and how the tensor group cuts it. */
+  readonly owners: ReadonlyMap<string, Owner>;
+  readonly tied: TiedParameters;
 }
 
 /** Compiles the stage at `strategy.rank`. Pure: equal settings give equal plans, and `jobHash` is equal on all stages. */
@@ -100,7 +107,7 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     const budget = typeof recompute === 'object' && 'budgetBytes' in recompute;
     const choice = budget ? { budgetBytes: recompute.budgetBytes / shape.chunks } : recompute;
     const outcome = chooseRecompute(both, choice, (whole) =>
-      placePart(finished(whole), made, layout, chunk, setCount(turns, chunk)),
+      placePart(finished(whole), made, layout, { name: `${chunk}`, sets: setCount(turns, chunk) }),
     );
     words.push(outcome.description);
     return outcome.plan;
@@ -115,10 +122,13 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
       JSON.stringify([commonOps(forward), forward.tensors, starts, optimizer, zeroStage, mesh, micros, recompute]),
     )
     .digest('hex');
-  const compiled = { shape, stage, starts, parts, turns, messageBytes, inboxSlots: waitingMax };
+  const work: PipelineWork = { shape, stage, parts, turns, messageBytes, inboxSlots: waitingMax };
+  const evaluation = settings.hasEvaluation ? evaluationOf(work, settings, starts, layout) : null;
   return {
     kind: 'pipeline',
-    ...compiled,
+    ...work,
+    starts,
+    evaluation,
     owners: ownersOf(graphs, shape.stages),
     tied,
     layout,
@@ -126,37 +136,54 @@ export function compilePipeline(settings: TrainingSettings): CompiledPipeline {
     moved,
     records,
     recompute: words.length === 1 ? words[0]! : words.map((text, chunk) => `part ${chunk}: ${text}`).join('; '),
-    memory: memoryOf(compiled, update, records.bytes),
+    memory: memoryOf(work, evaluation, update, records.bytes),
     parameterCount: parameterCount(forward),
     jobHash,
   };
 }
 
-/** Places what one part's forward and backward touch; both find it in the same buffers. */
+/** The same stages and parts, forwards alone. */
+function evaluationOf(
+  work: PipelineWork,
+  settings: TrainingSettings,
+  starts: readonly number[],
+  layout: Layout,
+): PipelineWork {
+  const { shape, stage } = work;
+  const graphs = cutParts(evaluatedForward(settings), starts).filter((_, part) => part % shape.stages === stage);
+  const parts = graphs.map((graph, chunk) => {
+    const whole = undifferentiated(graph);
+    return placePart(whole, forwardTensors(whole), layout, { name: `${EVALUATION}${chunk}`, sets: 1 });
+  });
+  // Nobody waits for a backward: a stage may be ahead of the next by all micro-batches that go round together.
+  const inboxSlots = { forward: shape.stages, backward: 0 };
+  return { ...work, parts, turns: forwardTurnsOf(shape), inboxSlots };
+}
+
+/** Places what one part's forward and backward touch; both find it in the same buffers, of which `name` is the end. */
 function placePart(
   graph: Graph,
   made: ReadonlySet<TensorId>,
   layout: Layout,
-  chunk: number,
-  sets: number,
+  { name, sets }: { readonly name: string; readonly sets: number },
 ): CompiledPart {
   const { forward, backward, kept } = splitPhases(graph, made, graph.inputs.get(RECEIVED) ?? null);
   const shelf = new Shelf();
   const put = (buffer: string, id: TensorId) => {
-    if (!shelf.places.has(id)) shelf.put(`${buffer}.${chunk}`, id, byteLength(graph.tensors[id]!));
+    if (!shelf.places.has(id)) shelf.put(`${buffer}.${name}`, id, byteLength(graph.tensors[id]!));
   };
   for (const id of kept) put('kept', id);
   for (const id of graph.inputs.values()) put('batch', id);
   for (const id of graph.constants.keys()) put('constants', id);
-  for (const [name, id] of graph.outputs) put(name === SENT || name === DOWNSTREAM ? 'messages' : 'results', id);
+  for (const [output, id] of graph.outputs) put(output === SENT || output === DOWNSTREAM ? 'messages' : 'results', id);
   const forwardPlan = plan(placeParameters(forward, layout, shelf));
   const backwardPlan = backward.ops.length > 0 ? plan(placeParameters(backward, layout, shelf)) : null;
   const arenaBytes = Math.max(forwardPlan.arena.peakBytes, backwardPlan?.arena.peakBytes ?? 0);
-  const keptBytes = shelf.buffers.get(`kept.${chunk}`) ?? 0;
+  const keptBytes = shelf.buffers.get(`kept.${name}`) ?? 0;
   return {
     forward: forwardPlan,
     backward: backwardPlan,
-    kept: `kept.${chunk}`,
+    kept: `kept.${name}`,
     sets,
     arena: { peakBytes: arenaBytes + sets * keptBytes },
   };
@@ -189,18 +216,9 @@ function tiedParameters(parts: readonly Graph[], stage: number): TiedParameters 
   return { names, isCounted: stage === 0 };
 }
 
-function memoryOf(
-  {
-    parts,
-    messageBytes,
-    inboxSlots,
-    shape,
-    stage,
-  }: Pick<CompiledPipeline, 'parts' | 'messageBytes' | 'inboxSlots' | 'shape' | 'stage'>,
-  update: Plan,
-  fileBytes: number,
-): MemoryFigures {
-  const plans = parts.flatMap(({ forward, backward }) => (backward ? [forward, backward] : [forward]));
+function memoryOf(work: PipelineWork, evaluation: PipelineWork | null, update: Plan, fileBytes: number): MemoryFigures {
+  const { parts } = work;
+  const plans = [work, evaluation].flatMap((each) => each?.parts ?? []).flatMap(plansOfPart);
   const figures = weigh([...plans, update], fileBytes);
   const bytesOf = (prefix: string) => {
     const sizes = new Map(plans.flatMap(({ buffers }) => buffers.map(({ name, bytes }) => [name, bytes] as const)));
@@ -208,7 +226,7 @@ function memoryOf(
   };
   const perSet = parts.map(({ forward, kept }) => forward.buffers.find(({ name }) => name === kept)?.bytes ?? 0);
   const moreSets = parts.reduce((sum, { sets }, chunk) => sum + (sets - 1) * perSet[chunk]!, 0);
-  const slots = messageBytes * slotCount(shape, stage, inboxSlots);
+  const slots = slotBytes(work) + (evaluation ? slotBytes(evaluation) : 0);
   const handed = bytesOf('kept') + bytesOf('messages');
   return {
     ...figures,
@@ -218,14 +236,15 @@ function memoryOf(
   };
 }
 
-/** Slots of all ways to and from the neighbours: those of the inboxes, and one for each message on its way out. */
-function slotCount(
-  { stages, chunks }: PipelineShape,
-  stage: number,
-  inboxSlots: Readonly<Record<Phase, number>>,
-): number {
+/** The programs of a part. */
+export function plansOfPart({ forward, backward }: CompiledPart): readonly Plan[] {
+  return backward ? [forward, backward] : [forward];
+}
+
+/** Of all ways to and from the neighbours: what the inboxes hold, and a slot for each message on its way out. */
+function slotBytes({ shape: { stages, chunks }, stage, inboxSlots, messageBytes }: PipelineWork): number {
   const isWrapped = chunks > 1;
   const hasBefore = isWrapped || stage > 0;
   const hasBehind = isWrapped || stage < stages - 1;
-  return (hasBefore ? inboxSlots.forward + 1 : 0) + (hasBehind ? inboxSlots.backward + 1 : 0);
+  return messageBytes * ((hasBefore ? inboxSlots.forward + 1 : 0) + (hasBehind ? inboxSlots.backward + 1 : 0));
 }

@@ -1,7 +1,8 @@
 // From a model to what a rank runs in a step, whatever the strategy; and what the ranks of a job need, without a device.
 import { rankAt } from '../mesh.js';
 import { type CompiledPipeline, compilePipeline } from './pipeline.js';
-import { type CompiledTraining, compileTraining, type MemoryFigures, type TrainingSettings } from './training.js';
+import type { TrainingSettings } from './settings.js';
+import { type CompiledTraining, compileTraining, type MemoryFigures } from './training.js';
 
 /** The programs of the rank `settings.strategy.rank`. */
 export function compileStep(settings: TrainingSettings): CompiledTraining | CompiledPipeline {

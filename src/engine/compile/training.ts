@@ -1,14 +1,11 @@
 // From a model to the two programs of a training step, without a device: what `TrainStep` runs and `estimate` weighs.
 import { createHash } from 'node:crypto';
 import { differentiate, type Ends } from '../autodiff.js';
-import { type Dropout, GraphBuilder } from '../builder.js';
-import { byteLength, type FloatType, type Graph, type Op, parameterCount, type TensorId } from '../graph.js';
-import type { Layout, StepStorage } from '../layout.js';
-import { type AnyModel, adapted, quantised, writeForward } from '../model.js';
-import { type ObjectiveOptions, writeLosses } from '../objective.js';
-import { type FileContents, type MovedBuffer, type Offload, ownFileBytes } from '../offload.js';
+import { type Graph, type Op, parameterCount } from '../graph.js';
+import type { Layout } from '../layout.js';
+import { type FileContents, type MovedBuffer, ownFileBytes } from '../offload.js';
 import { ruleOf } from '../ops/index.js';
-import { type OptimizerSettings, STATE_BUFFERS } from '../optimizer.js';
+import { STATE_BUFFERS } from '../optimizer.js';
 import { accumulate } from '../passes/accumulate.js';
 import { fuseGradientSums } from '../passes/fuse-gradient-sums.js';
 import { fuseHeadLoss } from '../passes/fuse-head-loss.js';
@@ -19,28 +16,25 @@ import { offloader } from '../passes/offload.js';
 import { partVocabularyLoss } from '../passes/part-vocabulary-loss.js';
 import { clearGradients, partitionGradients } from '../passes/partition-gradients.js';
 import { partitionParameters } from '../passes/partition-parameters.js';
-import { store } from '../passes/precision.js';
 import { prune } from '../passes/prune.js';
-import { shardRows } from '../passes/sequence-parallel.js';
 import { streamGradients } from '../passes/stream-gradients.js';
-import { dropFanOuts, shardTensors, tensorShare } from '../passes/tensor-parallel.js';
-import { splitRows } from '../passes/tensor-rows.js';
+import { dropFanOuts } from '../passes/tensor-parallel.js';
 import {
   gradientHops,
   hasSlicedGradients,
   hasSlicedParameters,
   layoutFor,
   placeParameters,
-  type Strategy,
   secondaryGroup,
   tuningOf,
   updateProgram,
   zeroGroup,
 } from '../passes/zero.js';
-import type { PartitionMethod } from '../pipeline/partition.js';
-import { Shelf } from '../plan/placement.js';
 import { type Plan, plan } from '../plan/plan.js';
-import { chooseRecompute, type Recompute } from './recompute-choice.js';
+import { compileEvaluation } from './evaluation.js';
+import { rankForward, shelve } from './rank-forward.js';
+import { chooseRecompute } from './recompute-choice.js';
+import type { TrainingSettings } from './settings.js';
 
 /** Bytes that a rank needs, by use. */
 export interface MemoryFigures {
@@ -58,34 +52,6 @@ export interface MemoryFigures {
   readonly hostBytes: number;
   /** What is offloaded to files. */
   readonly diskBytes: number;
-}
-
-export interface TrainingSettings extends StepStorage {
-  readonly model: AnyModel;
-  /** Tokens (or rows of features) of a micro-batch; every micro-batch has exactly this many rows. */
-  readonly rows: number;
-  readonly strategy: Strategy;
-  readonly optimizer: OptimizerSettings;
-  readonly loss?: ObjectiveOptions;
-  /** What training drops. Default: nothing. */
-  readonly dropout?: Dropout;
-  /** What the backward makes again in place of keeping it. Default: nothing. */
-  readonly recompute?: Recompute;
-  /** How parameters and activations are stored; default f32. */
-  readonly dtype?: FloatType;
-  /** Where the mesh has a pipeline. */
-  readonly pipeline?: PipelineSettings;
-  /** What lives outside of the device. Default: nothing. */
-  readonly offload?: Offload;
-  /** Where the mesh has tensor ranks: each does norms, dropout and residual sums of its part of the rows alone. Default false. */
-  readonly sequenceParallelNorms?: boolean;
-}
-
-export interface PipelineSettings {
-  /** Micro-batches that a rank runs in each step. */
-  readonly micros: number;
-  /** Default: parameters. */
-  readonly partitionMethod?: PartitionMethod;
 }
 
 /** What the steps of any strategy are compiled to. */
@@ -108,27 +74,8 @@ export interface CompiledTraining extends CompiledStep {
   /** Runs before the first micro-batch of a step, where gradients are kept as slices of sums; else null. */
   readonly clear: Plan | null;
   readonly micro: Plan;
-}
-
-/**
- * Forward with loss, as the model and its adapters write it; inputs those of the forward, labels i32[N] and scale [1],
- * and random i32[4] where something is dropped.
- */
-export function lossGraph(model: AnyModel, rows: number, options?: ObjectiveOptions, dropout: Dropout = null): Graph {
-  const graph = new GraphBuilder(undefined, dropout);
-  const outputs = writeForward(graph, model, rows);
-  for (const state of outputs.hiddenStates ?? []) graph.border(state);
-  writeLosses(graph, model, outputs, options);
-  return adapted(model, graph.build(), dropout !== null);
-}
-
-/** What one rank does of the forward with its loss, in the types that it is stored in. */
-export function rankForward(settings: TrainingSettings): Graph {
-  const { model, rows, strategy, loss, dropout, dtype = 'f32', sequenceParallelNorms = false } = settings;
-  const { mesh, rank } = strategy;
-  const share = tensorShare(mesh, rank);
-  const own = shardRows(shardTensors(lossGraph(model, rows, loss, dropout), share), rows, mesh, rank);
-  return store(quantised(model, sequenceParallelNorms ? splitRows(own, rows / mesh.sequence, share) : own), dtype);
+  /** The forward with its loss alone, where it was asked for. */
+  readonly evaluation: Plan | null;
 }
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */
@@ -188,18 +135,20 @@ export function compileTraining(settings: TrainingSettings): CompiledTraining {
   });
   const { records, ...placedUpdate } = moveOut(updateProgram(layout, strategy, optimizer));
   const update = plan(placedUpdate);
+  const evaluation = settings.hasEvaluation ? compileEvaluation(settings, layout, moveOut) : null;
   const { zeroStage, mesh } = strategy;
   const jobHash = createHash('sha256')
     // Not the plan's hash: where a slice lies differs from rank to rank.
     .update(JSON.stringify([commonOps(micro.graph), micro.graph.tensors, layout, optimizer, zeroStage, mesh]))
     .digest('hex');
-  const memory = weigh([micro, update], records.bytes + ownFileBytes(moved));
+  const memory = weigh(evaluation ? [micro, update, evaluation] : [micro, update], records.bytes + ownFileBytes(moved));
   return {
     kind: 'whole',
     layout,
     clear,
     micro,
     update,
+    evaluation,
     moved,
     records,
     recompute: description,
@@ -217,23 +166,6 @@ export function commonOps({ ops }: Graph): readonly Op[] {
     const attributes = Object.entries(op.attributes).filter(([name]) => !perRank.includes(name));
     return { ...op, attributes: Object.fromEntries(attributes) };
   });
-}
-
-/**
- * Gives inputs, constants and results their places; parameters and gradients get theirs from the layout. Results named by `apart` get
- * buffers of their own: of what is viewed in the others, a GPU's runs take all along to the host.
- */
-export function shelve(graph: Graph, apart: ReadonlySet<string> = new Set()): Shelf {
-  const shelf = new Shelf();
-  for (const id of graph.inputs.values()) {
-    const tensor = graph.tensors[id]!;
-    shelf.put(tensor.role === 'state' ? 'cache' : 'batch', id, byteLength(tensor));
-  }
-  for (const id of graph.constants.keys()) shelf.put('constants', id, byteLength(graph.tensors[id]!));
-  const buffers = new Map<TensorId, string>();
-  for (const [name, id] of graph.outputs) buffers.set(id, apart.has(name) ? name : 'results');
-  for (const [id, buffer] of buffers) shelf.put(buffer, id, byteLength(graph.tensors[id]!));
-  return shelf;
 }
 
 /** Bytes of the buffers of `plans`, which share them by name, and those of files. */

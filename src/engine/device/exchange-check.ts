@@ -1,7 +1,8 @@
 // Whether exchanges in few bits, or of secondary slices (ZeRO++), leave a step what it is: the same micro-batch once more with
 // plain exchanges, from the same parameters.
 import type { NativeDevice } from '../../native/index.js';
-import { compileTraining, type TrainingSettings } from '../compile/training.js';
+import type { TrainingSettings } from '../compile/settings.js';
+import { compileTraining } from '../compile/training.js';
 import type { Strategy } from '../passes/zero.js';
 import { DeviceBuffers } from './buffers.js';
 import { type Communicators, communicatorTable } from './communicators.js';

@@ -2,7 +2,7 @@
 import { EngineError } from '../../common/index.js';
 import type { NativeCommunicator, NativeDevice } from '../../native/index.js';
 import { DOWNSTREAM, UPSTREAM } from '../autodiff.js';
-import type { CompiledPipeline } from '../compile/pipeline.js';
+import type { PipelineWork } from '../compile/pipeline.js';
 import { type LinkName, linkOf } from '../mesh.js';
 import { RECEIVED, SENT } from '../passes/cut-parts.js';
 import type { Strategy } from '../passes/zero.js';
@@ -31,7 +31,7 @@ export interface PipelineTimes {
 type Programs = Readonly<Record<Phase, Program | null>>;
 
 export class PipelineRunner implements Disposable {
-  readonly compiled: CompiledPipeline;
+  readonly compiled: PipelineWork;
   readonly #strategy: Strategy;
   readonly #communicators: Communicators;
   /** By part, then by set. */
@@ -45,7 +45,7 @@ export class PipelineRunner implements Disposable {
   /** `buffers` hold what the plans of `compiled` need once; `table` are the communicators as programs index them. */
   constructor(
     device: NativeDevice,
-    compiled: CompiledPipeline,
+    compiled: PipelineWork,
     strategy: Strategy,
     buffers: DeviceBuffers,
     communicators: Communicators,

@@ -1,9 +1,10 @@
 // The training job of one rank: its memory on one device, and the programs of a step over it, which run one at a time.
 import { ConfigError, EngineError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
-import type { CompiledPipeline } from '../compile/pipeline.js';
+import type { CompiledPipeline, PipelineWork } from '../compile/pipeline.js';
+import type { TrainingSettings } from '../compile/settings.js';
 import { compileStep } from '../compile/step.js';
-import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
+import type { CompiledTraining } from '../compile/training.js';
 import type { ParameterSlice } from '../layout.js';
 import { type GroupName, groupSizeAt } from '../mesh.js';
 import { ruleOf } from '../ops/index.js';
@@ -56,6 +57,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #clear: Program | null;
   /** Of all the model, or of the parts of a stage. */
   readonly #forwardBackward: Program | PipelineRunner;
+  readonly #evaluation: Program | PipelineRunner | null;
   readonly #update: Program;
   readonly #gathered: GatheredBuckets;
   #updates = 0;
@@ -80,11 +82,14 @@ export class TrainStep implements AsyncDisposable {
     const { buffers } = this.#memory;
     const groups = communicatorTable(communicators);
     if (compiled.kind === 'pipeline') {
+      const runner = (work: PipelineWork) => new PipelineRunner(device, work, strategy, buffers, communicators, groups);
       this.#clear = null;
-      this.#forwardBackward = new PipelineRunner(device, compiled, strategy, buffers, communicators, groups);
+      this.#forwardBackward = runner(compiled);
+      this.#evaluation = compiled.evaluation && runner(compiled.evaluation);
     } else {
       this.#clear = compiled.clear ? new Program(device, compiled.clear, buffers) : null;
       this.#forwardBackward = new Program(device, compiled.micro, buffers, groups);
+      this.#evaluation = compiled.evaluation && new Program(device, compiled.evaluation, buffers, groups);
     }
     this.#update = new Program(device, compiled.update, buffers, groups);
     this.#inputs = new MicroInputs({ model, strategy, rows, seed, clearsGradients: this.#clear !== null });
@@ -213,6 +218,43 @@ export class TrainStep implements AsyncDisposable {
   }
 
   /**
+   * The sum of the losses of micro-batches, each labelled row counting `scale`, with the parameters as they are and nothing dropped; of a
+   * job of `hasEvaluation`. Where ranks share the model (ZeRO stage 3, tensor, sequence, pipeline) all of them must call it with equally many
+   * micro-batches; on a pipeline as many as it was compiled for, or a multiple. This rank's part, as of {@link micro}.
+   */
+  async evaluate(batches: readonly Batch[], scale: number): Promise<number> {
+    const runner = this.#evaluation;
+    if (!runner) throw new ConfigError('hasEvaluation', 'true for a job that is evaluated', false);
+    const write = (program: Program, batch: Batch) =>
+      this.#writeMicro(program, batch, { scale, isFirst: true, step: 0, lossScale: 1 }, 0);
+    let sum = 0;
+    if (runner instanceof Program) {
+      for (const batch of batches)
+        await this.#turns.take(async () => {
+          write(runner, batch);
+          await this.#turns.run(runner);
+          sum += lossesOf(runner, 1).loss;
+        });
+      return sum;
+    }
+    const { micros } = runner.compiled.shape;
+    if (batches.length % micros !== 0)
+      throw new ConfigError('batches', `a multiple of ${micros} micro-batches`, batches.length);
+    for (let first = 0; first < batches.length; first += micros)
+      await this.#turns.take(async () => {
+        await this.#turns.agree();
+        return runner.run({
+          prepare: (program, micro) => write(program, batches[first + micro]!),
+          run: (program) => this.#turns.run(program),
+          finish: (program) => {
+            if (program.plan.graph.outputs.has('loss')) sum += lossesOf(program, 1).loss;
+          },
+        });
+      });
+    return sum;
+  }
+
+  /**
    * Exchanges gradients, clips, steps the optimiser and gathers the parameters that are kept whole. `step` counts from 1. All ranks must call it.
    * `gradientNorm` is the norm over all parameters before clipping. Where it is not finite nothing was changed, on any rank.
    */
@@ -304,8 +346,9 @@ export class TrainStep implements AsyncDisposable {
     this.#isDisposed = true;
     await this.#turns.ended();
     this.#clear?.dispose();
-    if (this.#forwardBackward instanceof Program) this.#forwardBackward.dispose();
-    else this.#forwardBackward[Symbol.dispose]();
+    for (const runner of [this.#forwardBackward, this.#evaluation])
+      if (runner instanceof Program) runner.dispose();
+      else runner?.[Symbol.dispose]();
     this.#update.dispose();
     this.#gathered[Symbol.dispose]();
     this.#memory[Symbol.dispose]();

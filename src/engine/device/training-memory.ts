@@ -2,8 +2,9 @@
 // offloaded to. Reads and writes it for those who save, load and look; programs run over `buffers`.
 import { ConfigError } from '../../common/index.js';
 import type { NativeDevice } from '../../native/index.js';
-import type { CompiledPipeline } from '../compile/pipeline.js';
-import type { CompiledTraining, TrainingSettings } from '../compile/training.js';
+import { type CompiledPipeline, plansOfPart } from '../compile/pipeline.js';
+import type { TrainingSettings } from '../compile/settings.js';
+import type { CompiledTraining } from '../compile/training.js';
 import { type ParameterPlace, type ParameterSlice, placesOf } from '../layout.js';
 import { groupOf } from '../mesh.js';
 import type { FileSettings } from '../offload.js';
@@ -124,9 +125,10 @@ export class TrainingMemory implements Disposable {
 
 /** All plans of a step, each once. */
 export function plansOf(compiled: CompiledTraining | CompiledPipeline): readonly Plan[] {
-  if (compiled.kind === 'whole') return [compiled.micro, compiled.update];
-  const parts = compiled.parts.flatMap(({ forward, backward }) => (backward ? [forward, backward] : [forward]));
-  return [...parts, compiled.update];
+  const { update } = compiled;
+  if (compiled.kind === 'whole') return [compiled.micro, update, ...(compiled.evaluation ? [compiled.evaluation] : [])];
+  const works = [compiled, compiled.evaluation].filter((work) => work !== null);
+  return [...works.flatMap(({ parts }) => parts.flatMap(plansOfPart)), update];
 }
 
 function fileOf({ offload }: TrainingSettings): FileSettings {

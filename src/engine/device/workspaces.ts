@@ -1,8 +1,9 @@
 // What kernels need beside a plan's buffers: packed panels, partial sums. It depends on the number of threads and on the
 // instruction set, so the loaded programs are asked; the memory that they are loaded on is never touched.
 import { native } from '../../native/index.js';
+import type { TrainingSettings } from '../compile/settings.js';
 import { compileLargest } from '../compile/step.js';
-import { compileTraining, type TrainingSettings } from '../compile/training.js';
+import { compileTraining } from '../compile/training.js';
 import { meshOf } from '../mesh.js';
 import { ruleOf } from '../ops/index.js';
 import { encodePlan } from '../plan/encode.js';

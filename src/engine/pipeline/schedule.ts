@@ -61,6 +61,14 @@ export function turnsOf(shape: PipelineShape, stage: number): readonly Turn[] {
   return withSets(turns);
 }
 
+/** As {@link turnsOf} where no backward follows, so that nothing is kept: the same on every stage. */
+export function forwardTurnsOf(shape: PipelineShape): readonly Turn[] {
+  checkShape(shape);
+  return Array.from({ length: shape.chunks * shape.micros }, (_, index): Turn => {
+    return { phase: 'forward', ...placeOf(shape, index), set: 0 };
+  });
+}
+
 /** How many sets of kept activations the turns need of a chunk. */
 export function setCount(turns: readonly Turn[], chunk: number): number {
   return Math.max(0, ...turns.map((turn) => (turn.chunk === chunk ? turn.set + 1 : 0)));
