@@ -49,6 +49,7 @@ async function train(file: string, options: Options, signal: AbortSignal): Promi
   if (profile !== null) print(`${profile}\n`);
   if (result.metrics.pipeline) print(pipelineText(result.metrics.pipeline));
   for (const [name, value] of Object.entries(result.evaluation ?? {})) print(`${name}: ${formatScore(value)}`);
+  if (result.best) print(`Best held-out loss ${result.best.loss.toFixed(4)}, after step ${result.best.step}`);
   print(`Loss ${result.losses.at(-1)?.toFixed(4)} after ${result.metrics.steps} steps. Model: ${result.model}`);
 }
 

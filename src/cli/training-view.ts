@@ -67,6 +67,11 @@ export class TrainingView {
       }
       case 'grown':
         return `from here on ${groupText(event)}, after step ${event.step}`;
+      case 'evaluated': {
+        const perplexity = event.perplexity === null ? '' : ` (perplexity ${event.perplexity.toFixed(2)})`;
+        const best = event.isBest ? ', the best so far' : '';
+        return `after step ${event.step}: held-out loss ${event.loss.toFixed(4)}${perplexity}${best}`;
+      }
       case 'samples':
         return event.samples
           .map(({ prompt, text }) => `after step ${event.step}: ${clean(prompt)} → ${clean(text)}`)

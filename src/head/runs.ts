@@ -23,7 +23,8 @@ export class Runs {
     while (run.points.length > 0 && run.points.at(-1)!.step >= report.step) run.points.pop();
     if (report.loss !== undefined || report.evalLoss !== undefined) run.points.push(pointOf(report));
     if (run.points.length > RUN_POINTS_MAX) run.points = run.points.filter((_, index) => index % 2 === 1);
-    run.latest = report;
+    // Figures that do not come with every step stay as they were.
+    run.latest = { ...report, evalLoss: report.evalLoss ?? run.latest.evalLoss };
     run.updatedAtMs = atMs;
     this.#runs.set(report.runId, run);
     this.changed.add(report.runId);

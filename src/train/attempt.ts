@@ -3,10 +3,12 @@
 import { join } from 'node:path';
 import { ConfigError } from '../common/index.js';
 import { coordinatesOf, type StepProfile } from '../engine/index.js';
+import { exportAll, keepBest, leaveBest } from './best-model.js';
 import { type CheckpointIndex, checkpointPath, commit, newest } from './checkpoint.js';
+import { bestOf, isStale, measureHeldOut } from './held-out.js';
 import type { Prepared } from './prepare.js';
 import { profileOrder } from './profile-settings.js';
-import { Pace, type StepEvent, type TrainingEvent, type WaitEvent } from './progress.js';
+import { type EvaluatedEvent, Pace, type StepEvent, type TrainingEvent, type WaitEvent } from './progress.js';
 import { RankGroup } from './rank-group.js';
 import type { StepReport } from './rank-messages.js';
 import type { RunState } from './run-state.js';
@@ -28,6 +30,8 @@ export interface Run {
   readonly begins: (fromStep: number) => Promise<void>;
   /** A step is done. */
   readonly stepped: (event: StepEvent) => void;
+  /** What is held out was measured. */
+  readonly evaluated: (event: EvaluatedEvent) => void;
   /** The profiled steps are done, the last of them is `step`; of each worker. */
   readonly profiled: (step: number, profiles: readonly StepProfile[]) => Promise<void>;
   readonly signal: AbortSignal | undefined;
@@ -98,9 +102,10 @@ class Attempt {
       totalSteps,
     });
     await this.#orStopped(this.#steps(from));
-    await this.#orStopped(group.all((rank) => rank.exportModel(join(runPath, 'model'))));
-    await prepared.tokenizer.save(join(runPath, 'model'));
-    if (prepared.isAdapter) await this.#orStopped(group.all((rank) => rank.exportAdapter(join(runPath, 'adapter'))));
+    const best = this.#run.settings.run.evaluation?.keepBest ? bestOf(state.heldOutLosses) : null;
+    if (best && (await leaveBest(prepared, best.step))) return;
+    if (best) emit({ kind: 'notes', notes: [`The best model, of step ${best.step}, is gone: the last one is left`] });
+    await this.#orStopped(exportAll(group, prepared, runPath));
   }
 
   /** Loads the newest checkpoint on all ranks; the first step to do. */
@@ -127,8 +132,10 @@ class Attempt {
   async #steps(from: number): Promise<void> {
     const { settings, prepared, state, emit, stepped, profiled, signal } = this.#run;
     const { totalSteps, tokenizer } = prepared;
-    const { checkpoint, samples = null } = settings.run;
+    const { checkpoint, samples = null, evaluation = null } = settings.run;
     const { everySteps } = checkpoint;
+    const patience = evaluation?.patience ?? null;
+    const isDue = (step: number, every: number) => every > 0 && (step % every === 0 || step === totalSteps);
     const inFlight: { readonly step: number; readonly reports: Promise<StepReport[]> }[] = [];
     const settleOldest = async (): Promise<void> => {
       const { step, reports } = inFlight.shift()!;
@@ -136,22 +143,30 @@ class Attempt {
       const profiles = (await reports).flatMap(({ profile }) => profile ?? []);
       if (profiles.length > 0) await profiled(step + 1, profiles);
     };
-    for (let step = from; step < totalSteps; step += 1) {
+    for (let step = from; step < totalSteps && !isStale(state.heldOutLosses, patience); step += 1) {
       signal?.throwIfAborted(); // who stopped the run is told already, and takes what is written for its end
       const reports = this.#order(step, from);
       reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
       inFlight.push({ step, reports });
-      const isCheckpoint = everySteps > 0 && ((step + 1) % everySteps === 0 || step + 1 === totalSteps);
       const isSampled = samples !== null && (step + 1) % samples.everySteps === 0;
-      while (inFlight.length >= (isCheckpoint || isSampled ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
+      const isEvaluated = evaluation !== null && isDue(step + 1, evaluation.everySteps);
+      const isStop = isDue(step + 1, everySteps) || isSampled || isEvaluated;
+      while (inFlight.length >= (isStop ? 1 : STEPS_IN_FLIGHT)) await settleOldest();
       if (isSampled) {
         const said = await takeSamples(this.#group, state.share.plan.mesh, tokenizer, samples);
         emit({ kind: 'samples', step: step + 1, samples: said });
       }
+      if (isEvaluated) await this.#evaluate(step + 1, evaluation.keepBest);
+      const isCheckpoint = isDue(step + 1, everySteps) || (everySteps > 0 && isStale(state.heldOutLosses, patience));
       if (isCheckpoint) await this.#checkpoint(step + 1);
       if (isCheckpoint && step + 1 < totalSteps) await this.#grow(step + 1);
     }
     while (inFlight.length > 0) await settleOldest();
+    const best = isStale(state.heldOutLosses, patience) && bestOf(state.heldOutLosses);
+    if (best) {
+      const reason = `nothing that was measured since step ${best.step} is better`;
+      emit({ kind: 'notes', notes: [`The run ends after ${state.losses.length} of ${totalSteps} steps: ${reason}`] });
+    }
   }
 
   /** Sends one step to all ranks, with their micro-batches as objects made by data tasks. */
@@ -170,14 +185,27 @@ class Attempt {
     );
   }
 
+  /** Measures what is held out, and keeps the model where that is asked for and it is the best so far. */
+  async #evaluate(step: number, keepsBest: boolean): Promise<void> {
+    const { prepared, settings, state, evaluated } = this.#run;
+    const start = performance.now();
+    const loss = await measureHeldOut(this.#group, state.share, prepared.heldOut!);
+    const isBest = state.measured(step, loss);
+    if (keepsBest && isBest) await keepBest(this.#group, prepared, step);
+    const perplexity = settings.recipe.kind === 'classify' ? null : Math.exp(loss);
+    const seconds = (performance.now() - start) / 1000;
+    evaluated({ kind: 'evaluated', step, loss, perplexity, isBest, seconds });
+  }
+
   async #checkpoint(step: number): Promise<void> {
     const { settings, prepared, state, emit } = this.#run;
     const path = checkpointPath(prepared.runPath, step);
     const files = (await this.#group.all((rank) => rank.save(path))).filter((file) => file !== null);
     if (prepared.isAdapter) await this.#group.all((rank) => rank.exportAdapter(join(path, 'adapter')));
     const { fingerprint } = prepared;
-    const { losses, scaler } = state;
-    const index: CheckpointIndex = { format: 1, step, files, fingerprint, losses: [...losses], scaler };
+    const { losses, heldOutLosses, scaler } = state;
+    const history = { losses: [...losses], heldOutLosses: [...heldOutLosses] };
+    const index: CheckpointIndex = { format: 1, step, files, fingerprint, ...history, scaler };
     state.saved(await commit(prepared.runPath, index, settings.run.checkpoint.numToKeep));
     emit({ kind: 'checkpoint', step, path });
   }

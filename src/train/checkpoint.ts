@@ -32,6 +32,18 @@ const indexSchema = z.object({
       .nullable()
       .transform((loss) => loss ?? Number.NaN),
   ),
+  /** What was measured on held-out records so far. */
+  heldOutLosses: z
+    .array(
+      z.object({
+        step: z.int().min(1),
+        loss: z
+          .number()
+          .nullable()
+          .transform((loss) => loss ?? Number.NaN),
+      }),
+    )
+    .default([]),
   /** Of 16-bit runs: where the loss scale stands. */
   scaler: z
     .object({

@@ -90,12 +90,15 @@ export function classify(options: ClassifyOptions): Recipe {
       const heldOut = given ? targetsOf(given.records, labels, skipsBad(evaluationData)).known : sides.heldOut;
       const isClass = labels.problemType === 'single_label_classification';
       const layout: LabelledOptions = { maxTokens, skipBad, labelAt: chosen.model.labelAt!, isClass };
-      const feed = await Feed.prepare(
-        sides.train,
-        chosen,
-        { options: layout, tokenise: tokeniseLabels, layOut: layOutLabels, labelCountOf: () => 1 },
-        seed,
-      );
+      const feedOf = (those: readonly Placed<TargetRecord>[]) =>
+        Feed.prepare(
+          those,
+          chosen,
+          { options: layout, tokenise: tokeniseLabels, layOut: layOutLabels, labelCountOf: () => 1 },
+          seed,
+        );
+      const feed = await feedOf(sides.train);
+      const isMeasured = heldOut.length > 0;
       const evaluate = async (folder: string, parts: number) => {
         const files = put(chosen.tokenizer.files);
         const measure = task(evaluateClassifier);
@@ -110,7 +113,8 @@ export function classify(options: ClassifyOptions): Recipe {
         records: records.length,
         skippedRecords: skipped + left,
         feed,
-        evaluate: heldOut.length > 0 ? evaluate : null,
+        heldOut: isMeasured ? () => feedOf(heldOut) : null,
+        evaluate: isMeasured ? evaluate : null,
       };
     },
   };

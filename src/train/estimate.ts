@@ -58,7 +58,7 @@ export interface Estimate {
 
 /** Throws {@link ConfigError} for what a Trainer of these options would refuse. Reads the model's folder, not its weights or data. */
 export async function estimate(options: TrainerOptions): Promise<Estimate> {
-  const { recipe, scaling, deepspeed } = checkTrainerOptions(options);
+  const { recipe, scaling, deepspeed, run } = checkTrainerOptions(options);
   const { model, config } = await chosenModel(recipe);
   const dsConfig = await readDsConfig(deepspeed);
   const pipeline = resolvePipeline(dsConfig, scaling.pipelineParallel ?? null);
@@ -80,6 +80,7 @@ export async function estimate(options: TrainerOptions): Promise<Estimate> {
     pipeline: { micros: ds.batch.accumulation, partitionMethod: pipeline.partitionMethod },
     offload: ds.offload,
     sequenceParallelNorms: scaling.sequenceParallelNorms,
+    hasEvaluation: run.evaluation !== undefined,
   };
   const settings = fitMemory({ settings: asked, microBatch, threads, memoryMiB: scaling.memoryMiBPerWorker ?? null });
   const compiled = compileLargest(settings);

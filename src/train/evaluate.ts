@@ -131,6 +131,8 @@ function lastReply(
 /** Adds up the parts of an evaluated set. */
 export function summarise(parts: readonly Evaluation[]): {
   readonly exactMatch: number;
+  /** Mean over the answers' tokens, in nats. */
+  readonly loss: number;
   readonly perplexity: number;
   readonly answers: readonly Answer[];
 } {
@@ -138,9 +140,11 @@ export function summarise(parts: readonly Evaluation[]): {
   const exact = answers.filter(({ isExact }) => isExact).length;
   const lossSum = parts.reduce((sum, part) => sum + part.lossSum, 0);
   const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+  const loss = lossSum / Math.max(1, tokens);
   return {
     exactMatch: exact / Math.max(1, answers.length),
-    perplexity: Math.exp(lossSum / Math.max(1, tokens)),
+    loss,
+    perplexity: Math.exp(loss),
     answers,
   };
 }

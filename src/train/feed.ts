@@ -138,6 +138,25 @@ export class Feed {
     return this.#tasks.layOut(micros);
   }
 
+  /**
+   * Micro-batches [first, first + count) of the ranks at data coordinate `place` of `places` in a pass over all rows in the order of the first
+   * epoch; behind the last row they are empty.
+   */
+  passOver(
+    { first, count }: { readonly first: number; readonly count: number },
+    place: number,
+    places: number,
+    microBatch: number,
+  ): ObjectRef<Minibatch[]> {
+    const micros = Array.from({ length: count }, (_unused, micro) =>
+      Array.from({ length: microBatch }, (_unusedToo, row) => {
+        const index = ((first + micro) * places + place) * microBatch + row;
+        return { sequences: index < this.rows.rowsPerEpoch ? this.rows.row(index) : [], epoch: 0 };
+      }),
+    );
+    return this.#tasks.layOut(micros);
+  }
+
   /** Labels of a step over all ranks: what its loss is divided by. */
   labelCount(step: number, batch: BatchSizes): number {
     return this.rows.labelCount(step * batch.trainBatch, (step + 1) * batch.trainBatch);

@@ -7,6 +7,7 @@ export * from './ds-config.js';
 export { type Estimate, estimate } from './estimate.js';
 export { type Answer, type Evaluation, type EvaluationOptions, evaluateFolder, summarise } from './evaluate.js';
 export type { FeedFacts } from './feed.js';
+export type { HeldOutLoss } from './held-out.js';
 export type { LoraOptions } from './lora-options.js';
 export { type LossScale, type LossScaleSettings, nextLossScale, startLossScale } from './loss-scale.js';
 export { type MaskedLmOptions, maskedLm } from './masked-lm.js';
@@ -14,7 +15,7 @@ export { type MergeOptions, mergeAdapter } from './merge-adapter.js';
 export { modelStateBytes } from './model-states.js';
 export { nearest } from './parse.js';
 export { type ProfileTextOptions, profileText } from './profile-text.js';
-export type { StepEvent, TrainingEvent } from './progress.js';
+export type { EvaluatedEvent, StepEvent, TrainingEvent } from './progress.js';
 export {
   type Figures,
   type QuickstartEvent,

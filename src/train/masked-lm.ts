@@ -58,17 +58,20 @@ export function maskedLm(options: MaskedLmOptions): Recipe {
       const { train, heldOut } = split(records, checked.heldOut, seed);
       const vocabularySize = chosen.tokenizer.vocabSize;
       const masking: MaskedOptions = { maxTokens, skipBad: skipsBad(data), share, maskId, vocabularySize, seed };
-      const feed = await Feed.prepare(
-        train,
-        chosen,
-        {
-          options: masking,
-          tokenise: tokeniseMaskable,
-          layOut: layOutMasks,
-          labelCountOf: (shard, index) => chosenTokens(shard, index, share),
-        },
-        seed,
-      );
+      const feedOf = (those: typeof train) =>
+        Feed.prepare(
+          those,
+          chosen,
+          {
+            options: masking,
+            tokenise: tokeniseMaskable,
+            layOut: layOutMasks,
+            labelCountOf: (shard, index) => chosenTokens(shard, index, share),
+          },
+          seed,
+        );
+      const feed = await feedOf(train);
+      const isMeasured = heldOut.length > 0;
       const evaluate = async (folder: string, parts: number) => {
         const files = put(chosen.tokenizer.files);
         const measure = task(evaluateMasked);
@@ -79,7 +82,13 @@ export function maskedLm(options: MaskedLmOptions): Recipe {
         const tokens = found.reduce((sum, part) => sum + part.tokens, 0);
         return { records: heldOut.length, loss: loss / tokens, perplexity: Math.exp(loss / tokens) };
       };
-      return { records: records.length, skippedRecords: skipped, feed, evaluate: heldOut.length > 0 ? evaluate : null };
+      return {
+        records: records.length,
+        skippedRecords: skipped,
+        feed,
+        heldOut: isMeasured ? () => feedOf(heldOut) : null,
+        evaluate: isMeasured ? evaluate : null,
+      };
     },
   };
 }

@@ -38,6 +38,8 @@ export interface Prepared {
   readonly name: string;
   readonly runPath: string;
   readonly feed: Feed;
+  /** What is measured between two steps; null: nothing is. */
+  readonly heldOut: Feed | null;
   readonly evaluate: PreparedData['evaluate'];
   readonly tokenizer: Tokenizer;
   readonly precision: Precision;
@@ -88,7 +90,15 @@ export async function prepare(
 
   const chosen = await chosenModel(recipe);
   const { config, adapter, model, tokenizer } = chosen;
-  const { records, skippedRecords, feed, evaluate } = await recipe.prepare(chosen);
+  const { records, skippedRecords, feed, heldOut: held, evaluate } = await recipe.prepare(chosen);
+  const hasEvaluation = run.evaluation !== undefined;
+  if (hasEvaluation && held === null)
+    throw new ConfigError(
+      'trainer.run.evaluation',
+      `a recipe that holds records out: ${recipe.kind === 'maskedLm' ? '' : 'evaluationData or '}heldOut`,
+      run.evaluation,
+    );
+  const heldOut = hasEvaluation && held ? await held() : null;
   emit({ kind: 'data', records, skippedRecords, facts: feed.facts });
 
   const dsOf = (mesh: Mesh, totalSteps: number): ResolvedDsConfig =>
@@ -141,6 +151,7 @@ export async function prepare(
     const job = {
       ...{ model, rows, strategy, optimizer, loss, ...precision, dropout, pipeline: parts, offload },
       sequenceParallelNorms,
+      hasEvaluation,
     };
     const settings = fitMemory({
       settings: { ...job, recompute: asked },
@@ -166,6 +177,7 @@ export async function prepare(
       zeroTuning: ds.zeroTuning,
       offload,
       sequenceParallelNorms,
+      hasEvaluation,
       optimizer,
       schedule: ds.schedule,
       precision,
@@ -189,6 +201,7 @@ export async function prepare(
     name,
     runPath,
     feed,
+    heldOut,
     evaluate,
     tokenizer,
     precision: common.precision,

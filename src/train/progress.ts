@@ -28,6 +28,7 @@ export type TrainingEvent =
   | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
   /** What the model says to the prompts of `run.samples` after a step. */
   | { readonly kind: 'samples'; readonly step: number; readonly samples: readonly Sample[] }
+  | EvaluatedEvent
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
   | { readonly kind: 'failed'; readonly failures: number; readonly maxFailures: number; readonly error: unknown };
 
@@ -38,6 +39,18 @@ export interface WaitEvent {
   readonly reason: string;
   /** How long it waits altogether before it gives up. Null: as long as it takes. */
   readonly seconds: number | null;
+}
+
+/** What the model loses behind a step on records that it does not learn from. */
+export interface EvaluatedEvent {
+  readonly kind: 'evaluated';
+  readonly step: number;
+  readonly loss: number;
+  /** Of a language model: e to the loss. Null for others. */
+  readonly perplexity: number | null;
+  /** Of the run so far. */
+  readonly isBest: boolean;
+  readonly seconds: number;
 }
 
 /** One step of a run, over all its workers. */

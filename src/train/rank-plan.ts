@@ -32,6 +32,8 @@ export interface RankPlan {
   readonly zeroTuning: ZeroTuning;
   readonly offload: Offload;
   readonly sequenceParallelNorms: boolean;
+  /** Whether it is measured between two steps. */
+  readonly hasEvaluation: boolean;
   readonly optimizer: TrainingSettings['optimizer'];
   readonly schedule: Schedule;
   readonly precision: Precision;
@@ -52,7 +54,7 @@ export interface RankPlan {
 /** What a rank compiles. */
 export function settingsOf(plan: RankPlan): TrainingSettings {
   const { rank, mesh, zeroStage, zeroTuning: tuning, precision } = plan;
-  const { rows, optimizer, loss, dropout, recompute, pipeline, offload, sequenceParallelNorms } = plan;
+  const { rows, optimizer, loss, dropout, recompute, pipeline, offload, sequenceParallelNorms, hasEvaluation } = plan;
   const strategy = { zeroStage, mesh, rank, tuning };
   return {
     model: trainedModel(plan),
@@ -66,5 +68,6 @@ export function settingsOf(plan: RankPlan): TrainingSettings {
     pipeline,
     offload,
     sequenceParallelNorms,
+    hasEvaluation,
   };
 }

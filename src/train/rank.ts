@@ -138,6 +138,14 @@ export class TrainRank {
   }
 
   /**
+   * This rank's part of the loss of micro-batches that have `labelCount` labels over all ranks and calls, with the weights as they are now.
+   * Every rank must be asked, with as many.
+   */
+  evaluate(labelCount: number, micros: readonly Minibatch[]): Promise<number> {
+    return this.#built().train.evaluate(micros, 1 / labelCount);
+  }
+
+  /**
    * Continues prompts of token ids, each by its likeliest tokens up to one of `end`, with the weights as they are now. Every rank must be
    * asked, with prompts or without: weights that are in parts are gathered.
    */

@@ -137,6 +137,8 @@ export interface PreparedData {
   /** Left out because they were malformed. */
   readonly skippedRecords: number;
   readonly feed: Feed;
+  /** Tokenises what is held out, to be measured between two steps; null: nothing is. */
+  readonly heldOut: (() => Promise<Feed>) | null;
   /** Figures of the model in a folder on the records held out, measured in tasks; null: none are. */
   readonly evaluate: ((folder: string, parts: number) => Promise<Scores>) | null;
 }

@@ -8,10 +8,11 @@ export class RunReporter {
   #lastMs = Number.NEGATIVE_INFINITY;
   #sending: Promise<void> = Promise.resolve();
 
-  /** Sends `report`, unless it is another step of a running run so soon after the last one. */
+  /** Sends `report`, unless it is another step of a running run, with nothing measured, so soon after the last one. */
   report(report: RunReport): void {
     const nowMs = performance.now();
-    if (report.state === 'RUNNING' && report.step < report.totalSteps && nowMs - this.#lastMs < INTERVAL_MS) return;
+    const isMinor = report.state === 'RUNNING' && report.step < report.totalSteps && report.evalLoss === undefined;
+    if (isMinor && nowMs - this.#lastMs < INTERVAL_MS) return;
     this.#lastMs = nowMs;
     // Reports are for looking at: a head that is away for a moment must not end a run that does not need it.
     this.#sending = this.#sending.then(() => reportRun(report.runId, JSON.stringify(report))).catch(() => {});

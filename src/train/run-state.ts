@@ -4,6 +4,7 @@ import type { RunId } from '../common/index.js';
 import { coordinatesOf, type MemoryFigures, type StepProfile } from '../engine/index.js';
 import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import type { CheckpointIndex } from './checkpoint.js';
+import { bestOf, type HeldOutLoss } from './held-out.js';
 import { isSound, notFinite } from './not-finite.js';
 import type { Prepared, Share } from './prepare.js';
 import type { StepEvent } from './progress.js';
@@ -16,6 +17,10 @@ export interface TrainingResult {
   readonly runId: RunId;
   /** Mean loss over trained tokens, of every step from the first. */
   readonly losses: readonly number[];
+  /** Of what the recipe held out, where `run.evaluation` asked for it. */
+  readonly heldOutLosses: readonly HeldOutLoss[];
+  /** The lowest of these. Under `keepBest` the one that `model` and `adapter` are of. */
+  readonly best: HeldOutLoss | null;
   /** The newest checkpoint, or null if none was asked for. */
   readonly checkpoint: string | null;
   /** A Hugging Face folder: config.json, model.safetensors, tokenizer. Under LoRA with the adapter added in. */
@@ -51,6 +56,7 @@ export class RunState {
   readonly #sequenceLength: number;
   readonly #startedMs = performance.now();
   #losses: number[] = [];
+  #heldOutLosses: HeldOutLoss[] = [];
   #checkpoint: string | null = null;
   #profiles: readonly StepProfile[] | null = null;
   #scaler: ScalerState;
@@ -72,6 +78,9 @@ export class RunState {
   }
   get losses(): readonly number[] {
     return this.#losses;
+  }
+  get heldOutLosses(): readonly HeldOutLoss[] {
+    return this.#heldOutLosses;
   }
   get scaler(): ScalerState {
     return this.#scaler;
@@ -102,11 +111,13 @@ export class RunState {
   /** Back to the first step. */
   startOver(): void {
     this.#losses = [];
+    this.#heldOutLosses = [];
     this.#scaler = startScaler(this.#prepared.precision.lossScaling);
   }
   /** On from a checkpoint. */
-  goOn({ losses, scaler }: CheckpointIndex, path: string): void {
+  goOn({ losses, heldOutLosses, scaler }: CheckpointIndex, path: string): void {
     this.#losses = [...losses];
+    this.#heldOutLosses = [...heldOutLosses];
     this.#scaler = scaler;
     this.#checkpoint = path;
   }
@@ -150,6 +161,12 @@ export class RunState {
     };
   }
 
+  /** Notes a measurement behind `step` steps; whether it is the best so far. */
+  measured(step: number, loss: number): boolean {
+    this.#heldOutLosses.push({ step, loss });
+    return bestOf(this.#heldOutLosses)?.step === step;
+  }
+
   /** What the run came to, once its steps are done. */
   result(): Omit<TrainingResult, 'evaluation'> {
     const { runId, runPath, isAdapter, trainBatch, feed } = this.#prepared;
@@ -159,6 +176,8 @@ export class RunState {
     return {
       runId,
       losses: this.#losses,
+      heldOutLosses: this.#heldOutLosses,
+      best: bestOf(this.#heldOutLosses),
       checkpoint: this.#checkpoint,
       model: join(runPath, 'model'),
       adapter: isAdapter ? join(runPath, 'adapter') : null,

@@ -83,6 +83,16 @@ const run = z.strictObject({
   samples: z
     .strictObject({ prompts: z.array(z.string().min(1)).min(1), everySteps: count, maxNewTokens: count.default(32) })
     .optional(),
+  /** Measures the loss on what the recipe holds out every `everySteps` steps, and behind the last. Default: at the end alone, where it holds out any. */
+  evaluation: z
+    .strictObject({
+      everySteps: count,
+      /** The run leaves the model of the lowest of these losses, not the last one (Transformers' `load_best_model_at_end`). Default false. */
+      keepBest: z.boolean().default(false),
+      /** Ends the run when so many measurements in a row were no better than the best before. Default: never. */
+      patience: count.optional(),
+    })
+    .optional(),
   failure: z
     .strictObject({
       /** How often workers may be lost. -1: as often as they are. Default 0. */
@@ -109,6 +119,8 @@ const KEYS = [
   'max',
   'maxFailures',
   'joinTimeoutSeconds',
+  'keepBest',
+  'patience',
   'everySteps',
   'numToKeep',
   'prompts',

@@ -9,7 +9,7 @@ import { isWorthRetrying } from './failure.js';
 import { RunMonitors } from './monitor/run-monitors.js';
 import { prepare } from './prepare.js';
 import { profileText } from './profile-text.js';
-import { stepReport, type TrainingEvent } from './progress.js';
+import { type StepEvent, stepReport, type TrainingEvent } from './progress.js';
 import { RunReporter } from './run-reporter.js';
 import { RunState, type TrainingResult } from './run-state.js';
 import { checkTrainerOptions, type TrainerOptions, type TrainerSettings } from './trainer-options.js';
@@ -45,6 +45,7 @@ export class Trainer {
     const monitors = new RunMonitors(prepared.monitors, prepared.trainBatch, (note) =>
       emit({ kind: 'notes', notes: [note] }),
     );
+    let last: StepEvent | null = null;
     const run: Run = {
       settings,
       prepared,
@@ -56,9 +57,17 @@ export class Trainer {
       },
       begins: (fromStep) => monitors.start(fromStep),
       stepped: (event) => {
+        last = event;
         emit(event);
         monitors.stepped(event);
         this.#reporter.report(stepReport(event, state.identity));
+      },
+      evaluated: (event) => {
+        const { loss, perplexity } = event;
+        emit(event);
+        monitors.scored(perplexity === null ? { loss } : { loss, perplexity });
+        if (last && Number.isFinite(loss))
+          this.#reporter.report({ ...stepReport(last, state.identity), evalLoss: loss });
       },
       profiled: async (step, profiles) => {
         const { text: options = {}, outputFile = null } = prepared.profile ?? {};

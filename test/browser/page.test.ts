@@ -83,7 +83,7 @@ async function populate(head: Head): Promise<{ readonly node: NodePeer; readonly
       step,
       totalSteps: 300,
       loss,
-      ...(step % 40 === 0 ? { evalLoss: loss + 0.1 } : {}),
+      ...(step % 40 === 30 ? { evalLoss: loss + 0.1 } : {}),
       learningRate: 3e-4,
       tokensPerSecond: 15_432,
       etaSeconds: 95,
@@ -128,6 +128,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const { page, problems } = await openPage(head, colorScheme);
     assert.equal(new URL(page.url()).search, '', 'the token does not stay in the address');
     await page.getByText('3 / 4', { exact: true }).first().waitFor();
+    // Measured ten steps ago, and still the newest.
+    await page.locator('dt', { hasText: 'held-out loss' }).waitFor();
     await page.getByText('waits for 4 CPU', { exact: false }).first().waitFor();
     await page.getByRole('cell', { name: 'Trainer' }).waitFor();
     await page.getByText('120 of 300 steps').waitFor();

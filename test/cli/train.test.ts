@@ -151,6 +151,22 @@ test('the example of a range of workers starts with those that the machine has r
   assert.match((await cli(home.path, 'estimate', file)).out, /1 worker, ZeRO stage 1/);
 });
 
+test('the example that holds records out ends early, and leaves the best of its models', async () => {
+  using home = temporaryFolder();
+  const { code, out, err } = await train(home.path, 'examples/sft/evaluation.json');
+  assert.equal(code, 0, err);
+  const told = [
+    ...err.matchAll(/^after step (\d+): held-out loss ([\d.]+) \(perplexity [\d.]+\)(, the best so far)?$/gm),
+  ];
+  const [, step, loss] = told.findLast(([, , , best]) => best)!;
+  assert.match(
+    err,
+    new RegExp(`^note: The run ends after \\d+ of 60 steps: nothing .* since step ${step} is better$`, 'm'),
+  );
+  assert.match(out, new RegExp(`^loss: ${loss}$`, 'm'));
+  assert.match(out, new RegExp(`^Best held-out loss ${loss}, after step ${step}$`, 'm'));
+});
+
 test('the example of a pipeline says how long its stages waited, and what a stage needs', async () => {
   using home = temporaryFolder();
   const { code, out, err } = await train(home.path, 'examples/sft/pipeline.json');

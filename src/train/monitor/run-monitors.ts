@@ -66,7 +66,7 @@ export class RunMonitors {
     this.#append((names) => stepScalars(names, event));
   }
 
-  /** At the end of the run. */
+  /** Behind the last step so far. */
   scored(scores: Scores): void {
     this.#append((names) => scoreScalars(names, scores));
   }

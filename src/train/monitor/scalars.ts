@@ -39,7 +39,7 @@ export function stepScalars(names: ScalarNames, event: StepEvent): readonly Scal
   ];
 }
 
-/** Of the records held out, at the end of a run. DeepSpeed's monitors have none. */
+/** Of the records held out. DeepSpeed's monitors have none. */
 export function scoreScalars(names: ScalarNames, scores: Scores): readonly Scalar[] {
   if (names === 'deepspeed') return [];
   return Object.entries(scores).map(([name, value]) => ({ tag: `eval/${name}`, value }));
