@@ -18,14 +18,24 @@ interface Job {
   readonly group?: { readonly zeroStage: 1 | 2 | 3; readonly communicator: NativeCommunicator };
 }
 
-/** Losses, gradient norms and parts of parameters of three steps of two micro-batches each. */
+/** Losses, gradient norms and parts of parameters of three steps of two micro-batches each, one of which is also measured alone. */
 async function train(device: NativeDevice, { model, group, ...rest }: Job): Promise<number[]> {
   const ranks = group?.communicator.size ?? 1;
   const rank = group?.communicator.rank ?? 0;
   const strategy = group ? { zeroStage: group.zeroStage, mesh: meshOf({ data: ranks }), rank } : ALONE;
   const communicators = group ? { zero: group.communicator } : {};
-  const settings = { model, rows: ROWS, device, strategy, communicators, optimizer: OPTIMIZER, seed: 3, ...rest };
-  await using step = TrainStep.create(settings);
+  const settings = {
+    model,
+    rows: ROWS,
+    device,
+    strategy,
+    communicators,
+    optimizer: OPTIMIZER,
+    seed: 3,
+    hasEvaluation: true,
+  };
+  const job = { ...settings, ...rest };
+  await using step = TrainStep.create(job);
   initialise(model, 5, step.parameters);
   const seen: number[] = [];
   for (let n = 1; n <= 3; n++) {
@@ -35,6 +45,7 @@ async function train(device: NativeDevice, { model, group, ...rest }: Job): Prom
       const result = await step.micro(batches[micro * ranks + rank]!, { scale, isFirst: micro === 0 });
       seen.push(result.loss, ...result.tokenLosses);
     }
+    seen.push(await step.evaluate([batches[rank]!], scale));
     seen.push((await step.update({ lr: 1e-2, step: n })).gradientNorm);
   }
   if (group?.zeroStage === 3) return seen;
