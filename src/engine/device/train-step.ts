@@ -14,6 +14,7 @@ import type { Plan } from '../plan/plan.js';
 import type { StateKind } from '../state-moves.js';
 import type { Batch } from './batch.js';
 import { type Communicators, communicatorTable, expectCommunicators } from './communicators.js';
+import { Evaluation } from './evaluation.js';
 import { type ExchangeDifference, relativeError, runPlain, withPlainExchanges } from './exchange-check.js';
 import { GatheredBuckets } from './gathered-buckets.js';
 import { measureLimits } from './limits.js';
@@ -57,7 +58,7 @@ export class TrainStep implements AsyncDisposable {
   readonly #clear: Program | null;
   /** Of all the model, or of the parts of a stage. */
   readonly #forwardBackward: Program | PipelineRunner;
-  readonly #evaluation: Program | PipelineRunner | null;
+  readonly #evaluation: Evaluation | null;
   readonly #update: Program;
   readonly #gathered: GatheredBuckets;
   #updates = 0;
@@ -85,11 +86,12 @@ export class TrainStep implements AsyncDisposable {
       const runner = (work: PipelineWork) => new PipelineRunner(device, work, strategy, buffers, communicators, groups);
       this.#clear = null;
       this.#forwardBackward = runner(compiled);
-      this.#evaluation = compiled.evaluation && runner(compiled.evaluation);
+      this.#evaluation = compiled.evaluation && new Evaluation(runner(compiled.evaluation), this.#turns);
     } else {
       this.#clear = compiled.clear ? new Program(device, compiled.clear, buffers) : null;
       this.#forwardBackward = new Program(device, compiled.micro, buffers, groups);
-      this.#evaluation = compiled.evaluation && new Program(device, compiled.evaluation, buffers, groups);
+      this.#evaluation =
+        compiled.evaluation && new Evaluation(new Program(device, compiled.evaluation, buffers, groups), this.#turns);
     }
     this.#update = new Program(device, compiled.update, buffers, groups);
     this.#inputs = new MicroInputs({ model, strategy, rows, seed, clearsGradients: this.#clear !== null });
@@ -223,35 +225,9 @@ export class TrainStep implements AsyncDisposable {
    * micro-batches; on a pipeline as many as it was compiled for, or a multiple. This rank's part, as of {@link micro}.
    */
   async evaluate(batches: readonly Batch[], scale: number): Promise<number> {
-    const runner = this.#evaluation;
-    if (!runner) throw new ConfigError('hasEvaluation', 'true for a job that is evaluated', false);
-    const write = (program: Program, batch: Batch) =>
-      this.#writeMicro(program, batch, { scale, isFirst: true, step: 0, lossScale: 1 }, 0);
-    let sum = 0;
-    if (runner instanceof Program) {
-      for (const batch of batches)
-        await this.#turns.take(async () => {
-          write(runner, batch);
-          await this.#turns.run(runner);
-          sum += lossesOf(runner, 1).loss;
-        });
-      return sum;
-    }
-    const { micros } = runner.compiled.shape;
-    if (batches.length % micros !== 0)
-      throw new ConfigError('batches', `a multiple of ${micros} micro-batches`, batches.length);
-    for (let first = 0; first < batches.length; first += micros)
-      await this.#turns.take(async () => {
-        await this.#turns.agree();
-        return runner.run({
-          prepare: (program, micro) => write(program, batches[first + micro]!),
-          run: (program) => this.#turns.run(program),
-          finish: (program) => {
-            if (program.plan.graph.outputs.has('loss')) sum += lossesOf(program, 1).loss;
-          },
-        });
-      });
-    return sum;
+    if (!this.#evaluation) throw new ConfigError('hasEvaluation', 'true for a job that is evaluated', false);
+    const options = { scale, isFirst: true, step: 0, lossScale: 1 };
+    return this.#evaluation.run(batches, (program, batch) => this.#writeMicro(program, batch, options, 0));
   }
 
   /**
@@ -346,9 +322,9 @@ export class TrainStep implements AsyncDisposable {
     this.#isDisposed = true;
     await this.#turns.ended();
     this.#clear?.dispose();
-    for (const runner of [this.#forwardBackward, this.#evaluation])
-      if (runner instanceof Program) runner.dispose();
-      else runner?.[Symbol.dispose]();
+    if (this.#forwardBackward instanceof Program) this.#forwardBackward.dispose();
+    else this.#forwardBackward[Symbol.dispose]();
+    this.#evaluation?.[Symbol.dispose]();
     this.#update.dispose();
     this.#gathered[Symbol.dispose]();
     this.#memory[Symbol.dispose]();
