@@ -3,6 +3,7 @@ import type { JobId, NodeId, Resources, WorkerId } from '../common/index.js';
 import { currentCall } from './call-context.js';
 import { currentRuntime } from './current.js';
 
+/** A node as the cluster sees it. Amounts of memory are in bytes. */
 export interface NodeView {
   readonly nodeId: NodeId;
   readonly hostname: string;

@@ -1,6 +1,7 @@
 // Waiting with an end: by time, or by a signal.
 import { GetTimeoutError } from '../common/index.js';
 
+/** How long `get` and `wait` wait. */
 export interface GetOptions {
   /** Milliseconds until GetTimeoutError. Without it, waits as long as it takes. */
   readonly timeoutMs?: number;

@@ -62,6 +62,7 @@ type MethodName<Actor> = {
   [Name in keyof Actor]: Actor[Name] extends (...args: never[]) => unknown ? Name : never;
 }[keyof Actor];
 
+/** How an actor is created, placed, called and restarted. Names and defaults are Ray's. */
 export interface ActorOptions<Actor = unknown> extends PlacementOptions {
   /** Unique among the live actors of the namespace; others find it with `getActor`. */
   readonly name?: string;

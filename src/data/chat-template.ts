@@ -8,6 +8,7 @@ export interface ChatMessage {
   readonly content: string;
 }
 
+/** A chat as its template writes it. */
 export interface RenderedChat {
   readonly text: string;
   /** Half-open ranges of UTF-16 offsets in `text` that `{% generation %}` encloses. */

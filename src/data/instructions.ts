@@ -4,12 +4,14 @@ import { TASKS } from './instruction-tasks.js';
 import { randomFrom, seedOf } from './random.js';
 import type { InstructionRecord, PlacedRecord } from './records.js';
 
+/** A set of instructions that was made from a seed. */
 export interface GeneratedInstructions {
   readonly train: readonly PlacedRecord[];
   /** Questions that no training record asks, in any wording. */
   readonly heldOut: readonly HeldOutInstruction[];
 }
 
+/** A question to measure a model by. */
 export interface HeldOutInstruction extends PlacedRecord {
   readonly task: string;
   readonly record: Extract<InstructionRecord, { kind: 'alpaca' }>;

@@ -5,6 +5,7 @@ import type { Placed } from './records.js';
 /** A class by name or number, a number to predict, or a list of the classes that hold (or of numbers to predict). */
 export type Label = string | number | readonly (string | number)[];
 
+/** A text, or a pair of texts, with what is to be predicted of it. */
 export interface LabelledRecord {
   readonly text: string;
   /** A second text, where the label is of a pair. */
@@ -14,8 +15,10 @@ export interface LabelledRecord {
 
 /** Values of `problem_type` in config.json. */
 export const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
+/** What a classifier predicts, as `problem_type` of a config.json. */
 export type ProblemType = (typeof PROBLEM_TYPES)[number];
 
+/** What the labels of a set are: what is predicted, and the names. */
 export interface LabelTask {
   readonly problemType: ProblemType;
   /** Names by number; as many as numbers are predicted. */

@@ -7,6 +7,7 @@ import type { Placed } from './records.js';
 import { joinSequences, type SequenceOptions, type Sequences } from './tokenise.js';
 import type { Tokenizer } from './tokenizer.js';
 
+/** A text to learn from. */
 export interface TextRecord {
   readonly text: string;
 }

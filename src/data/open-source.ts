@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { ConfigError, ConnectionError, DataError } from '../common/index.js';
 
+/** How a file, URL or data set of the Hub is opened. */
 export interface SourceOptions {
   readonly signal?: AbortSignal;
   /** Base of the Hugging Face Hub; default $HF_ENDPOINT as the caller read it, else https://huggingface.co. */

@@ -1,5 +1,6 @@
 // Seeded random numbers: the same seed gives the same numbers on every machine. Not for secrets.
 
+/** A generator that gives the same numbers for the same seed everywhere. */
 export interface Random {
   /** The next number in [0, 1). */
   next(): number;

@@ -4,6 +4,7 @@ import { openSource, type SourceOptions } from './open-source.js';
 import { csvRows } from './read-csv.js';
 import { decodeRecord, type InstructionRecord, type Placed } from './records.js';
 
+/** Which records of a source are read, and what becomes of malformed ones. */
 export interface ReadOptions extends SourceOptions {
   /** Leave malformed records out and count them. Default false: the first one is a {@link DataError}. */
   readonly skipBad?: boolean;
@@ -11,6 +12,7 @@ export interface ReadOptions extends SourceOptions {
   readonly limit?: number;
 }
 
+/** The records of a source, with their places. */
 export interface ReadResult<R = InstructionRecord> {
   readonly records: readonly Placed<R>[];
   /** Records left out because they were malformed, and where the first few were. */
@@ -60,6 +62,7 @@ export async function readDecoded<R extends object>(
   return { records, skipped, skippedPlaces };
 }
 
+/** A JSON value and where it came from; one that could not be parsed says why. */
 export interface PlacedValue {
   readonly place: string;
   readonly value?: unknown;

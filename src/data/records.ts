@@ -2,6 +2,7 @@
 import { show } from '../common/index.js';
 import type { ChatMessage } from './chat-template.js';
 
+/** One instruction of a training set, in any of the three formats. */
 export type InstructionRecord =
   | { readonly kind: 'alpaca'; readonly instruction: string; readonly input: string; readonly output: string }
   | { readonly kind: 'completion'; readonly prompt: string; readonly completion: string }
@@ -13,6 +14,7 @@ export interface Placed<R> {
   readonly record: R;
 }
 
+/** An instruction with its place in the file. */
 export type PlacedRecord = Placed<InstructionRecord>;
 
 /** Decodes one parsed JSON value; a string says what is wrong with it. */

@@ -7,6 +7,7 @@ import type { Placed } from './records.js';
 import { joinSequences, type SequenceOptions, type Sequences } from './tokenise.js';
 import type { Tokenizer } from './tokenizer.js';
 
+/** Tokenised texts with their targets. */
 export interface LabelledShard extends Sequences {
   /** Which of two texts each token is of. */
   readonly types: Uint8Array;
@@ -52,6 +53,7 @@ export async function tokeniseLabelled(
   return { ...joined, types, targets, width, records: Int32Array.from(kept), truncated, skipped };
 }
 
+/** Where the labels of a classifier go. */
 export interface LabelledLayout {
   /** Which token of a sequence is labelled. */
   readonly labelAt: 'first' | 'last';

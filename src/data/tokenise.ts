@@ -25,6 +25,7 @@ export interface TokenShard extends Sequences {
   readonly isTrained: Uint8Array;
 }
 
+/** How records become sequences of tokens. */
 export interface SequenceOptions {
   /** Longer sequences are cut at the end. */
   readonly maxTokens: number;
@@ -32,6 +33,7 @@ export interface SequenceOptions {
   readonly skipBad?: boolean;
 }
 
+/** How instructions are worded and become tokens. */
 export interface TokeniseOptions extends SequenceOptions {
   readonly template: PromptTemplate;
 }

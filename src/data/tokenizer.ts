@@ -16,6 +16,7 @@ const SPECIAL_KEYS = [
   'mask_token',
 ] as const;
 
+/** The tokens of a text, or of two. */
 export interface EncodedPair {
   readonly ids: readonly number[];
   /** 0 for the first text, 1 for the second, as long as `ids`. */

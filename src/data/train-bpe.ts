@@ -4,6 +4,7 @@ import { ConfigError } from '../common/index.js';
 import { Tokenizer } from './tokenizer.js';
 import { specialToken } from './tokenizer-files.js';
 
+/** How a vocabulary is made of texts. */
 export interface BpeOptions {
   /** Entries of the vocabulary, the special tokens and the 256 bytes included. */
   readonly vocabSize: number;

@@ -16,6 +16,7 @@ import { DTYPE_CODES, elementCount } from './graph.js';
 import { type Nf4Settings, nf4Bytes } from './nf4.js';
 import { ACTIVATIONS, type Activation, lossChunkRows, ruleOf, TARGET_LOSSES, type TargetLoss } from './ops/index.js';
 
+/** What is known of a parameter beside its name and dims. */
 export interface ParameterOptions {
   /** The flat buffer it lives in: `embeddings`, one per block, `head`. */
   readonly bucket: string;
@@ -32,6 +33,7 @@ export interface HeadView {
   readonly headStride: number;
 }
 
+/** What a look-up adds, and which entry is padding. */
 export interface EmbeddingOptions {
   /** Added to the result, [N, D]. */
   readonly addend?: Tensor;
@@ -46,6 +48,7 @@ export interface Head {
   readonly bias?: Tensor;
 }
 
+/** What is added to cross-entropy. */
 export interface LossOptions {
   /** Share of the target spread evenly over all classes, from 0 to 1. */
   readonly labelSmoothing?: number;
@@ -53,6 +56,7 @@ export interface LossOptions {
   readonly zLoss?: number;
 }
 
+/** How rows attend to rows: heads, their width, and who sees whom. */
 export interface AttentionShape {
   readonly heads: number;
   readonly kvHeads: number;
@@ -81,6 +85,7 @@ export interface RotaryShape {
   readonly isInterleaved?: boolean;
 }
 
+/** A graph in the making: parameters, inputs and ops are added in order, `build` gives what there is. */
 export class GraphBuilder {
   readonly #dropout: Dropout;
   #streams = 0; // random ops so far: each draws from a stream of its own

@@ -4,8 +4,11 @@ import type { Cut } from './shard.js';
 
 /** How a number is stored; arithmetic is f32 whatever it is. */
 export type FloatType = 'f32' | 'bf16' | 'f16';
+/** How elements are stored. */
 export type Dtype = FloatType | 'i32' | 'u8';
+/** What a tensor is in its program. */
 export type Role = 'parameter' | 'input' | 'activation' | 'gradient' | 'state' | 'constant';
+/** A tensor's index in {@link Graph.tensors}. */
 export type TensorId = number;
 
 /** A symbol: a dense, row-major array that some op writes once or that comes from outside. */
@@ -20,6 +23,7 @@ export interface Tensor {
   readonly continues: TensorId | null;
 }
 
+/** Numbers of an op that are known when it is built, by name. */
 export type Attributes = Readonly<Record<string, number>>;
 
 /** One row of a program. `kind` is a name of the op catalogue in ARCHITECTURE.md. */
@@ -63,6 +67,7 @@ export interface Graph {
   readonly gradients: ReadonlyMap<string, TensorId>;
 }
 
+/** Bytes of an element. */
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, i32: 4, u8: 1, bf16: 2, f16: 2 };
 
 /** Types in the plan format. */
@@ -75,14 +80,17 @@ export function floatTypeOf(code: number): FloatType {
   return type;
 }
 
+/** Whether elements are floating point numbers. */
 export function isFloatType(dtype: Dtype): dtype is FloatType {
   return dtype === 'f32' || dtype === 'bf16' || dtype === 'f16';
 }
 
+/** The product of `dims`. */
 export function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
 }
 
+/** Bytes of a dense tensor. */
 export function byteLength(tensor: { readonly dtype: Dtype; readonly dims: readonly number[] }): number {
   return elementCount(tensor.dims) * DTYPE_BYTES[tensor.dtype];
 }

@@ -40,6 +40,7 @@ export interface Bucket extends ParameterBucket {
   readonly isOfMatrices: boolean;
 }
 
+/** How optimiser state may be stored. */
 export type StateDtype = 'f32' | 'bf16';
 
 /** How a job whose parameters are bf16 keeps what the optimiser needs. What is not in f32 is rounded by chance. */
@@ -78,6 +79,7 @@ export interface OffDevice extends Omit<SliceHome, 'hostElementsMax'> {
   readonly end: number;
 }
 
+/** How parameters are stored and cut. */
 export interface LayoutOptions extends StepStorage {
   /** How parameters are stored. Default f32. */
   readonly dtype?: FloatType;
@@ -89,6 +91,7 @@ export interface LayoutOptions extends StepStorage {
   readonly sliced?: Persistence | null;
 }
 
+/** Where every parameter, gradient and state of a rank lies, in elements. */
 export interface Layout {
   /** How `parameters` are stored; gradients are f32. */
   readonly dtype: FloatType;

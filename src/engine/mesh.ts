@@ -7,8 +7,10 @@ import { ConfigError } from '../common/index.js';
 
 /** From the fastest to the slowest. */
 export const AXES = ['tensor', 'sequence', 'data', 'pipeline'] as const;
+/** A way to share the work of a step. */
 export type Axis = (typeof AXES)[number];
 
+/** How many ranks there are along each axis; a rank's number follows from its coordinates. */
 export interface Mesh extends Readonly<Record<Axis, number>> {
   /** Of a `zero` group, how many ranks that follow each other form one `zeroInner` group: those of one machine. 1: no such groups. */
   readonly zeroInner: number;
@@ -36,6 +38,7 @@ export const GROUPS = [
   'tied',
   'generation',
 ] as const;
+/** The name of a group of ranks that exchange. */
 export type GroupName = (typeof GROUPS)[number];
 
 /**
@@ -43,6 +46,7 @@ export type GroupName = (typeof GROUPS)[number];
  * a backward makes to the one before; with several chunks also between the last and the first.
  */
 export const LINKS = ['forwardIn', 'forwardOut', 'backwardIn', 'backwardOut'] as const;
+/** The name of a way between neighbours of a pipeline. */
 export type LinkName = (typeof LINKS)[number];
 
 /** What `rank` sees of one of its groups. */
@@ -94,6 +98,7 @@ export function meshOver(worldSize: number, axes: Omit<Partial<Mesh>, 'data'> = 
   return meshOf({ ...axes, data: worldSize / model });
 }
 
+/** The number of ranks. */
 export function worldSizeOf({ tensor, sequence, data, pipeline }: Mesh): number {
   return tensor * sequence * data * pipeline;
 }

@@ -9,6 +9,7 @@ import { CACHE_BLOCK_TOKENS } from './ops/index.js';
 /** Emits attention over q, k, v and returns [N, heads * headDim]. */
 export type Attend = (path: string, q: HeadView, k: HeadView, v: HeadView, shape: AttentionShape) => Tensor;
 
+/** What a language model reads. */
 export interface TokenInputs {
   /** i32[N] token ids. */
   readonly ids: Tensor;
@@ -18,6 +19,7 @@ export interface TokenInputs {
   readonly positionLimit: number;
 }
 
+/** What a model makes of its inputs. */
 export interface ModelOutputs {
   /** [N, D]: what the output matrix is applied to (behind the final norm). */
   readonly hidden: Tensor;
@@ -59,6 +61,7 @@ export interface FeatureModel {
   build(graph: GraphBuilder, features: Tensor): ModelOutputs;
 }
 
+/** A model of token ids, or of rows of features. */
 export type AnyModel = LanguageModel | FeatureModel;
 
 /** Positions of packed sequences are numbered from 0, so that none reaches the number of rows. */

@@ -11,6 +11,7 @@ const TABLE = Float32Array.from([
   0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
 ]);
 
+/** How weights are kept in 4 bits (NF4, arXiv:2305.14314). */
 export interface Nf4Settings {
   /** Whether scales are bytes too: 4.127 bits per weight in place of 4.5. */
   readonly isDouble: boolean;

@@ -12,6 +12,7 @@ import { ACTIVATIONS, type TargetLoss } from './ops/index.js';
  */
 export type Objective = 'cross_entropy' | TargetLoss;
 
+/** What is minimised, where it is not what the model says. */
 export interface ObjectiveOptions extends LossOptions {
   /** Default: the model's. */
   readonly objective?: Objective;

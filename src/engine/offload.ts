@@ -46,6 +46,7 @@ export interface FileSettings {
   readonly overlapEvents: boolean;
 }
 
+/** What leaves the device. */
 export interface Offload {
   readonly optimizer?: OptimizerOffload | null;
 }

@@ -31,6 +31,7 @@ export interface LionSettings extends Common {
   readonly isMomentumScheduled?: boolean;
 }
 
+/** Adagrad (Duchi et al. 2011), as torch.optim.Adagrad. */
 export interface AdagradSettings extends Common {
   readonly kind: 'adagrad';
   readonly eps: number;
@@ -59,10 +60,12 @@ export interface MuonSettings extends Common {
   readonly adam: { readonly beta1: number; readonly beta2: number; readonly eps: number; readonly rateRatio: number };
 }
 
+/** An optimiser with all that it needs. */
 export type OptimizerSettings = AdamWSettings | LionSettings | AdagradSettings | SgdSettings | MuonSettings;
 
 /** Names of the buffers of optimiser state: averages, sums, momentum. One f32 per element each. */
 export const STATE_BUFFERS = ['exp_avg', 'exp_avg_sq', 'sum', 'momentum_buffer'] as const;
+/** The name of a buffer of optimiser state. */
 export type StateBuffer = (typeof STATE_BUFFERS)[number];
 
 /** The state that `optimizer` keeps of the elements of a bucket. */

@@ -1,5 +1,6 @@
 // Symmetric block quantisation as ZeRO++ exchanges weights and gradients (arXiv:2306.10209 §3.1; DeepSpeed csrc/quantization).
 
+/** Numbers as integers and a scale for each block. */
 export interface Quantised {
   /** One integer per value, from -2^(bits-1) to 2^(bits-1) - 1. */
   readonly q: Int8Array;
@@ -25,6 +26,7 @@ export function quantise(values: Float32Array, bits: 4 | 8, block: number): Quan
   return { q, scale };
 }
 
+/** The values that integers stand for, `block` of them to a scale. */
 export function dequantise({ q, scale }: Quantised, block: number): Float32Array {
   return Float32Array.from(q, (value, i) => value * scale[Math.floor(i / block)]!);
 }

@@ -2,6 +2,7 @@
 // anything runs; a name that is not known is refused.
 import { ConfigError } from '../common/index.js';
 
+/** How a token is drawn; filters apply in the order of Transformers' logits processors. */
 export interface SamplingOptions {
   /** Draw the next token instead of taking the likeliest. Default: whether temperature, topK, topP, minP or typicalP is given. */
   readonly doSample?: boolean;
@@ -29,6 +30,7 @@ export interface SamplingOptions {
   readonly seed?: number;
 }
 
+/** How long continuations are, how many, and how each token is chosen. Names and defaults are those of Transformers. */
 export interface GenerateOptions extends SamplingOptions {
   readonly maxNewTokens: number;
   /** Sequences returned per prompt: draws, or the best beams. Default 1. */

@@ -9,6 +9,7 @@ import { type GenerateOptions, generationSettings, type Settings } from './gener
 import { BeamJob, type Generation, type Job, type JobFacts, SampleJob, type Slots, type TokenChoice } from './jobs.js';
 import { Lane } from './lane.js';
 
+/** What a generator decodes with, and for how many sequences. */
 export interface GeneratorSettings {
   readonly model: Model;
   /** The weights; stay the caller's and must outlive the generator. */

@@ -20,6 +20,7 @@ import {
 } from './hybrid-memory.js';
 import type { Generation } from './jobs.js';
 
+/** What generation between two steps may take. */
 export interface HybridSettings {
   /** The model that `train` trains, its adapter included. */
   readonly model: Model;

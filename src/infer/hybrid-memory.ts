@@ -18,6 +18,7 @@ export interface TrainingShape extends Pick<CompiledTraining | CompiledPipeline,
   readonly mesh: Mesh;
 }
 
+/** How much is decoded at once. */
 export interface GenerationSizes {
   readonly slots: number;
   /** Tokens of a sequence, prompt and continuation. */
@@ -25,6 +26,7 @@ export interface GenerationSizes {
   readonly prefillRows: number;
 }
 
+/** Bytes that generation takes. */
 export interface GenerationMemory {
   /** Gathered or merged weights; 0 where training's are read. */
   readonly weightBytes: number;

@@ -6,6 +6,7 @@ import type { Settings } from './generation-options.js';
 import { blocksFor, type Lane } from './lane.js';
 import { chooseToken, holdBack } from './sampling.js';
 
+/** A token of a continuation, with what the model thought of it. */
 export interface TokenChoice {
   readonly id: number;
   /** Under the model's own distribution, before anything is held back or scaled. */
@@ -14,6 +15,7 @@ export interface TokenChoice {
   readonly top: readonly Candidate[];
 }
 
+/** One continuation of a prompt. */
 export interface Generation {
   /** Index of the prompt, and which of its sequences this is. */
   readonly prompt: number;

@@ -8,6 +8,7 @@ import { type GenerationEvent, Generator, type GeneratorSettings } from './gener
 import type { Generation, TokenChoice } from './jobs.js';
 import { TextStream } from './text-stream.js';
 
+/** How texts are generated. */
 export interface TextOptions extends Omit<GenerateOptions, 'isStopped'> {
   /** The text ends before the first of these, also where it begins or ends inside a token. Not with beams. */
   readonly stopStrings?: readonly string[];
@@ -17,6 +18,7 @@ export interface TextOptions extends Omit<GenerateOptions, 'isStopped'> {
   readonly addSpecialTokens?: boolean;
 }
 
+/** One continuation, as text. */
 export interface TextGeneration extends Omit<Generation, 'prompt'> {
   readonly prompt: number;
   /** The continuation without special tokens, cut where a stop string came. */
@@ -28,6 +30,7 @@ export type TextEvent =
   | ({ readonly kind: 'text'; readonly prompt: number; readonly sequence: number; readonly text: string } & TokenChoice)
   | { readonly kind: 'end'; readonly text: string; readonly generation: TextGeneration };
 
+/** How a folder is opened to generate. */
 export interface OpenOptions extends Partial<Omit<GeneratorSettings, 'model' | 'store'>> {
   /** Default: as many as the process may use. */
   readonly threads?: number;

@@ -4,6 +4,7 @@
 /** Text of ids, as the tokenizer writes it. */
 export type Decode = (ids: readonly number[]) => Promise<string>;
 
+/** What ends a text beside the model's own end. */
 export interface StopOptions {
   /** The text ends before the first of them, wherever the borders of its tokens are. */
   readonly stopStrings: readonly string[];

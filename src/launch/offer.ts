@@ -2,6 +2,7 @@
 import { ConfigError, formatBytes, type Resources } from '../common/index.js';
 import { defaultStoreBytes, lookAtMachine, offeredMemoryBytes } from './machine.js';
 
+/** What a node offers to the cluster. */
 export interface NodeOffer {
   /** CPU cores to offer. Default: all that this process may use. */
   readonly numCpus?: number;

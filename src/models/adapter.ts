@@ -40,6 +40,7 @@ const schema = z.looseObject({
   alpha_pattern: empty,
 });
 
+/** An adapter as peft's adapter_config.json describes it. */
 export interface Adapter {
   /** adapter_config.json as read (or made), for saving. */
   readonly config: Readonly<Record<string, unknown>>;

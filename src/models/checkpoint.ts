@@ -10,6 +10,7 @@ import { initialValues } from './initialise.js';
 import type { Model } from './model.js';
 import { SafetensorsFile } from './safetensors.js';
 
+/** What is made of a Hugging Face folder. */
 export interface CheckpointOptions {
   /** Name of the configuration in the folder. */
   readonly configFile?: string;

@@ -1,8 +1,10 @@
 // A model as this room hands it out: the engine's view of it, and what its checkpoint folder says besides.
 import type { LanguageModel } from '../engine/index.js';
 
+/** Architectures, by `model_type` of a config.json. */
 export type Family = 'bert' | 'gpt2' | 'gpt_neox' | 'llama' | 'mistral' | 'opt' | 'qwen2' | 'qwen3';
 
+/** A model of Hugging Face's: its graph, its configuration, and the names of its parameters in files. */
 export interface Model extends LanguageModel {
   readonly family: Family;
   /** Name of the class in Transformers: `GPT2LMHeadModel`. */

@@ -33,6 +33,7 @@ export const ropeFields = {
 
 type Settings = z.output<typeof settings>;
 
+/** What a config.json says of rotary embeddings, in the spelling of Transformers 4 or 5. */
 export interface RopeFields {
   readonly max_position_embeddings: number;
   readonly rope_theta?: number | undefined;
@@ -41,6 +42,7 @@ export interface RopeFields {
   readonly rope_parameters?: Settings | null | undefined;
 }
 
+/** The angles of rotary embeddings (arXiv:2104.09864). */
 export interface Rope {
   /** Angle per position of each pair of columns, f32[rotary columns / 2]. */
   readonly frequencies: Float32Array;

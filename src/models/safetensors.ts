@@ -9,6 +9,7 @@ import { duplicateKey } from './json-keys.js';
 /** What files call the types that parameters can have. */
 export const STORED_NAMES: Readonly<Record<FloatType, string>> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 
+/** An entry of a safetensors header. */
 export interface StoredTensor {
   readonly name: string;
   readonly dtype: string;

@@ -11,6 +11,7 @@ import { inFileOrder, type TensorToWrite, writeSafetensors } from './write-safet
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
+/** How weights are written. */
 export interface SaveOptions {
   /** What weights are rounded to. Default f32. */
   readonly dtype?: FloatType;

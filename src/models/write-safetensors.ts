@@ -3,6 +3,7 @@ import { open, rename, rm } from 'node:fs/promises';
 import { DTYPE_BYTES, type FloatType, narrow } from '../engine/index.js';
 import { STORED_NAMES } from './safetensors.js';
 
+/** A tensor of a safetensors file to be written. */
 export interface TensorToWrite {
   readonly name: string;
   readonly shape: readonly number[];

@@ -7,6 +7,7 @@ import { byteLength, type Dtype } from '../engine/index.js';
 import type { NativeDevice } from '../native/index.js';
 import { lentShares } from './lent-shares.js';
 
+/** Element types of tensors that actors share. */
 export interface TensorType {
   readonly dtype: Dtype;
   readonly dims: readonly number[];

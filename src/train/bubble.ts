@@ -1,6 +1,7 @@
 // How long the stages of a pipeline had nothing to do, over the steps of a run, beside what the schedule alone makes them wait.
 import { bubbleShare, type Mesh, type PipelineTimes } from '../engine/index.js';
 
+/** How a pipeline was shared out, and how much of a run its stages waited. */
 export interface PipelineMetrics {
   readonly stages: number;
   /** Parts of the model on each stage. */

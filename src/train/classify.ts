@@ -25,6 +25,7 @@ import { parse } from './parse.js';
 import { type Config, type DataChoice, type Recipe, type RecipeOptions, recipeFields } from './recipe.js';
 import { expectData, partsOf, recordsOf, skipsBad, split } from './recipe-data.js';
 
+/** Options of {@link classify}. */
 export interface ClassifyOptions extends RecipeOptions, AdapterOptions {
   /**
    * A file (JSONL, JSON, CSV), http(s) URL or hf:ID of `{ text, label }` or `{ text, text_pair, label }`, or such records. A label is

@@ -275,6 +275,7 @@ export const dsConfigSchema = z.strictObject({
   ...REFUSED_FIELDS,
 });
 
+/** A ds_config as it is written: DeepSpeed's keys, each optional. */
 export type DsConfigInput = z.input<typeof dsConfigSchema>;
 export type DsConfig = z.output<typeof dsConfigSchema>;
 

@@ -34,6 +34,7 @@ export interface BatchSizes {
 /** The keys of the schema that say them. */
 const BATCH_KEYS = ['train_batch_size', 'train_micro_batch_size_per_gpu', 'gradient_accumulation_steps'] as const;
 
+/** A ds_config with its "auto" and its defaults filled in. */
 export interface ResolvedDsConfig extends ResolvedZero {
   readonly batch: BatchSizes;
   /** How long workers share a run at least before others join them. */

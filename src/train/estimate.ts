@@ -20,6 +20,7 @@ import { lossOf, recomputeOf } from './recipe.js';
 import { checkTrainerOptions, type TrainerOptions, threadsOf } from './trainer-options.js';
 import { resolveMeshes } from './worker-counts.js';
 
+/** What a training job needs of each worker, from the plans that would run. Sizes are in bytes. */
 export interface Estimate {
   readonly parameterCount: number;
   readonly workers: number;

@@ -16,6 +16,7 @@ import { Generator } from '../infer/index.js';
 import type { Model } from '../models/index.js';
 import { forwardRows, lossOfLabels, withModel } from './evaluate-rows.js';
 
+/** A question of a held-out set with the answer of a model. */
 export interface Answer {
   readonly prompt: string;
   readonly expected: string;
@@ -23,6 +24,7 @@ export interface Answer {
   readonly isExact: boolean;
 }
 
+/** Figures of a model on held-out instructions, or on a part of them. */
 export interface Evaluation {
   /** Sum of the losses of the answers' tokens, in nats, and how many these are: parts of a set can be added up. */
   readonly lossSum: number;
@@ -31,6 +33,7 @@ export interface Evaluation {
   readonly answers: readonly Answer[];
 }
 
+/** How instructions are worded, cut and answered. */
 export interface EvaluationOptions {
   readonly template: PromptTemplate;
   readonly sequenceLength: number;

@@ -17,6 +17,7 @@ import type { BatchSizes } from './ds-config.js';
 
 const RECORDS_PER_TASK = 4096;
 
+/** What was found in the data of a run, before its first step. */
 export interface FeedFacts {
   readonly sequences: number;
   readonly tokens: number;

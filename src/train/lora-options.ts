@@ -4,6 +4,7 @@ import { ConfigError } from '../common/index.js';
 import { parse } from './parse.js';
 import type { Quantization, RecipeOptions } from './recipe.js';
 
+/** An adapter of low rank (arXiv:2106.09685) beside the linear layers of a frozen model. */
 export interface LoraOptions {
   /** Width of the adapter. Default 8. */
   readonly rank?: number;

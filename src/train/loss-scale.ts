@@ -7,6 +7,7 @@
 // A step that overflows changes no parameter; that is the caller's part.
 import { TrainingError } from '../common/index.js';
 
+/** When the scale of a float16 run grows and shrinks, under `fp16` of a ds_config. */
 export interface LossScaleSettings {
   /** The first scale is 2 to this power. */
   readonly initialScalePower: number;
@@ -24,6 +25,7 @@ export type LossScaling =
   | ({ readonly kind: 'dynamic' } & LossScaleSettings)
   | { readonly kind: 'static'; readonly scale: number };
 
+/** Where the dynamic scale of a float16 run stands (DeepSpeed's DynamicLossScaler). */
 export interface LossScale {
   readonly scale: number;
   readonly hysteresisLeft: number;

@@ -10,6 +10,7 @@ import { parse } from './parse.js';
 import { type DataChoice, type Recipe, type RecipeOptions, recipeFields } from './recipe.js';
 import { expectData, partsOf, recordsOf, skipsBad, split } from './recipe-data.js';
 
+/** Options of {@link maskedLm}. */
 export interface MaskedLmOptions extends RecipeOptions {
   /** A file (JSONL or CSV with `text`, or .txt with a text a line), http(s) URL or hf:ID, or records. */
   readonly data: DataChoice<TextRecord>;

@@ -18,6 +18,7 @@ import {
 } from '../models/index.js';
 import { native } from '../native/index.js';
 
+/** Options of {@link mergeAdapter}. */
 export interface MergeOptions {
   /** The Hugging Face folder that the adapter was trained on. Default: the one that adapter_config.json names. */
   readonly base?: string;

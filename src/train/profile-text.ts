@@ -2,6 +2,7 @@
 import { inColumns } from '../common/index.js';
 import { type CollectiveProfile, type KindProfile, type StepProfile, showAmount } from '../engine/index.js';
 
+/** What the tables of a profile show. */
 export interface ProfileTextOptions {
   /** How many kinds of instructions are shown, the slowest. Default: all. */
   readonly kindsMax?: number | null;

@@ -4,6 +4,7 @@ import type { FeedFacts } from './feed.js';
 import type { GroupKind } from './rank-group.js';
 import type { Sample } from './samples.js';
 
+/** What a run tells while it runs, in order. */
 export type TrainingEvent =
   | { readonly kind: 'data'; readonly records: number; readonly skippedRecords: number; readonly facts: FeedFacts }
   /** Keys of the ds_config that change nothing, and why. */

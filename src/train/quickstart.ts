@@ -30,6 +30,7 @@ import type { TrainingResult } from './run-state.js';
 import { sft } from './sft.js';
 import { Trainer } from './trainer.js';
 
+/** What the quickstart trains on, and how long. */
 export interface QuickstartOptions {
   /** A file, URL or hf:ID of instructions; null generates a set. */
   readonly data: string | null;
@@ -43,6 +44,7 @@ export interface QuickstartOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What the quickstart tells meanwhile. */
 export type QuickstartEvent =
   | { readonly kind: 'phase'; readonly text: string }
   | {
@@ -59,6 +61,7 @@ export type QuickstartEvent =
     }
   | { readonly kind: 'training'; readonly event: TrainingEvent };
 
+/** What the quickstart came to: the run, the model before and after it, and where its files are. */
 export interface QuickstartResult {
   readonly training: TrainingResult;
   readonly before: Figures;
@@ -73,6 +76,7 @@ export interface QuickstartResult {
   readonly curvePath: string;
 }
 
+/** A model on the held-out questions: share of answers that are exactly right, and e to the mean loss of their tokens. */
 export interface Figures {
   readonly exactMatch: number;
   readonly perplexity: number;

@@ -5,6 +5,7 @@ import type { Mesh } from '../engine/index.js';
 import type { RankGroup } from './rank-group.js';
 import type { TrainerSettings } from './trainer-options.js';
 
+/** A prompt of `run.samples` with what the model in training makes of it. */
 export interface Sample {
   readonly prompt: string;
   /** The likeliest continuation, without special tokens. */

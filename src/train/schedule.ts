@@ -2,6 +2,7 @@
 // those of Transformers give them.
 import { type OneCycle, oneCycleMomentum, oneCycleRate, type RangeTest, rangeTestRate } from './schedule-cycle.js';
 
+/** How the learning rate goes over the steps: DeepSpeed's schedules under their names. */
 export type Schedule =
   | { readonly kind: 'constant'; readonly rate: number }
   | Warmup<'WarmupLR', { readonly minRate: number }>

@@ -10,6 +10,7 @@ import { parse } from './parse.js';
 import { type DataChoice, type Recipe, type RecipeOptions, recipeFields } from './recipe.js';
 import { expectData, partsOf, recordsOf, skipsBad, split } from './recipe-data.js';
 
+/** Options of {@link sft}. */
 export interface SftOptions extends RecipeOptions, AdapterOptions {
   /** A file, http(s) URL or hf:ID in Alpaca, prompt/completion or messages format, or records. */
   readonly data: DataChoice<InstructionRecord>;

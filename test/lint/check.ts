@@ -1,6 +1,7 @@
 // All rules over a repository: what `npm run lint` adds to the formatter, and what a test holds.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkDoors, doorsOf } from './doors.js';
 import { checkErrorTable, errorClasses } from './error-table.js';
 import { checkNativeLayers, checkTypeScriptLayers, type Sources } from './layering.js';
 import { readRooms } from './rooms.js';
@@ -27,6 +28,7 @@ export function checkRepository(root: string): Report {
       // The rules' own words stand in test/lint.
       ...checkText(new Map([...src, ...beside.filter(([path]) => !path.startsWith('test/lint/'))])),
       ...checkProto(readSources(root, 'proto', ['.proto'])),
+      ...checkDoors(src, doorsOf(readFileSync(join(root, 'package.json'), 'utf8'))),
       ...checkErrorTable([...src.values()].flatMap(errorClasses), readFileSync(join(root, 'README.md'), 'utf8')),
     ],
     sizes: sizeReport(new Map([...src, ...native])),

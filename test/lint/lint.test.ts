@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkRepository } from './check.js';
+import { checkDoors, doorsOf } from './doors.js';
 import { checkErrorTable, errorClasses } from './error-table.js';
 import { importsOf } from './imports.js';
 import { checkNativeLayers, checkTypeScriptLayers } from './layering.js';
@@ -121,4 +122,17 @@ test('an error class without its row, or with another code, is found', () => {
       'README.md: its table of errors has CError, which does not exist',
     ],
   );
+});
+
+test('what users can import has a docstring, wherever it is declared', () => {
+  const sources = new Map([
+    ['src/a/index.ts', "export { Known, type Bare as Shown } from './parts.js';\nexport * from './more.js';"],
+    ['src/a/parts.ts', '/** A. */\nexport class Known {}\nexport interface Bare {}\nexport interface Inner {}'],
+    ['src/a/more.ts', '\nexport async function run() {}'],
+  ]);
+  const doors = doorsOf('{"exports":{".":{"types":"./dist/a/index.d.ts"},"./package.json":"./package.json"}}');
+  assert.deepEqual(checkDoors(sources, doors), [
+    'src/a/more.ts:2: run is exported to users without a docstring',
+    'src/a/parts.ts:3: Bare is exported to users without a docstring',
+  ]);
 });

@@ -21,6 +21,7 @@ import { type Plan, plan } from '../plan/plan.js';
 import type { Cut } from '../shard.js';
 import { lossGraph, shelve } from './rank-forward.js';
 
+/** What a program that measures packed rows takes and gives. */
 export interface ForwardSettings {
   readonly model: AnyModel;
   readonly rows: number;
@@ -32,6 +33,7 @@ export interface ForwardSettings {
   readonly hasEntropies?: boolean;
 }
 
+/** Sizes of a program that appends tokens to a cache. */
 export interface DecodeSettings {
   readonly model: LanguageModel;
   /** Tokens per run. */

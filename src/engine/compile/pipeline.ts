@@ -61,6 +61,7 @@ export interface PipelineWork {
   readonly inboxSlots: Readonly<Record<Phase, number>>;
 }
 
+/** What one stage of a pipeline runs in a step. */
 export interface CompiledPipeline extends CompiledStep, PipelineWork {
   readonly kind: 'pipeline';
   /** First block of each part of the whole model. */

@@ -10,6 +10,7 @@ import type { Strategy } from '../passes/zero.js';
 import type { PartitionMethod } from '../pipeline/partition.js';
 import type { Recompute } from './recompute-choice.js';
 
+/** A training job of one rank: all that its programs follow from. */
 export interface TrainingSettings extends StepStorage {
   readonly model: AnyModel;
   /** Tokens (or rows of features) of a micro-batch; every micro-batch has exactly this many rows. */
@@ -33,6 +34,7 @@ export interface TrainingSettings extends StepStorage {
   readonly hasEvaluation?: boolean;
 }
 
+/** How the blocks of a model are shared out between stages. */
 export interface PipelineSettings {
   /** Micro-batches that a rank runs in each step. */
   readonly micros: number;

@@ -69,6 +69,7 @@ export interface CompiledStep {
   readonly jobHash: string;
 }
 
+/** What a rank that has the whole model, or a slice of all of it, runs in a step. */
 export interface CompiledTraining extends CompiledStep {
   readonly kind: 'whole';
   /** Runs before the first micro-batch of a step, where gradients are kept as slices of sums; else null. */
@@ -80,6 +81,7 @@ export interface CompiledTraining extends CompiledStep {
 
 /** Passes that only make a program faster: any set of them gives the same numbers up to rounding. */
 export const FUSIONS = ['residual-norm', 'linear-activation', 'head-loss', 'gradient-sums'] as const;
+/** The name of such a pass. */
 export type Fusion = (typeof FUSIONS)[number];
 
 /** All passes of the micro-batch program, in order; `remember` is the one that decides what the backward makes again. */

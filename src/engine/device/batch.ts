@@ -35,6 +35,7 @@ export interface FeatureBatch extends LossInputs {
   readonly features: Float32Array;
 }
 
+/** Rows of token ids, or of features, with what is to be predicted of them. */
 export type Batch = TokenBatch | FeatureBatch;
 
 const INTEGERS = ['ids', 'positions', 'starts', 'ends', 'labels', 'types'] as const;

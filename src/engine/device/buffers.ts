@@ -13,6 +13,7 @@ export const bytesOf = ({
   byteLength: length,
 }: Float32Array | Int32Array | Uint16Array): Uint8Array => new Uint8Array(buffer, byteOffset, length);
 
+/** The named memory of a job on one device. */
 export class DeviceBuffers {
   readonly #device: NativeDevice;
   readonly #buffers = new Map<string, { readonly id: number; readonly bytes: number; readonly isOwned: boolean }>();

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { type NativeDevice, native, openCudaDevice } from '../../native/index.js';
 
+/** Cores (default: one thread), or a GPU by its number (default 0). */
 export type DeviceOptions =
   | { readonly kind?: 'cpu'; readonly threads?: number }
   | { readonly kind: 'cuda'; readonly index?: number };

@@ -9,6 +9,7 @@ import { type Communicators, communicatorTable } from './communicators.js';
 import type { ParameterStore } from './parameter-store.js';
 import { Program } from './program.js';
 
+/** What ZeRO++ changes of one micro-batch. */
 export interface ExchangeDifference {
   /** Of this rank's micro-batch. */
   readonly loss: number;

@@ -8,6 +8,7 @@ import { type Communicators, communicatorTable } from './communicators.js';
 import type { ParameterStore } from './parameter-store.js';
 import { Program } from './program.js';
 
+/** What a forward says of its rows. */
 export interface ForwardResult {
   /** Sum of the losses of the labelled rows. */
   readonly loss: number;
@@ -23,6 +24,7 @@ export interface ForwardResult {
   readonly values: Float32Array | null;
 }
 
+/** A program that gives the losses of packed rows, loaded over weights that are there. */
 export class Forward implements Disposable {
   readonly plan: Plan;
   readonly #model: AnyModel;

@@ -8,6 +8,7 @@ import { plan } from '../plan/plan.js';
 import { DeviceBuffers } from './buffers.js';
 import { Program } from './program.js';
 
+/** A matrix, and the two narrow ones whose product is added to it. */
 export interface LowRankChange {
   /** [outputs, inputs], or [inputs, outputs] when transposed. */
   readonly w: Float32Array;

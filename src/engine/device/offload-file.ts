@@ -4,6 +4,7 @@ import { EngineError } from '../../common/index.js';
 import { type NativeSwapFile, native } from '../../native/index.js';
 import type { Extent, FileContents, FileSettings } from '../offload.js';
 
+/** What a job offloads to disk: a file without a name, which goes with the process. */
 export class OffloadFile implements Disposable {
   readonly file: NativeSwapFile;
   readonly #extents: readonly Extent[];

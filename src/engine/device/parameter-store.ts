@@ -49,6 +49,7 @@ export interface MasterMemory {
   masterTarget(slice: ParameterSlice): Target | null;
 }
 
+/** The parameters of a model in the memory of a device, or what a rank keeps of them, by name. */
 export class ParameterStore implements Disposable, WeightTarget {
   readonly device: NativeDevice;
   readonly layout: Layout;

@@ -4,6 +4,7 @@ import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffers } from './buffers.js';
 import { engineError, translated } from './native-errors.js';
 
+/** A plan that is loaded over named buffers of a device: inputs are written, it runs, outputs are read. */
 export class Program {
   readonly plan: Plan;
   readonly #buffers: DeviceBuffers;

@@ -22,6 +22,7 @@ interface Run {
   readonly file: OffloadFile | null;
 }
 
+/** The optimiser's state and the masters of a rank, wherever they lie. */
 export class StateMemory implements MasterMemory {
   readonly slices: ReadonlyMap<string, ParameterSlice>;
   readonly #buffers: DeviceBuffers;

@@ -1,6 +1,7 @@
 // What one step of training is given, and what it gives.
 import type { PipelineTimes } from './pipeline-runner.js';
 
+/** What a micro-batch counts, and its place in the step. */
 export interface MicroOptions {
   /** What each labelled row counts. */
   readonly scale: number;
@@ -12,6 +13,7 @@ export interface MicroOptions {
   readonly lossScale?: number;
 }
 
+/** The losses of a micro-batch. */
 export interface MicroResult {
   /** scale * sum of the losses of the labelled rows of this micro-batch. */
   readonly loss: number;
@@ -19,11 +21,13 @@ export interface MicroResult {
   readonly tokenLosses: Float32Array;
 }
 
+/** What all micro-batches of a step have in common. */
 export interface MicrosOptions extends Omit<MicroOptions, 'isFirst'> {
   /** Awaited behind each micro-batch, before the next is given to the programs; on a pipeline behind all of them. */
   readonly afterMicro?: (micro: number, result: MicroResult) => Promise<void>;
 }
 
+/** What the micro-batches of a step came to. */
 export interface MicrosResult {
   /** Of each micro-batch; of a pipeline on its last stage, which alone sees losses (elsewhere 0 and none). */
   readonly results: readonly MicroResult[];
@@ -31,6 +35,7 @@ export interface MicrosResult {
   readonly pipeline: PipelineTimes | null;
 }
 
+/** What the end of a step takes from its schedule. */
 export interface UpdateOptions {
   readonly lr: number;
   /** Counts from 1, over the steps that were not skipped. */
@@ -40,6 +45,7 @@ export interface UpdateOptions {
   readonly lossScale?: number;
 }
 
+/** What an update found, and whether it changed anything. */
 export interface UpdateResult {
   readonly gradientNorm: number;
   /** The gradients were not finite: parameters and state are as before. */

@@ -36,6 +36,7 @@ import type {
 import { plansOf, TrainingMemory } from './training-memory.js';
 import { wholeParameter } from './whole-parameter.js';
 
+/** A training job, the device that it runs on, and the groups that its rank is in. */
 export interface TrainStepSettings extends TrainingSettings {
   readonly device: NativeDevice;
   /** Of the groups that the strategy's programs exchange in: those of more than one rank. They stay the caller's. Default: none. */
@@ -44,6 +45,7 @@ export interface TrainStepSettings extends TrainingSettings {
   readonly seed?: number;
 }
 
+/** The training of a model on one rank, a step at a time: micro-batches, then an update. */
 export class TrainStep implements AsyncDisposable {
   readonly compiled: CompiledTraining | CompiledPipeline;
   readonly parameters: ParameterStore;

@@ -45,6 +45,7 @@ export interface BackwardCall extends PlacedOp {
   readonly emit: Emit;
 }
 
+/** What an op takes at least: floating point operations, and bytes read and written. */
 export interface Cost {
   readonly flops: number;
   readonly bytes: number;
@@ -88,6 +89,7 @@ export interface ShardedOp {
 
 type Pairs = readonly (readonly [output: number, input: number])[];
 
+/** All that is known of a kind of op: types, attributes, gradient, cost, how it is shared out. */
 export interface OpRule {
   readonly kind: string;
   /** Names of the attributes in the order of the plan format. */
@@ -154,6 +156,7 @@ export const ACTIVATIONS = {
   sigmoid: 6,
   log_sigmoid: 7,
 } as const;
+/** The name of an activation function. */
 export type Activation = keyof typeof ACTIVATIONS;
 
 export function totalBytes(op: PlacedOp): number {

@@ -14,6 +14,7 @@ import {
 
 /** The legend of kinds shared with the executor. */
 export const TARGET_LOSSES = { squared_error: 0, binary_cross_entropy: 1, upstream: 2 } as const;
+/** The name of a loss against numbers. */
 export type TargetLoss = keyof typeof TARGET_LOSSES;
 
 function inferRows(call: OpCall) {

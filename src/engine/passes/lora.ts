@@ -7,6 +7,7 @@ import type { Graph, Op, Parameter, Tensor, TensorId } from '../graph.js';
 import { HEAD_PATHS } from '../objective.js';
 import { ACTIVATIONS, ruleOf } from '../ops/index.js';
 
+/** What an adapter is like, and where it goes. */
 export interface LoraSettings {
   readonly rank: number;
   /** What the adapter's output is multiplied by: alpha / rank, or alpha / sqrt(rank). */
@@ -28,6 +29,7 @@ export interface LinearLayer {
   readonly isTransposed: boolean;
 }
 
+/** Adds an adapter to the linear layers that are its targets, and freezes all else (arXiv:2106.09685). */
 export function addLora(graph: Graph, settings: LoraSettings, isTraining: boolean): Graph {
   const { rank, factor, isTarget, isTrained, nameOf } = settings;
   const dropout = isTraining ? settings.dropout : 0;

@@ -16,6 +16,7 @@ export interface TensorShare {
   readonly group: 'tensor' | 'generation';
 }
 
+/** The part of `rank` in each matrix, beside those of its group. */
 export function tensorShare(mesh: Mesh, rank: number, group: TensorShare['group'] = 'tensor'): TensorShare {
   const { size, index } = groupOf(mesh, rank, group);
   return { ranks: size, rank: index, group };

@@ -1,6 +1,7 @@
 // How ZeRO trades memory for exchanges, under the names and with the defaults of DeepSpeed. Only the quantised exchanges change results.
 import type { ParameterOffload } from '../offload.js';
 
+/** What ZeRO exchanges at a time and keeps, in elements, after keys of a ds_config. */
 export interface ZeroTuning {
   /**
    * `reduce_bucket_size`: most elements that are reduced (and at stages 1 and 2 gathered) as one, unless one parameter has more. Such a
@@ -29,6 +30,7 @@ export interface ZeroTuning {
   readonly quantizedGradients: boolean;
 }
 
+/** DeepSpeed's defaults. */
 export const ZERO_TUNING: ZeroTuning = {
   reduceBucketSize: 5e8,
   overlapComm: true,

@@ -18,6 +18,7 @@ export function writerOf(shape: PipelineShape, stage: number, { phase, chunk }: 
   return at(shape, chunk * shape.stages + stage - (phase === 'forward' ? 1 : -1));
 }
 
+/** How a schedule goes where turns have given lengths. */
 export interface Replay {
   /** From the first turn of any stage to the end of the last. */
   readonly length: number;

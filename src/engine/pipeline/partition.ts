@@ -10,6 +10,7 @@ import { defaultCost, ruleOf } from '../ops/index.js';
  */
 export type PartitionMethod = 'parameters' | 'uniform' | 'cost' | `type:${string}`;
 
+/** Whether `text` names a way to share blocks out between stages. */
 export function isPartitionMethod(text: string): text is PartitionMethod {
   return ['parameters', 'uniform', 'cost'].includes(text) || text.startsWith('type:');
 }

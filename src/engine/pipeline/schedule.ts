@@ -9,8 +9,10 @@
 // the pipeline is 1/v as long.
 import { ConfigError } from '../../common/index.js';
 
+/** The way that a micro-batch goes through the model. */
 export type Phase = 'forward' | 'backward';
 
+/** How many stages, parts and micro-batches a pipeline has. */
 export interface PipelineShape {
   readonly stages: number;
   /** Parts of the model on each stage. */

@@ -1,6 +1,7 @@
 // Where tensors that outlive a program lie: a named buffer and a byte offset. The planner decides for all others.
 import type { Graph, TensorId } from '../graph.js';
 
+/** Where a tensor begins. */
 export interface Place {
   readonly buffer: string;
   readonly offsetBytes: number;

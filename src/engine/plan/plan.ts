@@ -6,6 +6,7 @@ import { ARENA, type MemoryPlan, planMemory } from './memory.js';
 import type { Place, PlacedGraph } from './placement.js';
 import { type Schedule, schedule } from './schedule.js';
 
+/** A program without a device: ops in order, streams and waits, and the place of every tensor; as objects, and as bytes that the executor reads. */
 export interface Plan {
   readonly graph: Graph;
   readonly places: ReadonlyMap<TensorId, Place>;
@@ -18,6 +19,7 @@ export interface Plan {
   readonly hash: string;
 }
 
+/** Orders the ops of a graph, puts them on streams, and gives every tensor that has no place yet one in the arena. */
 export function plan({ graph, places: given, buffers: sizes, scratch, host }: PlacedGraph): Plan {
   const fixed = withChains(graph, given);
   const order = schedule(graph, fixed, scratch);

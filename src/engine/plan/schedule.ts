@@ -12,6 +12,7 @@ export const COPY = 2;
 export const DISK = 3;
 export const STREAMS = ['compute', 'communication', 'copy', 'disk'] as const;
 
+/** Streams and waits: of each op its stream, and the ops of other streams that must have ended before. */
 export interface Schedule {
   readonly streams: readonly number[];
   readonly waits: readonly (readonly number[])[];
