@@ -2,7 +2,7 @@
 // Builds the project from a bare clone: packages, wire types, native addon, TypeScript, dashboard page. Each step runs
 // only when its inputs changed, so that every npm script may call it first.
 //
-//   node build.mjs [--quiet] [--tests] [--only STEP[,STEP]] [--force]
+//   node build.mjs [--quiet] [--tests] [--docs] [--only STEP[,STEP]] [--force]
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -220,6 +220,30 @@ const steps = [
       const logs = filesBelow('build/cuda/cmake').filter((path) => path.endsWith('.ptxas'));
       const text = logs.map((path) => readFileSync(join(root, path), 'utf8')).join('');
       writeFileSync(join(root, 'build/cuda/ptxas.log'), text);
+    },
+  },
+  {
+    name: 'docs',
+    title: 'writing the API reference',
+    optIn: '--docs',
+    inputs: () => ['typedoc.json', 'README.md', ...filesBelow('src', ['page', 'generated'])],
+    output: 'build/docs/index.html',
+    run: () => {
+      // Beside the compiler of the project, whose version it cannot read.
+      const tools = join(root, 'build/typedoc');
+      mkdirSync(tools, { recursive: true });
+      const packages = ['typedoc@0.28.20', 'typescript@6.0.3'];
+      run('npm', [
+        'install',
+        '--prefix',
+        tools,
+        '--ignore-scripts',
+        '--no-audit',
+        '--no-fund',
+        '--no-save',
+        ...packages,
+      ]);
+      run(process.execPath, [join(tools, 'node_modules/typedoc/bin/typedoc'), '--logLevel', 'Warn']);
     },
   },
   {

@@ -1,8 +1,13 @@
-// raylite: actors, tasks and shared objects on one machine or many.
-//
-//   await using cluster = await init();
-//   const counter = await actor(Counter, { maxRestarts: 3 }).create();
-//   console.log(await counter.add(2), await task(square)(3));
+/**
+ * Actors, tasks and shared objects on one machine or many.
+ *
+ * ```ts
+ * await using cluster = await init();
+ * const counter = await actor(Counter, { maxRestarts: 3 }).create();
+ * console.log(await counter.add(2), await task(square)(3));
+ * ```
+ * @module raylite
+ */
 export {
   ActorDiedError,
   ActorUnavailableError,

@@ -1,4 +1,7 @@
-// The door of data/: how files become token batches. Read, template, tokenise, pack.
+/**
+ * How files become token batches: read, template, tokenise, pack.
+ * @module raylite/data
+ */
 export * from './chat-template.js';
 export * from './instructions.js';
 export * from './labelled-records.js';

@@ -1,4 +1,7 @@
-// The door of engine/: a training step as data. Build a graph (models/ do), compile it to plans, run them on a device.
+/**
+ * A training step as data: build a graph (models do), compile it to plans, run them on a device.
+ * @module raylite/engine
+ */
 export { differentiate } from './autodiff.js';
 export {
   type AttentionShape,

@@ -1,4 +1,7 @@
-// The door of infer/: decoding and sampling.
+/**
+ * Decoding and sampling.
+ * @module raylite/infer
+ */
 export { BeamSearch, bestTokens, type Candidate, type Continuation, type Hypothesis } from './beam-search.js';
 export type { Logits } from './decoder.js';
 export {

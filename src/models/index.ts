@@ -1,4 +1,7 @@
-// The door of models/: Hugging Face configurations and checkpoints as models of the engine.
+/**
+ * Hugging Face configurations and checkpoints as models of the engine.
+ * @module raylite/models
+ */
 export {
   type AdaptedModel,
   type Adapter,

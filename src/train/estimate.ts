@@ -57,7 +57,7 @@ export interface Estimate {
   };
 }
 
-/** Throws {@link ConfigError} for what a Trainer of these options would refuse. Reads the model's folder, not its weights or data. */
+/** Throws `ConfigError` for what a Trainer of these options would refuse. Reads the model's folder, not its weights or data. */
 export async function estimate(options: TrainerOptions): Promise<Estimate> {
   const { recipe, scaling, deepspeed, run } = checkTrainerOptions(options);
   const { model, config } = await chosenModel(recipe);

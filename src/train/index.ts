@@ -1,5 +1,7 @@
-// The door of train/: Trainer, recipes, ds_config, schedules.
-
+/**
+ * The Trainer, its recipes, ds_config and schedules.
+ * @module raylite/train
+ */
 export type { CollectiveProfile, KindProfile, Limits, StepProfile } from '../engine/index.js';
 export type { PipelineMetrics } from './bubble.js';
 export { type ClassifyOptions, classify } from './classify.js';

@@ -35,7 +35,7 @@ export class Trainer {
    * Trains to the end and returns the losses and the model. Workers that die are replaced and training goes on from the last
    * checkpoint, up to `run.failure.maxFailures` times; then, or where no room for them was found in time, it rejects with
    * {@link TrainingError}. A loss that is not finite
-   * is an {@link EngineError} naming the step, and is not retried.
+   * is an `EngineError` naming the step, and is not retried.
    */
   async fit(options: FitOptions = {}): Promise<TrainingResult> {
     const settings = this.#settings;

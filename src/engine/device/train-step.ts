@@ -137,7 +137,10 @@ export class TrainStep implements AsyncDisposable {
     );
   }
 
-  /** As {@link TrainingMemory.readGradient}. */
+  /**
+   * The gradient that the micro-batches since the last `isFirst` have added up, before any exchange between ranks. Refused where
+   * only slices of the sums are kept, or those are offloaded (ZeRO stages 2 and 3).
+   */
   readGradient(name: string): Float32Array {
     return this.#memory.readGradient(name);
   }
@@ -163,7 +166,7 @@ export class TrainStep implements AsyncDisposable {
   readState(kind: StateKind, slice: ParameterSlice): Float32Array {
     return this.#memory.readState(kind, slice);
   }
-  /** As {@link TrainingMemory.writeState}. */
+  /** Sets the state of one of `slices`. Where every rank keeps a parameter whole, it must get the same values everywhere: load that whole. */
   writeState(kind: StateKind, slice: ParameterSlice, values: Float32Array): void {
     this.#memory.writeState(kind, slice, values);
   }

@@ -62,11 +62,11 @@ export class BucketGathers {
       return () => {};
     }
     const slice = this.#at('parameters', parameterOffset, `parameters.${name}.slice`, sliceElements);
-    const end = this.#isQuantised(bucket)
-      ? this.#gatherQuantised(bucket, slice, region)
-      : (this.#gather(name, 'zero', slice, region, elements), () => {});
+    let end: (() => void) | null = null;
+    if (this.#isQuantised(bucket)) end = this.#gatherQuantised(bucket, slice, region);
+    else this.#gather(name, 'zero', slice, region, elements);
     return () => {
-      end();
+      end?.();
       if (!isFirst || secondary === undefined) return;
       const { index, size } = this.#options.inner!;
       const own = this.#at(region, (index * elements) / size, `${region}.own`, elements / size);
