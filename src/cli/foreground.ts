@@ -13,15 +13,23 @@ export function firstSignal(): Promise<null> {
   });
 }
 
-/** Waits for the signal, or for one of the processes to end by itself, then ends the rest. */
-export async function stay(root: string, started: readonly AnyStarted[], signalled: Promise<null>): Promise<void> {
-  const ended = new Promise<string>((resolve) => {
+/** Waits for the signal, upon which nodes have `drainSeconds` to leave, or for one of the processes to end by itself, then ends the rest. */
+export async function stay(
+  root: string,
+  started: readonly AnyStarted[],
+  signalled: Promise<null>,
+  drainSeconds = 0,
+): Promise<void> {
+  const ended = new Promise<string | null>((resolve) => {
     for (const { child, ready } of started)
-      child.once('exit', (code, signal) => resolve(`the ${ready.kind} ended with ${signal ?? code}`));
+      child.once('exit', (code, signal) =>
+        // A node that was drained ends by itself, as it should.
+        resolve(code === 0 && ready.kind === 'node' ? null : `the ${ready.kind} ended with ${signal ?? code}`),
+      );
   });
   const why = await Promise.race([signalled, ended]);
   const pids = started.map(({ pid }) => pid);
-  await stopProcesses(pids, root);
+  await stopProcesses(pids, root, drainSeconds);
   const left = readCurrent(root);
   const others = left?.pids.filter((pid) => !pids.includes(pid) && isOurs(pid, root)) ?? [];
   if (left && others.length > 0) writeCurrent(root, { ...left, pids: others });

@@ -15,7 +15,7 @@ import type {
 import { ClusterApi, type ClusterOptions, withCluster } from './api.js';
 import { objectList } from './memory.js';
 import { millis, print, printJson, table } from './output.js';
-import { jobTable, useOf } from './status.js';
+import { jobTable, nodeStateOf, useOf } from './status.js';
 import { workerTable } from './top.js';
 
 /** Rows of tasks, the latest first; --json has all that are kept. */
@@ -41,7 +41,7 @@ export function register(program: Command): void {
           `${node.nodeId}${node.isHead ? ' (head)' : ''}`,
           node.hostname,
           node.host,
-          node.state,
+          nodeStateOf(node),
           useOf(node.used, node.total),
           Object.entries(node.labels)
             .map(([key, value]) => `${key}=${value}`)

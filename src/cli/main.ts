@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { RAYLITE_VERSION } from '../common/index.js';
 import { register as registerDoctor } from './doctor.js';
+import { register as registerDrain } from './drain.js';
 import { register as registerEstimate } from './estimate.js';
 import { register as registerExplain } from './explain.js';
 import { register as registerGenerate } from './generate.js';
@@ -31,6 +32,7 @@ for (const register of [
   registerStart,
   registerStatus,
   registerStop,
+  registerDrain,
   registerJob,
   registerList,
   registerLogs,

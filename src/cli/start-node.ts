@@ -53,10 +53,11 @@ export async function joinCluster(options: StartOptions, address: string): Promi
     rmSync(session.dir, { recursive: true, force: true });
     throw error;
   }
+  const { drainSeconds = 0 } = node;
   const running = former?.pids.filter((pid) => isOurs(pid, root)) ?? [];
   const current: CurrentCluster =
     former && running.length > 0
-      ? { ...former, pids: [...running, agent.pid] }
+      ? { ...former, pids: [...running, agent.pid], drainSeconds }
       : {
           sessionDir: session.dir,
           headAddress: address,
@@ -65,6 +66,7 @@ export async function joinCluster(options: StartOptions, address: string): Promi
           agentUds: agent.ready.uds,
           nodeId: agent.ready.nodeId,
           pids: [agent.pid],
+          drainSeconds,
           tls: tlsInUse(),
         };
   writeCurrent(root, current);
@@ -74,7 +76,7 @@ export async function joinCluster(options: StartOptions, address: string): Promi
     print(`${paint('green', 'Joined')} ${address} as node ${agent.ready.nodeId}.`);
     print('  leave again   raylite stop');
   }
-  if (signalled !== null) await stay(root, [agent], signalled);
+  if (signalled !== null) await stay(root, [agent], signalled, node.drainSeconds);
 }
 
 /** Connects to the head once: fails soon and clearly when nothing is there, and tells by which address we reach it. */

@@ -1,5 +1,5 @@
 // What `raylite start` was told, as the processes that it starts are told it: their resources, their token, their certificates.
-import { ConfigError, type NodeBoot, type Resources } from '../common/index.js';
+import { ConfigError, DRAIN_SECONDS, type NodeBoot, type Resources } from '../common/index.js';
 import { offeredResources, readToken } from '../launch/index.js';
 
 export interface StartOptions {
@@ -20,6 +20,7 @@ export interface StartOptions {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly tlsCa?: string;
+  readonly drainSeconds?: number;
   readonly block?: true;
   readonly json?: true;
 }
@@ -28,7 +29,12 @@ export interface StartOptions {
 export function nodeOptions(
   options: StartOptions,
 ): Omit<NodeBoot, 'token' | 'headAddress' | 'host' | 'sessionDir' | 'isHeadNode' | 'diesWithParent'> {
-  return { kind: 'node', ...offeredResources(options, flagOf), labels: options.labels ?? {} };
+  return {
+    kind: 'node',
+    ...offeredResources(options, flagOf),
+    labels: options.labels ?? {},
+    drainSeconds: options.drainSeconds ?? DRAIN_SECONDS,
+  };
 }
 
 /** "--object-store-memory" of "objectStoreMemory". */

@@ -1,7 +1,7 @@
 // `raylite start`: makes this machine the head of a new cluster, or joins it to one.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ConfigError, DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT } from '../common/index.js';
+import { ConfigError, DEFAULT_HEAD_PORT, DEFAULT_HTTP_PORT, DRAIN_SECONDS } from '../common/index.js';
 import { addressOption, amountOption, bytesOption, labelsOption, portOption, resourcesOption } from './options.js';
 import { startHead } from './start-head.js';
 import { joinCluster } from './start-node.js';
@@ -39,6 +39,11 @@ export function register(program: Command): void {
     .option('--tls-cert <path>', 'certificate of your own for this node (default: one that follows from the token)')
     .option('--tls-key <path>', 'its private key')
     .option('--tls-ca <path>', 'authority that vouches for the certificates of all nodes (default: --tls-cert itself)')
+    .option(
+      '--drain-seconds <n>',
+      `time that what runs here has to end or move once this node is told to end; 0: none (default: ${DRAIN_SECONDS})`,
+      amountOption('--drain-seconds'),
+    )
     .option('--block', 'stay in the foreground; ends the processes with this command')
     .option('--json', 'print what was started as JSON')
     .addHelpText(

@@ -45,7 +45,7 @@ function show(
         shown.map((node) => [
           `${node.nodeId}${node.isHead ? ' (head)' : ''}`,
           node.hostname,
-          node.state,
+          nodeStateOf(node),
           useOf(node.used, node.total),
           node.beat ? `${formatBytes(node.beat.memoryUsedBytes)}/${formatBytes(node.beat.memoryTotalBytes)}` : '-',
           node.beat ? `${formatBytes(node.beat.storeUsedBytes)}/${formatBytes(node.beat.storeTotalBytes)}` : '-',
@@ -74,6 +74,13 @@ function show(
     const why = latest.message === undefined ? '' : `: ${clean(latest.message)}`;
     print(`Run ${clean(latest.name)}: ${latest.state}, step ${latest.step} of ${latest.totalSteps}${loss}${why}`);
   }
+}
+
+/** "ALIVE"; "DRAINING (preemption: spot), 24.0 s left". */
+export function nodeStateOf({ state, stateReason, drainDeadlineAtMs }: NodeView): string {
+  if (state !== 'DRAINING') return state;
+  const left = drainDeadlineAtMs === null ? '' : `, ${duration(Math.max(0, drainDeadlineAtMs - Date.now()))} left`;
+  return `DRAINING (${clean(stateReason ?? '')})${left}`;
 }
 
 /** "1/4 CPU, 0 B/12 GiB memory". */

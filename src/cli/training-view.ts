@@ -72,6 +72,8 @@ export class TrainingView {
         const best = event.isBest ? ', the best so far' : '';
         return `after step ${event.step}: held-out loss ${event.loss.toFixed(4)}${perplexity}${best}`;
       }
+      case 'moved':
+        return `nodes are to leave: from here on ${groupText(event)}, after step ${event.step}`;
       case 'samples':
         return event.samples
           .map(({ prompt, text }) => `after step ${event.step}: ${clean(prompt)} → ${clean(text)}`)
@@ -99,7 +101,10 @@ export class TrainingView {
 }
 
 /** `2 workers over TCP` */
-function groupText({ workers, group }: Extract<TrainingEvent, { readonly kind: 'started' | 'grown' }>): string {
+function groupText({
+  workers,
+  group,
+}: Extract<TrainingEvent, { readonly kind: 'started' | 'grown' | 'moved' }>): string {
   if (group === 'alone') return 'one worker';
   const way = {
     shm: 'in shared memory',

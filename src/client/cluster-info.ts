@@ -9,6 +9,8 @@ export interface NodeView {
   readonly hostname: string;
   readonly host: string;
   readonly isAlive: boolean;
+  /** It is to leave: nothing new is placed there. */
+  readonly isDraining: boolean;
   readonly isHead: boolean;
   readonly resources: Resources;
   readonly available: Resources;
@@ -22,13 +24,28 @@ export async function nodes(): Promise<readonly NodeView[]> {
     nodeId: (node.nodeId ?? '') as NodeId,
     hostname: node.hostname ?? '',
     host: node.host ?? '',
-    isAlive: node.state === 'ALIVE',
+    isAlive: isServing(node.state),
+    isDraining: node.state === 'DRAINING',
     isHead: node.isHead ?? false,
     resources: { ...node.total?.amounts },
     available: { ...node.available?.amounts },
     labels: { ...node.labels },
   }));
 }
+
+/** Whether a node of this state answers; one that is to leave does. */
+export const isServing = (state: string | null | undefined): boolean => state === 'ALIVE' || state === 'DRAINING';
+
+/** The order that a node leave. */
+export interface NodeDrain {
+  readonly reason: 'idle-termination' | 'preemption';
+  readonly message: string; // why, for people; or empty
+  /** When what still runs there is ended (ms, by this machine's clock). Null: it has as long as it takes. */
+  readonly deadlineAtMs: number | null;
+}
+
+/** The nodes that are to leave, as the head has told this process: asks nobody. */
+export const drainingNodes = (): ReadonlyMap<NodeId, NodeDrain> => currentRuntime().draining;
 
 /** What running code can know of where it is. */
 export interface RuntimeContext {

@@ -13,6 +13,7 @@ export interface HeadPushes {
   readonly actor: (info: wire.ActorInfo) => void;
   readonly logLines: (lines: wire.LogLines) => void;
   readonly leasesWanted: () => void;
+  readonly nodesDraining: (nodes: wire.NodesDraining) => void;
 }
 
 export type HeadRequest = Omit<wire.ClientToHead.$Properties, 'requestId' | 'hello' | 'kind'>;
@@ -185,6 +186,7 @@ export class HeadLink {
     } else if (message.actor) this.#pushes.actor(message.actor as wire.ActorInfo);
     else if (message.logLines) this.#pushes.logLines(message.logLines as wire.LogLines);
     else if (message.leasesWanted) this.#pushes.leasesWanted();
+    else if (message.nodesDraining) this.#pushes.nodesDraining(message.nodesDraining as wire.NodesDraining);
   }
 
   /** The error of what waits for the cluster once this process has left it. */

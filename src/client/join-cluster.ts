@@ -88,6 +88,7 @@ function openHead(driver: Driver, entrance: Entrance, namespace: string): HeadLi
     actor: (info) => driver.runtime?.actors.get(info.actorId)?.inform(info),
     logLines: (lines) => driver.output?.show(lines),
     leasesWanted: () => driver.runtime?.giveWay(),
+    nodesDraining: (told) => driver.runtime?.nodesDraining(told),
   };
   return new HeadLink(entrance.headAddress, entrance.openHead, hello, pushes, driver.awake, false);
 }

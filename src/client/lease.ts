@@ -35,6 +35,7 @@ export class Lease implements Carrier {
   /** Others wait for what it takes. */
   #isWanted: boolean;
   #isOver = false;
+  #isLeaving = false;
   #isForced = false;
   #lastAnswerMs = performance.now();
   /** How its worker ended; asked for when its stream broke. */
@@ -50,6 +51,13 @@ export class Lease implements Carrier {
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+  get nodeId(): NodeId {
+    return (this.#link.peer.nodeId ?? '') as NodeId;
+  }
+  /** Whether tasks may be sent there. */
+  get takesMore(): boolean {
+    return !this.#isOver && !this.#isLeaving;
   }
   get isOver(): boolean {
     return this.#isOver;
@@ -94,6 +102,12 @@ export class Lease implements Carrier {
     if (this.#idleTimer) clearTimeout(this.#idleTimer);
     this.#idleTimer = null;
     if (this.#inFlight === 0) this.giveBackWhenIdle();
+  }
+
+  /** Its node is to leave: it is given back once it has done what it was sent. */
+  leave(): void {
+    this.#isLeaving = true;
+    this.giveWay();
   }
 
   /** Gives it back when it had nothing to do for a while. One timer for many short times without work: setting it costs as much as sending a task. */

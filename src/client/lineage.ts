@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, ObjectLostError, ObjectReconstructionFailedError } from '../common/index.js';
 import { asError, type wire } from '../protocol/index.js';
+import { isServing } from './cluster-info.js';
 import type { CallShape, Invocation, Sender } from './invocation.js';
 import { failed, LostParts, partIdOf, placeOf } from './lost-parts.js';
 import { type Cancellable, ObjectState } from './object-state.js';
@@ -133,7 +134,7 @@ export class Lineage {
 
   async #isAlive(nodeId: string): Promise<boolean> {
     const reply = await this.#runtime.head.request({ listNodes: {} });
-    return reply.nodes?.nodes?.some((node) => node.nodeId === nodeId && node.state === 'ALIVE') ?? false;
+    return reply.nodes?.nodes?.some((node) => node.nodeId === nodeId && isServing(node.state)) ?? false;
   }
 
   /** Runs the task of a pending object again, or settles it with why that cannot be. `nodeId`: where it was lost. */

@@ -6,6 +6,7 @@ import type { ActorClient } from './actor-client.js';
 import type { AgentLink } from './agent-link.js';
 import type { Awake } from './awake.js';
 import { CallSites } from './call-site.js';
+import type { NodeDrain } from './cluster-info.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
 import { Lineage } from './lineage.js';
@@ -53,6 +54,8 @@ export class Runtime implements ExchangeHost {
   endGracefully: (() => Promise<void>) | null = null;
   /** Of a worker: what it still has to tell its agent. */
   tellActivity: (() => void) | null = null;
+  /** Nodes that are to leave. */
+  draining: ReadonlyMap<NodeId, NodeDrain> = new Map();
   readonly actors = new Map<string, ActorClient>();
   readonly taskPools = new Map<string, TaskPool>();
   /** The folder that this driver uploaded. */
@@ -148,6 +151,18 @@ export class Runtime implements ExchangeHost {
   /** Others wait for workers: those that do nothing for this process are given back. */
   giveWay(): void {
     for (const pool of this.taskPools.values()) pool.giveWay();
+  }
+
+  /** The head says which nodes are to leave: their workers get no more tasks of this process. */
+  nodesDraining({ nodes }: wire.NodesDraining): void {
+    const nowMs = Date.now();
+    const drainOf = ({ reason, message, remainingMs }: wire.Drain.$Properties): NodeDrain => ({
+      reason: reason === 'idle-termination' ? reason : 'preemption',
+      message: message ?? '',
+      deadlineAtMs: remainingMs == null ? null : nowMs + remainingMs,
+    });
+    this.draining = new Map(nodes.map(({ nodeId, drain }) => [nodeId as NodeId, drainOf(drain ?? {})]));
+    for (const pool of this.taskPools.values()) pool.leaveNodes();
   }
 
   /** Ends this process's part: calls that have no result yet fail, peers see orderly closes, the agent frees what we owned. */

@@ -86,6 +86,13 @@ export class TaskPool implements Sender {
     for (const lease of this.#leases) lease.giveWay();
   }
 
+  /** Some nodes are to leave: no more tasks go there. */
+  leaveNodes(): void {
+    const { draining } = this.#runtime;
+    for (const lease of this.#leases) if (draining.has(lease.nodeId)) lease.leave();
+    this.#dispatch();
+  }
+
   /** How many tasks one worker may have: one while tasks are long, many while they are short. */
   get #depth(): number {
     if (this.#meanMs > SHORT_MS) return 1;
@@ -96,7 +103,7 @@ export class TaskPool implements Sender {
     const queue = this.#queue;
     const depth = this.#depth;
     for (const lease of this.#leases)
-      while (queue.size > 0 && lease.inFlight < depth && !lease.isOver) lease.send(queue.shift()!);
+      while (queue.size > 0 && lease.inFlight < depth && lease.takesMore) lease.send(queue.shift()!);
     this.#requests.want(Math.min(REQUESTS_MAX, Math.ceil(queue.size / depth)), queue.first?.shape.priority ?? 0);
     if (this.#requests.count === 0) this.#isWanted = false; // nothing is on its way that others waited for
   }
@@ -115,6 +122,7 @@ export class TaskPool implements Sender {
   #granted(id: LeaseId, link: PeerLink): void {
     const lease = new Lease(id, link, this.#runtime.head, this.#holder, this.#isWanted);
     this.#leases.add(lease);
+    if (this.#runtime.draining.has(lease.nodeId)) lease.leave();
     link.stream.onClose(() => {
       if (lease.isOver) return;
       lease.lose();
@@ -129,7 +137,7 @@ export class TaskPool implements Sender {
       // Time between two answers of a busy worker is the time of one task.
       this.#meanMs = Number.isFinite(this.#meanMs) ? 0.9 * this.#meanMs + 0.1 * ms : ms;
       if (this.#queue.size > 0) this.#dispatch();
-      else if (lease.inFlight === 0) lease.giveBackWhenIdle();
+      if (lease.inFlight === 0) lease.giveBackWhenIdle();
     },
     crashed: (invocation, lease, detail) => {
       this.#crashed(invocation, lease, detail);

@@ -10,6 +10,9 @@ export const PROTOCOL_VERSION = 2;
 export const DEFAULT_HEAD_PORT = 6379;
 export const DEFAULT_HTTP_PORT = 8265;
 
+/** How long what runs has on a node that is told to end: less than Kubernetes and Slurm wait (30 s) before they end it by force. */
+export const DRAIN_SECONDS = 25;
+
 export interface HeadBoot {
   readonly kind: 'head';
   readonly host: string; // to bind; "127.0.0.1" unless the user asked otherwise
@@ -32,6 +35,8 @@ export interface NodeBoot {
   readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreBytes: number;
   readonly isHeadNode: boolean;
+  /** How long what runs has once the node is told to end (SIGTERM), if it is not the head's. Absent: no time. */
+  readonly drainSeconds?: number;
   readonly diesWithParent: boolean;
 }
 
@@ -59,6 +64,8 @@ export interface CurrentCluster {
   readonly agentUds: string;
   readonly nodeId: string;
   readonly pids: readonly number[];
+  /** The longest that a node of these may take to leave. */
+  readonly drainSeconds?: number;
   /** Certificates of the user's own, as environment variables RAYLITE_TLS_*. */
   readonly tls?: Readonly<Record<string, string>>;
 }

@@ -83,7 +83,8 @@ export function actorWorkerGone(
   atMs: number,
 ): readonly Effect[] {
   if (actor.phase.kind === 'dead') return [];
-  const mayRestart = actor.maxRestarts === -1 || actor.restartCount < actor.maxRestarts;
+  const isLeft = actor.restartCount < actor.maxRestarts || (end.isDrained === true && actor.maxRestarts > 0);
+  const mayRestart = actor.maxRestarts === -1 || isLeft;
   if (end.isIntended || !mayRestart) {
     const used = !end.isIntended && actor.maxRestarts > 0 ? `; all ${actor.maxRestarts} restarts were used` : '';
     return endActor(
@@ -93,7 +94,7 @@ export function actorWorkerGone(
       atMs,
     );
   }
-  actor.restartCount += 1;
+  if (!end.isDrained) actor.restartCount += 1; // as in Ray: that its node was taken away is no fault of its own
   actor.incarnation += 1;
   return waitAgain(state, actor);
 }

@@ -6,6 +6,7 @@ import {
   type GroupId,
   type JobId,
   type LeaseId,
+  type NodeId,
   newJobId,
   PlacementGroupRemovedError,
   PROTOCOL_VERSION,
@@ -14,10 +15,11 @@ import {
 import { type Channel, failureOf, MessageChannel, wire } from '../protocol/index.js';
 import type { Cluster } from './cluster.js';
 import type { Answer, ClientRecord } from './cluster-state.js';
+import { drainingNodes } from './drain-state.js';
 import { groupNamed } from './group-state.js';
 import { waitReason } from './schedule.js';
 import { actorIn, groupIn, leaseIn } from './wire-in.js';
-import { actorOut, groupOut, nodeOut, noSuchActor } from './wire-out.js';
+import { actorOut, drainingOut, groupOut, nodeOut, noSuchActor } from './wire-out.js';
 
 /** Bytes of one key-value entry, and of all together. */
 const KV_VALUE_BYTES_MAX = 16 * 1024 * 1024;
@@ -50,6 +52,7 @@ export function serveClient(cluster: Cluster, channel: Channel, peer: string, ht
         isDriver: hello.isDriver ?? false,
         jobId: (hello.jobId as JobId) || newJobId(),
         namespace: hello.namespace || 'default',
+        nodeId: (hello.address?.nodeId ?? '') as NodeId,
       };
       cluster.clientOpened(client.workerId, messages);
       cluster.apply({ kind: 'clientJoined', client, entrypoint: hello.entrypoint ?? '' });
@@ -57,6 +60,7 @@ export function serveClient(cluster: Cluster, channel: Channel, peer: string, ht
       reply({
         welcome: { clusterId: cluster.id, jobId: client.jobId, namespace: client.namespace, httpUrl: httpUrl() },
       });
+      if (drainingNodes(cluster.state).length > 0) messages.send(drainingOut(cluster.state, cluster.now()));
       return;
     }
     if (message.bye) {

@@ -75,6 +75,15 @@ export interface WorkerUse {
   readonly startedAtMs: number;
 }
 
+/** A node is to leave: nothing new is placed there. */
+export interface DrainOrder {
+  /** `idle-termination`: it is given back for want of work, and only where nothing runs there. As Ray's. */
+  readonly reason: 'idle-termination' | 'preemption';
+  readonly message: string; // why, for people; or empty
+  /** When what still runs there is ended. Null: it has as long as it takes. */
+  readonly deadlineAtMs: number | null;
+}
+
 /**
  * connected → away (its stream broke, or the head restarted) → connected (it came back in time), or dead (silent for
  * too long; final: a dead node that comes back is told to end its workers and joins under a new id).
@@ -85,6 +94,8 @@ export interface NodeRecord extends NodeFacts {
   /** Its devices, in their order. */
   gpus: GpuRoom;
   beat: NodeBeat | null;
+  /** Set: it is to leave (drain-state.ts). */
+  drain?: DrainOrder;
   readonly joinedAtMs: number;
   endedAtMs: number | null;
   endReason: string | null;
@@ -134,6 +145,8 @@ export interface WorkerEnd {
   readonly cause: Uint8Array | null;
   /** The watch over the memory of its node ended it. */
   readonly isForMemory?: boolean;
+  /** Its node was drained, which takes no restart. */
+  readonly isDrained?: boolean;
 }
 
 /** Code is named, never carried (proto CodeRef). */
@@ -288,6 +301,8 @@ export interface ClientRecord {
   readonly isDriver: boolean;
   readonly jobId: JobId;
   readonly namespace: string;
+  /** Where its process is. Null: it has not come back yet since the head was started again. */
+  readonly nodeId: NodeId | null;
 }
 
 export interface ClusterState {
@@ -391,7 +406,9 @@ export type Effect =
   | { readonly kind: 'ownerGone'; readonly workerId: WorkerId }
   /** To the holder of leases: others wait for room, so that it should not keep what it does not use. */
   | { readonly kind: 'leasesWanted'; readonly ownerId: WorkerId }
-  | { readonly kind: 'freeNode'; readonly nodeId: NodeId; readonly reason: string }
+  | { readonly kind: 'freeNode'; readonly nodeId: NodeId; readonly reason: string; readonly isDrained: boolean }
+  /** To all drivers and workers: which nodes are to leave. */
+  | { readonly kind: 'nodesDraining' }
   | { readonly kind: 'actorChanged'; readonly actorId: ActorId }
   | { readonly kind: 'jobChanged'; readonly jobId: JobId }
   | { readonly kind: 'answer'; readonly request: number | null; readonly answer: Answer };

@@ -4,6 +4,7 @@ import { type ClusterId, type JobId, type NodeId, newClusterId, newWorkerId, typ
 import type { RunReport } from '../observe/index.js';
 import type { wire } from '../protocol/index.js';
 import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
+import { drainingNodes } from './drain-state.js';
 import type { JobLogs } from './job-logs.js';
 import { LogFlushes } from './log-flushes.js';
 import { NodeSurveys, type SurveyResult } from './node-survey.js';
@@ -12,7 +13,7 @@ import { restore } from './records.js';
 import { type RunRecord, Runs } from './runs.js';
 import { type ClusterEvent, step } from './step.js';
 import type { Store } from './store.js';
-import { actorOut, startJobOut, startWorkerOut } from './wire-out.js';
+import { actorOut, drainingOut, startJobOut, startWorkerOut } from './wire-out.js';
 
 /** A node silent for this long is lost. */
 export const NODE_SILENT_MS_MAX = 10_000;
@@ -220,6 +221,8 @@ export class Cluster {
       this.#clientDeadlines.delete(workerId);
       this.apply({ kind: 'clientLeft', workerId, isClean: false });
     }
+    for (const { nodeId, drain } of drainingNodes(this.state))
+      if (drain.deadlineAtMs !== null && drain.deadlineAtMs <= now) this.apply({ kind: 'nodeOverdue', nodeId });
     if (now - this.#runsSavedAtMs >= RUN_SAVE_MS) this.#saveRuns(now);
   }
 
@@ -278,8 +281,13 @@ export class Cluster {
         this.#clients.get(effect.ownerId)?.send({ requestId: 0, leasesWanted: {} });
         return;
       case 'freeNode':
-        this.#nodes.get(effect.nodeId)?.send({ free: { reason: effect.reason } });
+        this.#nodes.get(effect.nodeId)?.send({ free: { reason: effect.reason, isDrained: effect.isDrained } });
         return;
+      case 'nodesDraining': {
+        const draining = drainingOut(this.state, this.now());
+        for (const link of this.#clients.values()) link.send(draining);
+        return;
+      }
       case 'actorChanged': {
         const actor = this.state.actors.get(effect.actorId);
         const watchers = this.#watchers.get(effect.actorId);

@@ -18,6 +18,7 @@ import type {
   LeaseRecord,
   NodeRecord,
 } from './cluster-state.js';
+import { drainText } from './drain-state.js';
 import { groupStateName } from './group-state.js';
 import type { PendingKey } from './pending-queue.js';
 import { groupDemand, waitReason } from './schedule.js';
@@ -160,6 +161,7 @@ function ofNode(state: ClusterState, node: NodeRecord): Explanation {
     ...what,
     because: [
       ...(node.status === 'away' ? ['Its connection broke: nothing new is placed there until it is back.'] : []),
+      ...(node.drain ? [`It is to leave (${drainText(node.drain)}): nothing new is placed there.`] : []),
       `${formatResources(availableOf(node))} of ${formatResources(total)} is free.`,
       `On it are ${holders.filter((holder) => !holder.startsWith('0 ')).join(', ') || 'no work'}.`,
     ],

@@ -5,6 +5,7 @@ export * from './cluster-state.js';
 export { type Explanation, explain } from './explain.js';
 export { httpCensus } from './http/app.js';
 export type * from './http/calls-view.js';
+export type { DrainRequest } from './http/drain-request.js';
 export type { JobSubmission } from './http/job-request.js';
 export type * from './http/objects-view.js';
 export type * from './http/views.js';

@@ -1,7 +1,7 @@
 // Membership: nodes join, go silent, come back, are lost.
 //
 //   (new) ─nodeJoined→ connected ─nodeAway→ away ─nodeJoined→ connected
-//   connected | away ─nodeLost→ dead (final)
+//   connected | away ─nodeLost→ dead (final)        (draining meanwhile or not: drain-state.ts)
 import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '../common/index.js';
 import { actorStarted } from './actor-state.js';
 import {
@@ -13,6 +13,7 @@ import {
   type NodeFacts,
   type WorkerRecord,
 } from './cluster-state.js';
+import { drainText, isEmptied } from './drain-state.js';
 import { loseBundles } from './group-state.js';
 import { dropIdle } from './handover.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';
@@ -42,7 +43,7 @@ export function nodeJoined(
   const known = state.nodes.get(facts.nodeId);
   if (known?.status === 'dead') {
     const reason = `the cluster gave node ${facts.nodeId} up (${known.endReason}); it may join again as a new node`;
-    return [{ kind: 'freeNode', nodeId: facts.nodeId, reason }];
+    return [{ kind: 'freeNode', nodeId: facts.nodeId, reason, isDrained: known.drain !== undefined }];
   }
   dropIdle(state, facts.nodeId);
   setNode(state, {
@@ -51,6 +52,7 @@ export function nodeJoined(
     used: known?.used ?? {},
     gpus: known?.gpus ?? newGpuRoom(facts.total),
     beat: known?.beat ?? null,
+    ...(known?.drain && { drain: known.drain }),
     joinedAtMs: known?.joinedAtMs ?? atMs,
     endedAtMs: null,
     endReason: null,
@@ -129,6 +131,8 @@ export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat, at
   const node = state.nodes.get(nodeId);
   if (!node || node.status === 'dead') return [];
   node.beat = beat;
+  if (node.drain && isEmptied(state, nodeId))
+    return nodeLost(state, nodeId, `it was drained (${drainText(node.drain)})`, atMs);
   const broken = new Set(beat.gpus.filter(({ fault }) => fault !== '').map(({ device }) => device));
   if (node.gpus.every(({ device, isBroken = false }) => isBroken === broken.has(device))) return [];
   setNode(state, Object.assign(node, { gpus: withBroken(node.gpus, broken) }));
@@ -144,17 +148,26 @@ export function nodeAway(state: ClusterState, nodeId: NodeId): readonly Effect[]
   return [];
 }
 
+/** A node that is to leave has had its time, and something still runs there: that ends with it. */
+export function nodeOverdue(state: ClusterState, nodeId: NodeId, atMs: number): readonly Effect[] {
+  const drain = state.nodes.get(nodeId)?.drain;
+  if (!drain || drain.deadlineAtMs === null || drain.deadlineAtMs > atMs) return [];
+  return nodeLost(state, nodeId, `it was drained (${drainText(drain)}), and its time was over`, atMs);
+}
+
 /** Silent for too long, or it left: final. Its actors restart elsewhere where they may; its jobs fail. */
 export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, atMs: number): readonly Effect[] {
   const node = state.nodes.get(nodeId);
   if (!node || node.status === 'dead') return [];
+  const isDrained = node.drain !== undefined;
   closeNode(state, node, 'dead');
   dropIdle(state, nodeId);
   node.endedAtMs = atMs;
   node.endReason = reason;
   const effects: Effect[] = [
     { kind: 'save', table: 'node', id: nodeId },
-    { kind: 'freeNode', nodeId, reason },
+    { kind: 'freeNode', nodeId, reason, isDrained },
+    ...(isDrained ? [{ kind: 'nodesDraining' } as const] : []),
   ];
   const detail = `its node ${nodeId} (${node.hostname}) was lost: ${reason}`;
   for (const worker of workersAt(state, nodeId)) {
@@ -163,7 +176,7 @@ export function nodeLost(state: ClusterState, nodeId: NodeId, reason: string, at
       ...loseWorker(
         state,
         worker.workerId,
-        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false, cause: null },
+        { detail, exitCode: null, signal: null, lastLogLines: [], isIntended: false, cause: null, isDrained },
         atMs,
       ),
     );

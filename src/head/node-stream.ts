@@ -11,7 +11,7 @@ import {
 } from '../common/index.js';
 import { type Channel, errorOf, failureOf, MessageChannel, wire } from '../protocol/index.js';
 import type { Cluster } from './cluster.js';
-import { addressIn, beatIn, nodeIn } from './wire-in.js';
+import { addressIn, beatIn, drainIn, nodeIn } from './wire-in.js';
 
 /** Serves one agent until its stream ends. The first message must be its hello; anything else closes the stream. */
 export function serveNode(cluster: Cluster, channel: Channel, httpUrl: () => string): void {
@@ -37,6 +37,8 @@ export function serveNode(cluster: Cluster, channel: Channel, httpUrl: () => str
       messages.send({ welcome: { clusterId: cluster.id, httpUrl: httpUrl(), outputs } });
     }
     cluster.apply({ kind: 'nodeJoined', ...joining });
+    // An order that it gave itself may have gone with its last stream.
+    if (message.hello?.drain) drain(cluster, nodeId, message.hello.drain);
   });
   messages.onClose(() => {
     if (nodeId !== null) cluster.nodeClosed(nodeId, messages);
@@ -48,6 +50,9 @@ function refuse(hello: wire.NodeHello.$Properties | null | undefined): string | 
   if (hello.protocol === PROTOCOL_VERSION) return null;
   return `the node speaks protocol ${hello.protocol}, the head ${PROTOCOL_VERSION}: install the same raylite version on both`;
 }
+
+const drain = (cluster: Cluster, nodeId: NodeId, wanted: wire.Drain.$Properties): void =>
+  cluster.apply({ kind: 'drainNode', nodeId, order: drainIn(wanted, cluster.now()), request: null });
 
 function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void {
   switch (message.kind) {
@@ -122,6 +127,9 @@ function heard(cluster: Cluster, nodeId: NodeId, message: wire.NodeToHead): void
     }
     case 'bye':
       cluster.apply({ kind: 'nodeLost', nodeId, reason: 'it left the cluster' });
+      return;
+    case 'drain':
+      drain(cluster, nodeId, message.drain!);
       return;
     case 'driverLog': {
       const lines = message.driverLog!.lines;

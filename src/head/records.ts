@@ -86,7 +86,8 @@ export function restore(state: ClusterState, entries: readonly Entry[]): { reado
     if (job.driverId !== null) {
       owners.add(job.driverId);
       const { driverId, jobId } = job;
-      state.clients.set(driverId, { workerId: driverId, isDriver: true, jobId: jobId as JobId, namespace: 'default' });
+      const known = { workerId: driverId, jobId: jobId as JobId, namespace: 'default', nodeId: null };
+      state.clients.set(driverId, { ...known, isDriver: true });
     }
     if (job.status === 'PENDING') wait(state, `job:${job.jobId}`);
     else if (job.nodeId !== null) hold(state, placeOf(job.nodeId, job), job.demand.needs);

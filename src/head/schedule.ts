@@ -15,7 +15,7 @@ import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';
 import { explainGroupWait } from './scheduler/explain-group.js';
 import { chooseGpus, type GpuRoom, gpuRoomOf, soundGpus } from './scheduler/gpu-room.js';
-import type { Demand, PlacedBy } from './scheduler/place.js';
+import { type Demand, type PlacedBy, takesWork } from './scheduler/place.js';
 import { type GroupDemand, mayHoldSome, placeBundles } from './scheduler/place-bundles.js';
 import { type BundleChoice, type BundleWish, placeInBundle } from './scheduler/place-in-bundle.js';
 import { ALIKE_TASKS, addWorker, alikeActors, hold, holderOf, placeOf } from './tables.js';
@@ -51,7 +51,7 @@ function chooseBundle(state: ClusterState, needs: Resources, wish: BundleWish): 
     used,
     gpus: soundIn(state, nodeId, gpus),
     nodeId,
-    isConnected: nodeId !== null && state.nodes.get(nodeId)?.status === 'connected',
+    isConnected: nodeId !== null && takesWork(state.nodes.get(nodeId)!),
   }));
   return placeInBundle(needs, wish, rooms);
 }

@@ -7,6 +7,7 @@ import type {
   Address,
   ClientRecord,
   ClusterState,
+  DrainOrder,
   Effect,
   GroupRequest,
   JobRequest,
@@ -15,10 +16,11 @@ import type {
   NodeFacts,
   WorkerEnd,
 } from './cluster-state.js';
+import { drainNode } from './drain-state.js';
 import { awaitGroup, createGroup, removeGroup } from './group-state.js';
 import { deleteJob, isEnded, jobExited, startTimes, stopJob, submitJob } from './job-state.js';
 import { requestLease, returnLease } from './lease-state.js';
-import { nodeAway, nodeBeat, nodeJoined, nodeLost, type RunningWorker } from './node-state.js';
+import { nodeAway, nodeBeat, nodeJoined, nodeLost, nodeOverdue, type RunningWorker } from './node-state.js';
 import { workerBlocked, workerExited, workerFailed, workerStarted } from './worker-state.js';
 
 /** `request` names the question to answer; null where nobody waits. */
@@ -32,6 +34,13 @@ export type ClusterEvent =
   | { readonly kind: 'nodeBeat'; readonly nodeId: NodeId; readonly beat: NodeBeat }
   | { readonly kind: 'nodeAway'; readonly nodeId: NodeId }
   | { readonly kind: 'nodeLost'; readonly nodeId: NodeId; readonly reason: string }
+  | {
+      readonly kind: 'drainNode';
+      readonly nodeId: NodeId;
+      readonly order: DrainOrder;
+      readonly request: number | null;
+    }
+  | { readonly kind: 'nodeOverdue'; readonly nodeId: NodeId }
   | { readonly kind: 'workerStarted'; readonly workerId: WorkerId; readonly address: Address; readonly pid: number }
   | {
       readonly kind: 'workerFailed';
@@ -83,6 +92,10 @@ export function step(state: ClusterState, event: ClusterEvent, atMs: number): re
       return nodeAway(state, event.nodeId);
     case 'nodeLost':
       return nodeLost(state, event.nodeId, event.reason, atMs);
+    case 'drainNode':
+      return drainNode(state, event.nodeId, event.order, event.request);
+    case 'nodeOverdue':
+      return nodeOverdue(state, event.nodeId, atMs);
     case 'workerStarted':
       return workerStarted(state, event.workerId, event.address, event.pid);
     case 'workerFailed':

@@ -13,6 +13,7 @@ import { wire } from '../protocol/index.js';
 import type {
   ActorRequest,
   Address,
+  DrainOrder,
   GroupRequest,
   LeaseRequest,
   NodeBeat,
@@ -216,6 +217,16 @@ export function nodeIn(hello: wire.NodeHello): {
     }),
     jobs: hello.runningJobs as JobId[],
   };
+}
+
+const DRAIN_REASONS = ['idle-termination', 'preemption'] as const;
+
+/** The order that a node leave, from `nowMs` on. Throws {@link ConfigError}. */
+export function drainIn({ reason, message, remainingMs }: wire.Drain.$Properties, nowMs: number): DrainOrder {
+  const known = DRAIN_REASONS.find((each) => each === reason);
+  if (!known) throw new ConfigError('reason', `one of ${DRAIN_REASONS.join(', ')}`, reason);
+  const deadlineAtMs = remainingMs == null ? null : nowMs + remainingMs;
+  return { reason: known, message: message ?? '', deadlineAtMs };
 }
 
 export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({

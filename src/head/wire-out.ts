@@ -12,6 +12,7 @@ import type {
   Place,
   WorkerRecord,
 } from './cluster-state.js';
+import { drainingNodes } from './drain-state.js';
 import { groupStateName } from './group-state.js';
 import { waitReason } from './schedule.js';
 import { availableOf } from './scheduler/place.js';
@@ -61,8 +62,20 @@ export function nodeOut(node: NodeRecord): wire.NodeInfo.$Properties {
   };
 }
 
-export const nodeStateName = (node: NodeRecord): 'ALIVE' | 'AWAY' | 'DEAD' =>
-  node.status === 'connected' ? 'ALIVE' : node.status === 'away' ? 'AWAY' : 'DEAD';
+export type NodeStateName = 'ALIVE' | 'DRAINING' | 'AWAY' | 'DEAD';
+export const nodeStateName = ({ status, drain }: NodeRecord): NodeStateName =>
+  status === 'connected' ? (drain ? 'DRAINING' : 'ALIVE') : status === 'away' ? 'AWAY' : 'DEAD';
+
+/** Which nodes are to leave, and when; times are from `nowMs` on, since clocks differ. */
+export const drainingOut = (state: ClusterState, nowMs: number): wire.HeadToClient.$Properties => ({
+  requestId: 0,
+  nodesDraining: {
+    nodes: drainingNodes(state).map(({ nodeId, drain: { reason, message, deadlineAtMs } }) => ({
+      nodeId,
+      drain: { reason, message, ...(deadlineAtMs !== null && { remainingMs: Math.max(0, deadlineAtMs - nowMs) }) },
+    })),
+  },
+});
 
 /** The order to start a worker for what it is meant to serve, or null if that is gone meanwhile. */
 export function startWorkerOut(

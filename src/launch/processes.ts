@@ -23,13 +23,22 @@ export function isHeadProcess(pid: number, root: string): boolean {
   return isOurs(pid, root) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/head/main.js');
 }
 
-/** Asks each process to end, nodes before heads, and ends it by force when it does not. Returns those that ran. */
-export async function stopProcesses(pids: readonly number[], root: string): Promise<readonly number[]> {
+/**
+ * Asks each process to end, nodes before heads, and ends it by force when it does not. Nodes have `drainSeconds` to leave the cluster in an
+ * orderly way; none where their head ends too. Returns those that ran.
+ */
+export async function stopProcesses(
+  pids: readonly number[],
+  root: string,
+  drainSeconds = 0,
+): Promise<readonly number[]> {
   const running = pids.filter((pid) => isOurs(pid, root));
   const nodes = running.filter((pid) => !isHeadProcess(pid, root));
-  for (const group of [nodes, running.filter((pid) => !nodes.includes(pid))]) {
-    for (const pid of group) signal(pid, 'SIGTERM', root);
-    const deadline = Date.now() + STOP_MS_MAX;
+  const heads = running.filter((pid) => !nodes.includes(pid));
+  const seconds = heads.length > 0 ? 0 : drainSeconds;
+  for (const group of [nodes, heads]) {
+    for (const pid of group) signal(pid, seconds > 0 ? 'SIGTERM' : 'SIGINT', root);
+    const deadline = Date.now() + STOP_MS_MAX + 1000 * seconds;
     while (group.some((pid) => isOurs(pid, root)) && Date.now() < deadline) await sleep(POLL_MS);
     for (const pid of group) signal(pid, 'SIGKILL', root);
   }

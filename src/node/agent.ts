@@ -39,6 +39,12 @@ const GPU_FREE_WAIT_MS = 10_000;
 /** Objects of this node that one survey names. */
 const SURVEYED_OBJECTS_MAX = 10_000;
 
+/** Why a node ends by itself. Drained: it was to leave, which is no failure. */
+export interface NodeEnd {
+  readonly reason: string;
+  readonly isDrained: boolean;
+}
+
 /** A boot file whose head is known by now. */
 export type AgentBoot = NodeBoot & { readonly headAddress: string };
 
@@ -46,8 +52,10 @@ export class Agent implements AsyncDisposable {
   readonly nodeId: NodeId = newNodeId();
   readonly uds: string;
   /** Settles when the node must end without being asked from here: refused, or freed by the head. */
-  readonly ended: Promise<string>;
-  #end!: (reason: string) => void;
+  readonly ended: Promise<NodeEnd>;
+  #end!: (end: NodeEnd) => void;
+  /** It was told to leave: until when, on performance.now(), it has. */
+  #leaving: { readonly message: string; readonly deadlineAtMs: number } | null = null;
   readonly #boot: AgentBoot;
   readonly #log: Log;
   readonly #name = newNodeName();
@@ -207,11 +215,28 @@ export class Agent implements AsyncDisposable {
     this.#httpUrl = (await this.#head.connect()).httpUrl;
     this.#pool.open();
     this.#head.refused.then(
-      (error: ConnectionError) => this.#end(error.message),
+      (error: ConnectionError) => this.#end({ reason: error.message, isDrained: false }),
       () => {},
     );
     this.#sendBeat();
     this.#beat = setInterval(() => this.#sendBeat(), BEAT_MS);
+  }
+
+  /**
+   * Tells the head that this node is to leave: it places nothing new here, and ends the node once nothing runs or the time is over. False
+   * where that is of no use: the node of the head, which leaves with it, or one that the head cannot be told of.
+   */
+  drain(seconds: number, message: string): boolean {
+    if (this.#boot.isHeadNode || !this.#head.isConnected) return false;
+    this.#leaving = { message, deadlineAtMs: performance.now() + 1000 * seconds };
+    this.#head.send({ drain: this.#drainOrder() });
+    this.#sendBeat(); // where nothing runs the head says so at once
+    return true;
+  }
+  #drainOrder(): wire.Drain.$Properties | null {
+    if (this.#leaving === null) return null;
+    const { message, deadlineAtMs } = this.#leaving;
+    return { reason: 'preemption', message, remainingMs: Math.max(0, deadlineAtMs - performance.now()) };
   }
 
   #hello(): wire.NodeHello.$Properties {
@@ -230,6 +255,7 @@ export class Agent implements AsyncDisposable {
       version: VERSION,
       uds: this.uds,
       isHead: this.#boot.isHeadNode,
+      drain: this.#drainOrder(),
     };
   }
 
@@ -269,8 +295,10 @@ export class Agent implements AsyncDisposable {
         .catch((error: unknown) => this.#log.error('a survey of objects failed', { error }));
     } else if (message.surveyCalls)
       this.#head.send({ callsSurveyed: { id: message.surveyCalls.id, node: this.#calls.survey() } });
-    else if (message.free) this.#end(message.free.reason ?? 'the head freed the node');
-    else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
+    else if (message.free) {
+      const { reason, isDrained } = message.free;
+      this.#end({ reason: reason ?? 'the head freed the node', isDrained: isDrained ?? false });
+    } else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
   }
 
   async #survey(): Promise<wire.NodeObjects.$Properties> {

@@ -32,14 +32,25 @@ const fatal = (error: unknown): void =>
   );
 process.on('uncaughtException', fatal);
 process.on('unhandledRejection', fatal);
-process.once('SIGTERM', () => stop('SIGTERM', 0));
+let drainSeconds = 0;
+/** How Kubernetes, Slurm and others end a machine: what runs has a while to go elsewhere. A second signal ends it at once. */
+process.once('SIGTERM', () => {
+  process.once('SIGTERM', () => stop('SIGTERM', 0));
+  if (drainSeconds === 0 || !agent?.drain(drainSeconds, 'its machine sent SIGTERM')) {
+    stop('SIGTERM', 0);
+    return;
+  }
+  log(`leaving: SIGTERM, at most ${drainSeconds} s`);
+  setTimeout(() => stop('its time to leave is over', 0), 1000 * drainSeconds).unref();
+});
 process.once('SIGINT', () => stop('SIGINT', 0));
 
 try {
   const boot = readBoot('node', 'Start a node with "raylite start --address HOST:PORT"');
+  drainSeconds = boot.drainSeconds ?? 0;
   if (boot.diesWithParent) onceParentEnds(boot.sessionDir, () => stop('its parent ended', 0));
   agent = await Agent.start({ ...boot, headAddress: boot.headAddress ?? (await headAddressOfParent()) }, usersUmask);
-  agent.ended.then((reason) => stop(reason, EXIT_FAILED), fatal);
+  agent.ended.then(({ reason, isDrained }) => stop(reason, isDrained ? 0 : EXIT_FAILED), fatal);
   await tellParent({ kind: 'node', nodeId: agent.nodeId, uds: agent.uds, pid: process.pid });
   if (!boot.diesWithParent && process.connected) process.disconnect();
 } catch (error) {

@@ -18,6 +18,9 @@ import type { TrainerSettings } from './trainer-options.js';
 /** Orders in flight: while the ranks compute one step, the next is already in their queues. */
 const STEPS_IN_FLIGHT = 2;
 
+/** How often workers of nodes that are to leave look for room elsewhere where there was none. */
+const MOVE_INTERVAL_MS = 5000;
+
 /** What an attempt works on, and whom it tells. */
 export interface Run {
   readonly settings: TrainerSettings;
@@ -72,6 +75,8 @@ class Attempt {
   readonly #group: RankGroup;
   readonly #orStopped: <T>(work: Promise<T>) => Promise<T>;
   readonly #pace = new Pace();
+  /** When room elsewhere is looked for, at the earliest; 0: it was not yet. */
+  #movesAtMs = 0;
 
   constructor(run: Run, group: RankGroup, orStopped: <T>(work: Promise<T>) => Promise<T>) {
     this.#run = run;
@@ -144,6 +149,10 @@ class Attempt {
       if (profiles.length > 0) await profiled(step + 1, profiles);
     };
     for (let step = from; step < totalSteps && !isStale(state.heldOutLosses, patience); step += 1) {
+      if (this.#isToMove()) {
+        while (inFlight.length > 0) await settleOldest();
+        await this.#move(step);
+      }
       signal?.throwIfAborted(); // who stopped the run is told already, and takes what is written for its end
       const reports = this.#order(step, from);
       reports.catch(() => {}); // awaited by settleOldest, unless an earlier step failed first
@@ -208,6 +217,38 @@ class Attempt {
     const index: CheckpointIndex = { format: 1, step, files, fingerprint, ...history, scaler };
     state.saved(await commit(prepared.runPath, index, settings.run.checkpoint.numToKeep));
     emit({ kind: 'checkpoint', step, path });
+  }
+
+  /** Nodes with workers on them are to leave, and that was not looked into lately. */
+  #isToMove(): boolean {
+    return this.#group.leavingNodes.size > 0 && performance.now() >= this.#movesAtMs;
+  }
+
+  /**
+   * Does without the workers on nodes that are to leave, behind `step` steps: the state goes on in memory. Where there is no room for the
+   * least that will do, a checkpoint keeps what was done until now, and room is looked for again.
+   */
+  async #move(step: number): Promise<void> {
+    const { prepared, state, emit } = this.#run;
+    const group = this.#group;
+    const holders = group.ranks;
+    if (await group.leave(prepared.counts)) {
+      const { plan, workers } = state.shareOut(group.ranks.length);
+      await group.reshape(holders, plan, { step, scaler: state.scaler }, state.groupName);
+      emit({ kind: 'moved', step, workers, group: group.kind });
+      return;
+    }
+    if (this.#movesAtMs === 0) {
+      const nodes = [...group.leavingNodes].join(', ');
+      emit({
+        kind: 'notes',
+        notes: [
+          `${nodes} is to leave, and there is no room for its workers elsewhere: once it is gone the run needs run.failure`,
+        ],
+      });
+      if (step > 0) await this.#checkpoint(step);
+    }
+    this.#movesAtMs = performance.now() + MOVE_INTERVAL_MS;
   }
 
   /** Takes in more workers where there is room for them: the state of the job goes on in memory, and the next step is shared by all. */

@@ -27,6 +27,8 @@ export type TrainingEvent =
   | { readonly kind: 'profile'; readonly step: number; readonly text: string }
   /** Behind a step there was room for more workers, who share the next ones: so many now. */
   | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
+  /** Nodes are to leave: behind a step the run went on without the workers there, whose state moved in memory; so many there are now. */
+  | { readonly kind: 'moved'; readonly step: number; readonly workers: number; readonly group: GroupKind }
   /** What the model says to the prompts of `run.samples` after a step. */
   | { readonly kind: 'samples'; readonly step: number; readonly samples: readonly Sample[] }
   | EvaluatedEvent

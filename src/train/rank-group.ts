@@ -1,14 +1,14 @@
 // The driver's side of the ranks of one attempt: starts them, lets them find each other, asks all of them the same thing, takes in more, ends
 // them.
-import { type ActorHandle, actor, kill, type ObjectRef, type PlacementGroup } from '../client/index.js';
-import { EngineError, formatBytes, InfeasibleError } from '../common/index.js';
+import { type ActorHandle, actor, drainingNodes, kill, type ObjectRef, type PlacementGroup } from '../client/index.js';
+import { EngineError, formatBytes, InfeasibleError, type NodeId } from '../common/index.js';
 import type { DeviceOptions, Mesh } from '../engine/index.js';
 import { collectState, deliverState, type Position } from './hand-over.js';
 import { planJoints } from './plan-joints.js';
 import { TrainRank } from './rank.js';
 import type { RankPlace, RankReady } from './rank-messages.js';
 import type { RankPlan } from './rank-plan.js';
-import { findFreeRoom, findRoom, type RoomWait } from './rank-room.js';
+import { findFreeRoom, findRoom, type RoomWait, type Seat, seatsOf, usableSeats } from './rank-room.js';
 import { type TrainerSettings, threadsOf } from './trainer-options.js';
 
 export type Rank = ActorHandle<TrainRank>;
@@ -22,6 +22,12 @@ export class RankGroup implements AsyncDisposable {
   readonly lost: Promise<never>;
   #reject!: (reason: unknown) => void;
   #ranks: readonly Rank[] = [];
+  /** Are done without from the next {@link reshape} on, which ends them. */
+  #leavers: readonly Rank[] = [];
+  readonly #nodeOf = new Map<Rank, NodeId>();
+  readonly #seatOf = new Map<Rank, Seat>();
+  /** Of ranks that left. */
+  #emptySeats: readonly Seat[] = [];
   /** How often they have joined groups. */
   #generation = 0;
   #kind: GroupKind = 'alone';
@@ -61,7 +67,7 @@ export class RankGroup implements AsyncDisposable {
       const group = new RankGroup(scaling);
       try {
         // A node may turn out to be lost meanwhile: fewer workers may still find room.
-        const isWhole = await group.#add(workers, room, counts.length > 1);
+        const isWhole = await group.#add(room ? seatsOf(room, workers) : workers, room, counts.length > 1);
         if (isWhole) return group;
       } catch (error) {
         await group[Symbol.asyncDispose]();
@@ -76,7 +82,7 @@ export class RankGroup implements AsyncDisposable {
     const isOnGpus = this.#scaling.gpusPerWorker > 0;
     const device: DeviceOptions = isOnGpus ? { kind: 'cuda' } : { threads: threadsOf(this.#scaling) };
     await this.all((rank) => rank.open(device));
-    this.#ranks = await byMachine(this.#ranks);
+    await this.#sortByMachine();
     const joints = await planJoints(this.#ranks, mesh, name);
     const reasons = await this.all((rank, index) => rank.join(joints[index]!, index));
     this.#hostReason = reasons.find((reason) => reason !== null) ?? null;
@@ -116,27 +122,60 @@ export class RankGroup implements AsyncDisposable {
    */
   async grow(counts: readonly number[]): Promise<boolean> {
     const own = this.#ranks.length;
-    const found = await findFreeRoom(
-      counts.map((count) => count - own),
-      this.#scaling,
-    );
-    return found !== null && (await this.#add(found.workers, found.room, true));
+    const seats = await usableSeats(this.#emptySeats);
+    const most = own + seats.length;
+    const enough = counts.find((count) => count <= most);
+    const more = counts.filter((count) => count > most).map((count) => count - most);
+    const found = await findFreeRoom(more, this.#scaling);
+    if (found !== null) {
+      const { workers, room } = found;
+      return this.#add(room ? [...seats, ...seatsOf(room, workers)] : workers, room, true);
+    }
+    return enough !== undefined && (await this.#add(seats.slice(0, enough - own), null, true));
   }
 
-  /** Shares the job out anew among all ranks, of which the first `holders` have its state at `position`: it is handed on in memory. */
+  /** The nodes that are to leave and have ranks on them. */
+  get leavingNodes(): ReadonlySet<NodeId> {
+    const draining = drainingNodes();
+    return new Set(this.#ranks.map((rank) => this.#nodeOf.get(rank)!).filter((nodeId) => draining.has(nodeId)));
+  }
+
+  /**
+   * Does without the ranks on nodes that are to leave, from the next {@link reshape} on: as many others are put in their place as there is
+   * room for now, or the largest of `counts` that the rest comes to goes on. False, with nothing changed, where neither can be.
+   */
+  async leave(counts: readonly number[]): Promise<boolean> {
+    const all = this.#ranks;
+    const leaving = this.leavingNodes;
+    const stay = all.filter((rank) => !leaving.has(this.#nodeOf.get(rank)!));
+    this.#ranks = stay;
+    const full = counts.find((count) => count <= all.length);
+    const isFull = full !== undefined && full > stay.length && (await this.grow([full]));
+    const fewer = counts.find((count) => count <= stay.length);
+    if (!isFull) this.#ranks = fewer === undefined ? all : stay.slice(0, fewer);
+    this.#leavers = all.filter((rank) => !this.#ranks.includes(rank));
+    return this.#leavers.length > 0;
+  }
+
+  /** Shares the job out anew among all ranks; `holders`, who are or were ranks, have its state at `position`: it is handed on in memory. */
   async reshape(
     holders: readonly Rank[],
     plan: Omit<RankPlan, 'rank'>,
     position: Position,
     name: string,
   ): Promise<void> {
-    this.#ranks = await byMachine(this.#ranks);
+    await this.#sortByMachine();
     const messages = await collectState(holders, this.#ranks, plan);
     this.#generation++;
     await Promise.all(holders.map((rank) => rank.close()));
     await this.join(plan.mesh, name);
     await this.build(plan);
     await deliverState(this.#ranks, messages, position);
+    // Until now the messages of those who leave lay on their nodes.
+    const leavers = this.#leavers;
+    this.#leavers = [];
+    this.#emptySeats = [...this.#emptySeats, ...leavers.flatMap((rank) => this.#seatOf.get(rank) ?? [])];
+    await Promise.allSettled(leavers.map((rank) => kill(rank)));
   }
 
   /** Lets the ranks free what they hold, then ends them. */
@@ -148,47 +187,64 @@ export class RankGroup implements AsyncDisposable {
   /** Ends the ranks at once. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled([
-      ...this.#ranks.map((rank) => kill(rank)),
+      ...[...this.#ranks, ...this.#leavers].map((rank) => kill(rank)),
       ...this.#rooms.splice(0).map((room) => room.remove()),
     ]);
   }
 
-  /** Starts actors in `room`, which is given back with them. False, with none of them left, where it is lost meanwhile and `mayLose`. */
-  async #add(workers: number, room: PlacementGroup | null, mayLose: boolean): Promise<boolean> {
-    const creating = Array.from({ length: workers }, (_, bundleIndex) =>
+  /**
+   * Starts an actor on every seat, or so many anywhere. `room`, which is new, is given back with them. False, with none of them left, where
+   * seats are lost meanwhile and `mayLose`.
+   */
+  async #add(seats: readonly Seat[] | number, room: PlacementGroup | null, mayLose: boolean): Promise<boolean> {
+    const places: readonly (Seat | null)[] =
+      typeof seats === 'number' ? Array.from({ length: seats }, () => null) : seats;
+    const creating = places.map((seat) =>
       actor(TrainRank, {
         cpus: this.#scaling.cpusPerWorker,
         gpus: this.#scaling.gpusPerWorker,
         concurrencyGroups: { watch: 1 }, // beside the calls that train, which come one after the other
         methods: { watch: { concurrencyGroup: 'watch' } },
-        ...(room && { placementGroup: { group: room, bundleIndex } }),
+        ...(seat && { placementGroup: { group: seat.room, bundleIndex: seat.bundleIndex } }),
       }).create(),
     );
     const created = await Promise.allSettled(creating);
     const failed = created.find((result) => result.status === 'rejected');
-    if (failed && room && mayLose && (await room.info()).state === 'RESCHEDULING') {
-      await room.remove(); // ends what was started in it
+    const ranks = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    if (failed && mayLose && (await isAnyLost(places))) {
+      await Promise.allSettled(ranks.map((rank) => kill(rank)));
+      await room?.remove();
       return false;
     }
     if (room) this.#rooms.push(room);
-    this.#ranks = [
-      ...this.#ranks,
-      ...created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
-    ];
+    this.#ranks = [...this.#ranks, ...ranks];
+    for (const [index, result] of created.entries()) {
+      const seat = places[index];
+      if (result.status === 'fulfilled' && seat) this.#seatOf.set(result.value, seat);
+    }
+    this.#emptySeats = this.#emptySeats.filter((seat) => !places.includes(seat));
     if (failed) throw failed.reason;
     return true;
   }
+
+  /** Ranks of one machine follow each other: neighbours in number talk most. */
+  async #sortByMachine(): Promise<void> {
+    const places = await this.all((rank) => rank.describe());
+    const groups = new Map<string, Rank[]>();
+    for (const [index, { nodeId }] of places.entries()) {
+      const rank = this.#ranks[index]!;
+      this.#nodeOf.set(rank, nodeId);
+      groups.set(nodeId, [...(groups.get(nodeId) ?? []), rank]);
+    }
+    this.#ranks = [...groups.values()].flat();
+  }
 }
 
-/** Ranks of one machine follow each other: neighbours in number talk most. */
-async function byMachine(ranks: readonly Rank[]): Promise<readonly Rank[]> {
-  const places = await Promise.all(ranks.map((rank) => rank.describe()));
-  const groups = new Map<string, Rank[]>();
-  for (const [index, { nodeId }] of places.entries()) {
-    const known = groups.get(nodeId) ?? [];
-    groups.set(nodeId, [...known, ranks[index]!]);
-  }
-  return [...groups.values()].flat();
+/** Whether resources that were set aside are not any more. */
+async function isAnyLost(seats: readonly (Seat | null)[]): Promise<boolean> {
+  const rooms = new Set(seats.flatMap((seat) => seat?.room ?? []));
+  const infos = await Promise.all([...rooms].map((room) => room.info()));
+  return infos.some(({ state }) => state === 'RESCHEDULING');
 }
 
 /** Throws {@link InfeasibleError} for a GPU or a node with less memory than its ranks are about to take. */

@@ -1,11 +1,12 @@
 // What a rank is asked and answers, beside its plan: values that travel between the driver and the ranks.
+import type { NodeId } from '../common/index.js';
 import type { MemoryFigures, PipelineTimes, StepProfile } from '../engine/index.js';
 import type { CudaDescription } from '../native/index.js';
 import type { ScalerState } from './scaler.js';
 
 /** Where a rank is, how others reach it, how much memory its machine or container still has; and its GPU, if it is on one. */
 export interface RankPlace {
-  readonly nodeId: string;
+  readonly nodeId: NodeId;
   readonly host: string;
   readonly availableBytes: number;
   readonly gpu: CudaDescription | null;

@@ -1,6 +1,6 @@
 // The resources of ranks: set aside together, as many as there is room for.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type GetOptions, type PlacementGroup, placementGroup } from '../client/index.js';
+import { drainingNodes, type GetOptions, type PlacementGroup, placementGroup } from '../client/index.js';
 import { GetTimeoutError, InfeasibleError, TrainingError } from '../common/index.js';
 import type { TrainerSettings } from './trainer-options.js';
 
@@ -29,6 +29,8 @@ export interface RoomWait {
   readonly signal?: AbortSignal;
 }
 
+const reservesNothing = ({ cpusPerWorker, gpusPerWorker }: Scaling): boolean => cpusPerWorker + gpusPerWorker === 0;
+
 /** Half a group of ranks is of no use: the cores and GPUs of all of them are set aside, or none. */
 function askFor(workers: number, scaling: Scaling, isPatient: boolean): Promise<PlacementGroup> {
   const { cpusPerWorker: cpus, gpusPerWorker: gpus, placement } = scaling;
@@ -49,7 +51,7 @@ export async function findRoom(
   scaling: Scaling,
   wait: RoomWait,
 ): Promise<{ readonly workers: number; readonly room: PlacementGroup | null }> {
-  if (scaling.cpusPerWorker + scaling.gpusPerWorker === 0) return { workers: counts[0]!, room: null };
+  if (reservesNothing(scaling)) return { workers: counts[0]!, room: null };
   const { signal } = wait;
   let timeoutMs = ROOM_WAIT_MS;
   for (const workers of counts.slice(0, -1)) {
@@ -107,11 +109,31 @@ async function tellReasons(room: PlacementGroup, signal: AbortSignal, tell: (rea
   }
 }
 
-/** Room for the first of `counts` more workers (largest first) that is free now; null where there is for none. */
+/** Where an actor runs: a bundle of resources that were set aside. */
+export interface Seat {
+  readonly room: PlacementGroup;
+  readonly bundleIndex: number;
+}
+
+export const seatsOf = (room: PlacementGroup, count: number): readonly Seat[] =>
+  Array.from({ length: count }, (_, bundleIndex) => ({ room, bundleIndex }));
+
+/** Those of `seats`, which nobody sits on, that are set aside on nodes that stay. */
+export async function usableSeats(seats: readonly Seat[]): Promise<readonly Seat[]> {
+  const draining = drainingNodes();
+  const infos = await Promise.all(seats.map(({ room }) => room.info()));
+  return seats.filter((seat, index) => {
+    const { nodeId } = infos[index]!.bundles[seat.bundleIndex]!;
+    return nodeId !== null && !draining.has(nodeId);
+  });
+}
+
+/** Room for the first of `counts` more workers (largest first) that is free now; null where there is for none. As for {@link findRoom}. */
 export async function findFreeRoom(
   counts: readonly number[],
   scaling: Scaling,
-): Promise<{ readonly workers: number; readonly room: PlacementGroup } | null> {
+): Promise<{ readonly workers: number; readonly room: PlacementGroup | null } | null> {
+  if (counts.length > 0 && reservesNothing(scaling)) return { workers: counts[0]!, room: null };
   for (const workers of counts) {
     const room = await roomWithin(workers, scaling, { timeoutMs: FREE_WAIT_MS });
     if (room) return { workers, room };

@@ -61,6 +61,7 @@ export class RunState {
   #profiles: readonly StepProfile[] | null = null;
   #scaler: ScalerState;
   #share: Share | null = null;
+  #shareCount = 0;
   #sharedAtMs = 0;
   #bubble = new BubbleMeter();
   #measuredBytes = 0;
@@ -92,7 +93,7 @@ export class RunState {
   }
   /** What the groups of the ranks are called: a name of its own each time that they join. */
   get groupName(): string {
-    return `raylite-${this.#prepared.runId}-${this.failures}-${this.share.workers}-${process.pid}`;
+    return `raylite-${this.#prepared.runId}-${this.failures}-${this.#shareCount}-${process.pid}`;
   }
 
   /** How long the workers that there are have shared the run. */
@@ -103,6 +104,7 @@ export class RunState {
   /** How so many workers share the run, from here on. */
   shareOut(workers: number): Share {
     this.#share = this.#prepared.share(workers);
+    this.#shareCount += 1;
     this.#sharedAtMs = performance.now();
     this.#bubble = new BubbleMeter();
     return this.#share;

@@ -108,6 +108,7 @@ async function openDoor(runtime: Runtime, place: WorkerPlace, spawnId: WorkerId)
       actor: (info) => runtime.actors.get(info.actorId)?.inform(info),
       logLines: () => {},
       leasesWanted: () => runtime.giveWay(),
+      nodesDraining: (told) => runtime.nodesDraining(told),
     },
     runtime.awake,
     true,

@@ -32,6 +32,8 @@ for (const [args, code, words] of [
   [['status'], 1, /none was started on this machine. Start one with "raylite start --head"/],
   [['job', 'submit'], 2, /missing required argument 'command'/],
   [['list', 'everything'], 2, /unknown command|too many arguments/],
+  [['drain'], 2, /missing required argument 'node'/],
+  [['drain', 'n', '--reason', 'boredom'], 2, /--reason: expected preemption or idle-termination/],
   [['explain'], 2, /missing required argument 'id'/],
   [['memory', '--sort-by', 'name'], 2, /Allowed choices are size, count/],
   [['nonsense'], 2, /unknown command 'nonsense'/],

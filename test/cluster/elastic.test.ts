@@ -7,7 +7,8 @@ import { describe, test } from 'node:test';
 import { init, placementGroup } from '#src/client/index.js';
 import { TrainingError } from '#src/common/index.js';
 import type { DsConfigInput, TrainingEvent } from '#src/train/index.js';
-import { TestNodes, TOKEN } from '../client/support/nodes.js';
+import { type TestNodes, TOKEN } from '../client/support/nodes.js';
+import { onTwoNodes } from './on-two-nodes.js';
 import { close, KEY_BIASES, sameModel, type TinyOptions, tinyRuns, tinyTrainer } from './tiny-trainer.js';
 
 describe('on four CPUs', () => {
@@ -99,22 +100,6 @@ test('under elasticity of DeepSpeed a run has as many workers as share its batch
     await rm(storage, { recursive: true, force: true });
   }
 });
-
-/** A cluster of two nodes with two CPUs each, and a folder. */
-async function onTwoNodes(use: (nodes: TestNodes, storage: string) => Promise<void>): Promise<void> {
-  const storage = await mkdtemp(join(tmpdir(), 'raylite-elastic-'));
-  const nodes = new TestNodes({ here: {}, there: {} }, 128 * 2 ** 20);
-  try {
-    await nodes.open();
-    process.env.RAYLITE_AGENT = nodes.node('here').uds;
-    await using _cluster = await init({ address: nodes.head.address, token: TOKEN, logToDriver: false });
-    await use(nodes, storage);
-  } finally {
-    delete process.env.RAYLITE_AGENT;
-    await nodes[Symbol.asyncDispose]();
-    await rm(storage, { recursive: true, force: true });
-  }
-}
 
 test('a run loses a node and goes on with the workers of the other, then takes in those of a new one: the losses of one worker', async () => {
   await onTwoNodes(async (nodes, storage) => {

@@ -59,7 +59,7 @@ test("when a worker or driver ends, all nodes hear that what it owned is nobody'
   cluster.node('a');
   cluster.lease('work');
   cluster.ready('work');
-  const client = { workerId: 'd' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: '' };
+  const client = { workerId: 'd' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: '', nodeId: null };
   cluster.send({ kind: 'clientJoined', client, entrypoint: '' });
   const workerId = cluster.workerOf('work');
   cluster.send({
@@ -136,7 +136,13 @@ test('actors end with the process that made them, detached ones stay', () => {
   cluster.actor('kept', { owner: 'd1', needs: {}, isDetached: true });
   cluster.ready('mine');
   cluster.ready('kept');
-  const client = { workerId: 'd1' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: 'default' };
+  const client = {
+    workerId: 'd1' as WorkerId,
+    isDriver: true,
+    jobId: 'job-1' as JobId,
+    namespace: 'default',
+    nodeId: null,
+  };
   cluster.send({ kind: 'clientJoined', client, entrypoint: 'node main.js' });
   assert.deepEqual(cluster.send({ kind: 'clientLeft', workerId: client.workerId, isClean: true }), [
     'save actor mine',

@@ -30,6 +30,7 @@ const CENSUS = [
   'GET /metrics',
   'POST /api/jobs/',
   'POST /api/jobs/:id/stop',
+  'POST /api/nodes/:id/drain',
   'PUT /api/packages/:sha256',
   'UPGRADE /api/jobs/:id/logs/tail',
   'UPGRADE /api/live',

@@ -144,7 +144,13 @@ test('bundles of a lost node are set aside elsewhere, and actors with restarts f
 
 test('a group ends with its creator, a detached one stays; a name belongs to one group at a time', () => {
   const nodes = cluster(4);
-  const client = { workerId: 'driver' as WorkerId, isDriver: true, jobId: 'job-1' as JobId, namespace: 'default' };
+  const client = {
+    workerId: 'driver' as WorkerId,
+    isDriver: true,
+    jobId: 'job-1' as JobId,
+    namespace: 'default',
+    nodeId: null,
+  };
   nodes.send({ kind: 'clientJoined', client, entrypoint: '' });
   nodes.group('mine', [CPU(1)], { name: 'one' });
   nodes.group('kept', [CPU(1)], { name: 'two', isDetached: true });

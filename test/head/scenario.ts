@@ -4,6 +4,7 @@ import {
   type ClusterEvent,
   type ClusterState,
   createClusterState,
+  type DrainOrder,
   demandFor,
   type Effect,
   type GroupStrategy,
@@ -23,6 +24,8 @@ export interface Scenario {
   giveBack(id: string): string[];
   /** A node says which of its GPUs are broken. */
   broken(nodeId: string, devices: readonly number[]): string[];
+  /** A node is told to leave; `forMs` from now on is its time. */
+  drain(nodeId: string, forMs?: number, reason?: DrainOrder['reason']): string[];
   /** The devices of the worker that serves `id`. */
   gpusOf(id: string): readonly number[];
   /** What is free of each GPU of a node. */
@@ -179,6 +182,11 @@ export function scenario(): Scenario {
       return send({ kind: 'returnLease', leaseId: id as LeaseId, worker, request: 4 });
     },
     broken: (nodeId, devices) => send({ kind: 'nodeBeat', nodeId: nodeId as NodeId, beat: beatWith(devices) }),
+    drain: (nodeId, forMs, reason = 'preemption') => {
+      const deadlineAtMs = forMs === undefined ? null : now + forMs;
+      const order = { reason, message: 'the machine is taken back', deadlineAtMs };
+      return send({ kind: 'drainNode', nodeId: nodeId as NodeId, order, request: 7 });
+    },
     gpusOf: (id) => state.workers.get(workerOf(id))!.gpus ?? [],
     freeGpus: (nodeId) => state.nodes.get(nodeId as NodeId)!.gpus.map(({ free }) => free),
     group: (id, bundles, options = {}) =>
@@ -274,6 +282,10 @@ function render(state: ClusterState, effect: Effect): string {
       return `others wait for what ${effect.ownerId} has`;
     case 'freeNode':
       return `free ${effect.nodeId}`;
+    case 'nodesDraining': {
+      const leaving = [...state.nodes.values()].filter((node) => node.drain && node.status !== 'dead');
+      return `leaving: ${leaving.map((node) => node.nodeId).join(', ') || 'none'}`;
+    }
     case 'actorChanged': {
       const phase = state.actors.get(effect.actorId)!.phase;
       return `${effect.actorId} is ${phase.kind}${phase.kind === 'dead' ? `: ${phase.death.detail}` : ''}`;

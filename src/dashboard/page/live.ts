@@ -7,7 +7,7 @@ export interface NodeView {
   readonly nodeId: string;
   readonly hostname: string;
   readonly host: string;
-  readonly state: 'ALIVE' | 'AWAY' | 'DEAD';
+  readonly state: 'ALIVE' | 'DRAINING' | 'AWAY' | 'DEAD';
   readonly stateReason: string | null;
   readonly isHead: boolean;
   readonly total: Amounts;

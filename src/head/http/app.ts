@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { ConfigError, type JobId, PROTOCOL_VERSION, RAYLITE_VERSION, RayliteError } from '../../common/index.js';
+import {
+  ConfigError,
+  type JobId,
+  type NodeId,
+  PROTOCOL_VERSION,
+  RAYLITE_VERSION,
+  RayliteError,
+} from '../../common/index.js';
 import { isSameToken } from '../../protocol/index.js';
 import type { Cluster } from '../cluster.js';
 import type { JobRecord } from '../cluster-state.js';
@@ -12,13 +19,14 @@ import { explain } from '../explain.js';
 import { isEnded } from '../job-state.js';
 import type { PackageStore } from '../packages.js';
 import { callsView, workersView } from './calls-view.js';
+import { drainRequestIn } from './drain-request.js';
 import { explainObject } from './explain-object.js';
 import { check, checkPlace, cookieName, cookieValue, type GuardOptions, type RequestFacts } from './guard.js';
 import { jobIn } from './job-request.js';
 import { metricsText } from './metrics.js';
 import { objectsView } from './objects-view.js';
 import { SOCKET_ROUTES } from './sockets.js';
-import { actorsView, clusterView, groupsView, jobsView, jobView, nodesView, runView } from './views.js';
+import { actorsView, clusterView, groupsView, jobsView, jobView, nodesView, nodeView, runView } from './views.js';
 
 export interface AppOptions {
   readonly cluster: Cluster;
@@ -94,6 +102,14 @@ export function createApp(options: AppOptions): Hono {
   app.get('/api/version', (context) => context.json({ version: RAYLITE_VERSION, protocol: PROTOCOL_VERSION }));
   app.get('/api/cluster', (context) => context.json(clusterView(cluster, options.headAddress())));
   app.get('/api/nodes', (context) => context.json(nodesView(cluster)));
+  app.post('/api/nodes/:id/drain', bodyLimit({ maxSize: BODY_BYTES_MAX }), async (context) => {
+    expectJson(context);
+    const order = drainRequestIn(await jsonOf(context), cluster.now());
+    const nodeId = context.req.param('id') as NodeId;
+    const answer = await cluster.ask((request) => ({ kind: 'drainNode', nodeId, order, request }));
+    if (answer.kind === 'failure') throw answer.error;
+    return context.json(nodeView(cluster.state.nodes.get(nodeId)!));
+  });
   app.get('/api/actors', (context) => context.json(actorsView(cluster)));
   app.get('/api/objects', async (context) => context.json(objectsView(cluster.state, await cluster.surveyObjects())));
   app.get('/api/explain/:id', async (context) => {
@@ -140,10 +156,7 @@ function jobRoutes(app: Hono, cluster: Cluster, packages: PackageStore): void {
   const jobOf = (context: Context): JobRecord | undefined => cluster.state.jobs.get(context.req.param('id') as JobId);
 
   app.post('/api/jobs/', bodyLimit({ maxSize: BODY_BYTES_MAX }), async (context) => {
-    // A form of another site can post text/plain without asking the browser first, never application/json.
-    if (!context.req.header('content-type')?.startsWith('application/json')) {
-      throw new ConfigError('content-type', '"application/json"', context.req.header('content-type'));
-    }
+    expectJson(context);
     const job = jobIn(await jsonOf(context), packages);
     const answer = await cluster.ask((request) => ({ kind: 'submitJob', job, request }));
     if (answer.kind === 'failure') throw answer.error;
@@ -204,6 +217,12 @@ function packageRoutes(app: Hono, packages: PackageStore): void {
 
 const missing = (context: Context, what: string): Response =>
   context.json({ error: `there is no ${what} ${context.req.path.split('/')[3]}` }, 404);
+
+/** A form of another site can post text/plain without asking the browser first, never application/json. */
+function expectJson(context: Context): void {
+  if (!context.req.header('content-type')?.startsWith('application/json'))
+    throw new ConfigError('content-type', '"application/json"', context.req.header('content-type'));
+}
 
 async function jsonOf(context: Context): Promise<unknown> {
   try {

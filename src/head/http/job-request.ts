@@ -1,9 +1,10 @@
 // What `POST /api/jobs/` accepts: Ray's names, checked at the door.
 import { z } from 'zod';
-import { ConfigError, isDeviceAmount, type JobId, newJobId, valueAt } from '../../common/index.js';
+import { ConfigError, isDeviceAmount, type JobId, newJobId } from '../../common/index.js';
 import type { JobRequest } from '../cluster-state.js';
 import type { PackageStore } from '../packages.js';
 import { demandFor } from '../scheduler/place.js';
+import { parsedBody } from './parsed-body.js';
 
 const text = (max: number) => z.string().max(max);
 const amount = z.number().min(0).max(1e9);
@@ -43,12 +44,7 @@ export type JobSubmission = z.infer<typeof jobRequestSchema>;
 
 /** Throws {@link ConfigError} naming the first field that is wrong. */
 export function jobIn(body: unknown, packages: PackageStore): JobRequest {
-  const parsed = jobRequestSchema.safeParse(body);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw new ConfigError(issue.path.join('.') || 'body', issue.message, valueAt(body, issue.path));
-  }
-  const wanted = parsed.data;
+  const wanted = parsedBody(jobRequestSchema, body);
   const sha256 = wanted.runtime_env?.working_dir?.slice('package:'.length) ?? '';
   if (sha256 !== '' && !packages.has(sha256)) {
     throw new ConfigError(

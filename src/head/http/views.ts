@@ -13,19 +13,21 @@ import type { RunReport } from '../../observe/index.js';
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
 import type { ActorRecord, ClusterState, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
+import { drainText } from '../drain-state.js';
 import { groupStateName } from '../group-state.js';
 import type { PendingKey } from '../pending-queue.js';
 import type { RunRecord } from '../runs.js';
 import { waitReasons } from '../schedule.js';
 import { split } from '../waiting.js';
-import { nodeStateName } from '../wire-out.js';
+import { type NodeStateName, nodeStateName } from '../wire-out.js';
 
 export interface NodeView {
   readonly nodeId: string;
   readonly hostname: string;
   readonly host: string;
-  readonly state: 'ALIVE' | 'AWAY' | 'DEAD';
-  readonly stateReason: string | null;
+  readonly state: NodeStateName;
+  readonly stateReason: string | null; // why it is dead, or is to leave
+  readonly drainDeadlineAtMs: number | null; // when what still runs there is ended; null: no time was set
   readonly isHead: boolean;
   readonly total: Resources;
   readonly used: Resources;
@@ -125,7 +127,8 @@ export const nodeView = (node: NodeRecord): NodeView => ({
   hostname: node.hostname,
   host: node.host,
   state: nodeStateName(node),
-  stateReason: node.endReason,
+  stateReason: node.endReason ?? (node.drain ? drainText(node.drain) : null),
+  drainDeadlineAtMs: node.drain?.deadlineAtMs ?? null,
   isHead: node.isHead,
   total: node.total,
   used: node.used,

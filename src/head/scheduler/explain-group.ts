@@ -1,7 +1,7 @@
 // Why the bundles of a placement group are not placed, in words.
 import { formatResources } from '../../common/index.js';
 import { describeNodes } from './explain.js';
-import { availableOf, type NodeRoom } from './place.js';
+import { availableOf, type NodeRoom, takesWork } from './place.js';
 import type { GroupDemand, GroupStrategy } from './place-bundles.js';
 
 const MEANING: Readonly<Record<GroupStrategy, string>> = {
@@ -18,9 +18,9 @@ export const explainGroupInfeasible = (group: GroupDemand, nodes: readonly NodeR
 export function explainGroupWait(group: GroupDemand, nodes: readonly NodeRoom[]): string {
   if (nodes.length === 0) return 'waits for a first node to join';
   const free = nodes.map((node) =>
-    node.status === 'connected'
+    takesWork(node)
       ? { ...node, total: availableOf(node) }
-      : { ...node, hostname: `${node.hostname}, away`, total: {} },
+      : { ...node, hostname: `${node.hostname}, ${node.drain ? 'leaving' : 'away'}`, total: {} },
   );
   return `waits for ${describeGroup(group)}. Free is ${describeNodes(free)}`;
 }

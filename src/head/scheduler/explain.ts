@@ -2,7 +2,7 @@
 import { formatResources, type NodeId, shortfall } from '../../common/index.js';
 import { chooseGpus, describeGpus } from './gpu-room.js';
 import { labelOf, unmetRules } from './labels.js';
-import { availableOf, type Demand, type NodeRoom, nodeNamed } from './place.js';
+import { availableOf, type Demand, type NodeRoom, nodeNamed, takesWork } from './place.js';
 
 /**
  * What is between a demand and some nodes. labels, size: these nodes could never hold it; away, busy: they could, if they
@@ -48,6 +48,7 @@ function obstacleAt(demand: Demand, node: NodeRoom): readonly [Obstacle['kind'],
     return ['labels', `has ${is.join(', ')}`];
   }
   if (node.status !== 'connected') return ['away', 'is away'];
+  if (!takesWork(node)) return ['away', 'is to leave'];
   const available = availableOf(node);
   const scarce = shortfall(demand.needs, available);
   if (scarce.length === 0)

@@ -2,7 +2,7 @@
 import { addResources, fits, type NodeId, type Resources, subtractResources, useBeside } from '../../common/index.js';
 import { chooseGpus, type GpuRoom, holdGpus, newGpuRoom } from './gpu-room.js';
 import { labelTest } from './labels.js';
-import { hasRoomFor, type NodeRoom } from './place.js';
+import { hasRoomFor, type NodeRoom, takesWork } from './place.js';
 
 /** STRICT_PACK: one node. PACK: few. SPREAD: many. STRICT_SPREAD: a node for each. As in Ray. */
 export const GROUP_STRATEGIES = ['PACK', 'SPREAD', 'STRICT_PACK', 'STRICT_SPREAD'] as const;
@@ -45,9 +45,7 @@ export interface FoundBundle {
 export function placeBundles(group: GroupDemand, nodes: readonly NodeRoom[]): ReadonlyMap<number, FoundBundle> | null {
   const compiled = compile(group);
   const holders = new Set(group.bundles.map(({ nodeId }) => nodeId));
-  const useful = nodes.filter(
-    (node) => holdsSome(compiled, node) || (node.status === 'connected' && holders.has(node.nodeId)),
-  );
+  const useful = nodes.filter((node) => holdsSome(compiled, node) || (takesWork(node) && holders.has(node.nodeId)));
   return assign(compiled, useful);
 }
 
@@ -58,7 +56,7 @@ export function mayHoldSome(group: GroupDemand, nodes: readonly NodeRoom[]): boo
 }
 
 const holdsSome = ({ bundles }: Group, node: NodeRoom): boolean =>
-  node.status === 'connected' &&
+  takesWork(node) &&
   bundles.some(({ nodeId, needs, allows }) => nodeId === null && hasRoomFor(needs, node) && allows(node));
 
 /**

@@ -50,5 +50,5 @@ export function placeInBundle(needs: Resources, wish: BundleWish, bundles: reado
   const waits = `waits for ${asked} in ${name} of placement group ${wish.groupId}`;
   if (able.every(([, bundle]) => bundle.nodeId === null))
     return { kind: 'wait', reason: `${waits}, which waits for room` };
-  return { kind: 'wait', reason: `${waits}: others use it, or its node is away` };
+  return { kind: 'wait', reason: `${waits}: others use it, or its node is away or to leave` };
 }

@@ -36,7 +36,13 @@ export interface NodeRoom {
   readonly used: Resources;
   readonly gpus: GpuRoom;
   readonly labels: Labels;
+  /** Set: it is to leave, and takes nothing new. */
+  readonly drain?: object;
 }
+
+/** Whether work may be placed there, if there is room. */
+export const takesWork = ({ status, drain }: Pick<NodeRoom, 'status' | 'drain'>): boolean =>
+  status === 'connected' && drain === undefined;
 
 /** Whether a node has room for `needs` now, each GPU looked at by itself. */
 export const hasRoomFor = (needs: Resources, { total, used, gpus }: NodeRoom): boolean =>
@@ -104,7 +110,7 @@ export class Policy {
    * the others the least used is best; CPU work keeps off GPU nodes.
    */
   rank(node: NodeRoom, selectorIndex: number, alikeCount: number): number {
-    if (selectorIndex < 0 || node.status !== 'connected') return Number.POSITIVE_INFINITY;
+    if (selectorIndex < 0 || !takesWork(node)) return Number.POSITIVE_INFINITY;
     if (!hasRoomFor(this.#needs, node)) return Number.POSITIVE_INFINITY;
     const rank = selectorIndex * SELECTOR_WEIGHT;
     if (this.#isSpread) return rank + 2 * Math.min(alikeCount, ALIKE_MAX) + useBeside({}, node.total, node.used);

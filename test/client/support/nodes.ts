@@ -48,7 +48,7 @@ export class TestNodes implements AsyncDisposable {
   }
 
   /** Starts a node: at the beginning those of the offers, later others too. */
-  async addNode(name: string): Promise<void> {
+  async addNode(name: string, drainSeconds = 0): Promise<void> {
     const node = await startProcess('node', {
       kind: 'node',
       token: TOKEN,
@@ -60,6 +60,7 @@ export class TestNodes implements AsyncDisposable {
       labels: {},
       objectStoreBytes: this.#storeBytes,
       isHeadNode: this.#nodes.size === 0,
+      drainSeconds,
     });
     this.#started.push(node);
     this.#nodes.set(name, node);
@@ -91,6 +92,35 @@ export class TestNodes implements AsyncDisposable {
     await ended;
   }
 
+  /** Resolves with the exit code of a node that ends, after `name` was sent if one is named. */
+  async nodeEnds(nodeId: string, name?: NodeJS.Signals): Promise<number | null> {
+    const { child } = [...this.#nodes.values()].find(({ ready }) => ready.nodeId === nodeId)!;
+    if (child.exitCode !== null) return child.exitCode;
+    const ended = once(child, 'exit');
+    if (name) child.kill(name);
+    const [code] = (await ended) as [number | null];
+    return code;
+  }
+
+  /** As `raylite drain`. Resolves with what the head answers. */
+  async drain(
+    nodeId: string,
+    request: Readonly<Record<string, unknown>> = {},
+  ): Promise<{ error?: string; state?: string }> {
+    const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
+    const url = `${this.head.httpUrl}/api/nodes/${nodeId}/drain`;
+    const reply = await fetch(url, { method: 'POST', headers, body: JSON.stringify(request) });
+    return (await reply.json()) as { error?: string; state?: string };
+  }
+  /** What the head says of a node. */
+  async nodeState(
+    nodeId: string,
+  ): Promise<{ readonly state: string; readonly stateReason: string | null } | undefined> {
+    const reply = await fetch(`${this.head.httpUrl}/api/nodes`, { headers: { authorization: `Bearer ${TOKEN}` } });
+    const nodes = (await reply.json()) as { nodeId: string; state: string; stateReason: string | null }[];
+    return nodes.find((node) => node.nodeId === nodeId);
+  }
+
   /** The agent of a node stands still: nobody is told, and what the node is asked for does not come. */
   freezeNode(nodeId: string): void {
     [...this.#nodes.values()].find(({ ready }) => ready.nodeId === nodeId)!.child.kill('SIGSTOP');
@@ -111,6 +141,7 @@ export class TestNodes implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { child } of this.#started.reverse()) {
+      if (child.exitCode !== null) continue;
       const ended = once(child, 'exit');
       child.kill('SIGTERM');
       await ended;

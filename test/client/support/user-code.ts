@@ -192,3 +192,26 @@ export const nodeOf = (..._args: readonly unknown[]): string => runtimeContext()
 export const groupOf = async (): Promise<string | null> => (await currentPlacementGroup())?.id ?? null;
 /** The placement group that a task started here runs in. */
 export const groupOfChild = async (): Promise<string | null> => await task(groupOf)();
+
+/** A call that lasts until it is told to end. */
+export class Gate {
+  #open!: () => void;
+  readonly #opened = new Promise<void>((resolve) => {
+    this.#open = resolve;
+  });
+  #isEntered!: () => void;
+  readonly #entered = new Promise<void>((resolve) => {
+    this.#isEntered = resolve;
+  });
+  async wait(): Promise<string> {
+    this.#isEntered();
+    await this.#opened;
+    return 'open';
+  }
+  entered(): Promise<void> {
+    return this.#entered;
+  }
+  open(): void {
+    this.#open();
+  }
+}
