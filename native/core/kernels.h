@@ -6,6 +6,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/attention_cached.h"
 #include "core/ops/block_quantise.h"
+#include "core/ops/choose_token.h"
 #include "core/ops/clip.h"
 #include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
@@ -96,6 +97,7 @@ struct Kernels {
   KernelsOf<BFloat16> bf16;
   KernelsOf<Float16> f16;
   Kernel<LogSumExpArguments> log_sum_exp;
+  Kernel<ChooseTokenArguments> choose_token;
   Kernel<VocabularyLossArguments<float>> vocabulary_loss;
   Kernel<SumSquaresArguments> sum_squares;
   Kernel<ClipFactorArguments> clip_factor;

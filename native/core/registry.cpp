@@ -8,7 +8,7 @@ namespace raylite {
   OP(layer_norm) OP(add_layer_norm) OP(layer_norm_backward) OP(rms_norm) OP(add_rms_norm) OP(rms_norm_backward) \
   OP(activation) OP(activation_backward) OP(gated_activation) OP(gated_activation_backward) OP(rotary)          \
   OP(attention) OP(attention_backward) OP(linear_cross_entropy) OP(linear_cross_entropy_grad) OP(add) OP(scale) \
-  OP(cast) OP(copy) OP(disk_read) OP(disk_write) OP(fill) OP(gather_rows) OP(kv_append) OP(attention_cached) OP(log_sum_exp) OP(sum_squares) \
+  OP(cast) OP(copy) OP(disk_read) OP(disk_write) OP(fill) OP(gather_rows) OP(kv_append) OP(attention_cached) OP(log_sum_exp) OP(choose_token) OP(sum_squares) \
   OP(clip_factor) OP(softmax) OP(softmax_backward) OP(target_loss) OP(target_loss_backward) OP(dropout)         \
   OP(adamw) OP(lion) OP(adagrad) OP(sgd) OP(muon) OP(linear_nf4) OP(linear_nf4_backward_input)              \
   OP(vocabulary_logits) OP(vocabulary_loss) OP(vocabulary_loss_grad) OP(heads_to_parts) OP(parts_to_heads)      \

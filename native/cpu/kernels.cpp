@@ -62,6 +62,7 @@ const Kernels& kernels() {
       stored<BFloat16>(),
       stored<Float16>(),
       {log_sum_exp, nullptr},
+      {choose_token, choose_token_workspace},
       {vocabulary_loss, vocabulary_loss_workspace},
       {sum_squares, sum_squares_workspace},
       {clip_factor, nullptr},

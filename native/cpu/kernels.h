@@ -77,6 +77,7 @@ RL_DECLARE(gather_rows, GatherRowsArguments)
 RL_DECLARE(block_quantise, BlockQuantiseArguments)
 RL_DECLARE(block_dequantise, BlockDequantiseArguments)
 void log_sum_exp(const LogSumExpArguments&, const Team&);
+void choose_token(const ChooseTokenArguments&, const Team&);
 void vocabulary_loss(const VocabularyLossArguments<float>&, const Team&);
 void sum_squares(const SumSquaresArguments&, const Team&);
 void clip_factor(const ClipFactorArguments&, const Team&);
@@ -97,6 +98,7 @@ RL_DECLARE_WORKSPACE(vocabulary_logits, VocabularyLossArguments)
 RL_DECLARE_WORKSPACE(vocabulary_loss_grad, VocabularyLossArguments)
 RL_DECLARE_WORKSPACE(layer_norm_backward, LayerNormBackwardArguments)
 RL_DECLARE_WORKSPACE(rms_norm_backward, RmsNormBackwardArguments)
+std::size_t choose_token_workspace(const ChooseTokenArguments&, int threads);
 std::size_t vocabulary_loss_workspace(const VocabularyLossArguments<float>&, int threads);
 std::size_t sum_squares_workspace(const SumSquaresArguments&, int threads);
 

@@ -25,6 +25,7 @@ const Kernels& kernels() {
       stored<BFloat16>(),
       stored<Float16>(),
       log_sum_exp(),
+      choose_token(),
       vocabulary_loss(),
       sum_squares(),
       clip_factor(),

@@ -72,6 +72,7 @@ RL_CUDA_STORED(RL_CUDA_DECLARE)
 RL_CUDA_STEPS(RL_CUDA_DECLARE)
 #undef RL_CUDA_DECLARE
 Kernel<LogSumExpArguments> log_sum_exp();
+Kernel<ChooseTokenArguments> choose_token();
 Kernel<VocabularyLossArguments<float>> vocabulary_loss();
 Kernel<SumSquaresArguments> sum_squares();
 Kernel<ClipFactorArguments> clip_factor();

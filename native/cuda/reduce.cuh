@@ -12,6 +12,10 @@ struct Larger {
   template <class T>
   __device__ T operator()(T a, T b) const { return a > b ? a : b; }
 };
+struct Smaller {
+  template <class T>
+  __device__ T operator()(T a, T b) const { return a < b ? a : b; }
+};
 
 /// Another lane's value. A struct brings its own.
 template <class T>

@@ -35,11 +35,6 @@ __global__ void __launch_bounds__(512) softmax_backward_kernel(SoftmaxBackwardAr
   }
 }
 
-struct Smaller {
-  template <class T>
-  __device__ T operator()(T a, T b) const { return a < b ? a : b; }
-};
-
 __global__ void __launch_bounds__(512) log_sum_exp_kernel(LogSumExpArguments a) {
   const std::int64_t row = blockIdx.x;
   const float* x = a.x + row * a.v;

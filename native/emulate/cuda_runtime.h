@@ -72,6 +72,14 @@ T atomicAdd(T* at, T value) {
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>((static_cast<std::uint64_t>(a) * b) >> 32); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __fmul_rn(float a, float b) { return a * b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dsub_rn(double a, double b) { return a - b; }
+inline double __longlong_as_double(long long x) {
+  double result;
+  std::memcpy(&result, &x, sizeof(result));
+  return result;
+}
 inline void __nanosleep(unsigned) {}
 inline void __trap() { raylite::emulate::stop("a kernel trapped"); }
 

@@ -80,6 +80,7 @@ export {
   ACTIVATIONS,
   type Activation,
   CACHE_BLOCK_TOKENS,
+  CHOICE_WORDS,
   type Cost,
   type OpRule,
   opKinds,

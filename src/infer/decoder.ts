@@ -2,6 +2,7 @@
 import { ConfigError } from '../common/index.js';
 import {
   CACHE_BLOCK_TOKENS,
+  CHOICE_WORDS,
   type Communicators,
   communicatorTable,
   compileDecode,
@@ -15,6 +16,7 @@ import {
   type TensorShare,
 } from '../engine/index.js';
 import type { Model } from '../models/index.js';
+import { type ChoiceRequest, FORBIDDEN_MAX, isPenalised, REQUEST_ROW, writeRequest } from './device-choice.js';
 import type { Lane } from './lane.js';
 
 export interface DecoderSettings {
@@ -39,6 +41,15 @@ export interface Row {
   readonly lane: Lane;
   /** Wants the logits behind this token. */
   readonly isLast: boolean;
+  /** Of the last token: choices by its logits, one for each lane that goes on from here. */
+  readonly requests: readonly ChoiceRequest[];
+}
+
+/** A token that the device chose. */
+export interface Chosen {
+  readonly id: number;
+  /** Its logit, before anything was held back or scaled. */
+  readonly logit: number;
 }
 
 /** What is known of the token behind a row. */
@@ -47,6 +58,8 @@ export interface Logits {
   readonly read: () => Float32Array;
   /** The first of the largest logits. */
   readonly likeliest: number;
+  /** Of a lane that requested it. */
+  readonly chosen: (lane: Lane) => Chosen;
   /** log p(j) = logits[j] - top - logSum. */
   readonly top: number;
   readonly logSum: number;
@@ -63,6 +76,10 @@ interface DecodeProgram {
   readonly likeliest: Int32Array;
   readonly top: Float32Array;
   readonly logSum: Float32Array;
+  readonly settings: Int32Array;
+  readonly forbidden: Int32Array;
+  readonly chosen: Int32Array;
+  readonly chosenLogit: Float32Array;
 }
 
 export class Decoder implements Disposable {
@@ -72,6 +89,8 @@ export class Decoder implements Disposable {
   /** By rows per run, ascending; made when first needed, but for the largest two. */
   readonly #programs = new Map<number, DecodeProgram>();
   readonly #sizes: readonly number[];
+  /** What the device has of a slot's tokens: those of this lane, up to a count. */
+  readonly #remembered: { readonly lane: Lane; readonly count: number }[] = [];
   readonly #caches: readonly { readonly buffer: string; readonly offsetBytes: number; readonly blockBytes: number }[];
 
   constructor(settings: DecoderSettings) {
@@ -134,16 +153,31 @@ export class Decoder implements Disposable {
       if (i === 0 || rows[i - 1]!.lane !== row.lane) table.set(row.lane.blocks, row.lane.slot * slotBlocks);
       if (row.isLast) index[last.push(row) - 1] = i;
     }
+    for (let slot = 0; slot <= slots; slot++) used.settings[slot * CHOICE_WORDS + REQUEST_ROW] = -1;
+    for (const [i, row] of last.entries()) for (const request of row.requests) this.#ask(used, request, i);
     await program.run();
     const columns = logitColumns(model, this.#settings.share?.ranks ?? 1);
     for (const [i, row] of last.entries()) {
       decided(row, {
         read: () => this.#buffers.readFloats('logits', i * columns, model.vocabularySize),
         likeliest: used.likeliest[i]!,
+        chosen: ({ slot }) => ({ id: used.chosen[slot]!, logit: used.chosenLogit[slot]! }),
         top: used.top[i]!,
         logSum: used.logSum[i]!,
       });
     }
+  }
+
+  /** Has a token chosen by row `row` of the logits. What came before is on the device but for what others have not left there. */
+  #ask({ settings, forbidden }: DecodeProgram, request: ChoiceRequest, row: number): void {
+    const { lane, sampling } = request;
+    writeRequest(request, row, settings, forbidden);
+    if (!isPenalised(sampling)) return;
+    const count = lane.tokens.length;
+    const known = this.#remembered[lane.slot];
+    if (known?.lane !== lane || known.count !== count - 1)
+      this.#buffers.write('history', lane.slot * this.#settings.positions, Int32Array.from(lane.tokens));
+    this.#remembered[lane.slot] = { lane, count };
   }
 
   #program(rows: number): DecodeProgram {
@@ -168,6 +202,10 @@ export class Decoder implements Disposable {
       likeliest: program.integers('likeliest'),
       top: program.floats('top'),
       logSum: program.floats('logSum'),
+      settings: program.integers('settings'),
+      forbidden: program.integers('forbidden'),
+      chosen: program.integers('chosen'),
+      chosenLogit: program.floats('chosenLogit'),
     };
   }
 
@@ -204,6 +242,7 @@ function decodePlan(settings: DecodeShape, rows: number, blockCount: number, lay
     slotBlocks: slotBlocksOf(positions),
     blockCount,
     positions,
+    forbiddenIds: FORBIDDEN_MAX,
     ...(share && { share }),
   };
   return compileDecode({ model, rows, logitRows: Math.min(rows, slots), ...shape }, layout);
@@ -218,7 +257,14 @@ function blockCount({ model, slots, positions, cacheBytes, share }: DecodeShape,
   const sequence = slotBlocksOf(positions);
   // One for padding; one more per slot, for a block that is shared until it is written to.
   if (cacheBytes === null) return 1 + slots * (sequence + 1);
-  const shape = { slots: 2, slotBlocks: sequence, blockCount: 1, positions, ...(share && { share }) };
+  const shape = {
+    slots: 2,
+    slotBlocks: sequence,
+    blockCount: 1,
+    positions,
+    forbiddenIds: FORBIDDEN_MAX,
+    ...(share && { share }),
+  };
   const one = compileDecode({ model, rows: 1, logitRows: 1, ...shape }, layout);
   const blockBytes = one.buffers.find(({ name }) => name === 'cache')!.bytes;
   const count = Math.floor(cacheBytes / blockBytes);

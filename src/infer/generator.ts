@@ -2,7 +2,7 @@
 // to need; what ends makes room at once, so that every run of the decoding program works for as many sequences as there are.
 import { ConfigError } from '../common/index.js';
 import type { Communicators, ParameterStore, TensorShare } from '../engine/index.js';
-import { type Model, seededRandom } from '../models/index.js';
+import type { Model } from '../models/index.js';
 import { CacheBlocks } from './cache-blocks.js';
 import { Decoder, type Row } from './decoder.js';
 import { type GenerateOptions, generationSettings, type Settings } from './generation-options.js';
@@ -152,12 +152,16 @@ export class Generator implements Disposable {
 
   /** Runs the prompts; those that begin alike are computed once. */
   async #prefill(started: readonly Start[]): Promise<void> {
-    const rows = started.flatMap(({ lane, cached }) => {
+    const rows = started.flatMap((start) => {
+      const { lane, cached } = start;
       if (cached === null) return [];
+      const alike = started.filter(({ twin }) => twin === start);
+      const wanted = [start, ...alike].flatMap(({ job }) => job.requests());
       const { tokens } = lane;
       return tokens.slice(cached).map((id, i): Row => {
         const position = cached + i;
-        return { id, position, lane, isLast: position === tokens.length - 1 };
+        const isLast = position === tokens.length - 1;
+        return { id, position, lane, isLast, requests: isLast ? wanted : [] };
       });
     });
     await this.#decoder.run(rows, (row, logits) => {
@@ -169,9 +173,12 @@ export class Generator implements Disposable {
   async #decode(active: readonly Job[]): Promise<void> {
     const jobOf = new Map<Lane, Job>();
     for (const job of active) for (const lane of job.lanes) jobOf.set(lane, job);
+    const asked = new Map(active.flatMap((job) => job.requests().map((request) => [request.lane, request])));
     const rows = Array.from(jobOf.keys(), (lane): Row => {
+      const request = asked.get(lane);
       lane.prepare(this.#decoder.copyBlock);
-      return { id: lane.tokens.at(-1)!, position: lane.tokens.length - 1, lane, isLast: true };
+      const position = lane.tokens.length - 1;
+      return { id: lane.tokens.at(-1)!, position, lane, isLast: true, requests: request ? [request] : [] };
     });
     await this.#decoder.run(rows, (row, logits) => jobOf.get(row.lane)!.take(row.lane, logits));
   }
@@ -183,8 +190,8 @@ export class Generator implements Disposable {
     const count = isBeam ? 1 : settings.numReturnSequences;
     const jobs = prompts.flatMap((tokens, prompt) =>
       Array.from({ length: count }, (_, sequence) => {
-        const random = seededRandom(`${settings.seed}/${prompt}/${sequence}`);
-        const facts: JobFacts = { prompt, sequence, tokens, settings, positions, random };
+        const vocabulary = this.model.vocabularySize;
+        const facts: JobFacts = { prompt, sequence, tokens, settings, positions, vocabulary };
         return isBeam ? new BeamJob(facts) : new SampleJob(facts);
       }),
     );

@@ -25,3 +25,4 @@ export {
   type TextOptions,
 } from './text-generator.js';
 export { type StopOptions, TextStream } from './text-stream.js';
+export { type DrawCounter, uniform } from './uniform.js';

@@ -2,9 +2,11 @@
 import { EngineError } from '../common/index.js';
 import { BeamSearch, bestTokens, type Candidate } from './beam-search.js';
 import type { Logits } from './decoder.js';
+import { type ChoiceRequest, numberOf, requestOf } from './device-choice.js';
 import type { Settings } from './generation-options.js';
 import { blocksFor, type Lane } from './lane.js';
-import { chooseToken, holdBack } from './sampling.js';
+import { chooseToken, type History, holdBack } from './sampling.js';
+import type { DrawCounter } from './uniform.js';
 
 /** A token of a continuation, with what the model thought of it. */
 export interface TokenChoice {
@@ -55,7 +57,8 @@ export interface JobFacts {
   readonly settings: Settings;
   /** Positions of the cache. */
   readonly positions: number;
-  readonly random: () => number;
+  /** Ids are below this. */
+  readonly vocabulary: number;
 }
 
 export interface Job {
@@ -69,6 +72,8 @@ export interface Job {
   begin(lane: Lane): void;
   /** Blocks that it may still take. */
   wants(): number;
+  /** What the device shall choose by the logits behind the last tokens of its lanes, before each run of them. */
+  requests(): readonly ChoiceRequest[];
   /** The logits behind the last token of a lane, valid during the call. */
   take(lane: Lane, logits: Logits): void;
   /** After all lanes had their logits. */
@@ -87,6 +92,8 @@ export class SampleJob implements Job {
   readonly #logProbs: number[] = [];
   readonly #top: (readonly Candidate[])[] = [];
   readonly #stepLogits: Float32Array[] = [];
+  /** Who chooses the next token. */
+  #request: ReturnType<typeof requestOf> = 'likeliest';
 
   constructor(readonly facts: JobFacts) {}
 
@@ -102,8 +109,15 @@ export class SampleJob implements Job {
     return this.lanes[0]!.wants(longest(this.facts));
   }
 
+  requests(): readonly ChoiceRequest[] {
+    const { settings, vocabulary } = this.facts;
+    const lane = this.lanes[0]!;
+    this.#request = requestOf(lane, this.#history(lane), settings, this.#counter(), vocabulary);
+    return typeof this.#request === 'string' ? [] : [this.#request];
+  }
+
   take(lane: Lane, found: Logits): void {
-    const { settings, random } = this.facts;
+    const { settings } = this.facts;
     checkNumbers(found, this.facts);
     const { likeliest, top, logSum } = found;
     if (settings.hasStepLogits) this.#stepLogits.push(found.read());
@@ -114,16 +128,26 @@ export class SampleJob implements Job {
       this.#top.push(bestTokens(logits, topLogProbs).map(({ id, logProb }) => ({ id, logProb: logProbOf(logProb) })));
     }
     let [id, logit] = [likeliest, top];
-    if (settings.doSample || isChanging(settings)) {
+    if (this.#request === 'host') {
       // What is chosen by may be changed; what is reported is the model's own.
       const logits = found.read();
-      const history = { tokens: lane.tokens, newCount: this.#ids.length };
-      id = chooseToken({ logits: logits.slice(), likeliest }, history, settings, random);
+      const random = () => numberOf({ sampling: settings, counter: this.#counter() });
+      id = chooseToken({ logits: logits.slice(), likeliest }, this.#history(lane), settings, random);
       logit = logits[id]!;
+    } else if (this.#request !== 'likeliest') {
+      ({ id, logit } = found.chosen(lane));
     }
     this.#logProbs.push(logProbOf(logit));
     this.#ids.push(id);
     lane.tokens.push(id);
+  }
+
+  #history({ tokens }: Lane): History {
+    return { tokens, newCount: this.#ids.length };
+  }
+
+  #counter(): DrawCounter {
+    return [this.#ids.length, this.facts.prompt, this.facts.sequence];
   }
 
   async finishStep(): Promise<Outcome> {
@@ -179,6 +203,11 @@ export class BeamJob implements Job {
     return this.blocksMax - new Set(this.lanes.flatMap(({ blocks }) => blocks)).size;
   }
 
+  /** Beams are compared with each other, by the host. */
+  requests(): readonly ChoiceRequest[] {
+    return [];
+  }
+
   take(lane: Lane, found: Logits): void {
     checkNumbers(found, this.facts);
     const { top, logSum } = found;
@@ -226,10 +255,6 @@ export class BeamJob implements Job {
       score,
     }));
   }
-}
-
-function isChanging({ repetitionPenalty, noRepeatNgramSize, badWordsIds, minNewTokens }: Settings): boolean {
-  return repetitionPenalty !== 1 || noRepeatNgramSize > 0 || badWordsIds.length > 0 || minNewTokens > 0;
 }
 
 function checkNumbers({ logSum }: Logits, { prompt }: JobFacts): void {

@@ -1,5 +1,6 @@
 // What is done to logits before a token is chosen, in place, as the processors of Transformers do it. Tokens ruled out get
 // minus infinity. The order of a chain is the caller's.
+import { weightOf } from './choice-weights.js';
 
 const OUT = Number.NEGATIVE_INFINITY;
 
@@ -10,12 +11,19 @@ export function penaliseRepetition(logits: Float32Array, history: readonly numbe
 
 /** Rules out every token that would repeat a run of `size` tokens of `history`. */
 export function forbidRepeatedRuns(logits: Float32Array, history: readonly number[], size: number): void {
+  forbid(logits, endsOfRepeatedRuns(history, size));
+}
+
+/** The tokens that would repeat a run of `size` tokens of `history`. */
+export function endsOfRepeatedRuns(history: readonly number[], size: number): readonly number[] {
+  const ends: number[] = [];
   const last = history.length - (size - 1); // where the unfinished run begins
   for (let start = 0; start < last; start++) {
     let same = 0;
     while (same < size - 1 && history[start + same] === history[last + same]) same++;
-    if (same === size - 1) logits[history[start + same]!] = OUT;
+    if (same === size - 1) ends.push(history[start + same]!);
   }
+  return ends;
 }
 
 /** Divides all logits, in place. */
@@ -24,22 +32,17 @@ export function scaleByTemperature(logits: Float32Array, temperature: number): v
 }
 
 /** Rules out tokens. */
-export function forbid(logits: Float32Array, ids: readonly number[]): void {
+export function forbid(logits: Float32Array, ids: Iterable<number>): void {
   for (const id of ids) logits[id] = OUT;
 }
 
-/** Rules out the last token of every run of `words` whose other tokens `history` ends with. */
-export function forbidBadWords(
-  logits: Float32Array,
-  history: readonly number[],
-  words: readonly (readonly number[])[],
-): void {
-  for (const word of words) {
+/** The last token of every run of `words` whose other tokens `history` ends with. */
+export function endsOfBadWords(history: readonly number[], words: readonly (readonly number[])[]): readonly number[] {
+  const begun = words.filter((word) => {
     const start = history.length - (word.length - 1);
-    if (start >= 0 && word.every((id, i) => i === word.length - 1 || history[start + i] === id)) {
-      logits[word.at(-1)!] = OUT;
-    }
-  }
+    return start >= 0 && word.every((id, i) => i === word.length - 1 || history[start + i] === id);
+  });
+  return begun.map((word) => word.at(-1)!);
 }
 
 /** Keeps the k largest logits, and those equal to the last of them. */
@@ -49,9 +52,9 @@ export function keepTopK(logits: Float32Array, k: number): void {
 
 /** Keeps the fewest most likely tokens whose probabilities reach `p`, and those equal to the last of them. arXiv:1904.09751. */
 export function keepTopP(logits: Float32Array, p: number): void {
-  const max = largestOf(logits);
+  const weigh = weightOf(logits, largestOf(logits));
   let total = 0;
-  for (const logit of logits) if (logit !== OUT) total += Math.exp(logit - max);
+  for (const logit of logits) total += weigh(logit);
   // The tokens that reach p are nearly always few: sorted are only as many as it takes.
   for (let count = 256; ; count *= 8) {
     const least = count < logits.length ? kthLargest(logits, count) : OUT;
@@ -60,7 +63,7 @@ export function keepTopP(logits: Float32Array, p: number): void {
       .filter((value) => value >= least && value !== OUT)
       .sort()
       .reverse()) {
-      sum += Math.exp(logit - max);
+      sum += weigh(logit);
       if (sum < p * total) continue;
       dropBelow(logits, logit);
       return;

@@ -1,10 +1,11 @@
 // How the next token is chosen from logits: the likeliest, or drawn, after what must not or should not come is held back. The
 // order is that of Transformers' logits processors.
+import { weightOf } from './choice-weights.js';
 import type { Sampling } from './generation-options.js';
 import {
+  endsOfBadWords,
+  endsOfRepeatedRuns,
   forbid,
-  forbidBadWords,
-  forbidRepeatedRuns,
   keepMinP,
   keepTopK,
   keepTopP,
@@ -25,15 +26,23 @@ export interface History {
   readonly newCount: number;
 }
 
-/** Holds back what must not come, in place. Returns whether anything changed. */
+/** Tokens that must not come. */
+export function forbiddenIds({ tokens, newCount }: History, sampling: Sampling): ReadonlySet<number> {
+  const { noRepeatNgramSize, badWordsIds, minNewTokens, eosTokenIds } = sampling;
+  return new Set([
+    ...(noRepeatNgramSize > 0 ? endsOfRepeatedRuns(tokens, noRepeatNgramSize) : []),
+    ...endsOfBadWords(tokens, badWordsIds),
+    ...(newCount < minNewTokens ? eosTokenIds : []),
+  ]);
+}
+
+/** Holds back what must not or should not come, in place. Returns whether anything changed. */
 export function holdBack(logits: Float32Array, history: History, sampling: Sampling): boolean {
-  const { repetitionPenalty, noRepeatNgramSize, badWordsIds, minNewTokens, eosTokenIds } = sampling;
-  const isEarly = history.newCount < minNewTokens && eosTokenIds.length > 0;
+  const { repetitionPenalty } = sampling;
+  const forbidden = forbiddenIds(history, sampling);
   if (repetitionPenalty !== 1) penaliseRepetition(logits, history.tokens, repetitionPenalty);
-  if (noRepeatNgramSize > 0) forbidRepeatedRuns(logits, history.tokens, noRepeatNgramSize);
-  if (badWordsIds.length > 0) forbidBadWords(logits, history.tokens, badWordsIds);
-  if (isEarly) forbid(logits, eosTokenIds);
-  return repetitionPenalty !== 1 || noRepeatNgramSize > 0 || badWordsIds.length > 0 || isEarly;
+  forbid(logits, forbidden);
+  return repetitionPenalty !== 1 || forbidden.size > 0;
 }
 
 /**
@@ -55,26 +64,15 @@ export function chooseToken(found: Choices, history: History, sampling: Sampling
 
 /** Draws from the softmax of `logits`. */
 function draw(logits: Float32Array, random: () => number): number {
-  const max = logits[largest(logits)]!;
-  const weights = new Float64Array(logits.length);
-  let total = 0;
-  for (let id = 0; id < logits.length; id++) {
-    const logit = logits[id]!;
-    if (logit === Number.NEGATIVE_INFINITY) continue;
-    const weight = Math.exp(logit - max);
-    weights[id] = weight;
-    total += weight;
-  }
-  let left = random() * total;
-  let chosen = 0;
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id]!;
-    if (weight === 0) continue;
-    chosen = id;
+  const best = largest(logits);
+  const weights = Float64Array.from(logits, weightOf(logits, logits[best]!));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let left = Math.min(Math.floor(random() * total), total - 1); // the product may round up
+  const chosen = weights.findIndex((weight) => {
     left -= weight;
-    if (left < 0) break;
-  }
-  return chosen;
+    return left < 0;
+  });
+  return chosen < 0 ? best : chosen;
 }
 
 function largest(logits: Float32Array): number {

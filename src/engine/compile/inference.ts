@@ -7,6 +7,7 @@ import { groupIndex } from '../mesh.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, quantised, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';
 import { movedParameters, tilingOf } from '../offload.js';
+import { CHOICE_WORDS } from '../ops/index.js';
 import { fuseLinearActivation } from '../passes/fuse-linear-activation.js';
 import { fuseResidualNorm } from '../passes/fuse-residual-norm.js';
 import { offload } from '../passes/offload.js';
@@ -50,6 +51,8 @@ export interface DecodeSettings {
   readonly positions: number;
   /** Of ranks that decode together, each with its part of the heads, of the cache and of the matrices. Default: alone. */
   readonly share?: TensorShare;
+  /** Ids that each sequence can be told not to take. */
+  readonly forbiddenIds: number;
 }
 
 /** What {@link compileDecode} gives of each row: padding behind the vocabulary, if any, holds negative infinity. */
@@ -102,10 +105,11 @@ export function compileForward(settings: ForwardSettings, layout: Layout): Plan 
 /**
  * Appends `rows` tokens to the cache and gives the logits [logitRows, {@link logitColumns}] of the rows named by `index`, with what choosing needs:
  * `likeliest` i32[logitRows], `top` and `logSum` [logitRows] (log p(j) = logit - top - logSum). The logits lie at the beginning of a
- * buffer of that name.
+ * buffer of that name. Beside it what is asked for each slot by `settings` and `forbidden` (the op choose_token): `chosen` i32[slots] with its
+ * logit `chosenLogit`, under a penalty on what is in `history` i32[slots, positions], a buffer too.
  */
 export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
-  const { model, rows, logitRows, slots, slotBlocks, blockCount, positions, share } = settings;
+  const { model, rows, logitRows, slots, slotBlocks, blockCount, positions, share, forbiddenIds } = settings;
   if (positions > model.maxPositions) {
     throw new ConfigError('positions', `at most ${model.maxPositions}, the positions of the model`, positions);
   }
@@ -123,8 +127,13 @@ export function compileDecode(settings: DecodeSettings, layout: Layout): Plan {
   const part = end.tensor(own.outputs.get('logits')!);
   const logits = share && part.dims[1] !== model.vocabularySize ? unite(end, part, model, share) : part;
   const [likeliest, top, logSum] = end.op('log_sum_exp', 'logits', [logits]);
-  for (const [name, tensor] of Object.entries({ logits, likeliest, top, logSum })) end.output(name, tensor!);
-  return inferencePlan(quantised(model, end.build()), layout, new Set(['logits']));
+  const history = end.input('history', 'i32', [slots, positions], 'state');
+  const asked = end.input('settings', 'i32', [slots, CHOICE_WORDS]);
+  const forbidden = end.input('forbidden', 'i32', [slots, forbiddenIds]);
+  const [, id, chosenLogit] = end.op('choose_token', 'logits', [logits, history, asked, forbidden]);
+  const outputs = { logits, likeliest, top, logSum, chosen: id, chosenLogit };
+  for (const [name, tensor] of Object.entries(outputs)) end.output(name, tensor!);
+  return inferencePlan(quantised(model, end.build()), layout, new Set(['logits', 'history']));
 }
 
 /** The logits of all entries, of which every rank has made a part: the last parts may be padded. */
@@ -144,7 +153,7 @@ function unite(graph: GraphBuilder, part: Tensor, model: LanguageModel, { ranks,
   })[0]!;
 }
 
-/** @param apart outputs with buffers of their own */
+/** @param apart inputs and outputs with buffers of their own */
 function inferencePlan(graph: Graph, layout: Layout, apart: ReadonlySet<string> = new Set()): Plan {
   const optimised = prune(fuseLinearActivation(fuseResidualNorm(store(graph, layout.dtype))));
   const placed = placeParameters(optimised, layout, shelve(optimised, { apart }));

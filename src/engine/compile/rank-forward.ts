@@ -33,16 +33,17 @@ export function rankForward(settings: TrainingSettings): Graph {
 
 /**
  * Gives inputs, constants and results their places, in buffers whose names begin with `prefix`; parameters and gradients get theirs from the
- * layout. Results named by `apart` get buffers of their own: of what is viewed in the others, a GPU's runs take all along to the host.
+ * layout. What `apart` names gets buffers of its own: of what is viewed in the others, a GPU's runs take all along to the host.
  */
 export function shelve(
   graph: Graph,
   { apart = new Set(), prefix = '' }: { readonly apart?: ReadonlySet<string>; readonly prefix?: string } = {},
 ): Shelf {
   const shelf = new Shelf();
-  for (const id of graph.inputs.values()) {
+  for (const [name, id] of graph.inputs) {
     const tensor = graph.tensors[id]!;
-    shelf.put(`${prefix}${tensor.role === 'state' ? 'cache' : 'batch'}`, id, byteLength(tensor));
+    const buffer = apart.has(name) ? name : tensor.role === 'state' ? 'cache' : 'batch';
+    shelf.put(`${prefix}${buffer}`, id, byteLength(tensor));
   }
   for (const id of graph.constants.keys()) shelf.put(`${prefix}constants`, id, byteLength(graph.tensors[id]!));
   const buffers = new Map<TensorId, string>();

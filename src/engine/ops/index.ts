@@ -3,6 +3,7 @@ import { activation, activationBackward, gatedActivation, gatedActivationBackwar
 import { attention, attentionBackward } from './attention.js';
 import { blockDequantise, blockQuantise } from './block-quantise.js';
 import { attentionCached, kvAppend } from './cache.js';
+import { chooseToken } from './choice.js';
 import {
   allGather,
   allReduce,
@@ -35,6 +36,7 @@ import { vocabularyLogits, vocabularyLoss, vocabularyLossGrad } from './vocabula
 
 export { payloadBytes } from './block-quantise.js';
 export { CACHE_BLOCK_TOKENS } from './cache.js';
+export { CHOICE_WORDS } from './choice.js';
 export { lossChunkRows } from './loss.js';
 export * from './rule.js';
 export { expectHeadsCut } from './shard-heads.js';
@@ -60,6 +62,7 @@ const RULES: ReadonlyMap<string, OpRule> = new Map(
     blockQuantise,
     broadcast,
     cast,
+    chooseToken,
     clipFactor,
     copy,
     diskRead,

@@ -12,7 +12,10 @@ export function store(graph: Graph, dtype: FloatType): Graph {
     tensors[id] = { ...tensors[id]!, dtype: type };
   };
   for (const { tensor } of graph.parameters.values()) if (isFloatType(tensors[tensor]!.dtype)) retype(tensor, dtype);
-  for (const id of graph.inputs.values()) if (tensors[id]!.role === 'state') retype(id, dtype);
+  for (const id of graph.inputs.values()) {
+    const { role, dtype: known } = tensors[id]!;
+    if (role === 'state' && isFloatType(known)) retype(id, dtype);
+  }
   for (const op of graph.ops) {
     const types = ruleOf(op.kind).infer({ ...op, inputs: op.inputs.map((id) => tensors[id]!) });
     for (const [index, id] of op.outputs.entries()) retype(id, types[index]!.dtype);
