@@ -156,6 +156,7 @@ TcpJoin tcp_join_of(const Napi::CallbackInfo& info) {
   }
   join.options = join_options_of(options, static_cast<int>(join.addresses.size()));
   join.secret = string_of(options.Get("secret"), "secret");
+  join.options.seals = options.Get("seals").ToBoolean();
   join.listener = listener_of(options.Get("listener"));
   return join;
 }

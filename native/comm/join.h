@@ -36,6 +36,7 @@ struct JoinOptions {
   double timeout_ms;            // for forming the group
   double operation_timeout_ms;  // for each later wait on a peer
   const std::atomic<bool>* is_cancelled;  // set when nobody wants the group any more
+  bool seals = false;  // what goes over the network is encrypted, by keys that follow from the group's secret
 };
 
 /// "ranks 1 and 3", "rank 2".

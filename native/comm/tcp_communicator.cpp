@@ -28,6 +28,10 @@ constexpr auto kSpin = std::chrono::microseconds(30);
 
 std::string system_text(int error) { return std::generic_category().message(error); }
 
+std::string tampered(const std::string& rank) {
+  return "what " + rank + " sent was changed on the way, or was sent by somebody else";
+}
+
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 }  // namespace
@@ -42,7 +46,10 @@ TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<
       wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       scratch_(options.size) {
   std::vector<TcpLinks> links = join_tcp_mesh(listener, addresses, secret, options);
-  for (int rank = 0; rank < size_; ++rank) peer(rank).links = std::move(links[static_cast<std::size_t>(rank)]);
+  for (int rank = 0; rank < size_; ++rank) {
+    peer(rank).links = std::move(links[static_cast<std::size_t>(rank)]);
+    if (peer(rank).links.data.out.seals()) peer(rank).out_sealed.reserve(sizeof(FrameHeader) + kChunkBytes + 2 * Seal::kTagBytes);
+  }
 }
 
 /// Peers that watch shall know it from a process that ended.
@@ -181,14 +188,19 @@ TcpCommunicator::Progress TcpCommunicator::send_some(int rank, Exchange& exchang
       to.out_header = {kFrameMagic, to.calls_out, signature, to.out.phase, to.out.chunk, to.out.bytes};
       to.out_bytes = 0;
       to.is_sending = true;
+      if (to.links.data.out.seals()) seal_frame(to);
     }
-    const std::size_t data_bytes = to.out.bytes;
+    // What is sealed is one piece, else the data go from where they lie.
+    const bool is_sealed = !to.out_sealed.empty();
+    const auto* head = is_sealed ? to.out_sealed.data() : reinterpret_cast<const std::uint8_t*>(&to.out_header);
+    const std::size_t head_bytes = is_sealed ? to.out_sealed.size() : sizeof(FrameHeader);
+    const std::size_t data_bytes = is_sealed ? 0 : to.out.bytes;
     iovec parts[2];
     int count = 0;
-    if (to.out_bytes < sizeof(FrameHeader)) {
-      parts[count++] = {reinterpret_cast<char*>(&to.out_header) + to.out_bytes, sizeof(FrameHeader) - to.out_bytes};
+    if (to.out_bytes < head_bytes) {
+      parts[count++] = {const_cast<std::uint8_t*>(head) + to.out_bytes, head_bytes - to.out_bytes};
     }
-    const std::size_t data_done = to.out_bytes > sizeof(FrameHeader) ? to.out_bytes - sizeof(FrameHeader) : 0;
+    const std::size_t data_done = to.out_bytes > head_bytes ? to.out_bytes - head_bytes : 0;
     if (data_done < data_bytes) {
       const char* data = reinterpret_cast<const char*>(to.out.data) + data_done;
       parts[count++] = {const_cast<char*>(data), data_bytes - data_done};
@@ -196,7 +208,7 @@ TcpCommunicator::Progress TcpCommunicator::send_some(int rank, Exchange& exchang
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = static_cast<std::size_t>(count);
-    const ssize_t sent = sendmsg(to.links.data.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = sendmsg(to.links.data.fd.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
       if (would_block(errno)) break;
       peer_failed(rank, system_text(errno));
@@ -205,7 +217,7 @@ TcpCommunicator::Progress TcpCommunicator::send_some(int rank, Exchange& exchang
     turn += static_cast<std::size_t>(sent);
     to.out_bytes += static_cast<std::size_t>(sent);
     bytes_sent_.fetch_add(static_cast<std::uint64_t>(sent), std::memory_order_relaxed);
-    if (to.out_bytes == sizeof(FrameHeader) + data_bytes) {
+    if (to.out_bytes == head_bytes + data_bytes) {
       to.is_sending = false;
       to.frames_to_send -= 1;
       exchange.sent(rank, to.out);
@@ -219,25 +231,34 @@ TcpCommunicator::Progress TcpCommunicator::receive_some(int rank, Exchange& exch
   Progress progress = Progress::kNone;
   from.is_stalled = false;
   for (std::size_t turn = 0; from.frames_to_receive > 0 && turn < kTurnBytes;) {
-    if (from.in_bytes == sizeof(FrameHeader) && !from.in_data && !find_place(rank, exchange, signature)) {
+    const std::size_t tag_bytes = from.links.data.in.tag_bytes();
+    const std::size_t head_bytes = sizeof(FrameHeader) + tag_bytes;
+    if (from.in_bytes == head_bytes && !from.in_data && !find_place(rank, exchange, signature)) {
       from.is_stalled = true;
       break;
     }
-    const std::size_t data_bytes = from.in_bytes < sizeof(FrameHeader) ? 0 : from.in_header.bytes;
-    const bool is_header = from.in_bytes < sizeof(FrameHeader);
-    const std::size_t wanted = is_header ? sizeof(FrameHeader) - from.in_bytes
-                                         : sizeof(FrameHeader) + data_bytes - from.in_bytes;
-    if (wanted > 0) {
-      char* to = is_header ? reinterpret_cast<char*>(&from.in_header) + from.in_bytes
-                           : reinterpret_cast<char*>(from.in_data) + (from.in_bytes - sizeof(FrameHeader));
-      const ssize_t got = recv(from.links.data.get(), to, wanted, MSG_DONTWAIT);
+    const bool is_header = from.in_bytes < head_bytes;
+    const std::size_t data_bytes = is_header ? 0 : from.in_header.bytes;
+    const std::size_t whole_bytes = head_bytes + data_bytes + (data_bytes > 0 ? tag_bytes : 0);
+    if (from.in_bytes < whole_bytes) {
+      // The header, the data, and what seals them, each to its place.
+      const std::size_t at = from.in_bytes, data_end = head_bytes + data_bytes;
+      std::uint8_t* const to = is_header       ? from.in_header_sealed + at
+                               : at < data_end ? from.in_data + (at - head_bytes)
+                                               : from.in_tag + (at - data_end);
+      const std::size_t wanted = (is_header ? head_bytes : at < data_end ? data_end : whole_bytes) - at;
+      const ssize_t got = recv(from.links.data.fd.get(), to, wanted, MSG_DONTWAIT);
       if (got < 0 && would_block(errno)) break;
       if (got <= 0) peer_failed(rank, got == 0 ? "its process ended or it left" : system_text(errno));
       progress = Progress::kSome;
       turn += static_cast<std::size_t>(got);
       from.in_bytes += static_cast<std::size_t>(got);
+      if (is_header && from.in_bytes == head_bytes) open_header(rank);
     }
-    if (!is_header && from.in_bytes == sizeof(FrameHeader) + data_bytes) {
+    if (!is_header && from.in_bytes == whole_bytes) {
+      if (tag_bytes > 0 && data_bytes > 0 && !from.links.data.in.open(from.in_data, data_bytes, from.in_tag)) {
+        fail(rank, tampered(rank_name(rank)));
+      }
       from.in_bytes = 0;
       from.in_data = nullptr;
       from.frames_to_receive -= 1;
@@ -246,6 +267,24 @@ TcpCommunicator::Progress TcpCommunicator::receive_some(int rank, Exchange& exch
     }
   }
   return progress;
+}
+
+/// A frame as it goes over the wire of a group that seals: the header, its tag, the data, their tag.
+void TcpCommunicator::seal_frame(Peer& to) {
+  Seal& seal = to.links.data.out;
+  const std::size_t head_bytes = sizeof(FrameHeader) + Seal::kTagBytes;
+  to.out_sealed.resize(head_bytes + (to.out.bytes > 0 ? to.out.bytes + Seal::kTagBytes : 0));
+  seal.close(&to.out_header, sizeof(FrameHeader), to.out_sealed.data());
+  if (to.out.bytes > 0) seal.close(to.out.data, to.out.bytes, to.out_sealed.data() + head_bytes);
+}
+
+/// A header is whole.
+void TcpCommunicator::open_header(int rank) {
+  Peer& from = peer(rank);
+  Seal& seal = from.links.data.in;
+  std::uint8_t* const bytes = from.in_header_sealed;
+  if (seal.seals() && !seal.open(bytes, sizeof(FrameHeader), bytes + sizeof(FrameHeader))) fail(rank, tampered(rank_name(rank)));
+  std::memcpy(&from.in_header, bytes, sizeof(FrameHeader));
 }
 
 /// False: the frame whose header came has to wait. Throws when it has no business here.
@@ -276,8 +315,8 @@ void TcpCommunicator::wait(int milliseconds) {
     if (other.is_sending) events |= POLLOUT;
     if (other.frames_to_receive > 0 && !other.is_stalled) events |= POLLIN;
     // A descriptor of which nothing is wanted is left out: its hang-up would wake this loop for ever.
-    polled.push_back({events ? other.links.data.get() : -1, events, 0});
-    polled.push_back({other.is_control_over ? -1 : other.links.control.get(), POLLIN, 0});
+    polled.push_back({events ? other.links.data.fd.get() : -1, events, 0});
+    polled.push_back({other.is_control_over ? -1 : other.links.control.fd.get(), POLLIN, 0});
   }
   if (poll(polled.data(), polled.size(), milliseconds) <= 0) return;
   for (int rank = 0; rank < size_; ++rank) {
@@ -289,18 +328,26 @@ void TcpCommunicator::wait(int milliseconds) {
 void TcpCommunicator::read_news(int rank) {
   const std::lock_guard<std::mutex> lock(news_mutex_);
   Peer& from = peer(rank);
+  Seal& seal = from.links.control.in;
+  const std::size_t whole_bytes = sizeof(News) + seal.tag_bytes();
   while (!from.is_control_over) {
-    auto* to = reinterpret_cast<char*>(&from.news) + from.news_bytes;
-    const ssize_t got = recv(from.links.control.get(), to, sizeof(News) - from.news_bytes, MSG_DONTWAIT);
+    const ssize_t got = recv(from.links.control.fd.get(), from.news + from.news_bytes, whole_bytes - from.news_bytes, MSG_DONTWAIT);
     if (got < 0 && would_block(errno)) return;
     if (got > 0) from.news_bytes += static_cast<std::size_t>(got);
-    if (got > 0 && from.news_bytes < sizeof(News)) continue;
-    if (got <= 0 || from.news.magic != kNewsMagic) {
+    if (got > 0 && from.news_bytes < whole_bytes) continue;
+    if (got > 0 && seal.seals() && !seal.open(from.news, sizeof(News), from.news + sizeof(News))) {
+      from.is_control_over = true;
+      set_aborted(name(rank), tampered(rank_name(rank)));
+      check_abort();
+    }
+    News news;
+    std::memcpy(&news, from.news, sizeof(News));
+    if (got <= 0 || news.magic != kNewsMagic) {
       from.is_control_over = true;
       return;
     }
     from.news_bytes = 0;
-    switch (from.news.kind) {
+    switch (news.kind) {
       case News::Kind::kBeat:
         from.beats += 1;
         break;
@@ -308,8 +355,8 @@ void TcpCommunicator::read_news(int rank) {
         from.has_left = true;
         break;
       case News::Kind::kFailure: {
-        const std::string reason(from.news.reason, strnlen(from.news.reason, sizeof(from.news.reason)));
-        set_aborted(from.news.rank, reason);
+        const std::string reason(news.reason, strnlen(news.reason, sizeof(news.reason)));
+        set_aborted(news.rank, reason);
         check_abort();
       }
     }
@@ -340,7 +387,7 @@ void TcpCommunicator::peer_failed(int rank, const std::string& what) {
   // It may have closed because another rank failed, and said so; all its connections close when its process ends.
   const Deadline deadline(kNewsMs);
   while (!peer(rank).is_control_over && !deadline.expired()) {
-    pollfd polled{peer(rank).links.control.get(), POLLIN, 0};
+    pollfd polled{peer(rank).links.control.fd.get(), POLLIN, 0};
     if (poll(&polled, 1, deadline.left_ms(kNewsMs)) > 0) read_news(rank);
   }
   fail(rank, "lost " + rank_name(rank) + ": " + what + context());
@@ -388,8 +435,20 @@ void TcpCommunicator::set_aborted(int rank, const std::string& reason) noexcept 
 /// Always fits: the connection carries nothing else. Where the peer is gone there is nobody to tell.
 void TcpCommunicator::tell_all(const News& news) noexcept {
   const std::lock_guard<std::mutex> lock(abort_mutex_);
-  for (const Peer& other : peers_) {
-    if (other.links.control.is_open()) send(other.links.control.get(), &news, sizeof(news), MSG_NOSIGNAL | MSG_DONTWAIT);
+  for (Peer& other : peers_) {
+    TcpLink& link = other.links.control;
+    if (!link.fd.is_open()) continue;
+    if (!link.out.seals()) {
+      send(link.fd.get(), &news, sizeof(news), MSG_NOSIGNAL | MSG_DONTWAIT);
+      continue;
+    }
+    std::uint8_t sealed[sizeof(News) + Seal::kTagBytes];
+    try {
+      link.out.close(&news, sizeof(News), sealed);
+    } catch (const CommError&) {
+      continue;  // the peer notices that nothing comes
+    }
+    send(link.fd.get(), sealed, sizeof(sealed), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 }
 

@@ -61,8 +61,11 @@ class TcpCommunicator final : public Communicator {
     FrameHeader out_header{};
     Frame out{};
     std::size_t out_bytes = 0;
+    std::vector<std::uint8_t> out_sealed;  // in a group that seals: all of it, as it goes over the wire
     // the frame under way from the peer
     FrameHeader in_header{};
+    std::uint8_t in_header_sealed[sizeof(FrameHeader) + Seal::kTagBytes];
+    std::uint8_t in_tag[Seal::kTagBytes];  // of the data
     std::size_t in_bytes = 0;
     std::uint8_t* in_data = nullptr;  // null until the header is whole and there is a place for the data
     std::uint32_t calls_out = 0, calls_in = 0;  // that frames went to the peer in, or came from it
@@ -71,7 +74,7 @@ class TcpCommunicator final : public Communicator {
     bool is_stalled = false;  // the frame at hand has no place yet
     std::atomic<bool> is_control_over{false};  // nothing will come any more; the connection stays for who may be writing
     // guarded by news_mutex_
-    News news{};
+    std::uint8_t news[sizeof(News) + Seal::kTagBytes];  // as it comes
     std::size_t news_bytes = 0;
     std::uint32_t beats = 0;
     bool has_left = false;
@@ -86,6 +89,8 @@ class TcpCommunicator final : public Communicator {
   Progress send_some(int rank, Exchange& exchange, const Signature& signature);
   Progress receive_some(int rank, Exchange& exchange, const Signature& signature);
   bool find_place(int rank, Exchange& exchange, const Signature& signature);
+  void seal_frame(Peer& to);
+  void open_header(int rank);
   void wait(int milliseconds);
   void read_news(int rank);
   [[noreturn]] void peer_failed(int rank, const std::string& what);

@@ -1,10 +1,11 @@
 // The handshake of one connection (C connects: the higher rank; L listens: the lower rank):
 //
-//   C → L  hello      magic, version, C's rank, size, channel, C's random number
+//   C → L  hello      magic, version, C's rank, size, channel, whether C seals, C's random number
 //   L → C  challenge  L's random number, proof of L = HMAC(secret, "listener" hello random)
 //   C → L  answer     proof of C = HMAC(secret, "connector" hello random)
 //   L → C  welcome    one byte
 //
+// What each direction is sealed by, where both seal: HMAC(secret, "C to L" or "L to C", hello random), which no other connection has.
 // Messages have fixed lengths, so that a stranger can make nobody allocate or wait: whoever is silent for 5 s is cut.
 #include "comm/tcp_mesh.h"
 
@@ -35,7 +36,7 @@ void Fd::reset() noexcept {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x434D4C52;  // "RLMC"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kStrangersMax = 256;
 constexpr double kStrangerMs = 5000;
 constexpr int kNapMs = 50;
@@ -43,7 +44,7 @@ constexpr int kRetryMs = 50;
 constexpr char kWelcome = 'W';
 
 struct Hello {
-  std::uint32_t magic, version, rank, size, channel, zero;
+  std::uint32_t magic, version, rank, size, channel, seals;
   std::uint8_t random[32];
 };
 struct Challenge {
@@ -154,7 +155,7 @@ class Mesh {
     std::vector<int> ranks;
     for (int rank = 0; rank < options_.size; ++rank) {
       const TcpLinks& links = links_[static_cast<std::size_t>(rank)];
-      if (rank != options_.rank && !(links.data.is_open() && links.control.is_open())) ranks.push_back(rank);
+      if (rank != options_.rank && !(links.data.fd.is_open() && links.control.fd.is_open())) ranks.push_back(rank);
     }
     return ranks;
   }
@@ -244,7 +245,7 @@ class Mesh {
         getsockopt(connection.fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
         if (error != 0) return again(connection, system_text(error)), false;
         connection.hello = {kMagic, kVersion, static_cast<std::uint32_t>(options_.rank),
-                            static_cast<std::uint32_t>(options_.size), static_cast<std::uint32_t>(connection.channel), 0, {}};
+                            static_cast<std::uint32_t>(options_.size), static_cast<std::uint32_t>(connection.channel), options_.seals ? 1u : 0u, {}};
         fill_random(connection.hello.random);
         connection.state = State::kAwaitChallenge;
         return send_all(connection, bytes_of(connection.hello));
@@ -261,6 +262,10 @@ class Mesh {
         }
         connection.rank = static_cast<int>(hello.rank);
         connection.channel = static_cast<int>(hello.channel);
+        if ((hello.seals != 0) != options_.seals) {
+          stranger_note_ = "rank " + std::to_string(connection.rank) + (options_.seals ? " does not encrypt, this rank does" : " encrypts, this rank does not");
+          return false;
+        }
         Challenge challenge{};
         fill_random(challenge.random);
         std::memcpy(connection.random, challenge.random, sizeof(challenge.random));
@@ -278,6 +283,7 @@ class Mesh {
                               std::to_string(options_.rank),
                           connection.rank);
         }
+        std::memcpy(connection.random, challenge.random, sizeof(challenge.random));
         connection.state = State::kAwaitWelcome;
         return send_all(connection, bytes_of(prove(secret_, "connector", connection.hello, challenge.random)));
       }
@@ -288,26 +294,36 @@ class Mesh {
         }
         Digest proof;
         std::memcpy(proof.data(), connection.received.data(), proof.size());
-        Fd& place = link(connection);
+        TcpLink& place = link(connection);
         if (!equal_in_constant_time(proof, prove(secret_, "connector", connection.hello, connection.random))) {
           stranger_note_ = "a connection that called itself rank " + std::to_string(connection.rank) + " had another secret";
           return false;
         }
-        if (place.is_open() || !send_all(connection, std::string(1, kWelcome))) return false;
-        place = std::move(connection.fd);
+        if (place.fd.is_open() || !send_all(connection, std::string(1, kWelcome))) return false;
+        finish(connection, "L to C", "C to L");
         return false;
       }
       case State::kAwaitWelcome: {
         if (!receive(connection, 1)) return connection.fd.is_open();
         if (connection.received[0] != kWelcome) return again(connection, "it refused the connection"), false;
-        link(connection) = std::move(connection.fd);
+        finish(connection, "C to L", "L to C");
         return false;
       }
     }
     return false;
   }
 
-  Fd& link(const Connection& connection) {
+  /// The connection becomes a link.
+  void finish(Connection& connection, const char* out, const char* in) {
+    TcpLink& place = link(connection);
+    if (options_.seals) {
+      place.out = Seal(prove(secret_, out, connection.hello, connection.random), Seal::Side::kSender);
+      place.in = Seal(prove(secret_, in, connection.hello, connection.random), Seal::Side::kReceiver);
+    }
+    place.fd = std::move(connection.fd);
+  }
+
+  TcpLink& link(const Connection& connection) {
     TcpLinks& links = links_[static_cast<std::size_t>(connection.rank)];
     return connection.channel == 0 ? links.data : links.control;
   }

@@ -1,5 +1,6 @@
 // Forms a group over TCP: every pair of ranks gets two connections, one for data and one for bad news, after each side
-// has proved to the other that it knows the group's secret (HMAC over both sides' random numbers; the secret never travels).
+// has proved to the other that it knows the group's secret (HMAC over both sides' random numbers; the secret never travels). In a group
+// that seals, each direction of each connection has a key that follows from the secret and these numbers.
 #pragma once
 #include <memory>
 #include <string>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "comm/join.h"
+#include "comm/seal.h"
 
 namespace raylite {
 
@@ -40,10 +42,16 @@ struct TcpListener {
 /// A socket that waits for the peers of a coming group, on a port that the system chooses. Throws CommError.
 TcpListener listen_tcp(const std::string& host);
 
-/// The connections to one peer, non-blocking. Both closed for the rank itself.
+/// A connection, non-blocking, and what its bytes are sealed by.
+struct TcpLink {
+  Fd fd;
+  Seal out, in;
+};
+
+/// The connections to one peer. Both closed for the rank itself.
 struct TcpLinks {
-  Fd data;
-  Fd control;
+  TcpLink data;
+  TcpLink control;
 };
 
 /// Connects all ranks; returns the links by rank. `addresses[r]` is "host:port" (or "[v6]:port") of rank r's listener.

@@ -2,6 +2,7 @@
 import type { JobId, NodeId, Resources, WorkerId } from '../common/index.js';
 import { currentCall } from './call-context.js';
 import { currentRuntime } from './current.js';
+import { isServing } from './node-states.js';
 
 /** A node as the cluster sees it. Amounts of memory are in bytes. */
 export interface NodeView {
@@ -32,9 +33,6 @@ export async function nodes(): Promise<readonly NodeView[]> {
     labels: { ...node.labels },
   }));
 }
-
-/** Whether a node of this state answers; one that is to leave does. */
-export const isServing = (state: string | null | undefined): boolean => state === 'ALIVE' || state === 'DRAINING';
 
 /** The order that a node leave. */
 export interface NodeDrain {
@@ -70,6 +68,14 @@ export function runtimeContext(): RuntimeContext {
   const { workerId, nodeId, jobId, namespace, isDriver, attached, actor } = runtime;
   const signal = currentCall(runtime)?.signal ?? null;
   return { workerId, nodeId, jobId, namespace, isDriver, host: attached.host, actor, signal };
+}
+
+/** Whether what this process sends to other machines is encrypted; nothing leaves a cluster that is bound to one machine. */
+export async function usesTls(): Promise<boolean> {
+  const { attached, token } = currentRuntime();
+  if (attached.host === '') return false;
+  const { tlsOf } = await import('../protocol/tls/index.js'); // who stays on one machine loads none of it
+  return tlsOf(attached.host, token) !== null;
 }
 
 /** Shows the progress of a training run on the page and in `raylite status`: one JSON object (observe/run.ts). */

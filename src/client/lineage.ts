@@ -3,9 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConnectionError, type ObjectId, ObjectLostError, ObjectReconstructionFailedError } from '../common/index.js';
 import { asError, type wire } from '../protocol/index.js';
-import { isServing } from './cluster-info.js';
 import type { CallShape, Invocation, Sender } from './invocation.js';
 import { failed, LostParts, partIdOf, placeOf } from './lost-parts.js';
+import { isServing } from './node-states.js';
 import { type Cancellable, ObjectState } from './object-state.js';
 import type { Runtime } from './runtime.js';
 

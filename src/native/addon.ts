@@ -136,6 +136,8 @@ export interface TcpJoinOptions extends JoinOptions {
   readonly listener: object;
   readonly addresses: readonly string[];
   readonly secret: string;
+  /** Whether what goes over the network is encrypted (AES-256-GCM, by keys that follow from the secret). All ranks must say the same. */
+  readonly seals?: boolean;
 }
 
 export interface NativeComm {

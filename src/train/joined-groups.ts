@@ -101,7 +101,7 @@ export class JoinedGroups implements Disposable {
     const listener = this.#listeners.get(id);
     if (!listener) throw new ConfigError('group', 'listen() before join()', 'no listening socket');
     this.#listeners.delete(id);
-    const options = { ...common, listener, addresses: way.addresses, secret: way.secret };
+    const options = { ...common, listener, addresses: way.addresses, secret: way.secret, seals: way.seals };
     if (way.kind === 'tcp') return native().joinTcpGroup(options);
     return native().joinHierarchicalGroup({ ...options, name: way.name, machines: way.machines });
   }

@@ -11,6 +11,8 @@ export type JointWay =
 interface Addresses {
   readonly addresses: readonly string[];
   readonly secret: string;
+  /** Whether what these ranks send each other is encrypted. */
+  readonly seals: boolean;
 }
 
 /** One communicator that a rank joins. */
@@ -26,7 +28,7 @@ export interface JointPlan {
 
 /** What is asked of a rank in order to plan. */
 export interface JointPeer {
-  describe(): PromiseLike<{ readonly nodeId: string; readonly host: string }>;
+  describe(): PromiseLike<{ readonly nodeId: string; readonly host: string; readonly usesTls: boolean }>;
   listen(id: string, host: string): PromiseLike<{ readonly port: number }>;
 }
 
@@ -44,7 +46,8 @@ export async function planJoints(ranks: readonly JointPeer[], mesh: Mesh, name: 
         return `${host}:${(await ranks[rank]!.listen(id, host)).port}`;
       }),
     );
-    const common = { addresses, secret: randomBytes(32).toString('hex') };
+    const seals = joint.ranks.some((rank) => places[rank]!.usesTls);
+    const common = { addresses, secret: randomBytes(32).toString('hex'), seals };
     if (machines === null || machines === nodes.length) return { kind: 'tcp', ...common };
     return { kind: 'hierarchical', name: `${name}-${id}`, machines, ...common };
   };

@@ -7,6 +7,8 @@ import type { ScalerState } from './scaler.js';
 /** Where a rank is, how others reach it, how much memory its machine or container still has; and its GPU, if it is on one. */
 export interface RankPlace {
   readonly nodeId: NodeId;
+  /** Whether what it sends to other machines is to be encrypted. */
+  readonly usesTls: boolean;
   readonly host: string;
   readonly availableBytes: number;
   readonly gpu: CudaDescription | null;

@@ -1,5 +1,5 @@
 // One rank of a training run, as an actor: device, groups, engine. It does what the driver asks, in order, and decides nothing.
-import { runtimeContext } from '../client/index.js';
+import { runtimeContext, usesTls } from '../client/index.js';
 import { ConfigError } from '../common/index.js';
 import type { Minibatch } from '../data/index.js';
 import {
@@ -51,10 +51,10 @@ export class TrainRank {
   }
 
   /** Where this rank is, how others reach it, and how much memory its machine or container still has; and its GPU, if it is on one. */
-  describe(): RankPlace {
+  async describe(): Promise<RankPlace> {
     const { nodeId, host } = runtimeContext();
     const gpu = this.#isOnGpu ? (findCuda(native()).devices[0] ?? null) : null;
-    return { nodeId, host, availableBytes: process.availableMemory(), gpu };
+    return { nodeId, host, usesTls: await usesTls(), availableBytes: process.availableMemory(), gpu };
   }
 
   /** Opens the socket of a coming TCP group on `host`. */

@@ -4,7 +4,7 @@ import { narrow } from '#src/engine/index.js';
 import { type NativeCommunicator, native } from '#src/native/index.js';
 
 /** The carriers of collectives. */
-export const SIBLINGS = ['shm', 'tcp', 'hierarchical'] as const;
+export const SIBLINGS = ['shm', 'tcp', 'hierarchical', 'sealed tcp'] as const;
 export type Sibling = (typeof SIBLINGS)[number];
 
 /** How many machines a hierarchical group of `size` ranks is played on: two ranks on each, as far as that goes. */
@@ -27,9 +27,8 @@ export function joinGroup(joining: Joining, listener: object | null): Promise<Na
   const { sibling, size } = joining;
   if (sibling === 'shm') return native().joinShmGroup(joining);
   const options = { ...joining, listener: listener! };
-  return sibling === 'tcp'
-    ? native().joinTcpGroup(options)
-    : native().joinHierarchicalGroup({ ...options, machines: machinesOf(size) });
+  if (sibling === 'hierarchical') return native().joinHierarchicalGroup({ ...options, machines: machinesOf(size) });
+  return native().joinTcpGroup({ ...options, seals: sibling === 'sealed tcp' });
 }
 
 /** The data of `rank`: many magnitudes, so that another order of summation would give other bits. */

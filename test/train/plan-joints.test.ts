@@ -5,11 +5,11 @@ import { meshOf } from '#src/engine/index.js';
 import { type JointPeer, type JointPlan, planJoints } from '#src/train/plan-joints.js';
 
 /** Ranks on these nodes; a port per group listened for. */
-const peersOn = (nodes: readonly string[]): readonly JointPeer[] =>
+const peersOn = (nodes: readonly string[], usesTls = false): readonly JointPeer[] =>
   nodes.map((nodeId, rank) => {
     let port = 1000 * (rank + 1);
     return {
-      describe: () => Promise.resolve({ nodeId, host: `host-${nodeId}` }),
+      describe: () => Promise.resolve({ nodeId, host: `host-${nodeId}`, usesTls }),
       listen: () => Promise.resolve({ port: port++ }),
     };
   });
@@ -25,6 +25,9 @@ test('ranks of one machine meet in shared memory, of several with one each over 
   const { way, rank, ranks } = second![0]!;
   assert.ok(way.kind === 'tcp');
   assert.deepEqual([way.addresses, rank, ranks], [['host-a:1000', 'host-b:2000'], 1, [0, 1]]);
+  assert.equal(way.seals, false);
+  const [sealed] = await planJoints(peersOn(['a', 'b'], true), mesh, 'run');
+  assert.ok(sealed![0]!.way.kind === 'tcp' && sealed![0]!.way.seals, 'where the cluster uses TLS');
 });
 
 test('several ranks on each of several machines use both, unless they are not in order or not equally many', async () => {
