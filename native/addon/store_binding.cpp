@@ -5,6 +5,8 @@
 
 #include "addon/arguments.h"
 #include "addon/bindings.h"
+#include "addon/spill_binding.h"
+#include "addon/view.h"
 #include "store/arena.h"
 #include "store/copy.h"
 #include "store/crc32.h"
@@ -13,45 +15,17 @@ namespace raylite {
 
 namespace {
 
-/// Runs `work` and turns StoreError into a JavaScript error with code "STORE".
-template <typename Work>
-auto with_store_errors(Napi::Env env, Work&& work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const StoreError& error) {
-    throw coded_error(env, "STORE", error.what());
-  }
-}
+using ArenaView = View<std::shared_ptr<Arena>>;
 
-/// What one external ArrayBuffer holds until it is collected.
-struct View {
-  std::shared_ptr<Arena> arena;
-  Napi::FunctionReference on_release;  // empty for writable views
-};
-
-// Runs on the JavaScript thread, after the collection or while the environment is torn down.
-void release_view(Napi::Env env, void*, View* view) {
-  const std::unique_ptr<View> owned(view);
-  if (view->on_release.IsEmpty()) return;
-  const Napi::HandleScope scope(env);
-  try {
-    view->on_release.Call({});
-  } catch (const Napi::Error& error) {
-    // A throwing callback has no caller: it is an uncaught exception. During teardown JavaScript cannot run at all,
-    // and there is nobody left to tell.
-    napi_fatal_exception(env, error.Value());
-  }
-}
-
-Napi::Value make_view(Napi::Env env, char* address, std::size_t length, View view) {
+Napi::Value make_view(Napi::Env env, char* address, std::size_t length, ArenaView view) {
   if (length == 0) {
     // There is no memory to hold; an ordinary empty buffer, let go at once.
-    auto* released = new View(std::move(view));
+    auto* released = new ArenaView(std::move(view));
     Napi::ArrayBuffer empty = Napi::ArrayBuffer::New(env, 0);
-    empty.AddFinalizer([](Napi::Env finalizer_env, View* data) { release_view(finalizer_env, nullptr, data); }, released);
+    empty.AddFinalizer([](Napi::Env finalizer_env, ArenaView* data) { release_view(finalizer_env, nullptr, data); }, released);
     return empty;
   }
-  return Napi::ArrayBuffer::New(env, address, length, release_view, new View(std::move(view)));
+  return Napi::ArrayBuffer::New(env, address, length, release_view<std::shared_ptr<Arena>>, new ArenaView(std::move(view)));
 }
 
 class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
@@ -64,7 +38,8 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
                         InstanceMethod<&ArenaObject::forget>("forget"), InstanceMethod<&ArenaObject::crc>("crc32"),
                         InstanceMethod<&ArenaObject::publish>("publish"), InstanceMethod<&ArenaObject::pin>("pin"),
                         InstanceMethod<&ArenaObject::unpin>("unpin"), InstanceMethod<&ArenaObject::revoke>("revoke"),
-                        InstanceMethod<&ArenaObject::prefault>("prefault"), InstanceMethod<&ArenaObject::close>("close"),
+                        InstanceMethod<&ArenaObject::prefault>("prefault"), InstanceMethod<&ArenaObject::spill>("spill"),
+                        InstanceMethod<&ArenaObject::write_aside>("writeAside"), InstanceMethod<&ArenaObject::close>("close"),
                         InstanceMethod<&ArenaObject::unlink>("unlink")});
   }
 
@@ -90,7 +65,7 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
     const std::size_t offset = integer_of(info[0], "offset"), length = integer_of(info[1], "length");
     return with_store_errors(info.Env(), [&] {
       char* address = arena(info.Env()).writable(offset, length);
-      return make_view(info.Env(), address, length, View{arena_, {}});
+      return make_view(info.Env(), address, length, ArenaView{arena_, {}});
     });
   }
 
@@ -100,7 +75,7 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
     const bool is_written = info[3].ToBoolean();
     return with_store_errors(info.Env(), [&] {
       char* address = arena(info.Env()).readable(offset, length, is_written);
-      return make_view(info.Env(), address, length, View{arena_, Napi::Persistent(on_release)});
+      return make_view(info.Env(), address, length, ArenaView{arena_, Napi::Persistent(on_release)});
     });
   }
 
@@ -176,6 +151,30 @@ class ArenaObject : public Napi::ObjectWrap<ArenaObject> {
 
   void prefault(const Napi::CallbackInfo& info) { arena(info.Env()).prefault(integer_of(info[0], "bytes")); }
 
+  Napi::Value spill(const Napi::CallbackInfo& info) {
+    const int fd = static_cast<int>(integer_of(info[0], "fd", 0, INT32_MAX));
+    const auto list = array_of(info[1], "parts");
+    std::vector<SpillPart> parts(list.Length());
+    return with_store_errors(info.Env(), [&] {
+      for (std::uint32_t i = 0; i < parts.size(); ++i) {
+        const std::string place = "parts[" + std::to_string(i) + "]";
+        const auto part = object_of(list.Get(i), place);
+        const std::size_t offset = integer_of(part.Get("offset"), place + ".offset");
+        const std::size_t bytes = integer_of(part.Get("size"), place + ".size", 1);
+        parts[i] = {arena(info.Env()).shared(offset, bytes), bytes, integer_of(part.Get("at"), place + ".at")};
+      }
+      return spill_later(info.Env(), fd, arena_, std::move(parts));
+    });
+  }
+
+  void write_aside(const Napi::CallbackInfo& info) {
+    const std::size_t offset = integer_of(info[0], "offset");
+    const Aside& aside = AsideObject::of(info[1]);
+    with_store_errors(info.Env(), [&] {
+      copy_bytes(arena(info.Env()).writable(offset, aside.bytes()), aside.address(), aside.bytes());
+    });
+  }
+
   void close(const Napi::CallbackInfo&) {
     if (!arena_) return;
     arena_->close();
@@ -207,6 +206,8 @@ void bind_store(Napi::Env env, Napi::Object exports) {
                 const std::size_t bytes = integer_of(options.Get("bytes"), "bytes", 1);
                 return with_store_errors(info.Env(), [&] { return wrap(info.Env(), Arena::open(path, bytes)); });
               }));
+  exports.Set("mapFile", Napi::Function::New(env, map_file_later));
+  AsideObject::bind(env, exports);
 }
 
 }  // namespace raylite

@@ -93,9 +93,9 @@ bool can_fold() { return __builtin_cpu_supports("pclmul") && __builtin_cpu_suppo
 
 }  // namespace
 
-std::uint32_t crc32(const void* data, std::size_t bytes) noexcept {
+std::uint32_t crc32(const void* data, std::size_t bytes, std::uint32_t before) noexcept {
   auto* from = static_cast<const unsigned char*>(data);
-  std::uint32_t crc = ~0u;
+  std::uint32_t crc = ~before;
 #if defined(__x86_64__)
   if (bytes >= 64 && can_fold()) {
     const std::size_t folded = bytes & ~std::size_t{15};

@@ -5,6 +5,7 @@
 
 namespace raylite {
 
-std::uint32_t crc32(const void* data, std::size_t bytes) noexcept;
+/// @param before the checksum of what comes before `data`
+std::uint32_t crc32(const void* data, std::size_t bytes, std::uint32_t before = 0) noexcept;
 
 }  // namespace raylite

@@ -69,21 +69,25 @@ export class AgentLink {
     return reply.attached as wire.Attached;
   }
   async leaseSlab(size: number): Promise<wire.Slab> {
-    return (await this.#request({ leaseSlab: { size }, kind: 'leaseSlab' }, 'slab')).slab as wire.Slab;
+    const reply = this.#request({ leaseSlab: { size }, kind: 'leaseSlab' }, 'slab');
+    this.#channel.flush(); // who asks has bytes to copy meanwhile
+    return (await reply).slab as wire.Slab;
   }
   returnSlab(slab: number): void {
     this.#channel.send({ returnSlab: { slab }, kind: 'returnSlab' });
   }
-  /** Brings an object into this node's arena, pinned until `releasePull`; or says in which file it is. */
+  /** Brings an object into this node's arena, or says in which file it is; there it stays until `releasePull`. */
   async pull(objectId: string, from: wire.Location.$Shape): Promise<wire.Pulled> {
     const reply = await this.#request({ pull: { objectId, from }, kind: 'pull' }, 'pulled');
     return reply.pulled as wire.Pulled;
   }
-  releasePull(objectId: string): void {
-    this.#channel.send({ releasePull: { objectId }, kind: 'releasePull' });
+  /** @param file the one that it was read from; empty: it lay in the arena */
+  releasePull(objectId: string, file = ''): void {
+    this.#channel.send({ releasePull: { objectId, file }, kind: 'releasePull' });
   }
-  sealed(sealed: wire.Sealed.$Shape): void {
+  sealed(sealed: wire.Sealed.$Shape, isUrgent: boolean): void {
     this.#channel.send({ sealed, kind: 'sealed' });
+    if (isUrgent) this.#channel.flush();
   }
   freed(objectId: string, location: wire.Location.$Shape): void {
     this.#channel.send({ freed: { objectId, location }, kind: 'freed' });

@@ -7,7 +7,7 @@ import type { Lineage } from './lineage.js';
 import { ObjectRef } from './object-ref.js';
 import type { Content, ObjectState } from './object-state.js';
 import type { Peers } from './peers.js';
-import { readSpilled } from './spilled-object.js';
+import { mapSpilled } from './spilled-object.js';
 import type { ObjectStore } from './store.js';
 import { parseStored } from './stored-value.js';
 import type { ValueExchange } from './value-exchange.js';
@@ -118,14 +118,15 @@ export class ObjectReader {
     return decodeValue(stored.body, stored.buffers, state.nested ?? NO_REFS, this.#values, true);
   }
 
-  /** The bytes of a stored object: where they lie on this node, brought here, or read from its disk when there is no room. */
+  /** The bytes of a stored object: where they lie on this node, in its arena or on its disk, or brought here. */
   async #bytesOf(state: ObjectState, location: wire.Location.$Properties): Promise<ArrayBuffer> {
     const { agent, store, nodeId } = this.#host;
     const here = location.nodeId === nodeId ? store.tryMap(location) : null;
     if (here) return here;
     const { location: there, file, crc } = await agent.pull(state.id, location);
     if (!file) return store.map(there ?? {}, () => agent.releasePull(state.id));
-    return readSpilled(state.id, { file, crc, offset: there?.offset ?? 0, size: there?.size ?? 0 });
+    const part = { path: file, at: there?.offset ?? 0, bytes: there?.size ?? 0, crc: crc ?? 0 };
+    return mapSpilled(state.id, part, () => agent.releasePull(state.id, file));
   }
 }
 

@@ -73,14 +73,12 @@ export class ObjectWriter {
   #store(state: ObjectState, encoded: EncodedValue): void {
     const { store, workerId } = this.#host;
     const layout = layoutValue(encoded);
-    const location = store.tryWrite(state.id, workerId, layout);
-    if (location) {
-      this.#objects.settleStored(state, location);
+    const there = store.write(state.id, workerId, layout);
+    if (!(there instanceof Promise)) {
+      this.#objects.settleStored(state, there);
       return;
     }
-    // No slab has room: the caller may change the value before another comes, so that it is copied now.
-    const kept = { ...layout, parts: layout.parts.map(({ at, bytes }) => ({ at, bytes: new Uint8Array(bytes) })) };
-    store.write(state.id, workerId, kept).then(
+    there.then(
       (where) => this.#objects.settleStored(state, where),
       (error: RayliteError) => state.settle({ kind: 'failed', failure: failureOf(error), local: error }),
     );

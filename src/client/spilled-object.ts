@@ -1,24 +1,16 @@
-// An object that lies on this node's disk, read into this process's own memory: the arena had no room for it.
-import { open } from 'node:fs/promises';
+// An object that lies on this node's disk: its file is mapped, so that it costs the reader no memory of its own.
 import { type ObjectId, ObjectLostError } from '../common/index.js';
-import { readChecked } from '../protocol/index.js';
+import { type FilePart, native } from '../native/index.js';
 
-export async function readSpilled(
-  objectId: ObjectId,
-  at: { readonly file: string; readonly offset: number; readonly size: number; readonly crc: number },
-): Promise<ArrayBuffer> {
-  const memory = new ArrayBuffer(at.size);
-  const lost = (detail: string, cause?: unknown): ObjectLostError =>
-    new ObjectLostError({ objectId, detail }, { cause });
-  const handle = await open(at.file, 'r').catch((cause: unknown) => {
-    throw lost('its owner has let go of it, or its node has ended', cause);
-  });
+/** `onRelease` runs when nobody holds the bytes any more, or there are none. */
+export async function mapSpilled(objectId: ObjectId, part: FilePart, onRelease: () => void): Promise<ArrayBuffer> {
   try {
-    const crc = await readChecked(handle, new Uint8Array(memory), at.offset);
-    if (crc === null) throw lost(`${at.file} ends before it does`);
-    if (crc !== at.crc) throw lost(`its bytes in ${at.file} are damaged`);
-    return memory;
-  } finally {
-    await handle.close();
+    return await native().mapFile(part, onRelease);
+  } catch (cause) {
+    onRelease();
+    throw new ObjectLostError(
+      { objectId, detail: `on disk it cannot be read: ${(cause as Error).message}` },
+      { cause },
+    );
   }
 }

@@ -1,8 +1,9 @@
 // Shared memory as one process sees it: slabs that the agent leased to it, allocation inside them, mapped reads.
 import type { NodeId } from '../common/index.js';
-import { type NativeArena, native } from '../native/index.js';
+import { type NativeArena, type NativeAside, native } from '../native/index.js';
 import type { wire } from '../protocol/index.js';
 import type { AgentLink } from './agent-link.js';
+import { Asides } from './asides.js';
 import { PAGE_BYTES, type StoredLayout } from './stored-value.js';
 
 interface Region {
@@ -14,9 +15,13 @@ interface LeasedSlab {
   readonly free: Region[]; // in order of offset, neighbours merged
   serial: number; // of the last object in it
 }
+/** A value that waits for room. */
 interface Waiting {
+  readonly objectId: string;
+  readonly ownerId: string;
   readonly bytes: number;
-  readonly tryWrite: () => boolean;
+  readonly aside: NativeAside;
+  readonly resolve: (location: wire.Location.$Properties) => void;
   readonly reject: (error: Error) => void;
 }
 interface Held {
@@ -27,6 +32,8 @@ interface Held {
 
 const SLAB_BYTES_MAX = 64 * 1024 * 1024;
 const SLABS_PER_STORE = 32;
+/** Of objects from here on the agent hears at once, so that it makes room for the next while this process goes on. */
+const LARGE_BYTES = 1024 * 1024;
 /** So long after others waited for room an empty slab goes back at once. */
 const PRESSED_MS = 2_000;
 
@@ -41,6 +48,7 @@ export class ObjectStore {
   readonly #slabs: LeasedSlab[] = [];
   readonly #held = new Map<string, Held>();
   readonly #waiting: Waiting[] = [];
+  readonly #asides = new Asides();
   #isGrowing = false;
   readonly #reader: number | null;
   readonly #mapped = new Map<number, number>(); // views that this process has, by offset
@@ -61,9 +69,32 @@ export class ObjectStore {
     return this.#nodeId;
   }
 
-  /** Writes a value into a slab we have, or returns null when none has room. */
-  tryWrite(objectId: string, ownerId: string, layout: StoredLayout): wire.Location.$Properties | null {
-    const size = pages(layout.bytes);
+  /**
+   * Writes a value into a slab we have; where none has room, copies the value, which may be changed from then on, and waits, in the
+   * order of asking. Rejects with StoreFullError or OutOfDiskError.
+   */
+  write(
+    objectId: string,
+    ownerId: string,
+    layout: StoredLayout,
+  ): wire.Location.$Properties | Promise<wire.Location.$Properties> {
+    const { bytes, parts } = layout;
+    const here = this.#allocate(objectId, bytes);
+    if (here) {
+      const arena = this.#open();
+      for (const part of parts) arena.write(here.region.offset + part.at, [part.bytes]);
+      return this.#seal(objectId, ownerId, bytes, here);
+    }
+    if (this.#waiting.length === 0) this.#grow(bytes);
+    const aside = this.#asides.take();
+    aside.set(bytes, parts);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ objectId, ownerId, bytes, aside, resolve, reject });
+    });
+  }
+
+  #allocate(objectId: string, bytes: number): Held | null {
+    const size = pages(bytes);
     for (const slab of this.#slabs) {
       const index = slab.free.findIndex((region) => region.size >= size);
       if (index < 0) continue;
@@ -75,52 +106,55 @@ export class ObjectStore {
       slab.serial += 1;
       const held = { slab, region, serial: slab.serial };
       this.#held.set(objectId, held);
-      return this.#write(objectId, ownerId, layout, held);
+      return held;
     }
     return null;
   }
 
-  /** As {@link tryWrite}, and waits for room: in the order of asking. Rejects with StoreFullError or OutOfDiskError. */
-  write(objectId: string, ownerId: string, layout: StoredLayout): Promise<wire.Location.$Properties> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({
-        bytes: pages(layout.bytes),
-        tryWrite: () => {
-          const there = this.tryWrite(objectId, ownerId, layout);
-          if (there) resolve(there);
-          return there !== null;
-        },
-        reject,
-      });
-      this.#serve();
-    });
-  }
-
   /** Writes what waits for room, in order; asks for one more slab at a time. */
   #serve(): void {
-    while (this.#waiting[0]?.tryWrite()) this.#waiting.shift();
-    const first = this.#waiting[0];
-    if (!first || this.#isGrowing) return;
+    for (let first = this.#waiting[0]; first; first = this.#waiting[0]) {
+      const { objectId, ownerId, bytes, aside, resolve } = first;
+      const here = this.#allocate(objectId, bytes);
+      if (!here) {
+        this.#grow(bytes);
+        return;
+      }
+      this.#open().writeAside(here.region.offset, aside);
+      this.#waiting.shift();
+      this.#asides.giveBack(aside);
+      resolve(this.#seal(objectId, ownerId, bytes, here));
+    }
+  }
+
+  /** Asks for a slab with room for `bytes`. */
+  #grow(bytes: number): void {
+    if (this.#isGrowing) return;
     this.#isGrowing = true;
     const usual = pages(Math.min(SLAB_BYTES_MAX, Math.floor(this.#arenaBytes / SLABS_PER_STORE)));
     this.#agent
-      .leaseSlab(Math.max(usual, first.bytes))
+      .leaseSlab(Math.max(usual, pages(bytes)))
       .then(
         (slab) => {
+          if (slab.slab === 0) return; // there is room in one that we have
           this.#slabs.push({ slab, free: [{ offset: slab.offset, size: slab.size }], serial: 0 });
         },
-        (error: Error) => {
-          if (this.#waiting[0] === first) this.#waiting.shift();
-          first.reject(error);
-        },
+        (error: Error) => this.#fail(this.#waiting.splice(0, 1), error),
       )
       .finally(() => {
         this.#isGrowing = false;
         this.#serve();
       })
       .catch((error: unknown) => {
-        for (const waiting of this.#waiting.splice(0)) waiting.reject(error as Error); // a write that throws
+        this.#fail(this.#waiting.splice(0), error as Error); // a write that throws
       });
+  }
+
+  #fail(waiting: readonly Waiting[], error: Error): void {
+    for (const { aside, reject } of waiting) {
+      this.#asides.giveBack(aside);
+      reject(error);
+    }
   }
 
   /** The bytes of an object of this node: a private view; null when it has moved. Stays where it is until the view is collected. */
@@ -205,24 +239,16 @@ export class ObjectStore {
     if (performance.now() < this.#pressedUntilMs) this.#returnEmpty(held.slab);
   }
 
-  #write(
+  /** Tells the agent of an object whose bytes are there. */
+  #seal(
     objectId: string,
     ownerId: string,
-    layout: StoredLayout,
-    { slab: { slab }, region, serial }: Held,
+    size: number,
+    { slab: { slab }, region: { offset }, serial }: Held,
   ): wire.Location.$Properties {
-    const arena = this.#open();
-    for (const part of layout.parts) arena.write(region.offset + part.at, [part.bytes]);
-    arena.publish(region.offset, slab.slab, serial);
-    const location = {
-      nodeId: this.#nodeId,
-      transfer: this.#transfer,
-      slab: slab.slab,
-      offset: region.offset,
-      size: layout.bytes,
-      serial,
-    };
-    this.#agent.sealed({ objectId, location, ownerWorkerId: ownerId });
+    this.#open().publish(offset, slab.slab, serial);
+    const location = { nodeId: this.#nodeId, transfer: this.#transfer, slab: slab.slab, offset, size, serial };
+    this.#agent.sealed({ objectId, location, ownerWorkerId: ownerId }, size >= LARGE_BYTES);
     return location;
   }
 

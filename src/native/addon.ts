@@ -268,6 +268,30 @@ export interface NativeStore {
   /** Creates the arena file (mode 0600, O_EXCL) and maps it. */
   createArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
   openArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
+  /**
+   * A part of a file as memory that is this process's own where it writes to it; `onRelease` runs once when nobody holds it any more.
+   * Keeps its bytes when the file is unlinked. Rejects with code "STORE" when the file is not there, ends before the part does, or
+   * the part does not have its checksum; `onRelease` does not run then.
+   */
+  mapFile(part: FilePart, onRelease: () => void): Promise<ArrayBuffer>;
+  readonly NativeAside: new () => NativeAside;
+}
+
+export interface FilePart {
+  readonly path: string;
+  /** A multiple of the page size. */
+  readonly at: number;
+  readonly bytes: number;
+  /** CRC-32, as zlib's. */
+  readonly crc: number;
+}
+
+/** Memory for bytes that wait for room in the arena. */
+export interface NativeAside {
+  /** Copies parts, `bytes` together; into the memory that is there where that is enough. */
+  set(bytes: number, parts: readonly { readonly at: number; readonly bytes: Uint8Array }[]): void;
+  /** Gives the memory back, without waiting for the garbage collector. */
+  free(): void;
 }
 
 export interface NativeArena {
@@ -282,6 +306,16 @@ export interface NativeArena {
   readable(offset: number, length: number, onRelease: () => void, isWritten?: boolean): ArrayBuffer;
   /** Copies into shared memory; parts of 1 MiB or more without the caches. */
   write(offset: number, parts: readonly Uint8Array[]): void;
+  /** The same for what was set aside. */
+  writeAside(offset: number, aside: NativeAside): void;
+  /**
+   * Writes parts of shared memory to an open file, each from byte `at` of it on, `at` growing. Resolves to their CRC-32s. Rejects with
+   * code "STORE"; then some of it may be written. The file must stay open, and the parts unchanged, meanwhile.
+   */
+  spill(
+    fd: number,
+    parts: readonly { readonly offset: number; readonly size: number; readonly at: number }[],
+  ): Promise<number[]>;
   /**
    * Forgets this process's private copies (made by stray writes) of all pages that the region touches, before it is used
    * again. A private page hides what others write later: give objects whole pages, or forget when a view is released.

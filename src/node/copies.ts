@@ -1,5 +1,4 @@
-// Copies of objects in the arena: of other nodes' objects, of what lies on this node's disk. Each is made once for all who
-// read it; one that can be had again is kept while nobody needs its room, the one that was read last goes last.
+// Copies of other nodes' objects in the arena. Each is made once for all who read it, and goes when nobody does any more.
 import { type ObjectId, ObjectLostError } from '../common/index.js';
 import type { Room } from './room.js';
 import type { Holder, SlabLease, SlabTable } from './slab-table.js';
@@ -11,8 +10,6 @@ interface Place {
 interface Copy {
   readonly pins: Map<Holder, number>;
   slab: SlabLease | null;
-  /** Whether it is worth keeping when nobody reads it. */
-  isKept: boolean;
   isWhole: boolean;
   size: number; // bytes; 0 until it is known
   goodBytes: number; // that have come, from the start
@@ -34,7 +31,7 @@ export class Copies {
   readonly holder: Holder = { name: 'copies' };
   readonly #table: SlabTable;
   readonly #room: Room;
-  readonly #copies = new Map<ObjectId, Copy>(); // the one read longest ago first
+  readonly #copies = new Map<ObjectId, Copy>();
 
   constructor(table: SlabTable, room: Room) {
     this.#table = table;
@@ -45,8 +42,6 @@ export class Copies {
   pin(objectId: ObjectId, holder: Holder): Promise<Place> | null {
     const copy = this.#copies.get(objectId);
     if (!copy) return null;
-    this.#copies.delete(objectId);
-    this.#copies.set(objectId, copy);
     copy.pins.set(holder, (copy.pins.get(holder) ?? 0) + 1);
     return copy.place;
   }
@@ -86,9 +81,7 @@ export class Copies {
   make(
     objectId: ObjectId,
     holder: Holder,
-    isKept: boolean,
     fill: (lease: (size: number) => Promise<SlabLease>, arrived: (goodBytes: number) => void) => Promise<number>,
-    slab: SlabLease | null = null,
   ): Promise<Place> {
     const run = async (): Promise<Place> => {
       try {
@@ -97,8 +90,8 @@ export class Copies {
             copy.slab ??= await this.#room.lease(bytes, this.holder, () => copy.isDropped);
             copy.size = bytes;
             grown(copy, 0);
-            if (!copy.isDropped) return copy.slab;
-            this.#table.giveBack(copy.slab.slab, this.holder);
+            if (copy.slab && !copy.isDropped) return copy.slab;
+            if (copy.slab) this.#table.giveBack(copy.slab.slab, this.holder);
             throw new Error('the copy was given up while it waited for room');
           },
           (goodBytes) => grown(copy, goodBytes),
@@ -115,8 +108,7 @@ export class Copies {
     };
     const copy: Copy = {
       pins: new Map([[holder, 1]]),
-      slab,
-      isKept,
+      slab: null,
       isWhole: false,
       size: 0,
       goodBytes: 0,
@@ -129,14 +121,6 @@ export class Copies {
     return copy.place;
   }
 
-  /** The object is no more: its copy goes as soon as nobody reads it. */
-  forget(objectId: ObjectId): void {
-    const copy = this.#copies.get(objectId);
-    if (!copy) return;
-    copy.isKept = false;
-    this.#dropUnused(objectId, copy);
-  }
-
   processGone(holder: Holder): void {
     for (const [objectId, copy] of [...this.#copies]) if (copy.pins.delete(holder)) this.#dropUnused(objectId, copy);
   }
@@ -146,18 +130,8 @@ export class Copies {
     for (const [objectId, { isWhole, size }] of this.#copies) if (isWhole) yield { objectId, size };
   }
 
-  /** Drops the copy that was read longest ago; false when all are being read or made. */
-  evict(): boolean {
-    for (const [objectId, copy] of this.#copies) {
-      if (copy.pins.size > 0 || !copy.isWhole) continue;
-      this.#drop(objectId, copy);
-      return true;
-    }
-    return false;
-  }
-
   #dropUnused(objectId: ObjectId, copy: Copy): void {
-    if (copy.pins.size === 0 && copy.isWhole && !copy.isKept) this.#drop(objectId, copy);
+    if (copy.pins.size === 0 && copy.isWhole) this.#drop(objectId, copy);
   }
   #drop(objectId: ObjectId, copy: Copy): void {
     if (this.#copies.get(objectId) === copy) this.#copies.delete(objectId);

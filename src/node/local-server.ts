@@ -185,7 +185,7 @@ export class LocalServer implements AsyncDisposable {
       this.#index
         .lease(message.leaseSlab.size ?? 0, process, () => process.channel.isClosed)
         .then(
-          (slab) => answer({ slab }),
+          (slab) => answer({ slab: slab ?? {} }),
           (error: unknown) => answer({ failure: failureOf(error) }),
         );
     } else if (message.returnSlab) this.#index.giveBack(message.returnSlab.slab ?? 0, process);
@@ -203,8 +203,10 @@ export class LocalServer implements AsyncDisposable {
         (pulled) => answer({ pulled }),
         (error: unknown) => answer({ failure: failureOf(error) }),
       );
-    } else if (message.releasePull) this.#index.releasePull((message.releasePull.objectId ?? '') as ObjectId, process);
-    else if (message.ready)
+    } else if (message.releasePull) {
+      const { objectId, file } = message.releasePull;
+      this.#index.releasePull((objectId ?? '') as ObjectId, file ?? '', process);
+    } else if (message.ready)
       this.#pool().ready(process.spawnId, message.ready.address ?? {}, message.ready.failure ?? null);
     else if (message.exiting) this.#pool().exiting(process.spawnId);
     else if (message.collected) process.collected();

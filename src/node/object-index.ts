@@ -1,4 +1,4 @@
-// The large objects of this node: those that its processes made, in the arena or on disk, and copies that are read here.
+// The large objects of this node: those that its processes made, in the arena or on disk, and copies of others' that are read here.
 import { type NodeId, type ObjectId, ObjectLostError, type WorkerId } from '../common/index.js';
 import type { NativeArena } from '../native/index.js';
 import type { wire } from '../protocol/index.js';
@@ -69,7 +69,6 @@ export class ObjectIndex {
     );
     this.#room = new Room(this.#table, {
       reached: () => arena.prefault(prefaultBytes(this.#table.reachedBytes, arena.bytes)),
-      evict: () => this.#copies.evict(),
       collect: news.collect,
       spill: (bytes) => {
         this.#bury();
@@ -96,9 +95,9 @@ export class ObjectIndex {
     return placed.sort((a, b) => b.size - a.size);
   }
 
-  /** Waits until there is room. Rejects with StoreFullError or OutOfDiskError. */
-  lease(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease> {
-    return this.#room.lease(size, holder, isGone);
+  /** Waits until there is room; null: in a slab that `holder` has. Rejects with StoreFullError or OutOfDiskError. */
+  lease(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease | null> {
+    return this.#room.lease(size, holder, () => isGone() || this.#table.hasEmpty(size, holder));
   }
   giveBack(slab: number, holder: Holder): void {
     this.#table.giveBack(slab, holder);
@@ -110,7 +109,7 @@ export class ObjectIndex {
     const { slab, offset, size, serial } = sealed.location ?? {};
     const objectId = (sealed.objectId ?? '') as ObjectId;
     this.#unspill(objectId); // what was there was damaged: it has been made again
-    return this.#table.sealed(
+    const isRight = this.#table.sealed(
       {
         objectId,
         slab: slab ?? 0,
@@ -121,6 +120,8 @@ export class ObjectIndex {
       },
       holder,
     );
+    this.#room.filled(size ?? 0);
+    return isRight;
   }
 
   /** Opens an object of this node for reading by the node itself; it stays where it is until `close`. Null: it is not here. */
@@ -138,13 +139,13 @@ export class ObjectIndex {
     }
     const spilled = this.#spilled.get(objectId);
     if (!spilled) return this.#openCopy(objectId, reader);
+    const { place } = spilled;
+    const mapped = this.#files.map(place).catch((cause: Error) => {
+      throw new ObjectLostError({ objectId, detail: `on disk it cannot be read: ${cause.message}` }, { cause });
+    });
     return {
-      size: spilled.place.size,
-      read: async (from, length) => {
-        const bytes = new Uint8Array(length);
-        await this.#files.read(spilled.place, from, bytes);
-        return bytes;
-      },
+      size: mapped.then(({ byteLength }) => byteLength),
+      read: async (from, length) => new Uint8Array(await mapped, from, length),
       close: () => {},
     };
   }
@@ -190,15 +191,19 @@ export class ObjectIndex {
     }
     const copy = this.#copies.pin(objectId, holder);
     if (copy !== null) return this.#pulled(await copy);
-    const spilled = this.#spilled.get(objectId);
-    if (spilled) return this.#restore(objectId, spilled, holder);
+    const spilled = this.#spilled.get(objectId)?.place;
+    if (spilled) {
+      const { offset, size, crc, file } = spilled;
+      this.#files.hold(file, holder);
+      return { location: { nodeId: this.#nodeId, offset, size }, file: file.path, crc };
+    }
     if (from.nodeId === this.#nodeId) {
       if (await whenSealed(() => this.#table.find(objectId))) return this.pull(objectId, from, holder);
       throw new ObjectLostError({ objectId, detail: 'its owner has let go of it' });
     }
     if (!from.transfer)
       throw new ObjectLostError({ objectId, detail: `node ${from.nodeId} has no door that this node can reach` });
-    const fetched = this.#copies.make(objectId, holder, false, async (allocate, arrived) => {
+    const fetched = this.#copies.make(objectId, holder, async (allocate, arrived) => {
       const options = { token: this.#token, door: this.transfer, arena: this.#arena, allocate, arrived };
       const { size } = await pullObject(from, objectId, options);
       return size;
@@ -206,8 +211,10 @@ export class ObjectIndex {
     return this.#pulled(await fetched);
   }
 
-  releasePull(objectId: ObjectId, holder: Holder): void {
-    if (!this.#letGo(objectId, holder)) this.#copies.unpin(objectId, holder);
+  /** @param file the one that it was read from; empty: it lay in the arena */
+  releasePull(objectId: ObjectId, file: string, holder: Holder): void {
+    if (file !== '') this.#files.letGo(file, holder);
+    else if (!this.#letGo(objectId, holder)) this.#copies.unpin(objectId, holder);
   }
 
   /** @param reader its bit in the table of pins */
@@ -215,6 +222,7 @@ export class ObjectIndex {
     if (reader !== null) for (const { offset } of this.#table.objects()) this.#arena.unpin(offset, reader);
     for (const objectId of [...this.#held.keys()]) while (this.#letGo(objectId, holder));
     this.#copies.processGone(holder);
+    this.#files.readerGone(holder);
     this.#table.processGone(holder);
     this.ownerGone(workerId);
     this.#bury();
@@ -229,32 +237,6 @@ export class ObjectIndex {
     for (const objectId of ids) this.freed(objectId);
   }
 
-  /** Back into the arena if there is room without moving others out; else it is read where it is. */
-  async #restore(objectId: ObjectId, { place }: Spilled, holder: Holder): Promise<Pulled> {
-    const slab = this.#room.leaseNow(place.size, this.#copies.holder);
-    if (!slab) {
-      const { offset, size, crc, file } = place;
-      return { location: { nodeId: this.#nodeId, offset, size }, file: file.path, crc };
-    }
-    const restored = this.#copies.make(
-      objectId,
-      holder,
-      true,
-      async () => {
-        const { offset } = slab;
-        const memory = new Uint8Array(this.#arena.writable(offset, place.size));
-        const lost = { objectId, detail: `its bytes in ${place.file.path} are damaged` };
-        const crc = await this.#files.read(place, 0, memory).catch((cause: unknown) => {
-          throw new ObjectLostError(lost, { cause }); // gone, or cut off
-        });
-        if (crc !== place.crc) throw new ObjectLostError(lost);
-        return place.size;
-      },
-      slab,
-    );
-    return this.#pulled(await restored);
-  }
-
   #pulled(place: { readonly offset: number; readonly size: number }): Pulled {
     return { location: { ...place, nodeId: this.#nodeId } };
   }
@@ -264,7 +246,6 @@ export class ObjectIndex {
     if (!spilled) return;
     this.#spilled.delete(objectId);
     this.#files.drop(spilled.place);
-    this.#copies.forget(objectId);
   }
 
   #moved(object: StoredObject, place: DiskPlace): void {
@@ -277,7 +258,11 @@ export class ObjectIndex {
     this.#zombies.delete(objectId);
     const holder = this.#table.freed(objectId);
     if (holder)
-      this.#news.vacated(holder, { objectId, location: { slab, offset, serial }, isWanted: this.#room.isWanted });
+      this.#news.vacated(holder, {
+        objectId,
+        location: { slab, offset, serial },
+        isWanted: this.#room.isWanted(holder),
+      });
     this.#room.wake();
   }
 

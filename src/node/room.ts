@@ -1,5 +1,5 @@
-// Room in the arena for who asks: free, else what can be had again elsewhere goes, else processes collect their garbage, else
-// objects move to disk. Whoever asks waits meanwhile: that is how makers of objects are slowed down to the speed of the disk.
+// Room in the arena for who asks: free, else processes collect their garbage, else objects move to disk. That begins before the
+// arena is full; whoever asks when it is waits, and that is how makers of objects are slowed down to the speed of the disk.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutOfDiskError, StoreFullError } from '../common/index.js';
 import type { Holder, SlabLease, SlabTable } from './slab-table.js';
@@ -9,33 +9,36 @@ const FRUITLESS_MAX = 40;
 const WAIT_MS = 50;
 /** So long after it was of no use processes are not asked again to collect. */
 const COLLECT_MS_MIN = 2_000;
+/** This part of the arena is kept free of objects, as in Ray; or room for one more as large as the last, up to that part. */
+const AHEAD_SHARE = 1 / 5;
+const AHEAD_SHARE_MAX = 1 / 3;
 
 export interface RoomMakers {
   /** A part of the arena is in use that may never have been. */
   readonly reached: () => void;
-  /** Drops one copy of an object that is elsewhere too; false when there is none. */
-  readonly evict: () => boolean;
   /** Asks all processes to let go of what they do not use; resolves when they have. */
   readonly collect: () => Promise<void>;
-  /** Moves objects of about so many bytes to disk; resolves to how many. */
+  /** Moves objects of about so many bytes to disk; resolves to how many. Rejects with OutOfDiskError. */
   readonly spill: (bytes: number) => Promise<number>;
 }
 
 export class Room {
   readonly #table: SlabTable;
   readonly #makers: RoomMakers;
-  #waiting = 0;
+  readonly #waiting: Holder[] = [];
   #wakers: (() => void)[] = [];
   #lastCollectMs = Number.NEGATIVE_INFINITY; // the last that was of no use
+  #lastBytes = 0;
+  #isAhead = false;
 
   constructor(table: SlabTable, makers: RoomMakers) {
     this.#table = table;
     this.#makers = makers;
   }
 
-  /** Whether somebody waits for room. */
-  get isWanted(): boolean {
-    return this.#waiting > 0;
+  /** Whether somebody else than `holder` waits for room. */
+  isWanted(holder: Holder): boolean {
+    return this.#waiting.some((waiting) => waiting !== holder);
   }
 
   /** Something was freed. */
@@ -43,39 +46,51 @@ export class Room {
     for (const waker of this.#wakers.splice(0)) waker();
   };
 
-  /** What is free, or becomes so by evicting; null when that is not enough. */
-  leaseNow(size: number, holder: Holder): SlabLease | null {
-    for (;;) {
-      try {
-        const lease = this.#table.lease(size, holder);
-        this.#makers.reached();
-        return lease;
-      } catch (error) {
-        if (!(error instanceof StoreFullError)) throw error;
-        if (!this.#makers.evict()) return null;
-      }
-    }
+  /** Objects came, the last of so many bytes: room for the next is made in time. */
+  filled(bytes: number): void {
+    this.#lastBytes = bytes;
+    if (this.#isAhead || this.#overBytes <= 0) return;
+    this.#isAhead = true;
+    this.#makeAhead()
+      .catch((error: unknown) => {
+        if (!(error instanceof OutOfDiskError)) throw error; // else whoever needs the room is told when asking for it
+      })
+      .finally(() => {
+        this.#isAhead = false;
+      });
   }
 
-  /** As `leaseNow`, and waits until there is room. Rejects with StoreFullError or OutOfDiskError, or when `isGone`. */
-  async lease(size: number, holder: Holder, isGone: () => boolean = () => false): Promise<SlabLease> {
-    const now = this.leaseNow(size, holder);
+  /** What is free; or waits until there is room. Null: it `isOver`. Rejects with StoreFullError or OutOfDiskError. */
+  async lease(size: number, holder: Holder, isOver: () => boolean): Promise<SlabLease | null> {
+    const now = this.#leaseNow(size, holder);
     if (now) return now;
     if (size > this.#table.capacity) return this.#table.lease(size, holder); // says so
-    this.#waiting += 1;
+    this.#waiting.push(holder);
     try {
-      return await this.#make(size, holder, isGone);
+      return await this.#make(size, holder, isOver);
     } finally {
-      this.#waiting -= 1;
+      this.#waiting.splice(this.#waiting.indexOf(holder), 1);
     }
   }
 
-  async #make(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease> {
+  #leaseNow(size: number, holder: Holder): SlabLease | null {
+    try {
+      const lease = this.#table.lease(size, holder);
+      this.#makers.reached();
+      return lease;
+    } catch (error) {
+      if (error instanceof StoreFullError) return null;
+      throw error;
+    }
+  }
+
+  async #make(size: number, holder: Holder, isOver: () => boolean): Promise<SlabLease | null> {
     let diskError: OutOfDiskError | null = null;
-    for (let fruitless = 0; fruitless < FRUITLESS_MAX && !isGone(); ) {
-      if (performance.now() - this.#lastCollectMs > COLLECT_MS_MIN) {
+    for (let fruitless = 0; fruitless < FRUITLESS_MAX; ) {
+      if (isOver()) return null;
+      if (this.#mayCollect) {
         await this.#makers.collect();
-        const collected = this.leaseNow(size, holder);
+        const collected = this.#leaseNow(size, holder);
         if (collected) return collected;
         this.#lastCollectMs = performance.now();
       } else {
@@ -86,14 +101,33 @@ export class Room {
         });
         fruitless += moved > 0 ? 0 : 1;
       }
-      const lease = this.leaseNow(size, holder);
+      const lease = this.#leaseNow(size, holder);
       if (lease) return lease;
       await this.#freed();
-      const late = this.leaseNow(size, holder);
+      const late = this.#leaseNow(size, holder);
       if (late) return late;
     }
     if (diskError) throw diskError;
     return this.#table.lease(size, holder); // says what there is
+  }
+
+  async #makeAhead(): Promise<void> {
+    if (this.#mayCollect) {
+      await this.#makers.collect();
+      if (this.#overBytes > 0) this.#lastCollectMs = performance.now();
+    }
+    while (this.#overBytes > 0) if ((await this.#makers.spill(this.#overBytes)) === 0) return;
+  }
+
+  get #mayCollect(): boolean {
+    return performance.now() - this.#lastCollectMs > COLLECT_MS_MIN;
+  }
+
+  /** By how much the objects in the arena are more than leaves room for others. */
+  get #overBytes(): number {
+    const { capacity, objectBytes } = this.#table;
+    const kept = Math.max(capacity * AHEAD_SHARE, Math.min(this.#lastBytes, capacity * AHEAD_SHARE_MAX));
+    return objectBytes - (capacity - kept);
   }
 
   async #freed(): Promise<void> {

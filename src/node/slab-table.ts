@@ -26,6 +26,7 @@ export interface StoredObject {
 }
 
 const PAGE_BYTES = 4096;
+const pages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 
 export class SlabTable {
   readonly capacity: number;
@@ -35,6 +36,7 @@ export class SlabTable {
   readonly #free: { offset: number; size: number }[];
   #nextSlab = 1;
   #used = 0;
+  #objectBytes = 0;
   #reached = 0;
 
   constructor(nodeId: NodeId, capacity: number) {
@@ -47,6 +49,11 @@ export class SlabTable {
     return this.#used;
   }
 
+  /** What the objects take, whole pages. */
+  get objectBytes(): number {
+    return this.#objectBytes;
+  }
+
   /** The end of the part of the arena that was ever leased. */
   get reachedBytes(): number {
     return this.#reached;
@@ -54,7 +61,7 @@ export class SlabTable {
 
   /** Leases `size` bytes (rounded up to pages) to `holder`. Throws StoreFullError. */
   lease(size: number, holder: Holder): SlabLease {
-    const bytes = Math.ceil(size / PAGE_BYTES) * PAGE_BYTES;
+    const bytes = pages(size);
     const at = this.#free.findIndex((region) => region.size >= bytes);
     const region = this.#free[at];
     if (!region || !(bytes > 0))
@@ -78,6 +85,13 @@ export class SlabTable {
     this.#collect(slab);
   }
 
+  /** Whether a slab of `holder` has `size` bytes and nothing in it: it may not have heard yet that what was there is gone. */
+  hasEmpty(size: number, holder: Holder): boolean {
+    for (const slab of this.#slabs.values())
+      if (slab.holder === holder && slab.size >= size && slab.objects.size === 0) return true;
+    return false;
+  }
+
   /** Notes an object. Returns false when it does not lie inside a slab of `holder`. */
   sealed(object: StoredObject, holder: Holder): boolean {
     const slab = this.#slabs.get(object.slab);
@@ -87,6 +101,7 @@ export class SlabTable {
       object.size > 0 &&
       object.offset + object.size <= slab.offset + slab.size;
     if (!isInside) return false;
+    this.#objectBytes += pages(object.size) - pages(this.#objects.get(object.objectId)?.size ?? 0);
     slab.objects.add(object.objectId);
     this.#objects.set(object.objectId, object);
     return true;
@@ -105,6 +120,7 @@ export class SlabTable {
     const object = this.#objects.get(objectId);
     if (!object) return null;
     this.#objects.delete(objectId);
+    this.#objectBytes -= pages(object.size);
     const slab = this.#slabs.get(object.slab);
     if (!slab) return null;
     slab.objects.delete(objectId);

@@ -8,6 +8,8 @@ const FILE_BYTES_MIN = 32 * 1024 * 1024;
 /** One round moves at least this, or this part of the arena. */
 const ROUND_BYTES_MAX = 100 * 1024 * 1024;
 const ROUND_SHARE = 1 / 8;
+/** Files that are written at once, each by a thread of the pool, which others need too. */
+const WRITERS = 2;
 
 export class Spiller {
   readonly #table: SlabTable;
@@ -44,9 +46,19 @@ export class Spiller {
     const wanted = Math.max(bytes, Math.min(ROUND_BYTES_MAX, this.#arena.bytes * ROUND_SHARE));
     let moved = 0;
     while (moved < wanted) {
-      const batch = this.#take(Math.min(wanted - moved, FILE_BYTES_MIN));
-      if (batch.length === 0) break;
-      moved += await this.#write(batch);
+      const batches: (readonly StoredObject[])[] = [];
+      for (let taken = 0; batches.length < WRITERS && moved + taken < wanted; ) {
+        const batch = this.#take(Math.min(wanted - moved - taken, FILE_BYTES_MIN));
+        if (batch.length === 0) break;
+        batches.push(batch);
+        for (const { size } of batch) taken += size;
+      }
+      if (batches.length === 0) break;
+      const written = await Promise.allSettled(batches.map((batch) => this.#write(batch)));
+      for (const one of written) {
+        if (one.status === 'rejected') throw one.reason;
+        moved += one.value;
+      }
     }
     return moved;
   }

@@ -105,10 +105,18 @@ function serve(socket: Socket, bytes: Buffer, token: string, source: TransferSou
 /** Resolves to whether the object was there and all of it was sent. */
 async function answer(socket: Socket, objectId: ObjectId, start: number, source: TransferSource): Promise<boolean> {
   const object = await whenSealed(() => source.open(objectId));
-  if (object) return send(socket, object, start);
-  const error = new ObjectLostError({ objectId, detail: 'the node that held it has no copy any more' });
-  socket.write(framed(wire.TransferReply.encode({ failure: failureOf(error) }).finish()));
-  return false;
+  try {
+    if (!object) throw new ObjectLostError({ objectId, detail: 'the node that held it has no copy any more' });
+    const size = await object.size;
+    socket.write(framed(wire.TransferReply.encode({ size, start }).finish()));
+    return await send(socket, object, size, start);
+  } catch (error) {
+    if (!(error instanceof ObjectLostError)) throw error;
+    socket.write(framed(wire.TransferReply.encode({ failure: failureOf(error) }).finish()));
+    return false;
+  } finally {
+    object?.close();
+  }
 }
 
 /**
@@ -125,23 +133,17 @@ export async function whenSealed<T>(find: () => T | null): Promise<T | null> {
 }
 
 /** Sends an object from `start` on in chunks, as fast as the socket takes them. */
-async function send(socket: Socket, object: TransferRead, start: number): Promise<boolean> {
+async function send(socket: Socket, object: TransferRead, size: number, start: number): Promise<boolean> {
   const over = new AbortController();
   socket.once('close', () => over.abort());
-  try {
-    const size = await object.size;
-    socket.write(framed(wire.TransferReply.encode({ size, start }).finish()));
-    for (let at = start; at < size && !socket.destroyed; ) {
-      const chunk = await object.read(at, Math.min(CHUNK_BYTES, size - at));
-      const header = Buffer.alloc(8);
-      header.writeUInt32LE(chunk.length, 0);
-      header.writeUInt32LE(crc32(chunk), 4);
-      at += chunk.length;
-      socket.write(header);
-      if (!socket.write(chunk)) await once(socket, 'drain', { signal: over.signal });
-    }
-    return !socket.destroyed;
-  } finally {
-    object.close();
+  for (let at = start; at < size && !socket.destroyed; ) {
+    const chunk = await object.read(at, Math.min(CHUNK_BYTES, size - at));
+    const header = Buffer.alloc(8);
+    header.writeUInt32LE(chunk.length, 0);
+    header.writeUInt32LE(crc32(chunk), 4);
+    at += chunk.length;
+    socket.write(header);
+    if (!socket.write(chunk)) await once(socket, 'drain', { signal: over.signal });
   }
+  return !socket.destroyed;
 }

@@ -2,7 +2,6 @@
 // gRPC has a door of its own, grpc/index.ts.
 export * from './booted.js';
 export * from './channel.js';
-export { readChecked, writeChecked } from './checked-file.js';
 export * from './failure.js';
 export { ENVELOPES, type Envelope, Faults, messagesOf } from './faults.js';
 export * from './frame-stream.js';

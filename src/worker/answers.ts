@@ -146,13 +146,13 @@ export class Answers {
     const owner = (item.from.peer.workerId ?? '') as WorkerId;
     const layout = layoutValue(sendable.encoded);
     const refs = sendable.encoded.refs as wire.Ref.$Properties[];
-    const there = runtime.store.tryWrite(id, owner, layout);
-    if (there) return { sent: { location: there, refs }, bytes: 0, refs: sendable.refs };
-    // Its maker may change the value before there is room.
-    const kept = { ...layout, parts: layout.parts.map(({ at, bytes }) => ({ at, bytes: new Uint8Array(bytes) })) };
-    return runtime.store
-      .write(id, owner, kept)
-      .then((location) => ({ sent: { location, refs }, bytes: 0, refs: sendable.refs }));
+    const there = runtime.store.write(id, owner, layout);
+    const placed = (location: wire.Location.$Properties): Placed => ({
+      sent: { location, refs },
+      bytes: 0,
+      refs: sendable.refs,
+    });
+    return there instanceof Promise ? there.then(placed) : placed(there);
   }
 
   #send(

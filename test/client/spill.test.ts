@@ -54,8 +54,10 @@ describe('a store of 64 MiB', () => {
   let cluster: Cluster;
   before(async () => {
     process.env.RAYLITE_SPILL_DIR = folder;
+    process.env.RAYLITE_SPILL_KEEP_SECONDS = '0';
     cluster = await init({ numCpus: 2, objectStoreMemory: STORE_BYTES, logToDriver: false });
     delete process.env.RAYLITE_SPILL_DIR;
+    delete process.env.RAYLITE_SPILL_KEEP_SECONDS;
   });
   after(async () => {
     await cluster[Symbol.asyncDispose]();
@@ -69,7 +71,7 @@ describe('a store of 64 MiB', () => {
     assert.ok(filesIn(folder).length > 0, 'some of it is on disk');
     for (const index of [0, 29, 15, 1, 0, 28])
       assert.ok(Buffer.from(await refs[index]!).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index}`);
-    // All at once is more than the store could ever hold: what has no room there is read into the reader's own memory.
+    // All at once is more than the store could ever hold.
     const all = await get(refs);
     all.forEach((bytes, index) => {
       assert.ok(Buffer.from(bytes).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index} of all`);
@@ -126,6 +128,18 @@ describe('a store of 64 MiB', () => {
     while (filesIn(folder).length > 0) await sleep(10);
   });
 
+  test('begins to move objects before it is full', async () => {
+    const refs = Array.from({ length: 5 }, (_, index) => put(noise(10 * MIB, index + 1)));
+    await wait(refs, { numReturns: refs.length });
+    // With two more of 1 MiB there is still room for ten.
+    refs.push(put(noise(MIB, 9)), put(noise(MIB, 9)));
+    while (filesIn(folder).length === 0) await sleep(1);
+    for (const [index, ref] of refs.slice(0, 5).entries())
+      assert.ok(Buffer.from(await ref).equals(Buffer.from(noise(10 * MIB, index + 1))), `object ${index}`);
+    for (const ref of refs) ref.release();
+    while (filesIn(folder).length > 0) await sleep(10);
+  });
+
   test('gives what is on disk to other processes', async () => {
     const refs = Array.from({ length: 12 }, (_, index) => put(noise(10 * MIB, index + 1)));
     await wait(refs, { numReturns: refs.length });
@@ -135,6 +149,31 @@ describe('a store of 64 MiB', () => {
       refs.map((_, index) => sha256Of(noise(10 * MIB, index + 1))),
     );
   });
+});
+
+test('files whose objects are gone take those that come next; not while somebody reads what they held', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
+  process.env.RAYLITE_SPILL_DIR = folder;
+  try {
+    await using cluster = await init({ numCpus: 1, objectStoreMemory: STORE_BYTES, logToDriver: false });
+    assert.ok(cluster.isEmbedded);
+    const views: Uint8Array[] = [];
+    const numbers = new Set<number>();
+    for (let round = 0; round < 6; round += 1) {
+      const refs = Array.from({ length: 10 }, (_, index) => put(noise(10 * MIB, 10 * round + index + 1)));
+      await wait(refs, { numReturns: refs.length });
+      views.push(await refs[0]!); // the one that went to disk first
+      for (const name of filesIn(folder)) numbers.add(Number(name));
+      for (const ref of refs) ref.release();
+    }
+    for (const [round, view] of views.entries())
+      assert.ok(Buffer.from(view).equals(Buffer.from(noise(10 * MIB, 10 * round + 1))), `the view of round ${round}`);
+    // Each round writes at least four files; one a round stays as it is.
+    assert.ok(numbers.size <= 18, `${numbers.size} files were made`);
+  } finally {
+    delete process.env.RAYLITE_SPILL_DIR;
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('leaves alone what is being read, and says so when that is all there is', async () => {
@@ -155,6 +194,7 @@ test('leaves alone what is being read, and says so when that is all there is', a
 test('what nobody holds any more goes, from the store and from disk; a ref inside a kept value keeps its target', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'rl-spill-'));
   process.env.RAYLITE_SPILL_DIR = folder;
+  process.env.RAYLITE_SPILL_KEEP_SECONDS = '0';
   try {
     await using cluster = await init({ numCpus: 1, objectStoreMemory: STORE_BYTES, logToDriver: false });
     assert.ok(cluster.isEmbedded);
@@ -170,6 +210,7 @@ test('what nobody holds any more goes, from the store and from disk; a ref insid
     assert.ok(Buffer.from(await (await kept).inside).equals(Buffer.from(bytes)));
   } finally {
     delete process.env.RAYLITE_SPILL_DIR;
+    delete process.env.RAYLITE_SPILL_KEEP_SECONDS;
     rmSync(folder, { recursive: true });
   }
 });
@@ -202,7 +243,7 @@ test('a full disk is an error that names it; what is there stays readable', {
     for (const [index, ref] of kept.entries()) assert.equal(sha256Of(await ref), sha256Of(noise(10 * MIB, index + 1)));
   } finally {
     delete process.env.RAYLITE_SPILL_DIR;
-    execFileSync('umount', [folder]);
+    execFileSync('umount', ['-l', folder]); // what was read from there is mapped until it is collected
     rmSync(folder, { recursive: true });
   }
 });

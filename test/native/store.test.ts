@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -260,4 +270,70 @@ test('an object that is pinned stays; one that was revoked cannot be pinned', ()
     assert.throws(() => other.pin(4096, 7, 2, 384), RangeError);
     assert.throws(() => other.pin(4 * MIB, 7, 2, 0), storeError(/not inside the arena/));
     other.close();
+  }));
+
+test('parts of the arena go to a file and are mapped from there, if every byte is right', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'raylite-test-spill-'));
+  try {
+    await withArena(16 * MIB, async (arena) => {
+      const contents = [Buffer.alloc(9 * MIB + 1, 'one'), Buffer.alloc(5000, 'two')];
+      arena.write(4096, [contents[0]!]);
+      arena.write(12 * MIB, [contents[1]!]);
+      const path = join(folder, 'parts');
+      const file = await open(path, 'wx', 0o600);
+      const parts = [
+        { offset: 4096, size: contents[0]!.length, at: 0 },
+        { offset: 12 * MIB, size: contents[1]!.length, at: 10 * MIB },
+      ];
+      const checksums = await arena.spill(file.fd, parts);
+      await file.close();
+      assert.deepEqual(
+        checksums,
+        contents.map((content) => crc32(content)),
+      );
+      let released = 0;
+      const map = (index: number, crc = checksums[index]!): Promise<ArrayBuffer> =>
+        native().mapFile({ path, at: parts[index]!.at, bytes: parts[index]!.size, crc }, () => {
+          released += 1;
+        });
+      const views = [await map(0), await map(1)];
+      for (const [index, content] of contents.entries()) assert.ok(content.equals(Buffer.from(views[index]!)));
+      Buffer.from(views[1]!).fill(0); // a stray write changes nothing for others
+      assert.ok(contents[1]!.equals(Buffer.from(await map(1))));
+
+      await assert.rejects(map(0, 7), storeError(/damaged/));
+      truncateSync(path, 10 * MIB + 4096);
+      await assert.rejects(map(1), storeError(/ends before/));
+      rmSync(path);
+      await assert.rejects(map(0), storeError(/cannot open/));
+      assert.ok(contents[0]!.equals(Buffer.from(views[0]!)), 'what is mapped stays when the file goes');
+      assert.equal(released, 0);
+      await assert.rejects(arena.spill(9999, parts), storeError(/no room|cannot write/));
+      assert.throws(() => arena.spill(1, [{ offset: 15 * MIB, size: 2 * MIB, at: 0 }]), storeError(/not inside/));
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('what is set aside comes into the arena as it was', () =>
+  withArena(4 * MIB, (arena) => {
+    const aside = new (native().NativeAside)();
+    const content = Buffer.alloc(3 * MIB, 'aside');
+    aside.set(3 * MIB + 64, [
+      { at: 0, bytes: Buffer.from('head') },
+      { at: 64, bytes: content },
+    ]);
+    content.fill(0);
+    arena.writeAside(4096, aside);
+    const bytes = Buffer.from(arena.readable(4096, 3 * MIB + 64, () => {}));
+    assert.equal(bytes.subarray(0, 4).toString(), 'head');
+    assert.ok(bytes.subarray(64).equals(Buffer.alloc(3 * MIB, 'aside')));
+    aside.set(5, [{ at: 0, bytes: Buffer.from('small') }]);
+    arena.writeAside(0, aside);
+    assert.equal(Buffer.from(arena.readable(0, 5, () => {})).toString(), 'small');
+    assert.throws(() => aside.set(4, [{ at: 2, bytes: Buffer.from('long') }]), /ends behind/);
+    aside.free();
+    assert.throws(() => arena.writeAside(0, aside), storeError(/freed/));
+    assert.throws(() => arena.writeAside(0, {} as never), /NativeAside/);
   }));

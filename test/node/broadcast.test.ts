@@ -19,7 +19,7 @@ const READERS = 8;
 class Store implements AsyncDisposable {
   readonly arena = native().createArena({
     path: `/dev/shm/raylite-test-${randomBytes(6).toString('hex')}`,
-    bytes: BYTES + 8 * MIB,
+    bytes: BYTES + 32 * MIB, // an object with less room beside it goes to disk
   });
   readonly index: ObjectIndex;
   sentBytes = 0;
@@ -83,7 +83,7 @@ async function broadcast(beforeBytes: (readers: readonly Store[]) => Promise<voi
     await Promise.all(stores.map((store) => store.open()));
     const content = randomBytes(BYTES);
     const holder = {};
-    const { slab, offset } = await origin.index.lease(BYTES, holder, () => false);
+    const { slab, offset } = (await origin.index.lease(BYTES, holder, () => false))!;
     origin.arena.write(offset, [content]);
     origin.index.sealed({ objectId: OBJECT, location: { slab, offset, size: BYTES, serial: 1 } }, holder);
     const from = { nodeId: 'n0', transfer: origin.index.transfer };
