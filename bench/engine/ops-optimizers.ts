@@ -16,6 +16,7 @@ function adamw(precision: Precision): OpFigure {
     name: `adamw ${N} numbers`,
     work: (isRounded ? 30 : 28) * N,
     unit: 'GB/s',
+    streams: { reads: 4, writes: 3, inPlace: true },
     build: (plan, t) => {
       const [p, m, v] = [t([N], 'f32'), plan.tensor([N]), plan.tensor([N])];
       const scalars = [1, 1e-4, 3].map((value) => plan.tensor([1], [value]));
@@ -30,6 +31,7 @@ const onFloats: readonly OpFigure[] = [
     name: `lion ${N} numbers`,
     work: 20 * N,
     unit: 'GB/s',
+    streams: { reads: 3, writes: 2, inPlace: true },
     build: (plan, t) => {
       const [p, m] = [t([N], 'f32'), plan.tensor([N])];
       const scalars = [1, 1e-4].map((value) => plan.tensor([1], [value]));
@@ -40,6 +42,7 @@ const onFloats: readonly OpFigure[] = [
     name: `sgd with momentum ${N} numbers`,
     work: 20 * N,
     unit: 'GB/s',
+    streams: { reads: 3, writes: 2, inPlace: true },
     build: (plan, t) => {
       const [p, m] = [t([N], 'f32'), plan.tensor([N])];
       const scalars = [1, 1e-4, 3].map((value) => plan.tensor([1], [value]));
@@ -50,6 +53,7 @@ const onFloats: readonly OpFigure[] = [
     name: `adagrad ${N} numbers`,
     work: 20 * N,
     unit: 'GB/s',
+    streams: { reads: 3, writes: 2, inPlace: true },
     build: (plan, t) => {
       const [p, s] = [t([N], 'f32'), plan.tensor([N])];
       const scalars = [1, 1e-4, 3].map((value) => plan.tensor([1], [value]));
@@ -72,6 +76,7 @@ const onFloats: readonly OpFigure[] = [
     name: `sum_squares ${N} numbers`,
     work: 4 * N,
     unit: 'GB/s',
+    streams: { reads: 1, writes: 0 },
     build: (plan, t) => plan.op('sum_squares', [t([N], 'f32')], [t([1], 'f32')], [0]),
   },
 ];

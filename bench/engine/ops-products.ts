@@ -72,6 +72,7 @@ function decoding(rows: number, transposed: boolean, precision: Precision): OpFi
     name: `linear of ${rows} rows ${WIDTH}x${VOCABULARY} ${transposed ? '[I,O]' : '[O,I]'}`,
     work: bytesOf(precision) * WIDTH * VOCABULARY,
     unit: 'GB/s',
+    streams: { reads: 1, writes: 0 },
     build: (plan, t) =>
       plan.op(
         'linear',

@@ -1,4 +1,4 @@
-// Figures of what works row by row and is bound by memory: activations, norms, softmax.
+// Figures of what works row by row and is bound by memory: activations, norms, softmax; and of a copy, to compare them with.
 import type { PlanWriter, TensorHandle } from '../../test/support/native-plan.js';
 import { bytesOf, type OpFigure, type Precision, ROWS, WIDTH } from './op-figure.js';
 
@@ -7,15 +7,17 @@ const MANY = 16 * ROWS;
 
 export function rowFigures(precision: Precision): readonly OpFigure[] {
   const bytes = bytesOf(precision) * MANY * WIDTH;
-  /** `moved` tensors of MANY x WIDTH are read or written. */
+  /** Tensors of MANY x WIDTH are read and written. */
   const figure = (
     name: string,
-    moved: number,
+    reads: number,
+    writes: number,
     build: (plan: PlanWriter, rows: () => TensorHandle, column: () => TensorHandle, gain: () => TensorHandle) => void,
   ): OpFigure => ({
     name,
-    work: moved * bytes,
+    work: (reads + writes) * bytes,
     unit: 'GB/s',
+    streams: { reads, writes },
     build: (plan, t) =>
       build(
         plan,
@@ -27,14 +29,15 @@ export function rowFigures(precision: Precision): readonly OpFigure[] {
   const sums = (plan: PlanWriter) => plan.tensor([WIDTH]);
   const beta = (plan: PlanWriter) => plan.tensor([1], [0]);
   return [
-    figure('activation gelu_tanh', 2, (plan, rows) => plan.op('activation', [rows()], [rows()], [1])),
-    figure('activation_backward gelu_tanh', 3, (plan, rows) =>
+    figure('copy', 1, 1, (plan, rows) => plan.op('copy', [rows()], [rows()])),
+    figure('activation gelu_tanh', 1, 1, (plan, rows) => plan.op('activation', [rows()], [rows()], [1])),
+    figure('activation_backward gelu_tanh', 2, 1, (plan, rows) =>
       plan.op('activation_backward', [rows(), rows()], [rows()], [1]),
     ),
-    figure('add_layer_norm', 4, (plan, rows, column, gain) =>
+    figure('add_layer_norm', 2, 2, (plan, rows, column, gain) =>
       plan.op('add_layer_norm', [rows(), rows(), gain(), gain()], [rows(), rows(), column(), column()], [1e-5]),
     ),
-    figure('layer_norm_backward', 4, (plan, rows, column, gain) =>
+    figure('layer_norm_backward', 3, 1, (plan, rows, column, gain) =>
       plan.op(
         'layer_norm_backward',
         [rows(), rows(), gain(), column(), column(), rows(), beta(plan)],
@@ -42,10 +45,10 @@ export function rowFigures(precision: Precision): readonly OpFigure[] {
         [0, 1],
       ),
     ),
-    figure('add_rms_norm', 4, (plan, rows, column, gain) =>
+    figure('add_rms_norm', 2, 2, (plan, rows, column, gain) =>
       plan.op('add_rms_norm', [rows(), rows(), gain()], [rows(), rows(), column()], [1e-5]),
     ),
-    figure('rms_norm_backward', 4, (plan, rows, column, gain) =>
+    figure('rms_norm_backward', 3, 1, (plan, rows, column, gain) =>
       plan.op(
         'rms_norm_backward',
         [rows(), rows(), gain(), column(), rows(), beta(plan)],
@@ -53,7 +56,7 @@ export function rowFigures(precision: Precision): readonly OpFigure[] {
         [0, 1],
       ),
     ),
-    figure('softmax', 2, (plan, rows) => plan.op('softmax', [rows()], [rows()])),
-    figure('softmax_backward', 3, (plan, rows) => plan.op('softmax_backward', [rows(), rows()], [rows()])),
+    figure('softmax', 1, 1, (plan, rows) => plan.op('softmax', [rows()], [rows()])),
+    figure('softmax_backward', 2, 1, (plan, rows) => plan.op('softmax_backward', [rows(), rows()], [rows()])),
   ];
 }

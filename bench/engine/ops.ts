@@ -1,17 +1,16 @@
 // Scenes of single ops of the native engine, at the shapes of GPT-2 124M (4 x 256 tokens), beside what the machine can do:
-// products against its multiply-adds, the rest against a copy of memory. There is no peer.
+// products against its multiply-adds, the rest against bare loops that read and write as many tensors of memory. There is no peer.
 import { availableParallelism } from 'node:os';
 import { native } from '#src/native/index.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../../test/support/native-plan.js';
 import type { Figure, Scene } from '../harness/figure.js';
-import { multiplyPeak } from '../limits/index.js';
+import { multiplyPeak, streamBandwidth } from '../limits/index.js';
 import type { OpFigure, Precision } from './op-figure.js';
 import { optimizerFigures } from './ops-optimizers.js';
 import { productFigures } from './ops-products.js';
 import { rowFigures } from './ops-rows.js';
 
 const GOAL_SHARE = 0.85;
-const COPIED = 38_597_376;
 
 export function opScenes(): readonly Scene[] {
   const threads = availableParallelism();
@@ -34,9 +33,6 @@ async function openOp(name: string, op: OpFigure, precision: Precision, threads:
   });
   const loaded = plan.load(device);
   for (const tensor of inputs) fill(loaded, tensor);
-  const copy = new PlanWriter();
-  if (op.unit === 'GB/s') copy.op('copy', [copy.tensor([COPIED])], [copy.tensor([COPIED])]);
-  const copied = copy.load(device);
   const figure: Figure = {
     name,
     unit: op.unit,
@@ -46,10 +42,7 @@ async function openOp(name: string, op: OpFigure, precision: Precision, threads:
     rounds: 9,
     ours: async () => ({ value: op.work / (await secondsOf(loaded)) / 1e9 }),
     peer: null,
-    limit:
-      op.unit === 'GB/s'
-        ? { name: 'copy of memory', measure: () => copyBandwidth(copied) }
-        : { name: `${precision} multiply-add peak`, measure: () => multiplyPeak(precision, threads) },
+    limit: limitOf(op, precision, threads),
   };
   return {
     figures: [figure],
@@ -62,11 +55,13 @@ async function secondsOf(loaded: LoadedPlan): Promise<number> {
   return (await loaded.program.profile())[0]!;
 }
 
-/** Bytes read and written; the first copies touch the pages. */
-async function copyBandwidth(copied: LoadedPlan): Promise<number> {
-  const seconds: number[] = [];
-  for (let round = 0; round < 5; round += 1) seconds.push(await secondsOf(copied));
-  return (8 * COPIED) / Math.min(...seconds) / 1e9;
+function limitOf(op: OpFigure, precision: Precision, threads: number): Figure['limit'] {
+  if (op.unit === 'GFLOP/s') {
+    return { name: `${precision} multiply-add peak`, measure: () => multiplyPeak(precision, threads) };
+  }
+  const { reads, writes, inPlace } = op.streams;
+  const written = writes === 0 ? '' : `, ${writes} written${inPlace ? ' in place' : ''}`;
+  return { name: `${reads} read${written}, bare`, measure: () => streamBandwidth(threads, op.streams) };
 }
 
 /** A period of small numbers over and over: ordinary values, no subnormals. */

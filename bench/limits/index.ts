@@ -15,10 +15,25 @@ export async function multiplyPeak(precision: 'fp32' | 'bf16', threads: number):
   return measureNative('multiply_peak', [precision, String(threads)]);
 }
 
-/** GB/s that all `threads` together read from memory that no cache holds. */
-export async function readBandwidth(threads: number): Promise<number> {
-  return measureNative('read_bandwidth', [String(threads)]);
+/** The tensors that work streams through: `reads`, and `writes` of their own or, `inPlace`, in the place of as many that are read. */
+export interface Streams {
+  readonly reads: number;
+  readonly writes: number;
+  readonly inPlace?: boolean;
 }
+
+/** GB/s that all `threads` together read and write of memory that no cache holds, when they do nothing else. */
+export async function streamBandwidth(threads: number, { reads, writes, inPlace = false }: Streams): Promise<number> {
+  return measureNative('stream_bandwidth', [
+    String(threads),
+    String(reads),
+    String(writes),
+    inPlace ? 'in-place' : 'apart',
+  ]);
+}
+
+/** GB/s that all `threads` together read from memory that no cache holds. */
+export const readBandwidth = (threads: number): Promise<number> => streamBandwidth(threads, { reads: 1, writes: 0 });
 
 const COPY_BYTES = 800 * 1024 * 1024;
 

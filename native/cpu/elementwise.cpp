@@ -1,48 +1,51 @@
 // add, scale, cast, copy, fill, gather_rows.
 #include "cpu/kernels.h"
-#include "cpu/split.h"
+#include "cpu/write_around.h"
 
 namespace raylite::RL_ISA {
 
 template <class T>
 static void add_of(const AddArguments<T>& a, const Team& team) {
-  const Range all = share_elements(team, a.n);
-  each_vector(all.end - all.begin, [&](std::int64_t j, int n) {
-    const std::int64_t i = all.begin + j;
-    store_n(a.y + i, load_n(a.a + i, n) + load_n(a.b + i, n), n);
+  constexpr int kParts = kPartsOf<T>;
+  write_elements(team, a.y, a.n, a.y == a.a || a.y == a.b, [&](std::int64_t i, int n) __attribute__((always_inline)) {
+    return load_block<kParts>(a.a + i, n) + load_block<kParts>(a.b + i, n);
   });
 }
 
 template <class T>
 static void scale_of(const ScaleArguments<T>& a, const Team& team) {
-  const Range all = share_elements(team, a.n);
-  each_vector(all.end - all.begin, [&](std::int64_t j, int n) {
-    const std::int64_t i = all.begin + j;
-    store_n(a.y + i, load_n(a.x + i, n) * a.factor, n);
+  write_elements(team, a.y, a.n, a.y == a.x, [&](std::int64_t i, int n) __attribute__((always_inline)) {
+    return load_block<kPartsOf<T>>(a.x + i, n) * a.factor;
   });
 }
 
 template <class From, class To>
-static void cast_range(const From* x, To* y, const Range& all) {
-  each_vector(all.end - all.begin, [&](std::int64_t j, int n) { store_n(y + all.begin + j, load_n(x + all.begin + j, n), n); });
+static void cast_elements(const From* x, To* y, std::int64_t count, const Team& team) {
+  const bool in_place = static_cast<const void*>(x) == static_cast<const void*>(y);
+  write_elements(team, y, count, in_place, [&](std::int64_t i, int n) __attribute__((always_inline)) {
+    return load_block<kPartsOf<To>>(x + i, n);
+  });
 }
 
 template <class T>
 static void cast_of(const CastArguments<T>& a, const Team& team) {
-  const Range all = share_elements(team, a.n);
   if (a.to == DType::kBF16) {
-    cast_range(a.x, static_cast<BFloat16*>(a.y), all);
+    cast_elements(a.x, static_cast<BFloat16*>(a.y), a.n, team);
   } else if (a.to == DType::kF16) {
-    cast_range(a.x, static_cast<Float16*>(a.y), all);
+    cast_elements(a.x, static_cast<Float16*>(a.y), a.n, team);
   } else {
-    cast_range(a.x, static_cast<float*>(a.y), all);
+    cast_elements(a.x, static_cast<float*>(a.y), a.n, team);
   }
 }
 
 template <class T>
 static void copy_of(const CopyArguments<T>& a, const Team& team) {
+  // Bytes as they are, whatever numbers they stand for.
+  const auto* from = reinterpret_cast<const std::uint8_t*>(a.a);
+  auto* to = reinterpret_cast<std::uint8_t*>(a.y);
   const Range all = share_elements(team, a.n);
-  if (all.end > all.begin) __builtin_memcpy(a.y + all.begin, a.a + all.begin, static_cast<std::size_t>(all.end - all.begin) * sizeof(T));
+  const std::int64_t begin = all.begin * static_cast<std::int64_t>(sizeof(T)), end = all.end * static_cast<std::int64_t>(sizeof(T));
+  copy_around(to + begin, from + begin, end - begin, Writer<T>(a.y, 1, a.n, a.y == a.a).around);
 }
 
 template <class T>

@@ -1,11 +1,13 @@
 // embedding, embedding_backward. Rows are split among threads forward, columns backward: so each sum has one owner and one order.
 #include "cpu/kernels.h"
-#include "cpu/split.h"
+#include "cpu/write_around.h"
 
 namespace raylite::RL_ISA {
 
 template <class T>
 static void embedding_of(const EmbeddingArguments<T>& a, const Team& team) {
+  constexpr int kParts = kPartsOf<T>;
+  const Writer<T> writer(a.y, a.n, a.d, a.y == a.addend);
   const Range rows = share_rows(team, a.n, a.d);
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
     const std::int64_t at = a.ids[i] + a.offset;
@@ -17,12 +19,14 @@ static void embedding_of(const EmbeddingArguments<T>& a, const Team& team) {
     const T* entry = is_here ? a.table + (at - a.start) * a.d : nullptr;
     const T* addend = a.addend == nullptr ? nullptr : a.addend + i * a.d;
     T* y = a.y + i * a.d;
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      Floats x = entry != nullptr ? load_n(entry + j, n) : broadcast(0);
-      if (addend != nullptr) x += load_n(addend + j, n);
-      store_n(y + j, x, n);
+    each_block<T>(a.d, [&](std::int64_t j, int n) {
+      Block<kParts> x{};
+      if (entry != nullptr) x = load_block<kParts>(entry + j, n);
+      if (addend != nullptr) x = x + load_block<kParts>(addend + j, n);
+      writer.put(y + j, x, n);
     });
   }
+  writer.end();
 }
 
 template <class T>

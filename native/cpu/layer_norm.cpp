@@ -1,5 +1,4 @@
-// layer_norm (with and without a residual), layer_norm_backward. Rows fit the first cache, so they are read again freely, while
-// the rows behind them are asked for.
+// layer_norm (with and without a residual), layer_norm_backward.
 #include "cpu/kernels.h"
 #include "cpu/norm_rows.h"
 #include "cpu/reduce_rows.h"
@@ -10,98 +9,101 @@ namespace {
 
 template <class T>
 struct LayerNorm {
-  const LayerNormArguments<T>& a;
-  const bool sum_around = sum_goes_around(a);
-  const bool y_around = goes_around(a.y, a.n, a.d, false);
+  using Number = T;
+  static constexpr int kParts = kPartsOf<T>;
+  const LayerNormArguments<T> a;  // by value: stores do not alias it
+  const SeenRows<T, LayerNormArguments<T>> seen;
+  const Writer<T> y{a.y, a.n, a.d, false};
+  const float per_d = 1.0f / static_cast<float>(a.d);
 
-  /// Rows i..i+kRows-1.
-  template <int kRows>
-  RL_MEMBER void operator()(std::int64_t i) const {
-    const std::int64_t d = a.d;
-    const float per_d = 1.0f / static_cast<float>(d);
-    Floats total[kRows] = {};
-    alignas(64) T kept[kRows * kKeptWidth];
-    const T* x = see_rows<kRows>(a, i, sum_around, kept, [&](int row, Floats value) { total[row] += value; });
-    float mean[kRows], rstd[kRows];
-    for (int row = 0; row < kRows; row++) mean[row] = sum_lanes(total[row]) * per_d;
-    Floats squares[kRows] = {};
-    each_vector(d, [&](std::int64_t j, int n) {
-      for (int row = 0; row < kRows; row++) {
-        if (a.r != nullptr) fetch_row(a.r + (i + kRows + row) * d + j);
-        // Lanes beyond the row must not count: they hold 0, not the mean.
-        const Floats centred = with_rest(load_n(x + row * d + j, n) - mean[row], n, 0);
-        squares[row] += centred * centred;
-      }
-    });
-    for (int row = 0; row < kRows; row++) rstd[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares[row]) * per_d + a.eps);
-    T* y = a.y + i * d;
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      const Floats bias = load_n(a.bias + j, n);
-      for (int row = 0; row < kRows; row++) {
-        const Floats normal = (load_n(x + row * d + j, n) - mean[row]) * rstd[row];
-        store_around(y + row * d + j, normal * gain + bias, n, y_around);
-      }
-    });
-    for (int row = 0; row < kRows; row++) {
-      a.mean[i + row] = mean[row];
-      a.rstd[i + row] = rstd[row];
+  // The variance of 16-bit numbers is taken in the same pass as the mean, around the first number of the row. It is at most
+  // sqrt(d - 1) standard deviations off the mean, so that what cancels is far less than what they are rounded by.
+  static constexpr bool kInOnePass = sizeof(T) == 2;
+
+  struct State {
+    float pivot, mean, rstd;
+    Block<kParts> total, squares;
+  };
+
+  RL_MEMBER void first(State& state, std::int64_t i, std::int64_t j, int n) const {
+    Block<kParts> value = seen.see(i, j, n);
+    if constexpr (kInOnePass) {
+      if (j == 0) state.pivot = value.part[0][0];
+      value = with_rest(value - state.pivot, n, 0);
+      state.squares = state.squares + value * value;
     }
+    state.total = state.total + value;
+  }
+  RL_MEMBER void after_first(State& state, std::int64_t i) const {
+    const float off = sum_block(state.total) * per_d;
+    state.mean = kInOnePass ? state.pivot + off : off;
+    float variance;
+    if constexpr (kInOnePass) {
+      const float found = sum_block(state.squares) * per_d - off * off;
+      variance = found < 0 ? 0 : found;
+    } else {
+      const T* x = seen.row_again(i);
+      variance = per_d * sum_over_blocks<T>(a.d, [&](std::int64_t j, int n) __attribute__((always_inline)) {
+        // Lanes beyond the row must not count: they hold 0, not the mean.
+        const Block<kParts> centred = with_rest(load_block<kParts>(x + j, n) - state.mean, n, 0);
+        return centred * centred;
+      });
+    }
+    state.rstd = 1.0f / __builtin_sqrtf(variance + a.eps);
+    a.mean[i] = state.mean;
+    a.rstd[i] = state.rstd;
+  }
+  RL_MEMBER void second(const State& state, std::int64_t i, std::int64_t j, int n) const {
+    const Block<kParts> normal = (load_block<kParts>(seen.row_again(i) + j, n) - state.mean) * state.rstd;
+    y.put(a.y + i * a.d + j, normal * load_block<kParts>(a.gain + j, n) + load_block<kParts>(a.bias + j, n), n);
   }
 };
 
 template <class T>
 struct LayerNormBackward {
-  const LayerNormBackwardArguments<T>& a;
+  using Number = T;
+  static constexpr int kParts = kPartsOf<T>;
+  const LayerNormBackwardArguments<T> a;  // by value: stores do not alias it
   float* dgain;  // this thread's sums
   float* dbias;
-  const bool around = goes_around(a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
+  const Writer<T> dx{a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend};
+  const float per_d = 1.0f / static_cast<float>(a.d);
 
-  /// Rows i..i+kRows-1.
-  template <int kRows>
-  RL_MEMBER void operator()(std::int64_t i) const {
-    const std::int64_t d = a.d;
-    const float per_d = 1.0f / static_cast<float>(d);
-    const T* dy = a.dy + i * d;
-    const T* x = a.x + i * d;
-    const float* mean = a.mean + i;
-    const float* rstd = a.rstd + i;
-    Floats total[kRows] = {};
-    Floats projected[kRows] = {};
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      Floats gains = load_n(dgain + j, n);
-      Floats biases = load_n(dbias + j, n);
-      for (int row = 0; row < kRows; row++) {
-        fetch_row(dy + (kRows + row) * d + j);
-        const Floats g = load_n(dy + row * d + j, n);
-        const Floats normal = (load_n(x + row * d + j, n) - mean[row]) * rstd[row];
-        const Floats scaled = g * gain;
-        total[row] += scaled;
-        projected[row] += scaled * normal;
-        gains += g * normal;
-        biases += g;
-      }
-      store_n(dgain + j, gains, n);
-      store_n(dbias + j, biases, n);
-    });
-    float shift[kRows], slope[kRows];
-    for (int row = 0; row < kRows; row++) shift[row] = sum_lanes(total[row]) * per_d;
-    for (int row = 0; row < kRows; row++) slope[row] = sum_lanes(projected[row]) * per_d;
-    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * d;
-    T* dx = a.dx + i * d;
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      for (int row = 0; row < kRows; row++) {
-        const std::int64_t at = row * d + j;
-        fetch_row(x + kRows * d + at);
-        if (addend != nullptr) fetch_row(addend + kRows * d + at);
-        const Floats normal = (load_n(x + at, n) - mean[row]) * rstd[row];
-        Floats value = (load_n(dy + at, n) * gain - shift[row] - normal * slope[row]) * rstd[row];
-        if (addend != nullptr) value += load_n(addend + at, n);
-        store_around(dx + at, value, n, around);
-      }
-    });
+  struct State {
+    float rstd, shift, along;
+    Block<kParts> total, projected;
+  };
+
+  RL_MEMBER Block<kParts> centred(std::int64_t i, std::int64_t j, int n) const {
+    return load_block<kParts>(a.x + i * a.d + j, n) - a.mean[i];
+  }
+
+  RL_MEMBER void first(State& state, std::int64_t i, std::int64_t j, int n) const {
+    const std::int64_t at = i * a.d + j;
+    fetch_behind(a.dy + at);
+    fetch_behind(a.x + at);
+    const Block<kParts> g = load_block<kParts>(a.dy + at, n);
+    const Block<kParts> gains = load_block<kParts>(a.gain + j, n);
+    const Block<kParts> product = g * centred(i, j, n);
+    state.total = state.total + g * gains;
+    state.projected = state.projected + product * gains;
+    store_block(dgain + j, load_block<kParts>(dgain + j, n) + product * a.rstd[i], n);
+    store_block(dbias + j, load_block<kParts>(dbias + j, n) + g, n);
+  }
+  RL_MEMBER void after_first(State& state, std::int64_t i) const {
+    state.rstd = a.rstd[i];
+    state.shift = sum_block(state.total) * per_d * state.rstd;
+    state.along = sum_block(state.projected) * per_d * state.rstd * state.rstd * state.rstd;
+  }
+  RL_MEMBER void second(const State& state, std::int64_t i, std::int64_t j, int n) const {
+    const std::int64_t at = i * a.d + j;
+    const Block<kParts> scaled = load_block<kParts>(a.dy + at, n) * load_block<kParts>(a.gain + j, n);
+    Block<kParts> value = scaled * state.rstd - (centred(i, j, n) * state.along + state.shift);
+    if (a.addend != nullptr) {
+      fetch_behind(a.addend + at);
+      value = value + load_block<kParts>(a.addend + at, n);
+    }
+    dx.put(a.dx + at, value, n);
   }
 };
 
@@ -109,17 +111,19 @@ struct LayerNormBackward {
 
 template <class T>
 static void layer_norm_of(const LayerNormArguments<T>& a, const Team& team) {
-  const LayerNorm<T> rows{a};
-  each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.sum_around || rows.y_around);
+  alignas(64) T kept[kRowsUnderWay * kKeptWidth];
+  const LayerNorm<T> kernel{a, {a, kept}};
+  each_row_in_two_phases(share_rows(team, a.n, a.d), a.d, kernel);
+  kernel.seen.sum.end();
+  kernel.y.end();
 }
 
 template <class T>
 static void layer_norm_backward_of(const LayerNormBackwardArguments<T>& a, const Team& team) {
   float* dgain = partial_row(team, 2 * a.d);
-  const LayerNormBackward<T> rows{a, dgain, dgain + a.d};
-  each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.around);
+  const LayerNormBackward<T> kernel{a, dgain, dgain + a.d};
+  each_row_in_two_phases(share_rows(team, a.n, a.d), a.d, kernel);
+  kernel.dx.end();
   team.barrier();
   const bool adds = a.accumulate || a.beta[0] != 0.0f;
   reduce_partials(team, 2 * a.d, 0, a.d, a.dgain, adds);

@@ -9,75 +9,65 @@ namespace {
 
 template <class T>
 struct RmsNorm {
-  const RmsNormArguments<T>& a;
-  const bool sum_around = sum_goes_around(a);
-  const bool y_around = goes_around(a.y, a.n, a.d, false);
+  using Number = T;
+  static constexpr int kParts = kPartsOf<T>;
+  const RmsNormArguments<T> a;  // by value: stores do not alias it
+  const SeenRows<T, RmsNormArguments<T>> seen;
+  const Writer<T> y{a.y, a.n, a.d, false};
 
-  /// Rows i..i+kRows-1.
-  template <int kRows>
-  RL_MEMBER void operator()(std::int64_t i) const {
-    const std::int64_t d = a.d;
-    Floats squares[kRows] = {};
-    alignas(64) T kept[kRows * kKeptWidth];
-    const T* x = see_rows<kRows>(a, i, sum_around, kept, [&](int row, Floats value) { squares[row] += value * value; });
-    float rstd[kRows];
-    for (int row = 0; row < kRows; row++) {
-      rstd[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares[row]) / static_cast<float>(d) + a.eps);
-      a.rstd[i + row] = rstd[row];
-    }
-    T* y = a.y + i * d;
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      for (int row = 0; row < kRows; row++) {
-        if (a.r != nullptr) fetch_row(a.r + (i + kRows + row) * d + j);
-        store_around(y + row * d + j, load_n(x + row * d + j, n) * rstd[row] * gain, n, y_around);
-      }
-    });
+  struct State {
+    float rstd;
+    Block<kParts> squares;
+  };
+
+  RL_MEMBER void first(State& state, std::int64_t i, std::int64_t j, int n) const {
+    const Block<kParts> value = seen.see(i, j, n);
+    state.squares = state.squares + value * value;
+  }
+  RL_MEMBER void after_first(State& state, std::int64_t i) const {
+    state.rstd = 1.0f / __builtin_sqrtf(sum_block(state.squares) / static_cast<float>(a.d) + a.eps);
+    a.rstd[i] = state.rstd;
+  }
+  RL_MEMBER void second(const State& state, std::int64_t i, std::int64_t j, int n) const {
+    const Block<kParts> value = load_block<kParts>(seen.row_again(i) + j, n);
+    y.put(a.y + i * a.d + j, value * state.rstd * load_block<kParts>(a.gain + j, n), n);
   }
 };
 
 template <class T>
 struct RmsNormBackward {
-  const RmsNormBackwardArguments<T>& a;
+  using Number = T;
+  static constexpr int kParts = kPartsOf<T>;
+  const RmsNormBackwardArguments<T> a;  // by value: stores do not alias it
   float* dgain;  // this thread's sum
-  const bool around = goes_around(a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend);
+  const Writer<T> dx{a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.addend};
 
-  /// Rows i..i+kRows-1.
-  template <int kRows>
-  RL_MEMBER void operator()(std::int64_t i) const {
-    const std::int64_t d = a.d;
-    const T* dy = a.dy + i * d;
-    const T* x = a.x + i * d;
-    const float* rstd = a.rstd + i;
-    Floats projected[kRows] = {};
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      Floats gains = load_n(dgain + j, n);
-      for (int row = 0; row < kRows; row++) {
-        fetch_row(dy + (kRows + row) * d + j);
-        const Floats g = load_n(dy + row * d + j, n);
-        const Floats normal = load_n(x + row * d + j, n) * rstd[row];
-        projected[row] += g * gain * normal;
-        gains += g * normal;
-      }
-      store_n(dgain + j, gains, n);
-    });
-    float slope[kRows];
-    for (int row = 0; row < kRows; row++) slope[row] = sum_lanes(projected[row]) / static_cast<float>(d);
-    const T* addend = a.addend == nullptr ? nullptr : a.addend + i * d;
-    T* dx = a.dx + i * d;
-    each_vector(d, [&](std::int64_t j, int n) {
-      const Floats gain = load_n(a.gain + j, n);
-      for (int row = 0; row < kRows; row++) {
-        const std::int64_t at = row * d + j;
-        fetch_row(x + kRows * d + at);
-        if (addend != nullptr) fetch_row(addend + kRows * d + at);
-        const Floats normal = load_n(x + at, n) * rstd[row];
-        Floats value = (load_n(dy + at, n) * gain - normal * slope[row]) * rstd[row];
-        if (addend != nullptr) value += load_n(addend + at, n);
-        store_around(dx + at, value, n, around);
-      }
-    });
+  struct State {
+    float rstd, along;
+    Block<kParts> projected;
+  };
+
+  RL_MEMBER void first(State& state, std::int64_t i, std::int64_t j, int n) const {
+    const std::int64_t at = i * a.d + j;
+    fetch_behind(a.dy + at);
+    fetch_behind(a.x + at);
+    const Block<kParts> product = load_block<kParts>(a.dy + at, n) * load_block<kParts>(a.x + at, n);
+    state.projected = state.projected + product * load_block<kParts>(a.gain + j, n);
+    store_block(dgain + j, load_block<kParts>(dgain + j, n) + product * a.rstd[i], n);
+  }
+  RL_MEMBER void after_first(State& state, std::int64_t i) const {
+    state.rstd = a.rstd[i];
+    state.along = sum_block(state.projected) / static_cast<float>(a.d) * state.rstd * state.rstd * state.rstd;
+  }
+  RL_MEMBER void second(const State& state, std::int64_t i, std::int64_t j, int n) const {
+    const std::int64_t at = i * a.d + j;
+    const Block<kParts> scaled = load_block<kParts>(a.dy + at, n) * load_block<kParts>(a.gain + j, n);
+    Block<kParts> value = scaled * state.rstd - load_block<kParts>(a.x + at, n) * state.along;
+    if (a.addend != nullptr) {
+      fetch_behind(a.addend + at);
+      value = value + load_block<kParts>(a.addend + at, n);
+    }
+    dx.put(a.dx + at, value, n);
   }
 };
 
@@ -85,16 +75,18 @@ struct RmsNormBackward {
 
 template <class T>
 static void rms_norm_of(const RmsNormArguments<T>& a, const Team& team) {
-  const RmsNorm<T> rows{a};
-  each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.sum_around || rows.y_around);
+  alignas(64) T kept[kRowsUnderWay * kKeptWidth];
+  const RmsNorm<T> kernel{a, {a, kept}};
+  each_row_in_two_phases(share_rows(team, a.n, a.d), a.d, kernel);
+  kernel.seen.sum.end();
+  kernel.y.end();
 }
 
 template <class T>
 static void rms_norm_backward_of(const RmsNormBackwardArguments<T>& a, const Team& team) {
-  const RmsNormBackward<T> rows{a, partial_row(team, a.d)};
-  each_pair(share_rows(team, a.n, a.d), rows);
-  end_around(rows.around);
+  const RmsNormBackward<T> kernel{a, partial_row(team, a.d)};
+  each_row_in_two_phases(share_rows(team, a.n, a.d), a.d, kernel);
+  kernel.dx.end();
   team.barrier();
   reduce_partials(team, a.d, 0, a.d, a.dgain, a.accumulate || a.beta[0] != 0.0f);
 }

@@ -1,11 +1,13 @@
 // rotary, rows split among threads.
 #include "cpu/kernels.h"
-#include "cpu/split.h"
+#include "cpu/write_around.h"
 
 namespace raylite::RL_ISA {
 
 template <class T>
 static void rotary_of(const RotaryArguments<T>& a, const Team& team) {
+  constexpr int kParts = kPartsOf<T>;
+  const bool rounds = has_rounding();
   const Range rows = share_rows(team, a.n, a.w);
   const std::int64_t half = a.rotary_dim / 2;
   const float sign = a.inverse ? -1.0f : 1.0f;
@@ -31,13 +33,13 @@ static void rotary_of(const RotaryArguments<T>& a, const Team& team) {
         continue;
       }
       T* second = first + half;
-      each_vector(half, [&](std::int64_t j, int n) {
-        const Floats p = load_n(first + j, n);
-        const Floats q = load_n(second + j, n);
-        const Floats c = load_n(cos + j, n);
-        const Floats s = load_n(sin + j, n) * sign;
-        store_n(first + j, p * c - q * s, n);
-        store_n(second + j, q * c + p * s, n);
+      each_block<T>(half, [&](std::int64_t j, int n) {
+        const Block<kParts> p = load_block<kParts>(first + j, n);
+        const Block<kParts> q = load_block<kParts>(second + j, n);
+        const Block<kParts> c = load_block<kParts>(cos + j, n);
+        const Block<kParts> s = load_block<kParts>(sin + j, n) * sign;
+        store_rounded(first + j, round_block<T>(p * c - q * s, rounds), n);
+        store_rounded(second + j, round_block<T>(q * c + p * s, rounds), n);
       });
     }
   }

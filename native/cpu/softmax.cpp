@@ -1,60 +1,92 @@
 // softmax, softmax_backward: rows split among threads.
 #include "cpu/kernels.h"
 #include "cpu/math.h"
-#include "cpu/split.h"
-#include "cpu/write_around.h"
+#include "cpu/row_phases.h"
 
 namespace raylite::RL_ISA {
 
+namespace {
+
+constexpr float kHidden = -__builtin_inff();
+constexpr float kLog2OfE = 1.44269504088896341f;
+
+/// Powers of 2 rather than of e are cheaper: what the exponent is rounded by is nothing beside numbers of which the largest is 1.
+template <int kParts>
+RL_INLINE Block<kParts> power_of(const Block<kParts>& x, float top) {
+  return map_block((x - top) * kLog2OfE, [](Floats part) __attribute__((always_inline)) { return exp2_of(part); });
+}
+
+template <int kParts>
+RL_INLINE float max_block(const Block<kParts>& x) {
+  Floats most = x.part[0];
+  for (int k = 1; k < kParts; k++) most = larger(x.part[k], most);
+  return max_lanes(most);
+}
+
+template <class T>
+struct Softmax {
+  using Number = T;
+  static constexpr int kPhases = 3;
+  static constexpr int kParts = kPartsOf<T>;
+  const SoftmaxArguments<T> a;  // by value: stores do not alias it
+  float* kept;                  // [2, kKeptWidth]: powers of rows that are not wider
+  const bool is_kept = a.d <= kKeptWidth;
+  const Writer<T> y{a.y, a.n, a.d, a.y == a.x};
+
+  struct State {
+    float top, factor;
+    Block<kParts> most, sums;
+  };
+
+  RL_MEMBER void first(State& state, std::int64_t i, std::int64_t j, int n) const {
+    const Block<kParts> x = with_rest(load_block<kParts>(a.x + i * a.d + j, n), n, kHidden);
+    for (int k = 0; k < kParts; k++) state.most.part[k] = j == 0 ? x.part[k] : larger(x.part[k], state.most.part[k]);
+  }
+  RL_MEMBER void after_first(State& state, std::int64_t) const { state.top = max_block(state.most); }
+  RL_MEMBER void second(State& state, std::int64_t i, std::int64_t j, int n) const {
+    const Block<kParts> power = power_of(with_rest(load_block<kParts>(a.x + i * a.d + j, n), n, kHidden), state.top);
+    if (is_kept) store_block(kept + (i % 2) * kKeptWidth + j, power, n);
+    state.sums = state.sums + power;
+  }
+  RL_MEMBER void after_second(State& state, std::int64_t) const { state.factor = 1.0f / sum_block(state.sums); }
+  RL_MEMBER void third(const State& state, std::int64_t i, std::int64_t j, int n) const {
+    // Powers of a wide row are taken twice rather than kept in y, which may hold 16 bits.
+    const Block<kParts> power = is_kept ? load_block<kParts>(kept + (i % 2) * kKeptWidth + j, n)
+                                        : power_of(load_block<kParts>(a.x + i * a.d + j, n), state.top);
+    y.put(a.y + i * a.d + j, power * state.factor, n);
+  }
+};
+
+}  // namespace
+
 template <class T>
 static void softmax_of(const SoftmaxArguments<T>& a, const Team& team) {
-  const Range rows = share_rows(team, a.n, a.d);
-  const bool is_kept = a.d <= kKeptWidth;
-  alignas(64) float kept[kKeptWidth];
-  const bool around = goes_around(a.y, a.n, a.d, a.y == a.x);
-  for (std::int64_t i = rows.begin; i < rows.end; i++) {
-    const T* x = a.x + i * a.d;
-    T* y = a.y + i * a.d;
-    Floats most = broadcast(-__builtin_inff());
-    each_vector(a.d, [&](std::int64_t j, int n) { most = larger(with_rest(load_n(x + j, n), n, -__builtin_inff()), most); });
-    const Floats top = broadcast(max_lanes(most));
-    Floats sums{};
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_row(x + a.d + j);
-      const Floats power = exp_of(with_rest(load_n(x + j, n) - top, n, -__builtin_inff()));
-      if (is_kept) store(kept + j, power);
-      sums += power;
-    });
-    const Floats factor = broadcast(1.0f / sum_lanes(sums));
-    // Exponentials of a wide row are taken twice rather than kept in y, which may hold 16 bits.
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      const Floats power = is_kept ? load(kept + j) : exp_of(load_n(x + j, n) - top);
-      store_around(y + j, power * factor, n, around);
-    });
-  }
-  end_around(around);
+  alignas(64) float kept[2 * kKeptWidth];
+  const Softmax<T> kernel{a, kept};
+  each_row_in_three_phases(share_rows(team, a.n, a.d), a.d, kernel);
+  kernel.y.end();
 }
 
 template <class T>
 static void softmax_backward_of(const SoftmaxBackwardArguments<T>& a, const Team& team) {
+  constexpr int kParts = kPartsOf<T>;
   const Range rows = share_rows(team, a.n, a.d);
-  const bool around = goes_around(a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.y);
+  const Writer<T> dx{a.dx, a.n, a.d, a.dx == a.dy || a.dx == a.y};
   for (std::int64_t i = rows.begin; i < rows.end; i++) {
     const T* dy = a.dy + i * a.d;
     const T* y = a.y + i * a.d;
-    T* dx = a.dx + i * a.d;
-    Floats sums{};
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_row(dy + a.d + j);
-      sums += load_n(dy + j, n) * load_n(y + j, n);
+    Block<kParts> sums{};
+    each_block<T>(a.d, [&](std::int64_t j, int n) {
+      fetch(dy + a.d + j);
+      sums = sums + load_block<kParts>(dy + j, n) * load_block<kParts>(y + j, n);
     });
-    const Floats shared = broadcast(sum_lanes(sums));
-    each_vector(a.d, [&](std::int64_t j, int n) {
-      fetch_row(y + a.d + j);
-      store_around(dx + j, load_n(y + j, n) * (load_n(dy + j, n) - shared), n, around);
+    const float shared = sum_block(sums);
+    each_block<T>(a.d, [&](std::int64_t j, int n) {
+      fetch(y + a.d + j);
+      dx.put(a.dx + i * a.d + j, load_block<kParts>(y + j, n) * (load_block<kParts>(dy + j, n) - shared), n);
     });
   }
-  end_around(around);
+  dx.end();
 }
 
 RL_DEFINE(softmax, SoftmaxArguments)

@@ -26,8 +26,8 @@ RL_INLINE Range share_rows(const Team& team, std::int64_t count, std::int64_t co
   return share(team, count, 1);
 }
 
-/// Asks for what a row behind the one that is worked on in the first cache has at `p` (where there may be none).
-RL_INLINE void fetch_row(const void* p) { __builtin_prefetch(p, 0, 2); }
+/// Asks for what lies at `p` (where there may be nothing), to be read after some other work.
+RL_INLINE void fetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 RL_INLINE Range share_elements(const Team& team, std::int64_t count) {
   if (count <= kAlone) return team.index == 0 ? Range{0, count} : Range{0, 0};

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { native } from '#src/native/index.js';
 import { PlanWriter, type TensorHandle } from '../support/native-plan.js';
 
-const [ROWS, WIDTH] = [8200, 1024]; // 33.6 MB in f32: each half is less than 32 MiB
+const WIDTH = 1024;
+const ROWS = { f32: 5000, bf16: 10000 } as const; // 20.5 MB, more than 16 MiB: each half is less
 
 interface Part {
   rows(tensor: TensorHandle): TensorHandle;
@@ -36,6 +37,16 @@ const OPS: Readonly<
   },
 };
 
+/** Element-wise: rows are of no concern to them. */
+const ELEMENTWISE: typeof OPS = {
+  add: (plan, { rows }, [x, r], { y }) => plan.op('add', [rows(x!), rows(r!)], [rows(y)]),
+  copy: (plan, { rows }, [x], { y }) => plan.op('copy', [rows(x!)], [rows(y)]),
+  gelu: (plan, { rows }, [x], { y }) => plan.op('activation', [rows(x!)], [rows(y)], [1]),
+  gated_silu: (plan, { rows }, [x, r], { y }) => plan.op('gated_activation', [rows(x!), rows(r!)], [rows(y)], [4]),
+  gated_silu_backward: (plan, { rows }, [x, r], { y, sum }) =>
+    plan.op('gated_activation_backward', [rows(x!), rows(x!), rows(r!)], [rows(y), rows(sum)], [4]),
+};
+
 interface Result {
   readonly y: TensorHandle;
   readonly sum: TensorHandle;
@@ -43,41 +54,51 @@ interface Result {
   readonly rstd: TensorHandle;
 }
 
-for (const [name, write] of Object.entries(OPS)) {
-  test(`${name} of ${ROWS} x ${WIDTH}: whole as in two parts`, async () => {
-    const device = native().createDevice({ threads: 2, isa: null, pin: false });
-    try {
-      const plan = new PlanWriter();
-      const matrix = () => plan.tensor([ROWS, WIDTH]);
-      const column = () => plan.tensor([ROWS]);
-      const operands = [matrix(), matrix(), column(), plan.tensor([WIDTH])];
-      const result = (): Result => ({ y: matrix(), sum: matrix(), mean: column(), rstd: column() });
-      const whole = result();
-      const parts = result();
-      write(plan, { rows: (tensor) => tensor, column: (tensor) => tensor }, operands, whole);
-      for (const half of [0, 1]) {
-        const at = (half * ROWS * 4) / 2;
-        const part: Part = {
-          rows: ({ offsetBytes }) => plan.at(offsetBytes + at * WIDTH, [ROWS / 2, WIDTH]),
-          column: ({ offsetBytes }) => plan.at(offsetBytes + at, [ROWS / 2]),
-        };
-        write(plan, part, operands, parts);
-      }
-      const loaded = plan.load(device);
-      for (const tensor of operands) {
-        const view = loaded.view(tensor);
-        for (let i = 0; i < view.length; i++) view[i] = ((i * 7919) % 1009) / 500 - 1;
-      }
-      await loaded.program.run();
-      for (const key of ['y', 'sum', 'mean', 'rstd'] as const) {
-        const [found, expected] = [loaded.view(whole[key]), loaded.view(parts[key])];
-        assert.equal(Buffer.compare(bytesOf(found), bytesOf(expected)), 0, key);
-      }
-      assert.ok(loaded.view(whole.y).some((value) => value !== 0));
-    } finally {
-      device.dispose();
+for (const dtype of ['f32', 'bf16'] as const) {
+  for (const [name, write] of Object.entries({ ...OPS, ...ELEMENTWISE })) {
+    test(`${name} of ${ROWS[dtype]} x ${WIDTH} ${dtype}: whole as in two parts`, () => comparesParts(dtype, write));
+  }
+}
+
+async function comparesParts(dtype: keyof typeof ROWS, write: (typeof OPS)[string]): Promise<void> {
+  const count = ROWS[dtype];
+  const device = native().createDevice({ threads: 2, isa: null, pin: false });
+  try {
+    const plan = new PlanWriter();
+    const matrix = () => plan.tensor([count, WIDTH], null, dtype);
+    const column = () => plan.tensor([count]);
+    const operands = [matrix(), matrix(), column(), plan.tensor([WIDTH], null, dtype)];
+    const result = (): Result => ({ y: matrix(), sum: matrix(), mean: column(), rstd: column() });
+    const whole = result();
+    const parts = result();
+    write(plan, { rows: (tensor) => tensor, column: (tensor) => tensor }, operands, whole);
+    for (const half of [0, 1]) {
+      const before = (half * count) / 2;
+      const part: Part = {
+        rows: ({ offsetBytes }) =>
+          plan.at(offsetBytes + before * WIDTH * (dtype === 'f32' ? 4 : 2), [count / 2, WIDTH], dtype),
+        column: ({ offsetBytes }) => plan.at(offsetBytes + before * 4, [count / 2]),
+      };
+      write(plan, part, operands, parts);
     }
-  });
+    const loaded = plan.load(device);
+    for (const tensor of operands) {
+      const view = loaded.view(tensor);
+      // As bf16: 1.0 and more, of either sign.
+      const value = (i: number) => ((i * 7919) % 1009) / 500 - 1;
+      for (let i = 0; i < view.length; i++) {
+        view[i] = tensor.dtype === 'bf16' ? 0x3f80 + (i % 2) * 0x8000 + ((i * 7919) % 127) : value(i);
+      }
+    }
+    await loaded.program.run();
+    for (const key of ['y', 'sum', 'mean', 'rstd'] as const) {
+      const [found, expected] = [loaded.view(whole[key]), loaded.view(parts[key])];
+      assert.equal(Buffer.compare(bytesOf(found), bytesOf(expected)), 0, key);
+    }
+    assert.ok(loaded.view(whole.y).some((value) => value !== 0));
+  } finally {
+    device.dispose();
+  }
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
