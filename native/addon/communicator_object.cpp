@@ -63,6 +63,18 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     return parts_.communicator;
   }
 
+  /// `work` runs on the communicator's thread; `self`, this object, and `data` stay until it is done.
+  Napi::Value run_on(const Napi::Value& self, const Napi::Value& data, std::function<void(Communicator&)> work) {
+    const Napi::Env env = self.Env();
+    const std::shared_ptr<Communicator> target = communicator(env);
+    const Napi::Array keep = Napi::Array::New(env, 2);
+    keep.Set(0u, self);
+    keep.Set(1u, data);
+    return parts_.thread->call(
+        env, keep, [target, work = std::move(work)] { work(*target); }, [](Napi::Env in) { return in.Undefined(); },
+        comm_error);
+  }
+
  private:
   Napi::Value rank(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), rank_); }
   Napi::Value check(const Napi::CallbackInfo& info) {
@@ -117,16 +129,8 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     return peer;
   }
 
-  /// `work` runs on the communicator's thread; this object and `data` stay until it is done.
   Napi::Value run(const Napi::CallbackInfo& info, Napi::Value data, std::function<void(Communicator&)> work) {
-    const Napi::Env env = info.Env();
-    const std::shared_ptr<Communicator> target = communicator(env);
-    const Napi::Array keep = Napi::Array::New(env, 2);
-    keep.Set(0u, info.This());
-    keep.Set(1u, data);
-    return parts_.thread->call(
-        env, keep, [target, work = std::move(work)] { work(*target); }, [](Napi::Env in) { return in.Undefined(); },
-        comm_error);
+    return run_on(info.This(), data, std::move(work));
   }
 
   Napi::Value all_reduce(const Napi::CallbackInfo& info) {
@@ -211,6 +215,11 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 }  // namespace
 
 Napi::Function define_communicator(Napi::Env env) { return CommunicatorObject::define(env); }
+
+Napi::Value call_communicator(const Napi::Value& object, const Napi::Object& keep, std::function<void(Communicator&)> work) {
+  communicator_of(object);  // throws what it is not
+  return CommunicatorObject::Unwrap(object.As<Napi::Object>())->run_on(object, keep, std::move(work));
+}
 
 std::shared_ptr<Communicator> communicator_of(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kCommunicatorTag)) {

@@ -4,6 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "addon/arguments.h"
+#include "addon/bindings.h"
+#include "addon/communicator_object.h"
 #include "addon/guarded.h"
 #include "addon/open_device.h"
 #include "addon/shared_memory.h"
@@ -37,22 +40,54 @@ void dispose_device(OpenDevice& device) {
   device.buffers.clear();
 }
 
+/// Memory of a buffer from a byte on, which has `bytes` there.
+struct Part {
+  std::shared_ptr<Memory> memory;
+  std::size_t offset, bytes;
+};
+Part part_of(const Napi::Value& buffer, const Napi::Value& offset, std::size_t bytes, OpenDevice& device) {
+  const auto id = static_cast<std::uint32_t>(integer_of(buffer, "buffer", 0, UINT32_MAX));
+  const Part part{device.buffer(id).memory, static_cast<std::size_t>(integer_of(offset, "offset", 0, kSafeIntegerMax)), bytes};
+  if (part.offset > part.memory->bytes() || bytes > part.memory->bytes() - part.offset) {
+    throw EngineError("ENGINE", std::to_string(bytes) + " bytes at " + std::to_string(part.offset) + " end behind a buffer of " +
+                                    std::to_string(part.memory->bytes()));
+  }
+  return part;
+}
+
 /// The arguments of read and write: a buffer, a byte of it, and as many bytes of the caller's.
 struct Region {
-  std::shared_ptr<Memory> memory;
-  std::size_t offset;
+  Part part;
   Napi::Uint8Array bytes;
 };
 
 Region region_of(const Napi::CallbackInfo& info, OpenDevice& device) {
-  const auto id = static_cast<std::uint32_t>(integer_of(info[0], "buffer", 0, UINT32_MAX));
-  const auto offset = static_cast<std::size_t>(integer_of(info[1], "offset", 0, kSafeIntegerMax));
-    Region region{device.buffer(id).memory, offset, bytes_of(info[2], "bytes")};
-  if (offset > region.memory->bytes() || region.bytes.ByteLength() > region.memory->bytes() - offset) {
-    throw EngineError("ENGINE", std::to_string(region.bytes.ByteLength()) + " bytes at " + std::to_string(offset) +
-                                    " end behind a buffer of " + std::to_string(region.memory->bytes()));
+  auto bytes = bytes_of(info[2], "bytes");
+  return {part_of(info[0], info[1], bytes.ByteLength(), device), bytes};
+}
+
+Napi::Value copy(const Napi::CallbackInfo& info, OpenDevice& device) {
+  const auto bytes = static_cast<std::size_t>(integer_of(info[4], "bytes", 0, kSafeIntegerMax));
+  const Part from = part_of(info[0], info[1], bytes, device), to = part_of(info[2], info[3], bytes, device);
+  if (from.memory == to.memory && std::max(from.offset, to.offset) - std::min(from.offset, to.offset) < bytes) {
+    throw EngineError("ENGINE", std::to_string(bytes) + " bytes at " + std::to_string(from.offset) + " overlap those at " + std::to_string(to.offset));
   }
-  return region;
+  device.live().copy(*from.memory, from.offset, *to.memory, to.offset, bytes);
+  return info.Env().Undefined();
+}
+
+Napi::Value pass(const Napi::CallbackInfo& info, OpenDevice& device) {
+  const Napi::Object given = object_of(info[1], "message");
+  const auto bytes = static_cast<std::size_t>(integer_of(given.Get("bytes"), "bytes", 1, kSafeIntegerMax));
+  const Part part = part_of(given.Get("buffer"), given.Get("offset"), bytes, device);
+  const bool is_sent = given.Has("to");
+  const auto group = communicator_of(info[0]);
+  const int peer = static_cast<int>(integer_of(given.Get(is_sent ? "to" : "from"), is_sent ? "to" : "from", 0, group->size() - 1));
+  if (peer == group->rank()) throw Napi::RangeError::New(info.Env(), "message: expected another rank, got this one");
+  device.live();
+  return call_communicator(info[0], given, [holder = device.device, part, peer, is_sent](Communicator& ranks) {
+    holder->pass(ranks, {part.memory.get(), part.offset, part.bytes, peer, is_sent});
+  });
 }
 
 }  // namespace
@@ -76,26 +111,17 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
              }));
   object.Set("read", method(env, "read", [device](const Napi::CallbackInfo& info) {
                Region region = region_of(info, *device);
-               device->live().read(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
+               device->live().read(*region.part.memory, region.part.offset, region.bytes.Data(), region.bytes.ByteLength());
                return info.Env().Undefined();
              }));
   object.Set("write", method(env, "write", [device](const Napi::CallbackInfo& info) {
                Region region = region_of(info, *device);
-               device->live().write(*region.memory, region.offset, region.bytes.Data(), region.bytes.ByteLength());
+               device->live().write(*region.part.memory, region.part.offset, region.bytes.Data(), region.bytes.ByteLength());
                return info.Env().Undefined();
              }));
-  object.Set("move", method(env, "move", [device](const Napi::CallbackInfo& info) {
-               const auto memory = device->buffer(static_cast<std::uint32_t>(integer_of(info[0], "buffer", 0, UINT32_MAX))).memory;
-               const auto from = static_cast<std::size_t>(integer_of(info[1], "from", 0, kSafeIntegerMax));
-               const auto to = static_cast<std::size_t>(integer_of(info[2], "to", 0, kSafeIntegerMax));
-               const auto bytes = static_cast<std::size_t>(integer_of(info[3], "bytes", 0, kSafeIntegerMax));
-               if (std::max(from, to) > memory->bytes() || bytes > memory->bytes() - std::max(from, to) || std::max(from, to) - std::min(from, to) < bytes) {
-                 throw EngineError("ENGINE", std::to_string(bytes) + " bytes at " + std::to_string(from) + " cannot be copied to " + std::to_string(to) +
-                                                 " in a buffer of " + std::to_string(memory->bytes()));
-               }
-               device->live().move(*memory, from, to, bytes);
-               return info.Env().Undefined();
-             }));
+  object.Set("copy", method(env, "copy", [device](const Napi::CallbackInfo& info) { return copy(info, *device); }));
+  object.Set("pass", method(env, "pass", [device](const Napi::CallbackInfo& info) { return pass(info, *device); }));
+  object.Set("isHost", Napi::Boolean::New(env, device->live().is_host()));
   add_sharing(env, object, device);
   object.Set("join", method(env, "join", [device](const Napi::CallbackInfo& info) { return join(info, *device); }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));

@@ -40,6 +40,11 @@ struct Transfer {
   int from = -1;
 };
 
+/// Of a message one way.
+inline Transfer transfer_of(void* data, std::size_t bytes, int peer, bool is_sent) {
+  return is_sent ? Transfer{data, bytes, peer, nullptr, 0, -1} : Transfer{nullptr, 0, -1, data, bytes, peer};
+}
+
 /// The calls themselves: made at once on memory of the host (Communicator), or put on a stream of a device.
 class Collectives {
  public:

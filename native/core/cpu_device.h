@@ -26,8 +26,8 @@ class CpuDevice final : public Device {
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override {
     std::memcpy(to.data() + offset, from, bytes);
   }
-  void move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) override {
-    std::memcpy(memory.data() + to, memory.data() + from, bytes);
+  void copy(const Memory& from, std::size_t from_offset, const Memory& to, std::size_t to_offset, std::size_t bytes) override {
+    std::memcpy(to.data() + to_offset, from.data() + from_offset, bytes);
   }
   std::string place() override { return "process " + std::to_string(getpid()) + " of machine " + machine_name(); }
   std::vector<std::uint8_t> share(const Memory&) override { return {}; }  // its pages are this process's own
@@ -35,6 +35,9 @@ class CpuDevice final : public Device {
     throw EngineError("ENGINE", "memory of a CPU is shared within its process alone");
   }
   std::string join(const std::shared_ptr<Communicator>&, double) override { return "the device's memory is the host's"; }
+  void pass(Communicator& group, const Message& message) override {
+    group.send_receive(transfer_of(message.memory->data() + message.offset, message.bytes, message.peer, message.is_sent));
+  }
   void prepare(Program&) override {}
   void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) override {
     executor_.start(std::move(program), options, std::move(done));

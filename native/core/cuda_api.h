@@ -11,7 +11,7 @@
 
 namespace raylite {
 
-constexpr std::uint32_t kCudaApiVersion = 3;
+constexpr std::uint32_t kCudaApiVersion = 4;
 
 /// Changes with the layout of what both sides read.
 constexpr std::uint32_t cuda_api_stamp() {
@@ -77,6 +77,16 @@ struct CudaGroup {
   bool (*is_whole)(Communicator&, CollectiveFailure&);
 };
 
+/// Bytes of the device on their way to a rank of a group that it has joined, or from it.
+struct CudaMessage {
+  const Communicator* ranks;
+  void* data;
+  std::size_t bytes;
+  int peer;
+  bool is_sent;
+};
+enum class CudaPassed { kFailed, kDone, kNotJoined };
+
 /// Functions that return a bool or a pointer give false or null for a failure, and fill it in.
 struct CudaApi {
   std::uint32_t stamp;
@@ -102,6 +112,8 @@ struct CudaApi {
   bool (*group_id)(void* device, CudaGroupId*, CudaFailure*);
   /// Waits for all ranks. Programs prepared from then on make the collectives of `ranks` on the device.
   bool (*join)(void* device, const CudaGroup*, CudaFailure*);
+  /// Waits until the message has left or arrived; beside runs.
+  CudaPassed (*pass)(void* device, const CudaMessage*, CudaFailure*);
   /// What the device keeps of a program, for run(); the program must outlive it.
   void* (*prepare)(void* device, const Program*, CudaFailure*);
   void (*forget)(void* prepared);

@@ -113,11 +113,12 @@ void CudaDevice::write(const Memory& to, std::size_t offset, const void* from, s
   if (found != mirrors_->of.end()) std::memcpy(found->second.get() + offset, from, bytes);
 }
 
-void CudaDevice::move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) {
-  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), memory.data() + to, memory.data() + from, bytes, failure); });
+void CudaDevice::copy(const Memory& from, std::size_t from_offset, const Memory& to, std::size_t to_offset, std::size_t bytes) {
+  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), to.data() + to_offset, from.data() + from_offset, bytes, failure); });
   const std::lock_guard<std::mutex> lock(mirrors_->mutex);
-  const auto found = mirrors_->of.find(memory.data());
-  if (found != mirrors_->of.end()) std::memcpy(found->second.get() + to, found->second.get() + from, bytes);
+  const auto found = mirrors_->of.find(to.data());
+  if (found == mirrors_->of.end()) return;
+  checked([&](CudaFailure* failure) { return api_.copy(handle_.get(), found->second.get() + to_offset, to.data() + to_offset, bytes, failure); });
 }
 
 std::string CudaDevice::place() {
@@ -143,6 +144,28 @@ std::shared_ptr<Memory> CudaDevice::open_shared(const std::vector<std::uint8_t>&
 
 std::string CudaDevice::join(const std::shared_ptr<Communicator>& group, double timeout_ms) {
   return join_cuda_group(api_, handle_.get(), group, timeout_ms);
+}
+
+void CudaDevice::pass(Communicator& group, const Message& message) {
+  std::uint8_t* data = message.memory->data() + message.offset;
+  CudaFailure failure{};
+  failure.rank = -1;
+  const CudaMessage own{&group, data, message.bytes, message.peer, message.is_sent};
+  switch (api_.pass(handle_.get(), &own, &failure)) {
+    case CudaPassed::kDone:
+      return;
+    case CudaPassed::kFailed: {
+      const CommError error(failure.message, failure.rank);
+      group.fail_all(error);
+      throw error;
+    }
+    case CudaPassed::kNotJoined:
+      break;
+  }
+  std::vector<std::uint8_t> bytes(message.bytes);
+  if (message.is_sent) read(*message.memory, message.offset, bytes.data(), bytes.size());
+  group.send_receive(transfer_of(bytes.data(), bytes.size(), message.peer, message.is_sent));
+  if (!message.is_sent) write(*message.memory, message.offset, bytes.data(), bytes.size());
 }
 
 void CudaDevice::prepare(Program& program) {

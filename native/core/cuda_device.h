@@ -36,11 +36,12 @@ class CudaDevice final : public Device {
   bool is_host() const override { return false; }
   void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) override;
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override;
-  void move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) override;
+  void copy(const Memory& from, std::size_t from_offset, const Memory& to, std::size_t to_offset, std::size_t bytes) override;
   std::string place() override;
   std::vector<std::uint8_t> share(const Memory& memory) override;
   std::shared_ptr<Memory> open_shared(const std::vector<std::uint8_t>& handle, std::size_t bytes) override;
   std::string join(const std::shared_ptr<Communicator>& group, double timeout_ms) override;
+  void pass(Communicator& group, const Message& message) override;
   void prepare(Program& program) override;
   void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) override;
   void cancel(const std::string& reason) override;

@@ -30,6 +30,14 @@ struct RunOptions {
   std::uint32_t jitter = 0;  // not 0: late at random before each instruction, drawn from this seed
 };
 
+/// Bytes of a device's memory on their way to a rank of a group, or from it.
+struct Message {
+  const Memory* memory;
+  std::size_t offset, bytes;
+  int peer;
+  bool is_sent;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -46,8 +54,8 @@ class Device {
   /// Copies to and from the host, between runs. From any thread.
   virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
   virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;
-  /// Copies within a memory; the two places do not overlap.
-  virtual void move(const Memory& memory, std::size_t from, std::size_t to, std::size_t bytes) = 0;
+  /// Copies on the device; the two places do not overlap.
+  virtual void copy(const Memory& from, std::size_t from_offset, const Memory& to, std::size_t to_offset, std::size_t bytes) = 0;
   /// Where its memory lies: what a device shares can be used by those of the same place.
   virtual std::string place() = 0;
   /// What another process of the place opens memory of this device by; empty: none can. Throws EngineError.
@@ -58,6 +66,9 @@ class Device {
   /// must call it; waits for them. `timeout_ms` limits how long a rank waits in one of them. Returns why they go through memory of the
   /// host, or nothing. Throws CommError.
   virtual std::string join(const std::shared_ptr<Communicator>& group, double timeout_ms) = 0;
+  /// Passes a message and waits until it has left or arrived: by the device's own ways where it has joined the group, else through the
+  /// host. From any thread, beside runs; one at a time per group, which programs do not use. Throws CommError or EngineError.
+  virtual void pass(Communicator& group, const Message& message) = 0;
   /// Called once with a program that load_program() has bound.
   virtual void prepare(Program& program) = 0;
   /// Starts a run; `done` is called from a thread of the device when it is through with the program.

@@ -131,6 +131,15 @@ constexpr CudaApi kApi{
         return true;
       });
     },
+    [](void* device, const CudaMessage* message, CudaFailure* failure) {
+      return guarded(failure, [&] {
+        context_of(device)->use();
+        const auto group = context_of(device)->groups().find(*message->ranks);
+        if (!group) return CudaPassed::kNotJoined;
+        group->pass(*message);
+        return CudaPassed::kDone;
+      });
+    },
     [](void* device, const Program* program, CudaFailure* failure) {
       return guarded(failure, [&]() -> void* { return new PreparedProgram(*context_of(device), *program); });
     },

@@ -152,10 +152,25 @@ std::unique_lock<std::mutex> NcclGroup::hold() {
   return lock;
 }
 
+std::uint32_t NcclGroup::place_of(const std::string& text) {
+  return places_.emplace(text, static_cast<std::uint32_t>(places_.size() + 1)).first->second;
+}
+
+void NcclGroup::pass(const CudaMessage& message) {
+  const cudaStream_t stream = messages_.get();
+  {
+    const auto held = hold();
+    put_mark(stream, mark_.as<Mark>(), place_of(message.is_sent ? "a message to a peer" : "a message from a peer"));
+    Calls(*this, stream).send_receive(transfer_of(message.data, message.bytes, message.peer, message.is_sent));
+    put_mark(stream, mark_.as<Mark>(), 0);
+  }
+  RL_CUDA(cudaStreamSynchronize(stream));
+  hold();  // what was given up meanwhile has not arrived
+}
+
 void NcclGroup::put(const CollectiveArguments& a, const Queue& queue) {
   const auto held = hold();
-  const auto place = places_.emplace(a.place, static_cast<std::uint32_t>(places_.size() + 1)).first->second;
-  put_mark(queue.stream, mark_.as<Mark>(), place);
+  put_mark(queue.stream, mark_.as<Mark>(), place_of(a.place));
   Calls calls(*this, queue.stream);
   try {
     a.call(calls, a.in.data, a.out.data);

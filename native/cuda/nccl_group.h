@@ -31,6 +31,8 @@ class NcclGroup {
   bool is_left() const { return ranks_.expired(); }
   /// Puts the call on the queue. Throws GroupFailure.
   void put(const CollectiveArguments& a, const Queue& queue);
+  /// Passes a message on a stream of its own, beside programs, and waits for its end. Throws GroupFailure.
+  void pass(const CudaMessage& message);
   /// While it is held nobody gives the group up. Throws the GroupFailure of one that was given up.
   std::unique_lock<std::mutex> hold();
 
@@ -38,6 +40,7 @@ class NcclGroup {
   class Calls;
   using Clock = std::chrono::steady_clock;
   void settle(const char* call, ncclResult_t result);
+  std::uint32_t place_of(const std::string& text);
   bool is_whole(CollectiveFailure& failure) const;
   bool has_error(CollectiveFailure& failure);
   bool is_late(CollectiveFailure& failure);
@@ -53,6 +56,7 @@ class NcclGroup {
   bool (*const check_)(Communicator&, CollectiveFailure&);
   const std::chrono::duration<double, std::milli> timeout_;
   DeviceBytes scratch_;
+  Stream messages_;
   PinnedBytes mark_;  // where the stream is: a place below, counted from 1, or 0 outside of collectives
   std::map<std::string, std::uint32_t> places_;
   ncclComm_t comm_ = nullptr;

@@ -92,6 +92,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorDeviceUninitialized = 201,
+  cudaErrorPeerAccessUnsupported = 217,
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
 };
@@ -154,7 +155,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* argument);
 
 namespace raylite::emulate {
-void enqueue(Stream* stream, std::function<void()> work);
+/// `waits_for_peers`: other streams go on meanwhile.
+void enqueue(Stream* stream, std::function<void()> work, bool waits_for_peers = false);
 }
 
 template <class Kernel>

@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/mman.h>
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -25,6 +26,7 @@ struct Work {
   std::function<void()> run;
   std::shared_ptr<Event> event;
   std::uint64_t number = 0;  // of the record that is made or waited for
+  bool waits_for_peers = false;
 };
 
 class Event : public std::enable_shared_from_this<Event> {
@@ -40,6 +42,9 @@ class Stream {
   int device = 0;
   std::deque<Work> queue;
   Graph* capture = nullptr;
+  bool is_busy = false;  // a thread runs what was its first entry
+
+  bool is_through() const { return queue.empty() && !is_busy; }
 };
 
 class Graph {
@@ -58,12 +63,15 @@ struct Allocation {
 
 struct Device {
   std::recursive_mutex mutex;
+  std::condition_variable_any changed;  // an entry has been run
   std::set<Stream*> streams;
   std::map<void*, Allocation> allocations;
   std::uint64_t random = 0x9e3779b97f4a7c15u;
   int draining = 0;
+  int busy = 0;  // streams
 
   std::size_t draw(std::size_t below) {
+    const std::lock_guard<std::recursive_mutex> lock(mutex);
     random ^= random << 13, random ^= random >> 7, random ^= random << 17;
     return static_cast<std::size_t>(random % below);
   }
@@ -76,18 +84,44 @@ extern Device devices[kDevices];
 /// The calling thread's.
 extern thread_local int current;
 
-/// Runs one entry of one stream that can go on. False when there is none.
-bool step(Device& device);
+/// Makes a device's memory one that can be touched.
+class Touching {
+ public:
+  explicit Touching(Device& device) : device_(device) {
+    const std::lock_guard<std::recursive_mutex> lock(device_.mutex);
+    if (device_.draining++ == 0) device_.protect(PROT_READ | PROT_WRITE);
+  }
+  ~Touching() {
+    const std::lock_guard<std::recursive_mutex> lock(device_.mutex);
+    if (--device_.draining == 0) device_.protect(PROT_NONE);
+  }
+  Touching(const Touching&) = delete;
+  Touching& operator=(const Touching&) = delete;
 
-/// Runs entries until `done()`. Meanwhile, and only then, the device's memory can be touched.
+ private:
+  Device& device_;
+};
+
+/// The number of a device in its machine, whose pairs 0 and 1, 2 and 3 can reach each other's memory.
+int number_of(int device);
+
+/// Appends a line to the file that RAYLITE_EMULATED_COPIES names: how bytes went ("host": to or from it, "device", "nccl": sent), and how many.
+void note_copy(const char* way, std::size_t bytes);
+
+/// Runs one entry of one stream that can go on, without the lock meanwhile: other threads may run those of other streams, as a GPU does.
+/// False when there is none.
+bool step(Device& device, std::unique_lock<std::recursive_mutex>& lock);
+
+/// Runs entries until `done()`. Meanwhile, and only then, the device's memory can be touched. The caller does not hold its lock.
 template <class Done>
 void drain(Device& device, Done done) {
-  const std::lock_guard<std::recursive_mutex> lock(device.mutex);
-  if (device.draining++ == 0) device.protect(PROT_READ | PROT_WRITE);
+  const Touching touching(device);
+  std::unique_lock<std::recursive_mutex> lock(device.mutex);
   while (!done()) {
-    if (!step(device)) stop("streams wait for events that nothing records");
+    if (step(device, lock)) continue;
+    if (device.busy == 0) stop("streams wait for events that nothing records");
+    device.changed.wait(lock);
   }
-  if (--device.draining == 0) device.protect(PROT_NONE);
 }
 
 }  // namespace raylite::emulate

@@ -19,7 +19,7 @@ constexpr std::size_t kPoisonBytesMax = 64u << 20;
 
 /// What a handle says.
 struct Place {
-  int process, file;
+  int process, file, device;
   std::size_t bytes;
 };
 static_assert(sizeof(Place) <= sizeof(cudaIpcMemHandle_t));
@@ -37,7 +37,7 @@ bool write_all(int file, const void* from, std::size_t bytes) {
 void drain_all(Device& device) {
   drain(device, [&] {
     for (const Stream* stream : device.streams) {
-      if (!stream->queue.empty()) return false;
+      if (!stream->is_through()) return false;
     }
     return true;
   });
@@ -66,10 +66,10 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   Device& device = devices[current];
+  drain_all(device);
   const std::lock_guard<std::recursive_mutex> lock(device.mutex);
   const auto found = device.allocations.find(memory);
   if (found == device.allocations.end() || found->second.opened > 0) return cudaErrorInvalidValue;
-  drain_all(device);
   munmap(memory, found->second.bytes);
   if (found->second.file >= 0) {
     // Undefined on a GPU while somebody has it open: here whoever touches it then is ended.
@@ -97,7 +97,7 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* memory) {
     allocation.file = file;
   }
   *handle = {};
-  const Place place{getpid(), allocation.file, allocation.bytes};
+  const Place place{getpid(), allocation.file, number_of(current), allocation.bytes};
   std::memcpy(handle->reserved, &place, sizeof(place));
   return cudaSuccess;
 }
@@ -106,6 +106,7 @@ cudaError_t cudaIpcOpenMemHandle(void** memory, cudaIpcMemHandle_t handle, unsig
   std::memcpy(&place, handle.reserved, sizeof(place));
   if (flags != cudaIpcMemLazyEnablePeerAccess) return cudaErrorInvalidValue;
   if (place.process == getpid()) return cudaErrorDeviceUninitialized;  // a process does not open its own
+  if (place.device / 2 != number_of(current) / 2) return cudaErrorPeerAccessUnsupported;
   Device& device = devices[current];
   const std::lock_guard<std::recursive_mutex> lock(device.mutex);
   const std::string key(handle.reserved, sizeof(handle.reserved));
@@ -126,11 +127,11 @@ cudaError_t cudaIpcOpenMemHandle(void** memory, cudaIpcMemHandle_t handle, unsig
 }
 cudaError_t cudaIpcCloseMemHandle(void* memory) {
   Device& device = devices[current];
+  drain_all(device);
   const std::lock_guard<std::recursive_mutex> lock(device.mutex);
   const auto found = device.allocations.find(memory);
   if (found == device.allocations.end() || found->second.opened == 0) return cudaErrorInvalidValue;
   if (--found->second.opened > 0) return cudaSuccess;
-  drain_all(device);
   munmap(memory, found->second.bytes);
   device.allocations.erase(found);
   return cudaSuccess;

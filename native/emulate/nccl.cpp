@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "comm/shm_communicator.h"
+#include "emulate/device.h"
 
 #define RL_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -128,9 +129,13 @@ ncclResult_t end_if_outermost() {
   const std::vector<PointToPoint> calls = std::exchange(pending, {});
   if (calls.empty()) return ncclSuccess;
   const PointToPoint& first = calls.front();
-  raylite::emulate::enqueue(first.stream, [state = first.state, calls] {
+  const auto kernel = [state = first.state, calls] {
+    for (const PointToPoint& call : calls) {
+      if (call.is_send) raylite::emulate::note_copy("nccl", call.bytes);
+    }
     state->run([&](Communicator& ranks) { exchange(ranks, calls); });
-  });
+  };
+  raylite::emulate::enqueue(first.stream, kernel, true);
   return ncclSuccess;
 }
 

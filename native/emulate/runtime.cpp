@@ -1,9 +1,13 @@
 // Streams, events and graphs of the emulated runtime. What is put on streams runs when somebody waits; of the streams
 // that could go on one is drawn at random each time, so that a wait that is missing shows.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
+#include <thread>
 
 #include "emulate/device.h"
 
@@ -49,10 +53,10 @@ std::shared_ptr<Event> shared(Event* event) {
 
 }  // namespace
 
-bool step(Device& device) {
+bool step(Device& device, std::unique_lock<std::recursive_mutex>& lock) {
   std::vector<Stream*> ready;
   for (Stream* stream : device.streams) {
-    if (stream->queue.empty()) continue;
+    if (stream->queue.empty() || stream->is_busy) continue;
     const Work& first = stream->queue.front();
     if (first.kind != Work::Kind::kWait || first.event->done >= first.number) ready.push_back(stream);
   }
@@ -60,12 +64,56 @@ bool step(Device& device) {
   Stream* stream = ready[device.draw(ready.size())];
   const Work work = std::move(stream->queue.front());
   stream->queue.pop_front();
-  if (work.kind == Work::Kind::kRun) work.run();
+  if (work.kind == Work::Kind::kRun) {
+    stream->is_busy = true;
+    device.busy++;
+    const auto run = [stream, &device, work] {
+      work.run();
+      const std::lock_guard<std::recursive_mutex> relock(device.mutex);
+      device.busy--;
+      stream->is_busy = false;
+      device.changed.notify_all();
+    };
+    lock.unlock();
+    if (work.waits_for_peers) {
+      std::thread([&device, run] {
+        const Touching touching(device);
+        run();
+      }).detach();
+    } else {
+      run();
+    }
+    lock.lock();
+  }
   if (work.kind == Work::Kind::kRecord) work.event->done = work.number, work.event->at_ms = now_ms();
+  device.changed.notify_all();
   return true;
 }
 
 namespace {
+
+/// The device whose memory `at` is in; null: the host's.
+Device* device_of(const void* at) {
+  for (Device& device : devices) {
+    const std::lock_guard<std::recursive_mutex> lock(device.mutex);
+    const auto next = device.allocations.upper_bound(const_cast<void*>(at));
+    if (next == device.allocations.begin()) continue;
+    const auto& [begin, allocation] = *std::prev(next);
+    if (static_cast<const char*>(at) < static_cast<const char*>(begin) + allocation.bytes) return &device;
+  }
+  return nullptr;
+}
+
+/// Between any memory, as with one address space: of the host, of the stream's device, of another one.
+void copy(void* to, const void* from, std::size_t bytes, Device& own) {
+  Device* const ends[2] = {device_of(to), device_of(from)};
+  std::vector<std::unique_ptr<Touching>> touching;
+  for (Device* end : ends) {
+    if (end != nullptr && end != &own) touching.push_back(std::make_unique<Touching>(*end));
+  }
+  note_copy(ends[0] != nullptr && ends[1] != nullptr ? "device" : "host", bytes);
+  std::memmove(to, from, bytes);
+}
 
 /// Puts an entry on a stream, or into the graph that it is being captured to.
 void put(Stream* stream, Work work) {
@@ -101,7 +149,20 @@ void run_graph(const Graph& graph, Device& device) {
 
 }  // namespace
 
-void enqueue(Stream* stream, std::function<void()> work) { put(stream, {Work::Kind::kRun, std::move(work), nullptr, 0}); }
+int number_of(int device) { return visible()[static_cast<std::size_t>(device)]; }
+
+void note_copy(const char* way, std::size_t bytes) {
+  static const char* const kPath = std::getenv("RAYLITE_EMULATED_COPIES");
+  if (kPath == nullptr) return;
+  const std::string line = std::string(way) + " " + std::to_string(bytes) + "\n";
+  const int file = open(kPath, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0 || write(file, line.data(), line.size()) < 0) stop("copies cannot be noted");
+  close(file);
+}
+
+void enqueue(Stream* stream, std::function<void()> work, bool waits_for_peers) {
+  put(stream, {Work::Kind::kRun, std::move(work), nullptr, 0, waits_for_peers});
+}
 
 }  // namespace raylite::emulate
 
@@ -114,6 +175,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorPeerAccessUnsupported: return "peer access is not supported between these two devices";
     case cudaErrorNotReady: return "device not ready";
   }
   return "unknown error";
@@ -141,7 +203,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* bus, int bytes, int device) {
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  enqueue(stream, [=] { copy(to, from, bytes, devices[stream->device]); });
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
@@ -163,15 +225,15 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   Device& device = devices[stream->device];
+  drain(device, [&] { return stream->is_through(); });
   const std::lock_guard<std::recursive_mutex> lock(device.mutex);
-  drain(device, [&] { return stream->queue.empty(); });
   device.streams.erase(stream);
   delete stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream->capture != nullptr) return cudaErrorInvalidValue;
-  drain(devices[stream->device], [&] { return stream->queue.empty(); });
+  drain(devices[stream->device], [&] { return stream->is_through(); });
   return cudaSuccess;
 }
 

@@ -146,7 +146,7 @@ export class ActorClient implements Sender {
     if (this.#waiting.length > 0) await new Promise<void>((resolve) => this.#sent.push(resolve));
     const link = this.#link;
     // Any question is answered behind the calls that were sent before it.
-    if (link) await new Promise<void>((resolve) => link.resolve('' as ObjectId, null, () => resolve()));
+    if (link) await new Promise<void>((resolve) => link.resolve('' as ObjectId, {}, () => resolve()));
   }
   #noneWaits(): void {
     for (const resolve of this.#sent.splice(0)) resolve();
@@ -196,7 +196,7 @@ export class ActorClient implements Sender {
     if (this.#limboTimer === null || this.#info.state !== 'ALIVE' || incarnation !== this.#brokenIncarnation) return;
     this.#runtime.peers.link(address ?? {}).then(
       (link) =>
-        link.resolve('' as ObjectId, null, ({ failure }) => {
+        link.resolve('' as ObjectId, {}, ({ failure }) => {
           if (this.#brokenIncarnation !== incarnation) return;
           if (failure?.code === 'RAYLITE_OWNER_DIED') {
             this.#lookLater(); // this stream broke too

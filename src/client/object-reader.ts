@@ -75,7 +75,7 @@ export class ObjectReader {
       state.settle({ kind: 'failed', failure: failureOf(error), local: error });
     };
     this.#host.peers.link(state.owner).then((link) => {
-      link.resolve(state.id, lost, (resolved) => {
+      link.resolve(state.id, { lost }, (resolved) => {
         if (resolved.location) state.settle({ kind: 'stored', location: resolved.location });
         else if (resolved.failure) state.settle({ kind: 'failed', failure: resolved.failure, local: null });
         else {
@@ -85,6 +85,20 @@ export class ObjectReader {
         }
       });
     }, ownerGone);
+  }
+
+  /** Asks whoever lent an object for something beside its value. Rejects with what failed there, or OwnerDiedError. */
+  async wish(state: ObjectState, wish: string): Promise<string> {
+    const ownerGone = () => new OwnerDiedError({ objectId: state.id });
+    if (!state.owner) return state.grant ? state.grant(wish) : Promise.reject(ownerGone());
+    const link = await this.#host.peers.link(state.owner).catch(() => Promise.reject(ownerGone()));
+    return new Promise((resolve, reject) => {
+      const done = ({ failure, answer }: wire.Resolved.$Properties): void => {
+        if (failure) reject(errorOf(failure));
+        else resolve(answer ?? '');
+      };
+      link.resolve(state.id, { wish }, done);
+    });
   }
 
   #open(state: ObjectState, content: Exclude<Content, { kind: 'stored' }>): unknown {

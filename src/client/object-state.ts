@@ -13,6 +13,9 @@ export type Content =
   | { readonly kind: 'failed'; readonly failure: wire.Failure.$Properties; readonly local: Error | null }
   | { readonly kind: 'released' };
 
+/** Answers what a borrower of a lent object wishes. */
+export type Grant = (wish: string) => Promise<string>;
+
 /** A call on its way. */
 export interface Cancellable {
   cancel(options: CancelOptions): void;
@@ -53,6 +56,8 @@ export class ObjectState {
   invocation: Cancellable | null = null;
   /** Makes the value of a lent object, for the first who asks. */
   source: (() => void) | null = null;
+  /** Of a lent object: answers what its borrowers wish of whoever lent it. */
+  grant: Grant | null = null;
   #waiters: ((content: Content) => void)[] | null = null;
   readonly #ownerId: WorkerId;
   readonly #sequence: number;

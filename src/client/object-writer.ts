@@ -3,7 +3,7 @@ import type { RayliteError } from '../common/index.js';
 import { asError, type EncodedValue, failureOf, type wire } from '../protocol/index.js';
 import type { CallSites } from './call-site.js';
 import type { ObjectRef } from './object-ref.js';
-import type { ObjectState } from './object-state.js';
+import type { Grant, ObjectState } from './object-state.js';
 import type { ObjectHolder, ObjectTable } from './object-table.js';
 import type { ObjectStore } from './store.js';
 import { layoutValue } from './stored-value.js';
@@ -44,10 +44,12 @@ export class ObjectWriter {
 
   /**
    * An own object whose value is made when somebody first asks for it; `onFreed` runs when nobody holds it any more. Once another
-   * process borrows it, the ref that is returned here holds nothing: who is handed an object is who keeps it.
+   * process borrows it, the ref that is returned here holds nothing: who is handed an object is who keeps it. `grant` answers what
+   * borrowers wish beside.
    */
-  lend<T>(make: () => Promise<T>, onFreed: () => void): ObjectRef<T> {
+  lend<T>(make: () => Promise<T>, onFreed: () => void, grant: Grant): ObjectRef<T> {
     const { state } = this.#objects.create();
+    state.grant = grant;
     const failed = (error: unknown): void => {
       const local = asError(error);
       state.settle({ kind: 'failed', failure: failureOf(local), local });

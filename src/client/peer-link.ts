@@ -11,6 +11,14 @@ export interface PendingCall {
   broken(reason: CloseReason): void;
 }
 
+/** What an owner is asked of an object. */
+export interface Question {
+  /** Where its content is not any more. */
+  readonly lost?: wire.Location.$Properties | null;
+  /** What whoever lent it is asked, instead of its content. */
+  readonly wish?: string;
+}
+
 /** What a process does for its peers. */
 export interface PeerHost {
   /** Runs a call; `answer` is called once. */
@@ -18,10 +26,10 @@ export interface PeerHost {
   cancel(cancel: wire.Cancel, from: PeerLink): void;
   /** The caller of a generator has taken items. */
   consumed(consumed: wire.Consumed, from: PeerLink): void;
-  /** Tells `answer` the content of an own object when it has some; where it is not any more is `lost`. */
+  /** Tells `answer` what is asked of an own object: its content when it has some, or what a wish comes to. */
   resolve(
     objectId: ObjectId,
-    lost: wire.Location.$Properties | null,
+    question: Question,
     answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void,
   ): void;
   borrow(objectId: ObjectId, delta: number): void;
@@ -75,8 +83,8 @@ export class PeerLink {
           this.#calls.delete(result.callId);
           call?.answered(result);
         },
-        resolve: ({ id, objectId, lost }) =>
-          host.resolve(objectId as ObjectId, lost ?? null, (resolved, bytes) =>
+        resolve: ({ id, objectId, lost, wish }) =>
+          host.resolve(objectId as ObjectId, { lost: lost ?? null, wish }, (resolved, bytes) =>
             this.stream.resolved({ ...resolved, id }, bytes),
           ),
         resolved: (resolved) => {
@@ -145,10 +153,10 @@ export class PeerLink {
     this.stream.item(item, bytes);
   }
 
-  /** Asks the peer, as owner, for the content of an object that is not at `lost`; answers OwnerDiedError when it ends first. */
+  /** Asks the peer, as owner, about an object; answers OwnerDiedError when it ends first. */
   resolve(
     id: ObjectId,
-    lost: wire.Location.$Properties | null,
+    { lost = null, wish = '' }: Question,
     done: (resolved: wire.Resolved.$Properties) => void,
   ): void {
     if (this.#broken) {
@@ -157,7 +165,7 @@ export class PeerLink {
     }
     const resolveId = this.#nextId++;
     this.#resolves.set(resolveId, { id, done });
-    this.stream.resolve({ id: resolveId, objectId: id, ...(lost && { lost }) });
+    this.stream.resolve({ id: resolveId, objectId: id, ...(lost && { lost }), wish });
   }
 
   /** Tells the owner that we hold one of its objects; resolves when it knows (or is gone). */

@@ -1,10 +1,10 @@
 // What a process does for its peers: runs calls (a worker), tells them its objects' content, counts who borrows them.
 import { ActorDiedError, type ObjectId, ObjectLostError } from '../common/index.js';
-import { failureOf, type wire } from '../protocol/index.js';
+import { asError, failureOf, type wire } from '../protocol/index.js';
 import type { CallContext } from './call-context.js';
 import type { Lineage } from './lineage.js';
 import type { ObjectTable } from './object-table.js';
-import type { PeerHost, PeerLink } from './peer-link.js';
+import type { PeerHost, PeerLink, Question } from './peer-link.js';
 import { sizeOf } from './stored-value.js';
 
 /** What a worker adds: it runs calls. */
@@ -47,7 +47,7 @@ export class PeerService implements PeerHost {
 
   resolve(
     id: ObjectId,
-    lost: wire.Location.$Properties | null,
+    { lost = null, wish = '' }: Question,
     answer: (resolved: Omit<wire.Resolved.$Properties, 'id'>, bytes: number) => void,
   ): void {
     const state = this.#objects.find(id);
@@ -57,6 +57,12 @@ export class PeerService implements PeerHost {
     };
     if (!state) {
       freed();
+      return;
+    }
+    if (wish !== '') {
+      const failed = (error: unknown): void => answer({ failure: failureOf(asError(error)) }, 0);
+      if (state.grant) state.grant(wish).then((text) => answer({ answer: text }, text.length), failed);
+      else freed();
       return;
     }
     if (lost) this.#lineage.lostAt(state, lost);

@@ -51,8 +51,10 @@ export interface NativeDevice {
   /** Copies bytes from `offset` of a buffer on, between runs. */
   read(buffer: number, offset: number, bytes: Uint8Array): void;
   write(buffer: number, offset: number, bytes: Uint8Array): void;
-  /** Copies bytes within a buffer, on the device, between runs; the two places do not overlap. */
-  move(buffer: number, from: number, to: number, bytes: number): void;
+  /** Copies bytes from buffer to buffer, or within one, on the device, between runs; the two places do not overlap. */
+  copy(from: number, fromOffset: number, to: number, toOffset: number, bytes: number): void;
+  /** Whether its memory is the host's own. */
+  readonly isHost: boolean;
   /** Where its memory lies: devices of one place, in whatever processes, use each other's memory. */
   readonly place: string;
   /** Keeps a buffer's memory for others, until it is disposed of and the buffer is freed. Runs must have ended. */
@@ -64,12 +66,25 @@ export interface NativeDevice {
    * freed. Throws with code "ENGINE" when it is not there any more.
    */
   openShared(handle: Uint8Array, bytes: number): number;
+  /** Of the memory that it has. */
+  readonly machine: string;
+  /**
+   * A buffer of its own with `bytes` from `offset` on of what another GPU of the machine has, copied from one to the other: of a share of this process,
+   * or by the handle of another's, whose memory has `memoryBytes`. Throws with code "ENGINE" where the GPUs cannot reach each other.
+   */
+  copyShared(from: NativeShare | Uint8Array, memoryBytes: number, offset: number, bytes: number): number;
   /**
    * Has programs that are loaded from then on make the group's collectives on the device itself (NCCL); null when they do, or why they go
    * through the host's memory, as they do on a CPU. All ranks of the group must call it. A collective in which a rank waits longer than
    * `timeoutMs` fails the run. Rejects with code "COMM".
    */
   join(group: NativeCommunicator, timeoutMs: number): Promise<string | null>;
+  /**
+   * Passes a message to or from a rank of the group, beside runs: by the device itself (NCCL) where it has joined the group, else through
+   * the host. Resolves when it has left or arrived. One at a time per group, in the order of the calls; programs do not use such a group.
+   * Rejects with code "COMM".
+   */
+  pass(group: NativeCommunicator, message: NativeMessage): Promise<void>;
   /** Checks `plan` (see ARCHITECTURE.md, "Plan format") against the buffers, once. `buffers[i]` backs plan buffer i; `communicators[g]` is group g, or null where no instruction needs it. */
   load(
     plan: Uint8Array,
@@ -84,6 +99,12 @@ export interface NativeDevice {
   readonly hostBytes: number;
   dispose(): void;
 }
+
+/** `bytes` of a buffer, on their way to a rank or from one. */
+export type NativeMessage = { readonly buffer: number; readonly offset: number; readonly bytes: number } & (
+  | { readonly to: number }
+  | { readonly from: number }
+);
 
 export interface NativeShare {
   readonly place: string;

@@ -1,4 +1,4 @@
-// The shares of this process by the ids of their refs, for who opens one in the process that shared it. Of the whole process, since
+// What this process shares, by the ids of the refs, for who opens one in the process that shared it. Of the whole process, since
 // memory is: in local mode actors of several parts of a cluster meet here. Ids are never used twice.
 import type { NativeShare } from '../native/index.js';
 

@@ -1,19 +1,25 @@
 // A shared tensor on this process's device: its very memory where there is a way, else a copy.
-import type { ObjectRef } from '../client/index.js';
+import { ObjectRef } from '../client/index.js';
+import { currentRuntime } from '../client/process/index.js';
 import { byteLength, type Dtype } from '../engine/index.js';
 import type { NativeDevice } from '../native/index.js';
 import { lentShares } from './lent-shares.js';
-import type { SharedTensor } from './share-tensor.js';
+import type { Wish } from './pair-sender.js';
+import { takeByPair } from './pair-taker.js';
+import { hostOf, type SharedTensor } from './share-tensor.js';
 
-/** How a tensor came: the memory itself within a process, or between processes by CUDA's IPC; or a copy by way of the host. */
-export type TensorRoute = 'reference' | 'ipc' | 'host';
+/**
+ * How a tensor came: the memory itself within a process, or between processes by CUDA's IPC; or a copy, from GPU to GPU of one machine
+ * (peer) or by NCCL, or by way of the host.
+ */
+export type TensorRoute = 'reference' | 'ipc' | 'peer' | 'nccl' | 'host';
 
 /** What came of a ref that is open so many times in this process. */
 const openings = new WeakMap<ObjectRef<Uint8Array>, number>();
 /** Keeps what devices have open: the memory may not go while it is theirs. */
 const kept = new WeakMap<NativeDevice, Set<OpenTensor>>();
 
-/** A buffer of a device that holds a tensor. By other routes than the host's it is the memory of whoever shared it. */
+/** A buffer of a device that holds a tensor. By reference or ipc it is the memory of whoever shared it, else a copy. */
 export class OpenTensor implements Disposable {
   readonly buffer: number;
   readonly offsetBytes: number;
@@ -33,7 +39,7 @@ export class OpenTensor implements Disposable {
     this.dtype = tensor.dtype;
     this.dims = tensor.dims;
     this.buffer = way.buffer;
-    this.offsetBytes = way.route === 'host' ? 0 : tensor.offsetBytes;
+    this.offsetBytes = way.reason === null ? tensor.offsetBytes : 0;
     this.route = way.route;
     this.reason = way.reason;
     openings.set(this.#ref, (openings.get(this.#ref) ?? 0) + 1);
@@ -66,14 +72,44 @@ interface Way {
 }
 
 /**
- * Brings a shared tensor to `device`: without a copy where it lies on the same GPU (or in the same process's memory), else by way of the
- * host. Dispose of what it returns. Rejects with OwnerDiedError where the process that shared it is gone, ObjectLostError
- * where nobody keeps the tensor any more.
+ * Brings a shared tensor to `device`: without a copy where it lies on the same GPU (or in the same process's memory), else copied from GPU to
+ * GPU, by NCCL where they cannot reach each other's memory, and by way of the host where that is not to be had either. Dispose of what it returns.
+ * Rejects with OwnerDiedError where the process that shared it is gone, ObjectLostError where nobody keeps the tensor any more.
  */
 export async function openTensor(tensor: SharedTensor, device: NativeDevice): Promise<OpenTensor> {
-  const way =
-    tensor.place === device.place ? nearWay(tensor, device) : `it lies on ${tensor.place}, not ${device.place}`;
+  const way = tensor.place === device.place ? nearWay(tensor, device) : await farWay(tensor, device);
   return new OpenTensor(device, tensor, typeof way === 'string' ? await hostWay(tensor, device, way) : way);
+}
+
+/** A copy that the host has no part in, or why there is none. */
+async function farWay(tensor: SharedTensor, device: NativeDevice): Promise<Way | string> {
+  const apart = `it lies on ${tensor.place}, not ${device.place}`;
+  if (device.isHost || tensor.handle === null) return apart;
+  const peer = peerWay(tensor, device);
+  if (typeof peer !== 'string') return { buffer: peer, route: 'peer', reason: apart };
+  const reason = `${apart}: ${peer}`;
+  const { reader, peers } = currentRuntime();
+  const ends = {
+    device,
+    sender: `${tensor.sender} ${tensor.place}`,
+    host: tensor.machine === device.machine ? '' : hostOf(peers.address.tcp ?? ''),
+  };
+  const ask = (wish: Wish) => reader.wish(ObjectRef.stateOf(tensor.ref), JSON.stringify(wish));
+  const taken = await takeByPair(ends, ask, byteLength(tensor));
+  if (typeof taken === 'number') return { buffer: taken, route: 'nccl', reason };
+  return `${reason}; by NCCL neither: ${taken}`;
+}
+
+/** A buffer with a copy from another GPU of the machine, or why there is none. */
+function peerWay(tensor: SharedTensor, device: NativeDevice): number | string {
+  if (tensor.machine !== device.machine) return 'on another machine';
+  const { memoryBytes, offsetBytes } = tensor;
+  try {
+    const from = lentShares.get(tensor.ref.id) ?? tensor.handle!;
+    return device.copyShared(from, memoryBytes, offsetBytes, byteLength(tensor));
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 /** The memory itself, or why it cannot be had. */

@@ -6,6 +6,7 @@ import { ConfigError } from '../common/index.js';
 import { byteLength, type Dtype } from '../engine/index.js';
 import type { NativeDevice } from '../native/index.js';
 import { lentShares } from './lent-shares.js';
+import { grantWish } from './pair-sender.js';
 
 /** Element types of tensors that actors share. */
 export interface TensorType {
@@ -29,6 +30,10 @@ export interface SharedTensor extends TensorType {
   readonly ref: ObjectRef<Uint8Array>;
   /** Of the device. */
   readonly place: string;
+  /** That the device is in. */
+  readonly machine: string;
+  /** The process that shared it, as others reach it. */
+  readonly sender: string;
   /** Of the memory that the tensor is in, which may be that of others too. */
   readonly memoryBytes: number;
   readonly offsetBytes: number;
@@ -59,11 +64,21 @@ export function shareTensor(device: NativeDevice, { buffer, dtype, dims, offsetB
     share.read(offsetBytes, copy);
     return copy;
   };
-  const ref = runtime.writer.lend(read, () => {
-    lentShares.delete(ref.id);
-    share.dispose();
-  });
+  const { tcp, workerId } = runtime.peers.address;
+  const host = hostOf(tcp ?? '');
+  const ref = runtime.writer.lend(
+    read,
+    () => {
+      lentShares.delete(ref.id);
+      share.dispose();
+    },
+    (wish) => grantWish(wish, { device, share, offsetBytes, bytes, host }),
+  );
   lentShares.set(ref.id, share);
   const { place, handle, bytes: memoryBytes } = share;
-  return { ref, place, memoryBytes, offsetBytes, handle, dtype, dims: [...dims] };
+  const { machine } = device;
+  return { ref, place, machine, sender: workerId ?? '', memoryBytes, offsetBytes, handle, dtype, dims: [...dims] };
 }
+
+/** Of "host:port"; empty: no other machine reaches it. */
+export const hostOf = (address: string): string => address.slice(0, Math.max(0, address.lastIndexOf(':')));

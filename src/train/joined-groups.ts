@@ -17,7 +17,7 @@ const CHECK_MS = 250;
 export class JoinedGroups implements Disposable {
   readonly #listeners = new Map<string, object>();
   readonly #joined: NativeCommunicator[] = [];
-  /** Those of them that programs use. */
+  /** Those of them that a device can join: of programs in an order that all ranks have, then those between neighbours of a pipeline by their ids. */
   readonly #groups: NativeCommunicator[] = [];
   readonly #left = new AbortController();
   #watchdog: { dispose(): void } | null = null;
@@ -34,6 +34,7 @@ export class JoinedGroups implements Disposable {
     const joined = await Promise.allSettled(joints.map((joint) => this.#join(joint)));
     for (const result of joined) if (result.status === 'fulfilled') this.#joined.push(result.value);
     const communicators: Record<string, NativeCommunicator> = {};
+    const links: [id: string, link: NativeCommunicator][] = [];
     for (const [index, result] of joined.entries()) {
       const { names } = joints[index]!;
       if (result.status === 'rejected') {
@@ -43,13 +44,16 @@ export class JoinedGroups implements Disposable {
       }
       for (const name of names) communicators[name] = result.value;
       if (GROUPS.some((name) => names.includes(name))) this.#groups.push(result.value);
+      else links.push([joints[index]!.id, result.value]);
     }
+    // Neighbours may stand in a ring: by their ids, ranks that wait for each other never do so in a circle.
+    this.#groups.push(...links.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, link]) => link));
     if (this.#joined.length > 0) this.#watchdog = native().watchGroups(this.#joined);
     return communicators;
   }
 
   /**
-   * Has `device` make the collectives of the groups itself; what neighbours of a pipeline send each other goes through the host. One
+   * Has `device` make the collectives of the groups itself, and pass what neighbours of a pipeline send each other. One
    * group after the other, in an order that all ranks have. Why it cannot for one of them; null if it can for all.
    */
   async joinDevice(device: NativeDevice, rank: number): Promise<string | null> {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import {
   type Communicators,
   coordinatesOf,
+  jointsOf,
   type Mesh,
   parameterGraph,
   type TrainingSettings,
@@ -10,7 +11,8 @@ import {
   worldSizeOf,
 } from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
-import { openDevice } from './device-for-tests.js';
+import { openCuda } from '../support/devices.js';
+import { openDevice, type TestDevice } from './device-for-tests.js';
 import { joinMesh } from './meshes-for-tests.js';
 import { labelled, randomBatch } from './models-for-tests.js';
 
@@ -25,6 +27,8 @@ export interface Job extends Pick<TrainingSettings, 'optimizer' | 'dtype' | 'rec
   readonly lr: number;
   readonly partitionMethod?: NonNullable<TrainingSettings['pipeline']>['partitionMethod'];
   readonly lossScale?: number;
+  /** Each rank on a GPU of its own, real or emulated. Default: on the CPU. */
+  readonly isOnGpus?: boolean;
   /** What carries messages and collectives. Default: shm. */
   readonly carrier?: 'shm' | 'tcp';
   /** What makes the batches, and the model's first values. */
@@ -42,17 +46,21 @@ export interface Outcome {
 /** Runs a job to its end. `inspect` sees the engines of all ranks before they go. */
 export async function runJob(
   job: Job,
-  inspect: (steps: readonly TrainStep[]) => void = () => {},
+  inspect: (steps: readonly TrainStep[], communicators: readonly Communicators[]) => void = () => {},
+  began: (communicators: readonly Communicators[]) => void = () => {},
 ): Promise<Omit<Outcome, 'steps'>> {
   const size = worldSizeOf(job.mesh);
   const groups = await joinMesh(job.mesh, job.carrier);
-  const devices = Array.from({ length: size }, () => openDevice(1));
+  const devices = Array.from({ length: size }, (_, rank) => openDeviceOf(job, rank));
+  if (job.isOnGpus)
+    await Promise.all(groups.of.map((own, rank) => joinDevice(job.mesh, rank, own, devices[rank]!.device)));
   const steps: TrainStep[] = [];
   try {
     for (const [rank, communicators] of groups.of.entries())
       steps.push(createStep(job, rank, communicators, devices[rank]!.device));
+    began(groups.of);
     const histories = await Promise.all(steps.map((step, rank) => trainRank(job, step, rank)));
-    inspect(steps);
+    inspect(steps, groups.of);
     const norms = histories[0]!.norms;
     for (const history of histories) assert.deepEqual(history.norms, norms);
     const losses = norms.map((_, step) => histories.reduce((sum, history) => sum + history.losses[step]!, 0));
@@ -62,6 +70,18 @@ export async function runJob(
     groups.dispose();
     for (const device of devices) device[Symbol.dispose]();
   }
+}
+
+function openDeviceOf({ isOnGpus = false }: Job, rank: number): TestDevice {
+  if (!isOnGpus) return openDevice(1);
+  const device = openCuda(rank);
+  return { device, [Symbol.dispose]: () => device.dispose() };
+}
+
+/** All groups of a rank, in an order that all ranks have. */
+async function joinDevice(mesh: Mesh, rank: number, own: Communicators, device: TestDevice['device']): Promise<void> {
+  const joints = jointsOf(mesh, rank).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  for (const { names } of joints) assert.equal(await device.join(own[names[0]!]!, 60_000), null);
 }
 
 export function createStep(job: Job, rank: number, communicators: Communicators, device: TrainStepDevice): TrainStep {

@@ -1,43 +1,13 @@
 // Groups whose GPUs exchange by NCCL, real or emulated: which can, and what becomes of the others when a rank ends, stands still, is
 // late or gives up. What the collectives leave is tested with those of CPUs. As many GPUs as ranks.
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
-import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
 import { openCuda, openEmulated } from '../support/devices.js';
 import { PlanWriter } from '../support/native-plan.js';
 import { range } from './engine-reference.js';
+import { type Member, together } from './members.js';
 import { failureOf } from './peer-process.js';
 import { alone, Ranks } from './program-ranks.js';
-
-interface Member {
-  readonly device: NativeDevice;
-  readonly group: NativeCommunicator;
-  /** Why the device does not exchange by itself. */
-  readonly reason: string | null;
-}
-
-/** What each rank of a new group makes of `use`, all in this process. Ranks are numbered from 10 on. */
-async function together<T>(
-  devices: readonly (() => NativeDevice)[],
-  use: (member: Member) => Promise<T>,
-): Promise<T[]> {
-  const name = `raylite-test-${randomUUID()}`;
-  const size = devices.length;
-  const names = range(size).map((rank) => rank + 10);
-  return Promise.all(
-    devices.map(async (open, rank) => {
-      const group = await native().joinShmGroup({ name, rank, size, names, timeoutMs: 60_000 });
-      const device = open();
-      try {
-        return await use({ device, group, reason: await device.join(group, 60_000) });
-      } finally {
-        device.dispose();
-        group.dispose();
-      }
-    }),
-  );
-}
 
 const reasonOf = async ({ reason }: Member) => reason ?? '';
 

@@ -27,6 +27,8 @@ export type ProgramRequest =
   | { readonly kind: 'repeat' }
   /** Starts a run and ends the process in the midst of it. */
   | { readonly kind: 'exit' }
+  /** Waits for a message from another rank. */
+  | { readonly kind: 'receive'; readonly from: number }
   | { readonly kind: 'abort'; readonly reason: string }
   | { readonly kind: 'dispose' };
 
@@ -119,6 +121,11 @@ async function answer(request: ProgramRequest, note: (text: string) => void): Pr
     case 'exit':
       setImmediate(() => process.exit(7));
       return await run();
+    case 'receive': {
+      const message = { buffer: device.allocate(64), offset: 0, bytes: 64 };
+      await device.pass(group, { ...message, from: request.from });
+      return 'received';
+    }
     case 'abort':
       group.abort(request.reason);
       return 'aborted';

@@ -49,11 +49,45 @@ export class Maker {
   }
 }
 
+/** One that does both. */
+export class Trader {
+  readonly #maker: Maker;
+  readonly #taker: Taker;
+  constructor(options: DeviceOptions) {
+    this.#maker = new Maker(options);
+    this.#taker = new Taker(options);
+  }
+  place(): string {
+    return this.#taker.place();
+  }
+  pid(): number {
+    return process.pid;
+  }
+  make(first: number, count: number): SharedTensor {
+    return this.#maker.make(first, count);
+  }
+  open(tensor: SharedTensor): Promise<{ route: string; reason: string | null }> {
+    return this.#taker.open(tensor);
+  }
+  values(): number[] {
+    return this.#taker.values();
+  }
+  firsts(tensors: readonly ObjectRef<SharedTensor>[]): Promise<number[]> {
+    return this.#taker.firsts(tensors);
+  }
+  close(): void {
+    this.#taker.close();
+  }
+}
+
 export class Taker {
   readonly #device: NativeDevice;
   #opened: OpenTensor | null = null;
   constructor(options: DeviceOptions) {
     this.#device = createDevice(options);
+  }
+  place(): string {
+    return this.#device.place;
   }
   async open(tensor: SharedTensor): Promise<{ route: string; reason: string | null }> {
     this.#opened = await openTensor(tensor, this.#device);
@@ -73,6 +107,16 @@ export class Taker {
   close(): void {
     this.#opened!.dispose();
     this.#opened!.dispose();
+  }
+  /** The first number of each, opened together. */
+  async firsts(tensors: readonly ObjectRef<SharedTensor>[]): Promise<number[]> {
+    const opened = await Promise.all(tensors.map(async (tensor) => openTensor(await tensor, this.#device)));
+    return opened.map((each) => {
+      const value = new Float32Array(1);
+      this.#device.read(each.buffer, each.offsetBytes, bytesOf(value));
+      each.dispose();
+      return value[0]!;
+    });
   }
   /** Passed as a ref inside of a value: not opened by whoever passes it on. */
   async openNested({ tensor }: { tensor: ObjectRef<SharedTensor> }): Promise<string> {

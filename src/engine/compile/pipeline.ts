@@ -2,7 +2,7 @@
 // over shared buffers, with as many sets of kept activations as the schedule has micro-batches on their way; and the update.
 import { createHash } from 'node:crypto';
 import { ConfigError } from '../../common/index.js';
-import { DOWNSTREAM } from '../autodiff.js';
+import { DOWNSTREAM, UPSTREAM } from '../autodiff.js';
 import { byteLength, elementCount, type Graph, parameterCount, type TensorId } from '../graph.js';
 import type { Layout } from '../layout.js';
 import { groupOf } from '../mesh.js';
@@ -174,9 +174,11 @@ function placePart(
     if (!shelf.places.has(id)) shelf.put(`${buffer}.${name}`, id, byteLength(graph.tensors[id]!));
   };
   for (const id of kept) put('kept', id);
-  for (const id of graph.inputs.values()) put('batch', id);
+  // Apart from what is viewed, of which a GPU's runs take all along to the host and back.
+  const messages = new Set([RECEIVED, UPSTREAM, SENT, DOWNSTREAM]);
+  for (const [input, id] of graph.inputs) put(messages.has(input) ? 'messages' : 'batch', id);
   for (const id of graph.constants.keys()) put('constants', id);
-  for (const [output, id] of graph.outputs) put(output === SENT || output === DOWNSTREAM ? 'messages' : 'results', id);
+  for (const [output, id] of graph.outputs) put(messages.has(output) ? 'messages' : 'results', id);
   const forwardPlan = plan(placeParameters(forward, layout, shelf));
   const backwardPlan = backward.ops.length > 0 ? plan(placeParameters(backward, layout, shelf)) : null;
   const arenaBytes = Math.max(forwardPlan.arena.peakBytes, backwardPlan?.arena.peakBytes ?? 0);

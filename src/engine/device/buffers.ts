@@ -96,7 +96,7 @@ export class DeviceBuffers {
 
   /** Copies bytes within a buffer, on the device. */
   move(name: string, from: number, to: number, bytes: number): void {
-    this.#device.move(this.id(name), from, to, bytes);
+    this.#device.copy(this.id(name), from, this.id(name), to, bytes);
   }
 
   /** The bytes of a named input or output of a program, without a copy. */

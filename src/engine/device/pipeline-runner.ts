@@ -66,18 +66,18 @@ export class PipelineRunner implements Disposable {
         };
       }),
     );
+    const bytes = compiled.messageBytes;
+    const way = (link: NativeCommunicator, slots: number) => ({
+      ...{ device, link, bytes },
+      slots: Array.from({ length: slots }, () => this.#slot()),
+    });
     const inbox = (name: LinkName, slots: number) => {
       const link = communicators[name];
-      return link
-        ? new Inbox(
-            link,
-            Array.from({ length: slots }, () => this.#slot()),
-          )
-        : null;
+      return link ? new Inbox(way(link, device.isHost ? slots : 0)) : null;
     };
     const outbox = (name: LinkName) => {
       const link = communicators[name];
-      return link ? new Outbox(link, this.#slot()) : null;
+      return link ? new Outbox(way(link, 1)) : null;
     };
     const { forward, backward } = compiled.inboxSlots;
     this.#inboxes = { forward: inbox('forwardIn', forward), backward: inbox('backwardIn', backward) };
@@ -97,7 +97,7 @@ export class PipelineRunner implements Disposable {
         work.prepare(program, turn.micro);
         if (this.#reads(turn)) {
           const name = turn.phase === 'forward' ? RECEIVED : UPSTREAM;
-          await this.#travelling(turn, 'In', () => this.#inboxes[turn.phase]!.take(program.bytes(name)));
+          await this.#travelling(turn, 'In', () => this.#inboxes[turn.phase]!.take(program.where(name)));
         }
         const began = performance.now();
         await work.run(program);
@@ -105,7 +105,7 @@ export class PipelineRunner implements Disposable {
         work.finish(program, turn.micro);
         if (!this.#writes(turn)) continue;
         const name = turn.phase === 'forward' ? SENT : DOWNSTREAM;
-        await this.#travelling(turn, 'Out', () => this.#outboxes[turn.phase]!.post(program.bytes(name)));
+        await this.#travelling(turn, 'Out', () => this.#outboxes[turn.phase]!.post(program.where(name)));
       }
       const last = this.compiled.turns.at(-1)!;
       for (const phase of ['forward', 'backward'] as const)
@@ -161,10 +161,9 @@ export class PipelineRunner implements Disposable {
     }
   }
 
-  #slot(): Uint8Array {
-    const { messageBytes } = this.compiled;
-    const id = this.#device.allocate(messageBytes);
+  #slot(): number {
+    const id = this.#device.allocate(this.compiled.messageBytes);
     this.#slots.push(id);
-    return new Uint8Array(this.#device.view(id), 0, messageBytes);
+    return id;
   }
 }

@@ -1,7 +1,7 @@
 // A plan loaded on a device: constants filled in, inputs and outputs as views.
 import type { NativeCommunicator, NativeDevice, NativeProgram } from '../../native/index.js';
 import type { Plan } from '../plan/plan.js';
-import type { DeviceBuffers } from './buffers.js';
+import { type DeviceBuffers, placeOf } from './buffers.js';
 import { engineError, translated } from './native-errors.js';
 
 /** A plan that is loaded over named buffers of a device: inputs are written, it runs, outputs are read. */
@@ -50,6 +50,12 @@ export class Program {
   /** The bytes of an input or output. */
   bytes(name: string): Uint8Array {
     return this.#buffers.bytes(this.plan, name);
+  }
+
+  /** Where an input or output lies on the device. */
+  where(name: string): { readonly buffer: number; readonly offset: number } {
+    const { buffer, offsetBytes } = placeOf(this.plan, name);
+    return { buffer: this.#buffers.id(buffer), offset: offsetBytes };
   }
 
   /** Sets an input of one element, where the program reads it: not every optimiser counts steps. */

@@ -2,12 +2,13 @@
 // the ranks share.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type AdamWSettings, compilePipeline, type Mesh, meshOf } from '#src/engine/index.js';
+import { type AdamWSettings, type Communicators, compilePipeline, type Mesh, meshOf } from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter } from '#src/models/index.js';
 import { type Job, runJob } from '../job-for-tests.js';
 import { OPTIMIZER } from '../models-for-tests.js';
 
 const ROWS = 16;
+const LINKS = ['forwardIn', 'forwardOut', 'backwardIn', 'backwardOut'] as const;
 const SMOOTH: AdamWSettings = { ...OPTIMIZER, eps: 1e-2 };
 
 const gpt2 = (layers = 4, more: Record<string, unknown> = {}): Model =>
@@ -80,6 +81,28 @@ test('stages × data parallel ranks at ZeRO stages 0 and 1', async () => {
 
 test('stages that talk over TCP', async () => {
   await expectSame({ carrier: 'tcp', micros: 8, zeroStage: 1 }, { pipeline: 2, chunks: 2, data: 2 });
+});
+
+test('stages on GPUs, which hand their messages on past the host', async () => {
+  for (const mesh of [{ pipeline: 2 }, { pipeline: 3 }, { pipeline: 2, chunks: 2, data: 2 }]) {
+    const more = { micros: 4, steps: 3 };
+    const alone = await runJob(job(more));
+    const sentOf = (groups: readonly Communicators[]) =>
+      groups.flatMap((own) => LINKS.map((name) => own[name]?.bytesSent ?? 0));
+    let [before, after]: (readonly number[])[] = [[], []];
+    const piped = await runJob(
+      job({ ...more, mesh: meshOf(mesh), isOnGpus: true }),
+      (_, groups) => {
+        after = sentOf(groups);
+      },
+      (groups) => {
+        before = sentOf(groups);
+      },
+    );
+    close(piped.losses, alone.losses, 1e-4, 'losses');
+    close(piped.norms, alone.norms, 1e-4, 'norms');
+    assert.deepEqual(after, before, 'no byte of a message went over the host');
+  }
 });
 
 test('the cut drops the same elements', () =>
