@@ -116,7 +116,7 @@ export class ObjectReader {
     let memory = state.mapped?.deref() ?? null;
     if (!memory) {
       try {
-        memory = await this.#bytesOf(state, location);
+        memory = await this.bytesOf(state, location);
       } catch (error) {
         await this.#host.lineage.recover(state, location, error, attempt);
         return state.content?.kind === 'stored' && state.content.location === location
@@ -133,7 +133,7 @@ export class ObjectReader {
   }
 
   /** The bytes of a stored object: where they lie on this node, in its arena or on its disk, or brought here. */
-  async #bytesOf(state: ObjectState, location: wire.Location.$Properties): Promise<ArrayBuffer> {
+  async bytesOf(state: ObjectState, location: wire.Location.$Properties): Promise<ArrayBuffer> {
     const { agent, store, nodeId } = this.#host;
     const here = location.nodeId === nodeId ? store.tryMap(location) : null;
     if (here) return here;

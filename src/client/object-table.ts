@@ -166,6 +166,15 @@ export class ObjectTable {
     this.#unborrowed = listener;
   }
 
+  /** Own objects whose bytes lie on one of `nodes`. */
+  ownStoredOn(nodes: ReadonlySet<string>): readonly ObjectState[] {
+    return [...this.#known.values()].flatMap((known) => {
+      const state = known.deref();
+      if (!state || state.owner || state.content?.kind !== 'stored') return [];
+      return nodes.has(state.content.location.nodeId ?? '') ? [state] : [];
+    });
+  }
+
   /** What this process holds, for `raylite memory`. */
   holdings(): wire.Holdings.$Properties {
     const known = [...this.#known.values()].flatMap((state) => state.deref() ?? []);

@@ -1,5 +1,6 @@
 // One process's part in a cluster: who it is, and the parts that it is made of. Drivers and workers are the same here; a worker
 // adds what runs calls.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobId, NodeId, WorkerId } from '../common/index.js';
 import type { wire } from '../protocol/index.js';
 import type { ActorClient } from './actor-client.js';
@@ -10,6 +11,7 @@ import type { NodeDrain } from './cluster-info.js';
 import type { PackageFolder } from './code-ref.js';
 import type { HeadLink } from './head-link.js';
 import { Lineage } from './lineage.js';
+import { moveObjects } from './move-objects.js';
 import { ObjectReader } from './object-reader.js';
 import type { ObjectState } from './object-state.js';
 import { type Leftover, ObjectTable } from './object-table.js';
@@ -19,6 +21,9 @@ import type { Peers } from './peers.js';
 import type { ObjectStore } from './store.js';
 import type { TaskPool } from './task-pool.js';
 import { type ExchangeHost, type HandleHost, ValueExchange } from './value-exchange.js';
+
+/** How often what has come to nodes that are to leave is looked for. */
+const MOVE_INTERVAL_MS = 200;
 
 export interface RuntimeParts {
   readonly isDriver: boolean;
@@ -69,6 +74,8 @@ export class Runtime implements ExchangeHost {
   readonly lineage: Lineage;
   readonly service: PeerService;
   #waits = 0;
+  #isClosed = false;
+  #moving: Promise<void> = Promise.resolve();
 
   constructor(parts: RuntimeParts, workerId: WorkerId) {
     this.isDriver = parts.isDriver;
@@ -163,10 +170,21 @@ export class Runtime implements ExchangeHost {
     });
     this.draining = new Map(nodes.map(({ nodeId, drain }) => [nodeId as NodeId, drainOf(drain ?? {})]));
     for (const pool of this.taskPools.values()) pool.leaveNodes();
+    // Of what lies where it leaves itself nothing is kept: it ends with its node.
+    if (this.isAlone && !this.draining.has(this.nodeId)) this.#moving = this.#moving.then(() => this.#moveObjects());
+  }
+
+  /** Also what comes while others move: results of calls that run there. */
+  async #moveObjects(): Promise<void> {
+    while (this.draining.size > 0 && !this.#isClosed) {
+      await moveObjects(this, new Set(this.draining.keys()));
+      await sleep(MOVE_INTERVAL_MS, undefined, { ref: false });
+    }
   }
 
   /** Ends this process's part: calls that have no result yet fail, peers see orderly closes, the agent frees what we owned. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.awake.begin();
     const left = this.head.left();
     for (const actor of this.actors.values()) actor.close(left);

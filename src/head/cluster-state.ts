@@ -47,6 +47,8 @@ export interface NodeBeat {
   readonly storeUsedBytes: number;
   readonly storeTotalBytes: number;
   readonly workerCount: number;
+  /** Objects of owners elsewhere. Null: it was not told to count them. */
+  readonly keptForOthers: number | null;
   readonly workers: readonly WorkerUse[];
   readonly gpus: readonly GpuUse[];
 }

@@ -286,6 +286,7 @@ export class Cluster {
       case 'nodesDraining': {
         const draining = drainingOut(this.state, this.now());
         for (const link of this.#clients.values()) link.send(draining);
+        for (const { nodeId } of drainingNodes(this.state)) this.#nodes.get(nodeId)?.send({ drain: {} });
         return;
       }
       case 'actorChanged': {

@@ -131,7 +131,7 @@ export function nodeBeat(state: ClusterState, nodeId: NodeId, beat: NodeBeat, at
   const node = state.nodes.get(nodeId);
   if (!node || node.status === 'dead') return [];
   node.beat = beat;
-  if (node.drain && isEmptied(state, nodeId))
+  if (node.drain && beat.keptForOthers === 0 && isEmptied(state, nodeId))
     return nodeLost(state, nodeId, `it was drained (${drainText(node.drain)})`, atMs);
   const broken = new Set(beat.gpus.filter(({ fault }) => fault !== '').map(({ device }) => device));
   if (node.gpus.every(({ device, isBroken = false }) => isBroken === broken.has(device))) return [];

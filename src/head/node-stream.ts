@@ -37,6 +37,7 @@ export function serveNode(cluster: Cluster, channel: Channel, httpUrl: () => str
       messages.send({ welcome: { clusterId: cluster.id, httpUrl: httpUrl(), outputs } });
     }
     cluster.apply({ kind: 'nodeJoined', ...joining });
+    if (cluster.state.nodes.get(nodeId)?.drain) messages.send({ drain: {} });
     // An order that it gave itself may have gone with its last stream.
     if (message.hello?.drain) drain(cluster, nodeId, message.hello.drain);
   });

@@ -236,6 +236,7 @@ export const beatIn = (beat: wire.NodeBeat.$Properties): NodeBeat => ({
   storeUsedBytes: beat.storeUsedBytes ?? 0,
   storeTotalBytes: beat.storeTotalBytes ?? 0,
   workerCount: beat.workerCount ?? 0,
+  keptForOthers: beat.keptForOthers ?? null,
   workers: (beat.workers ?? []).map((worker) => ({
     workerId: worker.workerId ?? '',
     pid: worker.pid ?? 0,

@@ -76,6 +76,7 @@ export class Agent implements AsyncDisposable {
   readonly #head: HeadStream;
   readonly #guard: Guard;
   readonly #starts: WorkerStarts;
+  #isDraining = false;
   #transfer: TransferServer | null = null;
   #httpUrl = '';
   #beat: NodeJS.Timeout | null = null;
@@ -230,7 +231,6 @@ export class Agent implements AsyncDisposable {
     if (this.#boot.isHeadNode || !this.#head.isConnected) return false;
     this.#leaving = { message, deadlineAtMs: performance.now() + 1000 * seconds };
     this.#head.send({ drain: this.#drainOrder() });
-    this.#sendBeat(); // where nothing runs the head says so at once
     return true;
   }
   #drainOrder(): wire.Drain.$Properties | null {
@@ -295,7 +295,10 @@ export class Agent implements AsyncDisposable {
         .catch((error: unknown) => this.#log.error('a survey of objects failed', { error }));
     } else if (message.surveyCalls)
       this.#head.send({ callsSurveyed: { id: message.surveyCalls.id, node: this.#calls.survey() } });
-    else if (message.free) {
+    else if (message.drain) {
+      this.#isDraining = true;
+      this.#sendBeat();
+    } else if (message.free) {
       const { reason, isDrained } = message.free;
       this.#end({ reason: reason ?? 'the head freed the node', isDrained: isDrained ?? false });
     } else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
@@ -327,6 +330,7 @@ export class Agent implements AsyncDisposable {
         storeUsedBytes: this.#index.usedBytes,
         storeTotalBytes: this.#arena.bytes,
         workerCount: this.#pool.count,
+        ...(this.#isDraining && { keptForOthers: this.#index.keptFor((ownerId) => !this.#local.has(ownerId)) }),
         workers: this.#workerUses(),
         gpus: this.#gpuWatch.uses(this.#gpuIds),
       },

@@ -103,6 +103,11 @@ export class LocalServer implements AsyncDisposable {
     });
   }
 
+  /** Whether that process is one of this node. */
+  has(workerId: WorkerId): boolean {
+    return [...this.#processes].some((process) => process.workerId === workerId);
+  }
+
   /** Tells a process that a region of its slab may be used again. */
   readonly vacated = (holder: object, vacated: wire.Vacated.$Properties): void => {
     if (holder instanceof Process) holder.channel.send({ vacated });

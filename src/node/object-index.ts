@@ -95,6 +95,14 @@ export class ObjectIndex {
     return placed.sort((a, b) => b.size - a.size);
   }
 
+  /** How many objects here have an owner that `isMeant`. */
+  keptFor(isMeant: (ownerId: WorkerId) => boolean): number {
+    let count = 0;
+    for (const { ownerId } of this.#table.objects()) if (isMeant(ownerId)) count += 1;
+    for (const { ownerId } of this.#spilled.values()) if (isMeant(ownerId)) count += 1;
+    return count;
+  }
+
   /** Waits until there is room; null: in a slab that `holder` has. Rejects with StoreFullError or OutOfDiskError. */
   lease(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease | null> {
     return this.#room.lease(size, holder, () => isGone() || this.#table.hasEmpty(size, holder));

@@ -2,9 +2,9 @@
 // still there when the time is over is lost as ever.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { actor, drainingNodes, get, kill, nodes as listNodes, placementGroup, task } from '#src/client/index.js';
+import { actor, drainingNodes, get, kill, nodes as listNodes, placementGroup, task, wait } from '#src/client/index.js';
 import type { TrainingEvent } from '#src/train/index.js';
-import { Gate, nodeOf } from '../client/support/user-code.js';
+import { Gate, nodeOf, noise, sha256Of } from '../client/support/user-code.js';
 import { onTwoNodes } from './on-two-nodes.js';
 import { close, tinyTrainer } from './tiny-trainer.js';
 
@@ -162,6 +162,32 @@ test('an idle node leaves at once; the node of the head and unknown ones are ref
     assert.equal(await waits, 'open');
     await kill(gate);
     assert.equal(await nodes.nodeEnds(nodeId), 0);
+  });
+});
+
+test('results that lie on the node move to the node of their owner before it leaves, also one that comes meanwhile', async () => {
+  await onTwoNodes(async (nodes) => {
+    await nodes.addNode('third');
+    const { nodeId } = nodes.node('third');
+    const there = { schedulingStrategy: `node:${nodeId}`, cpus: 1 } as const;
+    const once = { ...there, maxRetries: 0 }; // nothing is made again
+    const kept = [1, 2, 3].map((seed) => task(noise, once)(1_000_000, seed));
+    await wait(kept, { numReturns: kept.length });
+    const gate = await actor(Gate, { ...there, maxConcurrency: 4 }).create();
+    const late = gate.noiseOnceOpen(1_000_000, 4);
+    await gate.entered();
+    await nodes.drain(nodeId);
+    await untilDraining(nodeId);
+    await gate.open();
+    await wait([late]);
+    await kill(gate);
+    assert.equal(await nodes.nodeEnds(nodeId), 0);
+    const elsewhere = { schedulingStrategy: `node:${nodes.node('there').nodeId}` } as const;
+    for (const [index, ref] of [...kept, late].entries()) {
+      const expected = sha256Of(noise(1_000_000, index + 1));
+      assert.equal(sha256Of(await ref), expected);
+      assert.equal(await task(sha256Of, elsewhere)(ref), expected);
+    }
   });
 });
 

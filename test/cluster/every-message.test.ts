@@ -42,6 +42,7 @@ const UNTRIED: Readonly<Record<string, string>> = {
   'NodeToHead.bye': 'a node that leaves: without it the head waits for it to come back, then gives it up',
   'NodeToHead.drain': 'a node that is to leave: it says so again in its next greeting (drain.test.ts)',
   'HeadToClient.nodesDraining': 'nodes that are to leave: told again with the next change, and behind the next welcome',
+  'HeadToNode.drain': 'a node that is to leave: told again behind its next greeting',
   'HeadToNode.free': 'a node that was given up: it hears so when it greets again',
   'AgentToProcess.failure': 'a refusal; lost, it is a lost agent as any',
 };

@@ -247,6 +247,7 @@ export const beatWith = (devices: readonly number[]): NodeBeat => ({
   storeUsedBytes: 0,
   storeTotalBytes: 0,
   workerCount: 0,
+  keptForOthers: 0,
   workers: [],
   gpus: devices.map((device) => ({
     device,

@@ -208,6 +208,10 @@ export class Gate {
     await this.#opened;
     return 'open';
   }
+  async noiseOnceOpen(length: number, seed: number): Promise<Uint8Array> {
+    await this.wait();
+    return noise(length, seed);
+  }
   entered(): Promise<void> {
     return this.#entered;
   }
