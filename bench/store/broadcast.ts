@@ -37,7 +37,7 @@ export async function openBroadcast(): Promise<OpenScene> {
     const [head, ...readers] = machines as [Machine, ...Machine[]];
     machines.push(await Machine.boot('switch', '', join(folder, 'switch')));
     await machines.at(-1)!.connectAll([head, ...readers]);
-    const small = ['--num-cpus', '1', '--object-store-memory', '1200MiB'];
+    const small = ['--num-cpus', '1', '--object-store-memory', '1400MiB'];
     await run(head, [CLI, 'start', '--head', '--host', HEAD, ...small]);
     for (const reader of readers) await run(reader, [CLI, 'start', '--address', `${HEAD}:6379`, ...small]);
     return {

@@ -57,9 +57,8 @@ export async function wait<Ref extends ObjectRef<unknown>>(
   checkKeys(options, ['numReturns', 'timeoutMs']);
   const { numReturns = 1, timeoutMs } = options;
   checkTimeout(timeoutMs);
-  checkRefs(refs);
-  if (refs.length === 0) return { ready: [], rest: [] };
   checkDifferent(refs, runtime.nextWait());
+  if (refs.length === 0) return { ready: [], rest: [] };
   if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length)
     throw new ConfigError('numReturns', `an integer from 1 to ${refs.length}, the number of refs`, numReturns);
   const readyCount = countReady(refs, numReturns);
@@ -94,15 +93,16 @@ export async function wait<Ref extends ObjectRef<unknown>>(
   const rest: Ref[] = [];
   let at = 0;
   for (; at < refs.length && ready.length < numReturns; at += 1) (isReady(refs[at]!) ? ready : rest).push(refs[at]!);
-  return { ready, rest: at === refs.length ? rest : rest.concat(refs.slice(at)) };
+  return { ready, rest: rest.length === 0 ? refs.slice(at) : rest.concat(refs.slice(at)) };
 }
 
 const isReady = (ref: ObjectRef<unknown>): boolean => ObjectRef.stateOf(ref).content !== null;
 
 /** Told by the number of this `wait`, not by a set: a loop of waits is given the same refs over and over. */
 function checkDifferent(refs: readonly ObjectRef<unknown>[], waitNumber: number): void {
+  if (!Array.isArray(refs)) checkRefs(refs);
   for (const ref of refs) {
-    const state = ObjectRef.stateOf(ref);
+    const state = ObjectRef.stateOf(checkRef(ref));
     if (state.waitNumber === waitNumber) throw new ConfigError('refs', 'refs that are all different', refs.length);
     state.waitNumber = waitNumber;
   }

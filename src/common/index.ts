@@ -6,6 +6,7 @@ export * from './ids.js';
 export * from './job-output.js';
 export * from './package-root.js';
 export * from './packages.js';
+export * from './process-name.js';
 export * from './resources.js';
 export * from './setting.js';
 export * from './value-at.js';

@@ -41,11 +41,7 @@ export function takeIdle(state: ClusterState, lease: LeaseRecord, place: Place):
 /** Ends the idle workers that none of those who are next in line would take. */
 export function endUnwanted(state: ClusterState): readonly Effect[] {
   if (state.idle.size === 0) return [];
-  const wanted = new Set<string>();
-  for (const [key] of state.pending.lines()) {
-    const { kind, id } = split(key!);
-    if (kind === 'lease') wanted.add(termsOf(state.leases.get(id as LeaseId)!));
-  }
+  const wanted = state.pending.nextTerms();
   const unwanted = [...state.idle.values()].filter(({ terms }) => !wanted.has(terms));
   return unwanted.map(({ workerId, nodeId }) => {
     state.idle.delete(workerId);
@@ -58,7 +54,8 @@ export function dropIdle(state: ClusterState, nodeId: NodeId): void {
   for (const worker of state.idle.values()) if (worker.nodeId === nodeId) state.idle.delete(worker.workerId);
 }
 
-const termsOf = ({ jobId, runtimeEnv, demand, capturesChildren }: LeaseRecord): string =>
+/** Equal for leases that the same worker may serve. */
+export const termsOf = ({ jobId, runtimeEnv, demand, capturesChildren }: LeaseRecord): string =>
   JSON.stringify([jobId, runtimeEnv, demand.needs, capturesChildren]);
 
 const isSamePlace = (a: Place, b: Place): boolean =>

@@ -6,6 +6,7 @@ export type PendingKey = `group:${string}` | `actor:${string}` | `lease:${string
 
 interface Entry {
   readonly key: PendingKey;
+  readonly terms: string;
   readonly order: number;
   readonly line: Line;
   isGone: boolean;
@@ -65,12 +66,15 @@ export class PendingQueue {
     return this.#entries.keys();
   }
 
-  /** `shape`: what it asks for; equal where and only where the same nodes have room for it. */
-  add(key: PendingKey, shape: string, urgency: Urgency): void {
+  /**
+   * `shape`: what it asks for; equal where and only where the same nodes have room for it. `terms`: equal where the same workers will
+   * do; '': none that has served another.
+   */
+  add(key: PendingKey, shape: string, urgency: Urgency, terms: string): void {
     this.delete(key);
     const name = `${urgency.priority} ${urgency.depth} ${shape}`;
     const line = this.#lines.get(name) ?? { name, shape, urgency, entries: [], start: 0, size: 0, triedAt: -1 };
-    const entry = { key, order: ++this.#order, line, isGone: false };
+    const entry = { key, terms, order: ++this.#order, line, isGone: false };
     line.entries.push(entry);
     line.size += 1;
     this.#lines.set(name, line);
@@ -94,6 +98,13 @@ export class PendingQueue {
   /** Of each line what waits in it, in order of arrival. */
   *lines(): Iterable<Iterable<PendingKey>> {
     for (const line of this.#lines.values()) yield keysOf(line);
+  }
+
+  /** The terms of those that are next in line. */
+  nextTerms(): ReadonlySet<string> {
+    const next = new Set<string>();
+    for (const line of this.#lines.values()) next.add(firstOf(line).terms);
+    return next;
   }
 
   /** How many are before it in its line. */

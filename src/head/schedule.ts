@@ -1,6 +1,7 @@
 // Places what waits: gives the most urgent of each line what fits now.
 import {
   type ActorId,
+  addResources,
   type GroupId,
   InfeasibleError,
   type JobId,
@@ -10,12 +11,12 @@ import {
   type Resources,
 } from '../common/index.js';
 import type { Address, BundlePlace, ClusterState, Effect, GroupRecord, LeaseRecord, Place } from './cluster-state.js';
-import { endUnwanted, takeIdle, tellHolders } from './handover.js';
+import { endUnwanted, takeIdle, tellHolders, termsOf } from './handover.js';
 import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';
 import { explainGroupWait } from './scheduler/explain-group.js';
 import { chooseGpus, type GpuRoom, gpuRoomOf, soundGpus } from './scheduler/gpu-room.js';
-import { type Demand, type PlacedBy, takesWork } from './scheduler/place.js';
+import { type Demand, demandFor, type PlacedBy, takesWork } from './scheduler/place.js';
 import { type GroupDemand, mayHoldSome, placeBundles } from './scheduler/place-bundles.js';
 import { type BundleChoice, type BundleWish, placeInBundle } from './scheduler/place-in-bundle.js';
 import { ALIKE_TASKS, addWorker, alikeActors, hold, holderOf, placeOf } from './tables.js';
@@ -79,12 +80,12 @@ export function wait(state: ClusterState, key: PendingKey): void {
   if (kind === 'group') {
     // Before what waits for it.
     const group = state.groups.get(id as GroupId)!;
-    state.pending.add(key, JSON.stringify(groupDemand(group)), { priority: Number.MAX_SAFE_INTEGER, depth: 0 });
+    state.pending.add(key, JSON.stringify(groupDemand(group)), { priority: Number.MAX_SAFE_INTEGER, depth: 0 }, '');
     return;
   }
   const lease = kind === 'lease' ? state.leases.get(id as LeaseId)! : null;
   const urgency = lease ? { priority: lease.priority, depth: depthOf(state, lease) } : { priority: 0, depth: 0 };
-  state.pending.add(key, demandOf(state, key)!.shape, urgency);
+  state.pending.add(key, demandOf(state, key)!.shape, urgency, lease ? termsOf(lease) : '');
 }
 
 /** Two workers that call each other's tasks again and again are not deeper than this. */
@@ -133,9 +134,26 @@ function tryToStart(state: ClusterState, key: PendingKey, gained: readonly NodeI
   return start(state, key, { nodeId: choice.nodeId, bundle }, 'bundle');
 }
 
+/**
+ * Whether each missing bundle has room somewhere; where all are to be on one node, also all together, their GPUs left out. The rankings
+ * know it without a look at all nodes.
+ */
+function mayFit(state: ClusterState, { bundles, strategy }: GroupDemand): boolean {
+  const hasRoom = (needs: Resources, selector: Readonly<Record<string, string>>): boolean => {
+    const demand = demandFor({ needs, selector, strategy: 'DEFAULT', locality: [] });
+    return state.index.place(demand, ALIKE_TASKS).kind === 'node';
+  };
+  const missing = bundles.filter(({ nodeId }) => nodeId === null);
+  if (!missing.every(({ needs, selector }) => hasRoom(needs, selector))) return false;
+  if (strategy !== 'STRICT_PACK' || missing.length === 1) return true;
+  const { GPU, ...sum } = missing.reduce<Resources>((all, { needs }) => addResources(all, needs), {});
+  return hasRoom(sum, {});
+}
+
 /** Sets all missing bundles of a group aside, or none. */
 function reserve(state: ClusterState, group: GroupRecord, gained: readonly NodeId[] | null): readonly Effect[] | null {
   const demand = groupDemand(group);
+  if (!mayFit(state, demand)) return null;
   // An arrangement that was not there before has a bundle where room was gained.
   const nodes = gained?.flatMap((nodeId) => state.index.node(nodeId) ?? []);
   if (nodes && !mayHoldSome(demand, nodes)) return null;

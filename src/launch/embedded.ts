@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { type NodeOffer, offeredResources } from './offer.js';
-import { newSessionDir, sessionRoot } from './session.js';
+import { DRIVER_PREFIX, newSessionDir, sessionRoot } from './session.js';
 import { type AnyStarted, startProcess } from './start-process.js';
 
 export interface EmbeddedCluster extends AsyncDisposable {
@@ -17,7 +17,7 @@ const STOP_MS_MAX = 3_000;
 /** Starts a cluster of this process alone. Rejects as `startProcess` does, or with ConfigError for the offer. */
 export async function startEmbedded(offer: NodeOffer): Promise<EmbeddedCluster> {
   const offered = offeredResources(offer);
-  const sessionDir = newSessionDir(sessionRoot(), 'driver-');
+  const sessionDir = newSessionDir(sessionRoot(), DRIVER_PREFIX);
   const token = randomBytes(32).toString('hex');
   const started: AnyStarted[] = [];
   const stop = async (): Promise<void> => {

@@ -4,10 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, type CurrentCluster } from '../common/index.js';
+import { ConfigError, type CurrentCluster, isOfDead } from '../common/index.js';
 
-/** Folders of clusters that `raylite start` started; others end with their driver. */
+/** Folders of clusters that `raylite start` started. */
 export const SESSION_PREFIX = 'session-';
+/** Folders of clusters that end with their driver. */
+export const DRIVER_PREFIX = 'driver-';
 /** Ended sessions whose logs are kept. */
 const OLD_SESSIONS_MAX = 5;
 
@@ -57,6 +59,31 @@ export function newSessionDir(root: string, prefix: string): string {
   const dir = join(root, `${prefix}${stamp}-${randomBytes(3).toString('hex')}`);
   mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 });
   return dir;
+}
+
+/** @param starter the name of the process that starts another */
+export const bootFileName = (starter: string): string => `boot-${starter}.json`;
+const BOOT_FILE = /^boot-(.+)\.json$/;
+
+/** Removes what processes left that were killed while they started others: boot files, which hold a token, and clusters of their own. */
+export function removeDeadStarts(root: string): void {
+  for (const folder of readdirSync(root, { withFileTypes: true })) {
+    const isDrivers = folder.name.startsWith(DRIVER_PREFIX);
+    if (!folder.isDirectory() || !(isDrivers || folder.name.startsWith(SESSION_PREFIX))) continue;
+    const dir = join(root, folder.name);
+    for (const name of namesIn(dir)) {
+      const [, starter = ''] = BOOT_FILE.exec(name) ?? [];
+      if (isOfDead(starter)) rmSync(isDrivers ? dir : join(dir, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function namesIn(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return []; // removed meanwhile
+  }
 }
 
 const currentPath = (root: string): string => join(root, 'current.json');

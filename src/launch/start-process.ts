@@ -1,11 +1,18 @@
 // Starts a head or a node agent from its boot file and waits until it says that it is ready.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type BootReady, type HeadBoot, type HeadKnown, type NodeBoot, RayliteError } from '../common/index.js';
+import {
+  type BootReady,
+  type HeadBoot,
+  type HeadKnown,
+  type NodeBoot,
+  newProcessName,
+  RayliteError,
+} from '../common/index.js';
 import { rebuildError } from '../protocol/index.js';
+import { bootFileName, removeDeadStarts } from './session.js';
 
 /** A process of a cluster did not start; its own words say why. */
 export class StartFailedError extends RayliteError {
@@ -35,7 +42,8 @@ export async function startProcess<Kind extends 'head' | 'node'>(
   boot: Kind extends 'head' ? HeadBoot : NodeBoot,
   headAddress?: Promise<string>,
 ): Promise<Started<Kind>> {
-  const bootFile = join(boot.sessionDir, `boot-${randomBytes(6).toString('hex')}.json`);
+  removeDeadStarts(dirname(boot.sessionDir));
+  const bootFile = join(boot.sessionDir, bootFileName(newProcessName()));
   const logFile = join(boot.sessionDir, 'logs', `${kind}.log`);
   writeFileSync(bootFile, JSON.stringify(boot), { mode: 0o600, flag: 'wx' });
   const log = openSync(logFile, 'a', 0o600);

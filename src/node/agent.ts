@@ -8,6 +8,7 @@ import {
   type NodeBoot,
   type NodeId,
   newNodeId,
+  newProcessName,
   PROTOCOL_VERSION,
   type WorkerId,
 } from '../common/index.js';
@@ -22,7 +23,7 @@ import { HeadStream } from './head-stream.js';
 import { Jobs } from './jobs.js';
 import { LocalServer } from './local-server.js';
 import { MemoryLimits } from './memory-limits.js';
-import { ARENA_FOLDER, newNodeName, removeDead } from './node-files.js';
+import { ARENA_FOLDER, removeDead } from './node-files.js';
 import { NpmEnvs } from './npm-envs.js';
 import { ObjectIndex } from './object-index.js';
 import { Packages } from './packages.js';
@@ -58,7 +59,7 @@ export class Agent implements AsyncDisposable {
   #leaving: { readonly message: string; readonly deadlineAtMs: number } | null = null;
   readonly #boot: AgentBoot;
   readonly #log: Log;
-  readonly #name = newNodeName();
+  readonly #name = newProcessName();
   readonly #arenaPath = join(ARENA_FOLDER, this.#name);
   readonly #arena: NativeArena;
   readonly #index: ObjectIndex;

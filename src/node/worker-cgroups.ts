@@ -2,7 +2,7 @@
 // for when these are short. By cgroups of version 2 or 1, whichever can be written here; where neither can, none, and said so.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isOfDead } from './node-files.js';
+import { isOfDead } from '../common/index.js';
 
 /** A Node process with our library has this much before it does anything: less is no limit that anybody can mean. */
 const MEMORY_BYTES_MIN = 128 * 1024 * 1024;

@@ -18,7 +18,7 @@ for (const seed of [1, 2, 3])
 const IS_NIGHTLY = process.env.RAYLITE_TEST_NIGHTLY === '1';
 for (const { nodes, actors, everything } of [
   { nodes: 60, actors: 1_000, everything: 1_000 },
-  ...(IS_NIGHTLY ? [{ nodes: 2_000, actors: 20_000, everything: 50_000 }] : []),
+  ...(IS_NIGHTLY ? [{ nodes: 2_000, actors: 40_000, everything: 50_000 }] : []),
 ])
   test(`${nodes} nodes grow to ${actors} actors: what an event touched holds after it, everything after each ${everything}`, () => {
     const world = new World({ seed: 4, nodes, actors });

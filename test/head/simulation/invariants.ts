@@ -1,12 +1,21 @@
 // What is true of the head's state after every event, whatever happened.
 import assert from 'node:assert/strict';
-import { addResources, fits, type LeaseId, type NodeId, type Resources, subtractResources } from '#src/common/index.js';
+import {
+  addResources,
+  fits,
+  type GroupId,
+  type LeaseId,
+  type NodeId,
+  type Resources,
+  subtractResources,
+} from '#src/common/index.js';
 import {
   type ClusterEvent,
   type ClusterState,
   devicesOf,
   type Effect,
   type GpuRoom,
+  type GroupRecord,
   type NodeRecord,
   type Place,
   placeBundles,
@@ -37,15 +46,17 @@ export function checkNodes(world: World, nodeIds: Iterable<NodeId>): void {
   if (nodes.size === 0) return;
   const workerIds = [...nodes.keys()].flatMap((nodeId) => state.workersAt.of(nodeId));
   const workers = workerIds.map((workerId) => state.workers.get(workerId)!);
-  const held = heldAt(state, workers, (nodeId) => nodes.has(nodeId));
+  const groups = new Set([...nodes.keys()].flatMap((nodeId) => [...world.groupsAt.of(nodeId)]));
+  const held = heldAt(state, workers, groups, (nodeId) => nodes.has(nodeId));
   for (const node of nodes.values()) if (node && node.status !== 'dead') checkNode(world, node, held.get(node.nodeId));
 }
 
 /** Everything, by looking at everything. */
 export function checkAll(world: World): void {
   const { state } = world;
-  const held = heldAt(state, state.workers.values());
+  const held = heldAt(state, state.workers.values(), state.groups.values());
   for (const node of state.nodes.values()) if (node.status !== 'dead') checkNode(world, node, held.get(node.nodeId));
+  world.groupsAt.check();
   checkBundles(world);
   checkLives(state);
   checkRequests(world);
@@ -56,20 +67,25 @@ export function checkAll(world: World): void {
 function heldAt(
   state: ClusterState,
   workers: Iterable<WorkerRecord>,
+  groups: Iterable<GroupRecord>,
   isAskedFor: (nodeId: NodeId) => boolean = () => true,
 ): ReadonlyMap<NodeId, Held> {
   const held = new Map<NodeId, Held>();
-  const add = (nodeId: NodeId | null, needs: Resources, devices: readonly number[] = []): void => {
-    if (nodeId === null || !isAskedFor(nodeId)) return;
+  const add = (nodeId: NodeId, needs: Resources, devices: readonly number[] = []): void => {
     const here = held.get(nodeId) ?? new Held();
     here.add(needs, devices);
     held.set(nodeId, here);
   };
-  for (const worker of workers) if (!worker.bundle) add(worker.nodeId, worker.holds, worker.gpus);
-  for (const { places, bundles } of state.groups.values())
-    for (const [index, { nodeId, gpus }] of places.entries()) add(nodeId, bundles[index]!.needs, devicesOf(gpus));
-  for (const job of state.jobs.values())
-    if (job.type === 'SUBMISSION' && job.status === 'RUNNING') add(job.nodeId, job.demand.needs, job.gpus);
+  for (const worker of workers)
+    if (!worker.bundle && isAskedFor(worker.nodeId)) add(worker.nodeId, worker.holds, worker.gpus);
+  for (const { places, bundles } of groups)
+    for (let index = 0; index < places.length; index += 1) {
+      const { nodeId, gpus } = places[index]!;
+      if (nodeId !== null && isAskedFor(nodeId)) add(nodeId, bundles[index]!.needs, devicesOf(gpus));
+    }
+  for (const { type, status, nodeId, demand, gpus } of state.jobs.values())
+    if (type === 'SUBMISSION' && status === 'RUNNING' && nodeId !== null && isAskedFor(nodeId))
+      add(nodeId, demand.needs, gpus);
   return held;
 }
 
@@ -106,6 +122,13 @@ function checkNode({ overdrawn }: World, node: NodeRecord, held = new Held()): v
 }
 
 function checkBundles({ state, overdrawn }: World): void {
+  const inside = new Map<GroupId, WorkerRecord[]>();
+  for (const worker of state.workers.values()) {
+    if (!worker.bundle) continue;
+    const workers = inside.get(worker.bundle.groupId) ?? [];
+    workers.push(worker);
+    inside.set(worker.bundle.groupId, workers);
+  }
   for (const group of state.groups.values()) {
     const nodeIds = group.places.map(({ nodeId }) => nodeId);
     assert.equal(group.phase.kind === 'created', !nodeIds.includes(null), 'a group is whole or waits');
@@ -120,8 +143,8 @@ function checkBundles({ state, overdrawn }: World): void {
     if (group.strategy === 'STRICT_PACK' && group.phase.kind === 'created') assert.equal(new Set(nodeIds).size, 1);
     for (const [index, place] of group.places.entries()) {
       const held = new Held();
-      for (const { bundle, holds, gpus = [] } of state.workers.values())
-        if (bundle?.groupId === group.groupId && bundle.index === index) held.add(holds, gpus);
+      for (const { bundle, holds, gpus = [] } of inside.get(group.groupId) ?? [])
+        if (bundle!.index === index) held.add(holds, gpus);
       assertEqual(place.used, held.amounts, `bundle ${index} of ${group.groupId}`);
       held.check(place.gpus, Math.round(10_000 * Math.min(1, group.bundles[index]!.needs.GPU ?? 0)), group.groupId);
       if (place.nodeId !== null && !overdrawn.has(place.nodeId))

@@ -11,6 +11,7 @@ import {
   type WorkerEnd,
 } from '#src/head/index.js';
 import { beatWith } from '../scenario.js';
+import { GroupsAt } from './groups-at.js';
 import { Random } from './random.js';
 
 export interface Size {
@@ -40,6 +41,7 @@ const ZONES = 8;
 export class World {
   readonly random: Random;
   readonly state: ClusterState;
+  readonly groupsAt: GroupsAt;
   /** Requests that were made and not answered. */
   readonly open = new Map<number, ClusterEvent>();
   readonly answered = new Set<number>();
@@ -60,6 +62,7 @@ export class World {
     this.#size = size;
     this.random = new Random(size.seed);
     this.state = createClusterState(() => `w${++this.#made}` as WorkerId);
+    this.groupsAt = new GroupsAt(this.state);
     for (let node = 0; node < size.nodes; node += 1) this.#join();
   }
 
@@ -73,6 +76,7 @@ export class World {
     this.events += 1;
     if ('request' in event && event.request !== null) this.open.set(event.request, event);
     const effects = step(this.state, event, this.events);
+    this.groupsAt.heard(effects);
     for (const effect of effects) this.#obey(effect);
     return effects;
   }
