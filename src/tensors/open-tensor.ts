@@ -6,7 +6,7 @@ import type { NativeDevice } from '../native/index.js';
 import { lentShares } from './lent-shares.js';
 import type { Wish } from './pair-sender.js';
 import { takeByPair } from './pair-taker.js';
-import { hostOf, type SharedTensor } from './share-tensor.js';
+import type { SharedTensor } from './share-tensor.js';
 
 /**
  * How a tensor came: the memory itself within a process, or between processes by CUDA's IPC; or a copy, from GPU to GPU of one machine
@@ -88,11 +88,11 @@ async function farWay(tensor: SharedTensor, device: NativeDevice): Promise<Way |
   const peer = peerWay(tensor, device);
   if (typeof peer !== 'string') return { buffer: peer, route: 'peer', reason: apart };
   const reason = `${apart}: ${peer}`;
-  const { reader, peers } = currentRuntime();
+  const { reader, attached } = currentRuntime();
   const ends = {
     device,
     sender: `${tensor.sender} ${tensor.place}`,
-    host: tensor.machine === device.machine ? '' : hostOf(peers.address.tcp ?? ''),
+    host: tensor.machine === device.machine ? '' : attached.host,
   };
   const ask = (wish: Wish) => reader.wish(ObjectRef.stateOf(tensor.ref), JSON.stringify(wish));
   const taken = await takeByPair(ends, ask, byteLength(tensor));

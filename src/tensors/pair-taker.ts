@@ -27,11 +27,10 @@ export interface Ends {
 /** A buffer of the device with `bytes` of the tensor that is asked for, or why it cannot come by NCCL. */
 export async function takeByPair(between: Ends, ask: Ask, bytes: number): Promise<number | string> {
   const { device } = between;
-  let pair: Pair | null = null;
   let buffer: number | null = null;
   try {
     const end = endOf(between, ask);
-    pair = await end.pair;
+    const pair = await end.pair;
     if (pair.reason !== null) return pair.reason;
     const own = device.allocate(bytes);
     buffer = own;
@@ -39,9 +38,9 @@ export async function takeByPair(between: Ends, ask: Ask, bytes: number): Promis
     // Both at once, so that transfers are asked for in the order in which they are taken.
     const sent = ask({ kind: 'send', pair: end.id, number: end.transfers });
     const taken = pair.pass(own, 0, bytes);
-    const broken = pair;
-    sent.catch((error: Error) => broken.giveUp(error.message)); // else nothing would ever come
-    await Promise.all([sent, taken]);
+    sent.catch((error: Error) => pair.giveUp(error.message)); // else nothing would ever come
+    // The buffer is not given back before the transfer has ended.
+    for (const result of await Promise.allSettled([sent, taken])) if (result.status === 'rejected') throw result.reason;
     return own;
   } catch (error) {
     if (buffer !== null) device.free(buffer);

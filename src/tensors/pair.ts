@@ -39,7 +39,13 @@ export class Pair implements Disposable {
     const common = { rank, names: [SENDER, TAKER], timeoutMs: JOIN_TIMEOUT_MS, operationTimeoutMs: LATE_MS_MAX };
     const group = await (way.kind === 'shm'
       ? native().joinShmGroup({ ...common, name: way.name, size: 2 })
-      : native().joinTcpGroup({ ...common, listener: way.listener, addresses: way.addresses, secret: way.secret }));
+      : native().joinTcpGroup({
+          ...common,
+          listener: way.listener,
+          addresses: way.addresses,
+          secret: way.secret,
+          seals: true,
+        }));
     try {
       return new Pair(device, group, await device.join(group, LATE_MS_MAX), onBroken);
     } catch (error) {

@@ -32,7 +32,7 @@ export interface SharedTensor extends TensorType {
   readonly place: string;
   /** That the device is in. */
   readonly machine: string;
-  /** The process that shared it, as others reach it. */
+  /** The id of the process that shared it. */
   readonly sender: string;
   /** Of the memory that the tensor is in, which may be that of others too. */
   readonly memoryBytes: number;
@@ -64,8 +64,7 @@ export function shareTensor(device: NativeDevice, { buffer, dtype, dims, offsetB
     share.read(offsetBytes, copy);
     return copy;
   };
-  const { tcp, workerId } = runtime.peers.address;
-  const host = hostOf(tcp ?? '');
+  const { host } = runtime.attached;
   const ref = runtime.writer.lend(
     read,
     () => {
@@ -77,8 +76,5 @@ export function shareTensor(device: NativeDevice, { buffer, dtype, dims, offsetB
   lentShares.set(ref.id, share);
   const { place, handle, bytes: memoryBytes } = share;
   const { machine } = device;
-  return { ref, place, machine, sender: workerId ?? '', memoryBytes, offsetBytes, handle, dtype, dims: [...dims] };
+  return { ref, place, machine, sender: runtime.workerId, memoryBytes, offsetBytes, handle, dtype, dims: [...dims] };
 }
-
-/** Of "host:port"; empty: no other machine reaches it. */
-export const hostOf = (address: string): string => address.slice(0, Math.max(0, address.lastIndexOf(':')));
