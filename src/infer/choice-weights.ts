@@ -18,6 +18,8 @@ const POWER_TERMS = [
   1.3691488853904128e-12,
 ];
 
+const DEGREE = POWER_TERMS.length - 1;
+
 /** 2^(i - 1) at i. */
 const POWERS_OF_TWO = new Float64Array(64);
 POWERS_OF_TWO[0] = 0.5;
@@ -34,8 +36,8 @@ export function weightOf(logits: Float32Array, top: number): (logit: number) => 
     if (!(t >= -(bits + 1))) return 0;
     const n = Math.floor(t + 0.5);
     const f = t - n;
-    let power = POWER_TERMS.at(-1)!;
-    for (let i = POWER_TERMS.length - 2; i >= 0; i--) power = power * f + POWER_TERMS[i]!;
+    let power = POWER_TERMS[DEGREE]!;
+    for (let i = DEGREE - 1; i >= 0; i--) power = power * f + POWER_TERMS[i]!;
     return Math.floor(power * POWERS_OF_TWO[bits + n + 1]! + 0.5);
   };
 }

@@ -65,14 +65,19 @@ export function chooseToken(found: Choices, history: History, sampling: Sampling
 /** Draws from the softmax of `logits`. */
 function draw(logits: Float32Array, random: () => number): number {
   const best = largest(logits);
-  const weights = Float64Array.from(logits, weightOf(logits, logits[best]!));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const weigh = weightOf(logits, logits[best]!);
+  const weights = new Float64Array(logits.length);
+  let total = 0;
+  for (let id = 0; id < weights.length; id++) {
+    weights[id] = weigh(logits[id]!);
+    total += weights[id]!;
+  }
   let left = Math.min(Math.floor(random() * total), total - 1); // the product may round up
-  const chosen = weights.findIndex((weight) => {
-    left -= weight;
-    return left < 0;
-  });
-  return chosen < 0 ? best : chosen;
+  for (let id = 0; id < weights.length; id++) {
+    left -= weights[id]!;
+    if (left < 0) return id;
+  }
+  return best;
 }
 
 function largest(logits: Float32Array): number {
