@@ -30,7 +30,15 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef float FloatsUnaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
-RL_INLINE Floats broadcast(float x) { return Floats{} + x; }
+RL_INLINE Floats broadcast(float x) {
+#if defined(__AVX512F__)
+  return _mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return _mm256_set1_ps(x);
+#else
+  return Floats{x, x, x, x};
+#endif
+}
 RL_INLINE Floats load(const float* p) { return *reinterpret_cast<const FloatsUnaligned*>(p); }
 RL_INLINE void store(float* p, Floats x) { *reinterpret_cast<FloatsUnaligned*>(p) = x; }
 /// a * b + c, fused where the CPU can (the compiler contracts it).

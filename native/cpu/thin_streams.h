@@ -37,23 +37,63 @@ RL_INLINE void each_rows(std::int64_t m, F f) {
   if (m - i >= 1) f(i, std::integral_constant<int, 1>{});
 }
 
-/// sums[kM, columns] += a[kM, kDepth] b[kDepth, columns]: rows `a_row`, `b_row` and `stride` apart. The rows behind are fetched.
+/// A block of A [rows `a_row` apart] as it is read: kM words of one depth after the other, at places that are known.
+template <int kM, int kDepth, class Word>
+struct NearWords {
+  alignas(64) Word at[kDepth][kM];
+  RL_MEMBER NearWords(const Word* a, std::int64_t a_row) {
+    for (int i = 0; i < kM; i++) {
+      for (int q = 0; q < kDepth; q++) at[q][i] = a[i * a_row + q];
+    }
+    asm("" : "+m"(at));  // else they are read from where they were
+  }
+};
+
+/// sums[kM, columns] += a[kM, kDepth] b[kDepth, columns] for kVectors vectors of columns (of one, n of them exist): rows `b_row` and
+/// `stride` apart. The rows behind are fetched.
+template <int kVectors, int kM, int kDepth, class T>
+RL_INLINE void add_vectors_of_b(const NearWords<kM, kDepth, float>& a, const T* b, std::int64_t b_row, int n, float* sums,
+                                std::int64_t stride) {
+  Floats totals[kM][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kM; i++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; v++) totals[i][v] = load_n(sums + i * stride + v * kLanes, n);
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kDepth; q++) {
+    Floats words[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; v++) {
+      if constexpr (kDepth > 1) __builtin_prefetch(b + (kDepth + q) * b_row + v * kLanes, 0, 2);
+      words[v] = load_n(b + q * b_row + v * kLanes, n);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; i++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; v++) totals[i][v] = add_words(totals[i][v], &a.at[q][i], words[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kM; i++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; v++) store_n(sums + i * stride + v * kLanes, totals[i][v], n);
+  }
+}
+
+/// The same for all columns: where there are registers, two vectors at a time, so that a number of A is read once for both.
 template <int kM, int kDepth, class T>
 RL_INLINE void add_rows_of_b(const float* a, std::int64_t a_row, const T* b, std::int64_t b_row, std::int64_t columns,
                              float* sums, std::int64_t stride) {
-  each_vector(columns, [&](std::int64_t j, int n) {
-    Floats totals[kM];
-#pragma GCC unroll 8
-    for (int i = 0; i < kM; i++) totals[i] = load_n(sums + i * stride + j, n);
-#pragma GCC unroll 8
-    for (int q = 0; q < kDepth; q++) {
-      if constexpr (kDepth > 1) __builtin_prefetch(b + (kDepth + q) * b_row + j, 0, 2);
-      const Floats words = load_n(b + q * b_row + j, n);
-#pragma GCC unroll 8
-      for (int i = 0; i < kM; i++) totals[i] = add_words(totals[i], a + i * a_row + q, words);
+  const NearWords<kM, kDepth, float> words(a, a_row);
+  std::int64_t j = 0;
+  if constexpr (kLanes == 16) {
+    for (; j + 2 * kLanes <= columns; j += 2 * kLanes) {
+      add_vectors_of_b<2>(words, b + j, b_row, kLanes, sums + j, stride);
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < kM; i++) store_n(sums + i * stride + j, totals[i], n);
+  }
+  each_vector(columns - j, [&](std::int64_t at, int n) {
+    add_vectors_of_b<1>(words, b + j + at, b_row, n, sums + j + at, stride);
   });
 }
 
@@ -99,11 +139,12 @@ RL_INLINE __m512i load_row(const BFloat16* row, std::int64_t count) {
 template <int kM, int kWords>
 RL_INLINE void add_pairs_of_b(const Pair* a, std::int64_t a_row, const BFloat16* b, std::int64_t b_row, bool has_second,
                               std::int64_t columns, float* sums, std::int64_t stride) {
+  const NearWords<kM, kWords, Pair> near(a, a_row);
   for (std::int64_t j = 0; j < columns; j += 32) {
     Floats totals[kM][2];
 #pragma GCC unroll 8
     for (int i = 0; i < kM; i++) totals[i][0] = load(sums + i * stride + j), totals[i][1] = load(sums + i * stride + j + 16);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int q = 0; q < kWords; q++) {
       const BFloat16* row = b + 2 * q * b_row + j;
       if constexpr (kWords > 1) {
@@ -115,8 +156,8 @@ RL_INLINE void add_pairs_of_b(const Pair* a, std::int64_t a_row, const BFloat16*
       const Floats words[2] = {low_pairs(first, second), high_pairs(first, second)};
 #pragma GCC unroll 8
       for (int i = 0; i < kM; i++) {
-        totals[i][0] = add_words(totals[i][0], a + i * a_row + q, words[0]);
-        totals[i][1] = add_words(totals[i][1], a + i * a_row + q, words[1]);
+        totals[i][0] = add_words(totals[i][0], &near.at[q][i], words[0]);
+        totals[i][1] = add_words(totals[i][1], &near.at[q][i], words[1]);
       }
     }
 #pragma GCC unroll 8
@@ -128,11 +169,15 @@ RL_INLINE void add_pairs_of_b(const Pair* a, std::int64_t a_row, const BFloat16*
 void stream_plain(std::int64_t m, std::int64_t depth, std::int64_t columns, const Pair* a, std::int64_t a_row,
                   const BFloat16* b, std::int64_t b_row, float* sums, std::int64_t stride) {
   std::int64_t p = 0;
-  for (; p + 8 <= depth; p += 8) {
-    each_rows(m, [&](std::int64_t i, auto rows) {
-      add_pairs_of_b<rows.value, 4>(a + i * a_row + p / 2, a_row, b + p * b_row, b_row, true, columns, sums + i * stride, stride);
-    });
-  }
+  const auto go_by = [&](auto pairs) {
+    for (; p + 2 * pairs.value <= depth; p += 2 * pairs.value) {
+      each_rows(m, [&](std::int64_t i, auto rows) {
+        add_pairs_of_b<rows.value, pairs.value>(a + i * a_row + p / 2, a_row, b + p * b_row, b_row, true, columns, sums + i * stride, stride);
+      });
+    }
+  };
+  if (m >= 8) go_by(std::integral_constant<int, 8>{});  // many sums: they are read and written half as often
+  go_by(std::integral_constant<int, 4>{});
   for (; p < depth; p += 2) {
     each_rows(m, [&](std::int64_t i, auto rows) {
       add_pairs_of_b<rows.value, 1>(a + i * a_row + p / 2, a_row, b + p * b_row, b_row, p + 1 < depth, columns, sums + i * stride, stride);
