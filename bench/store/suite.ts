@@ -35,7 +35,7 @@ const ON_DISK: readonly Line[] = [
     unit: 'GB/s',
     isMoreBetter: true,
     goal: { ratio: 1.5 },
-    limit: { name: 'files written and read, checksums left out', measure: diskBandwidth },
+    limit: { name: 'files overwritten and read, checksums left out', measure: diskBandwidth },
   },
 ];
 

@@ -206,6 +206,10 @@ void bind_store(Napi::Env env, Napi::Object exports) {
                 const std::size_t bytes = integer_of(options.Get("bytes"), "bytes", 1);
                 return with_store_errors(info.Env(), [&] { return wrap(info.Env(), Arena::open(path, bytes)); });
               }));
+  exports.Set("crc32", Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
+                const auto bytes = bytes_of(info[0], "bytes");
+                return Napi::Number::New(info.Env(), crc32(bytes.Data(), bytes.ByteLength()));
+              }));
   exports.Set("mapFile", Napi::Function::New(env, map_file_later));
   AsideObject::bind(env, exports);
 }

@@ -289,6 +289,8 @@ export interface NativeStore {
   /** Creates the arena file (mode 0600, O_EXCL) and maps it. */
   createArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
   openArena(options: { readonly path: string; readonly bytes: number }): NativeArena;
+  /** As zlib's, in a third of its time. */
+  crc32(bytes: Uint8Array): number;
   /**
    * A part of a file as memory that is this process's own where it writes to it; `onRelease` runs once when nobody holds it any more.
    * Keeps its bytes when the file is unlinked. Rejects with code "STORE" when the file is not there, ends before the part does, or

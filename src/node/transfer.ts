@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
 import { type ObjectId, ObjectLostError } from '../common/index.js';
+import { native } from '../native/index.js';
 import { failureOf, isSameToken, wire } from '../protocol/index.js';
 import { secureDoor, tlsOf } from '../protocol/tls/index.js';
 import { Readers } from './readers.js';
@@ -140,7 +140,7 @@ async function send(socket: Socket, object: TransferRead, size: number, start: n
     const chunk = await object.read(at, Math.min(CHUNK_BYTES, size - at));
     const header = Buffer.alloc(8);
     header.writeUInt32LE(chunk.length, 0);
-    header.writeUInt32LE(crc32(chunk), 4);
+    header.writeUInt32LE(native().crc32(chunk), 4);
     at += chunk.length;
     socket.write(header);
     if (!socket.write(chunk)) await once(socket, 'drain', { signal: over.signal });
