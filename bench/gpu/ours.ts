@@ -2,20 +2,26 @@
 // Out of the archive of `npm run test:gpu`; bench/gpu/peer.py prints the same figures of PyTorch.
 import { createDevice, meshOf, type TokenBatch, TrainStep } from '#src/engine/index.js';
 import { initialise, modelFromConfig } from '#src/models/index.js';
+import type { NativeDevice } from '#src/native/index.js';
 import { PlanWriter, type TensorHandle } from '../../test/support/native-plan.js';
 
 const REPEATS = 10;
-const device = createDevice({ kind: 'cuda' });
+const device = createDevice({ kind: 'cuda', attention: 'measured' });
+/** Devices whose attention is always by the same kernels. */
+const BY = {
+  own: createDevice({ kind: 'cuda', attention: 'own' }),
+  cudnn: createDevice({ kind: 'cuda', attention: 'cudnn' }),
+} as const;
 
 function show(figure: string, fields: Readonly<Record<string, number | string>>): void {
   console.log(JSON.stringify({ side: 'raylite', figure, ...fields }));
 }
 
 /** Median seconds of the instructions after the first of `build`'s op, repeated on memory that holds noise. */
-async function secondsOf(build: (plan: PlanWriter) => void): Promise<number> {
+async function secondsOf(build: (plan: PlanWriter) => void, on: NativeDevice = device): Promise<number> {
   const plan = new PlanWriter();
   build(plan);
-  const buffer = device.allocate(plan.bytes);
+  const buffer = on.allocate(plan.bytes);
   const noise = new Uint8Array(16 << 20);
   // Exponents of small numbers: what is multiplied costs as much power as in training.
   for (let i = 0; i < noise.length; i += 2) {
@@ -23,13 +29,13 @@ async function secondsOf(build: (plan: PlanWriter) => void): Promise<number> {
     noise[i + 1] = 0x3c | ((i * 40503) & 0x80);
   }
   for (let at = 0; at < plan.bytes; at += noise.length)
-    device.write(buffer, at, noise.subarray(0, Math.min(noise.length, plan.bytes - at)));
-  plan.writeValues(device, buffer);
-  const program = device.load(plan.encode(), [buffer], []);
+    on.write(buffer, at, noise.subarray(0, Math.min(noise.length, plan.bytes - at)));
+  plan.writeValues(on, buffer);
+  const program = on.load(plan.encode(), [buffer], []);
   await program.profile();
   const seconds = [...(await program.profile())].sort((a, b) => a - b);
   program.dispose();
-  device.free(buffer);
+  on.free(buffer);
   return seconds[seconds.length >> 1]!;
 }
 
@@ -88,24 +94,32 @@ for (const [batch, tokens, heads, c] of [
     return [at((row) => row - (row % tokens)), at((row) => row - (row % tokens) + tokens)];
   };
   const operand = (plan: PlanWriter): TensorHandle => plan.tensor([n, width], null, 'bf16');
-  const forward = await secondsOf((plan) => {
+  const forward = (plan: PlanWriter) => {
     const [q, k, v, o, lse] = [operand(plan), operand(plan), operand(plan), operand(plan), plan.tensor([n, heads])];
     const segments = mask(plan);
     times(3, () => plan.op('attention', [q, k, v, ...segments], [o, lse], attributes));
-  });
-  const backward = await secondsOf((plan) => {
+  };
+  const backward = (plan: PlanWriter) => {
     const [q, k, v, o, dO] = times5(() => operand(plan));
     const [dq, dk, dv] = times5(() => operand(plan));
     const lse = plan.tensor([n, heads]);
     const segments = mask(plan);
     times(3, () => plan.op('attention_backward', [dO!, o!, lse, q!, k!, v!, ...segments], [dq!, dk!, dv!], attributes));
-  });
+  };
   const flops = (2 * 2 * batch * heads * tokens * tokens * c) / 2; // causal
+  const figures = async (on: NativeDevice) => {
+    const [forwardSeconds, backwardSeconds] = [await secondsOf(forward, on), await secondsOf(backward, on)];
+    const forwardTeraflops = flops / forwardSeconds / 1e12;
+    const backwardTeraflops = (2.5 * flops) / backwardSeconds / 1e12;
+    return { forwardSeconds, forwardTeraflops, backwardSeconds, backwardTeraflops };
+  };
+  const [own, cudnn] = [await figures(BY.own), await figures(BY.cudnn)];
   show(`attention ${batch}x${tokens} of ${heads}x${c} bf16`, {
-    forwardSeconds: forward,
-    forwardTeraflops: flops / forward / 1e12,
-    backwardSeconds: backward,
-    backwardTeraflops: (2.5 * flops) / backward / 1e12,
+    ...(await figures(device)),
+    ownForwardTeraflops: own.forwardTeraflops,
+    ownBackwardTeraflops: own.backwardTeraflops,
+    cudnnForwardTeraflops: cudnn.forwardTeraflops,
+    cudnnBackwardTeraflops: cudnn.backwardTeraflops,
   });
 }
 
@@ -159,4 +173,5 @@ for (const { name, config, sequences, tokens } of MODELS) {
     gibibytes: device.allocatedBytes / 2 ** 30,
   });
 }
-device.dispose();
+for (const line of [...device.choices(), ...BY.cudnn.choices()]) console.log(line);
+for (const one of [device, BY.own, BY.cudnn]) one.dispose();

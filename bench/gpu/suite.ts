@@ -25,6 +25,12 @@ const attention = (shape: string, field: string, goal: Figure['goal']): Kind => 
   unit: 'TFLOP/s',
   goal,
 });
+/** What the choice between the two is made of: our own kernels alone, and cuDNN alone. */
+const attentionBy = (shape: string, teraflops: number): readonly Kind[] =>
+  ['ownForwardTeraflops', 'ownBackwardTeraflops', 'cudnnForwardTeraflops', 'cudnnBackwardTeraflops'].map((field) => ({
+    ...attention(shape, field, { value: teraflops }),
+    isOursAlone: true,
+  }));
 /** 85 % of what an H200 reads and writes. */
 const BANDWIDTH_GOAL = { value: 0.85 * 4.3 };
 
@@ -37,8 +43,10 @@ const KINDS: readonly Kind[] = [
   product('8192x768x3072'),
   attention('4x2048 of 16x128', 'forwardTeraflops', { value: 600 }),
   attention('4x2048 of 16x128', 'backwardTeraflops', { ratio: 1 }),
+  ...attentionBy('4x2048 of 16x128', 600),
   attention('8x1024 of 12x64', 'forwardTeraflops', { ratio: 1 }),
   attention('8x1024 of 12x64', 'backwardTeraflops', { ratio: 1 }),
+  ...attentionBy('8x1024 of 12x64', 400),
   { figure: 'adamw of 2^28', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL, isOursAlone: true },
   { figure: 'rms_norm 16384x4096 bf16', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL },
   { figure: 'rms_norm 16384x1600 bf16', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL },

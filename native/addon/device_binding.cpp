@@ -123,6 +123,12 @@ Napi::Object device_object(Napi::Env env, std::shared_ptr<OpenDevice> device) {
   object.Set("pass", method(env, "pass", [device](const Napi::CallbackInfo& info) { return pass(info, *device); }));
   object.Set("isHost", Napi::Boolean::New(env, device->live().is_host()));
   add_sharing(env, object, device);
+  object.Set("choices", method(env, "choices", [device](const Napi::CallbackInfo& info) {
+               const std::vector<std::string> lines = device->live().choices();
+               const auto array = Napi::Array::New(info.Env(), lines.size());
+               for (std::size_t i = 0; i < lines.size(); i++) array.Set(static_cast<std::uint32_t>(i), lines[i]);
+               return array;
+             }));
   object.Set("join", method(env, "join", [device](const Napi::CallbackInfo& info) { return join(info, *device); }));
   object.Set("load", method(env, "load", [device](const Napi::CallbackInfo& info) { return load(info, device); }));
   object.Set("readFile", method(env, "readFile", [device](const Napi::CallbackInfo& info) { return read_file(info, device); }));

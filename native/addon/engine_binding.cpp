@@ -1,5 +1,6 @@
 // What the engine offers without a device (src/native/addon.ts, NativeEngine), and how devices are opened.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
@@ -49,15 +50,61 @@ std::string path_argument(const Napi::Object& options, const char* name) {
   return value.IsNull() ? "" : value.As<Napi::String>().Utf8Value();
 }
 
-Napi::Value create_cuda_device(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto options = object_of(info[0], "options");
+CudaOptions cuda_options_of(const Napi::Value& value) {
+  const auto options = object_of(value, "options");
   CudaOptions wanted;
   wanted.library = path_argument(options, "library");
   wanted.cublas_lt = path_argument(options, "cublasLt");
   wanted.nccl = path_argument(options, "nccl");
+  wanted.cudnn = path_argument(options, "cudnn");
+  wanted.cudart = path_argument(options, "cudart");
+  wanted.nvrtc = path_argument(options, "nvrtc");
+  wanted.nvrtc_builtins = path_argument(options, "nvrtcBuiltins");
   wanted.index = static_cast<int>(integer_of(options.Get("index"), "index", 0, 1023));
-  return device_object(env, std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(wanted)));
+  const std::string attention = string_of(options.Get("attention"), "attention");
+  if (attention == "own") wanted.attention = AttentionBy::kOwn;
+  else if (attention == "cudnn") wanted.attention = AttentionBy::kLibrary;
+  else if (attention != "measured") throw Napi::TypeError::New(value.Env(), "attention: expected \"measured\", \"own\" or \"cudnn\"");
+  return wanted;
+}
+
+Napi::Value create_cuda_device(const Napi::CallbackInfo& info) {
+  return device_object(info.Env(), std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(cuda_options_of(info[0]))));
+}
+
+bool flag_of(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsBoolean()) throw Napi::TypeError::New(object.Env(), std::string(name) + ": expected a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+Napi::Value plan_cuda_attention(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const CudaOptions options = cuda_options_of(info[0]);
+  const std::string properties = string_of(info[1], "properties");
+  const auto given = object_of(info[2], "shape");
+  const auto count = [&](const char* name, double min) { return static_cast<std::int64_t>(integer_of(given.Get(name), name, min, 1 << 30)); };
+  const std::string type = string_of(given.Get("type"), "type");
+  if (type != "bf16" && type != "f16") throw Napi::TypeError::New(env, "type: expected \"bf16\" or \"f16\"");
+  CudaAttentionShape shape{};
+  shape.type = type == "bf16" ? DType::kBF16 : DType::kF16;
+  shape.is_backward = flag_of(given, "isBackward"), shape.causal = flag_of(given, "isCausal");
+  shape.segments = count("segments", 1), shape.rows = count("rows", 1), shape.heads = count("heads", 1), shape.kv_heads = count("kvHeads", 1);
+  shape.head_dim = count("headDim", 1), shape.window = count("window", 0);
+  const std::int64_t c = shape.head_dim, q_width = shape.heads * c, kv_width = shape.kv_heads * c, whole = q_width + 2 * kv_width;
+  const std::string layout = string_of(given.Get("layout"), "layout");
+  if (layout == "fused") shape.q = {whole, 0, c}, shape.k = {whole, q_width, c}, shape.v = {whole, q_width + kv_width, c};
+  else if (layout == "interleaved") shape.q = {whole, 0, 3 * c}, shape.k = {whole, c, 3 * c}, shape.v = {whole, 2 * c, 3 * c};
+  else if (layout == "apart") shape.q = {q_width, 0, c}, shape.k = shape.v = {kv_width, 0, c};
+  else throw Napi::TypeError::New(env, "layout: expected \"apart\", \"fused\" or \"interleaved\"");
+  shape.scale = 1.0f / std::sqrt(static_cast<float>(c));
+  const CudaLibraries libraries = options.libraries();
+  std::uint64_t workspace = 0;
+  CudaFailure failure{};
+  if (!cuda_library(options.library).plan_attention(&libraries, properties.c_str(), &shape, &workspace, &failure)) {
+    throw coded_error(env, failure.code, failure.message);
+  }
+  return Napi::Number::New(env, static_cast<double>(workspace));
 }
 
 /// What the library of a path sees; nothing of it throws, since machines without a GPU are the normal case.
@@ -127,6 +174,7 @@ void bind_engine(Napi::Env env, Napi::Object exports) {
   exports.Set("engineInfo", method(env, "engineInfo", engine_info));
   exports.Set("createDevice", method(env, "createDevice", create_device));
   exports.Set("createCudaDevice", method(env, "createCudaDevice", create_cuda_device));
+  exports.Set("planCudaAttention", method(env, "planCudaAttention", plan_cuda_attention));
   exports.Set("cudaInfo", method(env, "cudaInfo", cuda_info));
   exports.Set("fillNormal", method(env, "fillNormal", fill_normal));
   exports.Set("measurePeak", method(env, "measurePeak", measure_peak));

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/kernels.h"
+#include "core/ops/attention.h"
 #include "core/ops/collectives.h"
 #include "core/program.h"
 
@@ -24,10 +25,29 @@ struct CudaFailure {
   char message[2000];
 };
 
-/// Paths of what is opened when it is first needed; null where it was not found.
+/// Who makes attention where NVIDIA's library takes it: whichever is measured to be faster, or always the same.
+enum class AttentionBy : int { kMeasured, kOwn, kLibrary };
+
+/// What is opened when it is first needed: paths, null where nothing was found.
 struct CudaLibraries {
   const char* cublas_lt;
   const char* nccl;
+  const char* cudnn;
+  const char* cudart;          // of cuDNN, as the next two
+  const char* nvrtc;
+  const char* nvrtc_builtins;
+  AttentionBy attention;
+};
+
+/// Attention of `segments` sequences of `rows` rows each, as a library plans it. Tensors are laid out as in core/ops/attention.h.
+struct CudaAttentionShape {
+  DType type;
+  bool is_backward;
+  std::int64_t segments, rows, heads, kv_heads, head_dim;
+  HeadLayout q, k, v;
+  bool causal;
+  std::int64_t window;
+  float scale;
 };
 
 struct CudaDescription {
@@ -119,6 +139,10 @@ struct CudaApi {
   void (*forget)(void* prepared);
   /// Waits for its end.
   bool (*run)(void* prepared, const CudaRun*, CudaFailure*);
+  /// What the device has chosen between where there was a choice: calls `take` with a line for each. From any thread.
+  void (*choices)(void* device, void (*take)(void* to, const char* line), void* to);
+  /// Bytes of workspace that cuDNN plans attention with, on a GPU of these properties that need not be here (JSON of its frontend).
+  bool (*plan_attention)(const CudaLibraries*, const char* properties, const CudaAttentionShape*, std::uint64_t* workspace, CudaFailure*);
 };
 
 }  // namespace raylite

@@ -46,8 +46,12 @@ const CudaApi& cuda_library(const std::string& path) {
   return *get();
 }
 
+CudaLibraries CudaOptions::libraries() const {
+  return {path_or_null(cublas_lt), path_or_null(nccl), path_or_null(cudnn), path_or_null(cudart), path_or_null(nvrtc), path_or_null(nvrtc_builtins), attention};
+}
+
 CudaDevice::CudaDevice(const CudaOptions& options) : api_(cuda_library(options.library)) {
-  const CudaLibraries libraries{path_or_null(options.cublas_lt), path_or_null(options.nccl)};
+  const CudaLibraries libraries = options.libraries();
   void* handle = checked([&](CudaFailure* failure) { return api_.open(options.index, &libraries, failure); });
   handle_ = std::shared_ptr<void>(handle, api_.close);
   thread_ = std::thread([this] { thread_main(); });
@@ -140,6 +144,12 @@ std::shared_ptr<Memory> CudaDevice::open_shared(const std::vector<std::uint8_t>&
   void* memory = checked([&](CudaFailure* failure) { return api_.map(handle_.get(), &handle, failure); });
   const auto give_back = [unmap = api_.unmap, device = handle_, memory] { unmap(device.get(), memory); };
   return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, give_back);
+}
+
+std::vector<std::string> CudaDevice::choices() {
+  std::vector<std::string> lines;
+  api_.choices(handle_.get(), [](void* to, const char* line) { static_cast<std::vector<std::string>*>(to)->emplace_back(line); }, &lines);
+  return lines;
 }
 
 std::string CudaDevice::join(const std::shared_ptr<Communicator>& group, double timeout_ms) {

@@ -20,6 +20,13 @@ struct CudaOptions {
   int index = 0;
   std::string cublas_lt;  // paths; empty: not found
   std::string nccl;
+  std::string cudnn;
+  std::string cudart;
+  std::string nvrtc;
+  std::string nvrtc_builtins;
+  AttentionBy attention = AttentionBy::kMeasured;
+
+  CudaLibraries libraries() const;
 };
 
 class CudaDevice final : public Device {
@@ -45,6 +52,7 @@ class CudaDevice final : public Device {
   void prepare(Program& program) override;
   void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) override;
   void cancel(const std::string& reason) override;
+  std::vector<std::string> choices() override;
 
  private:
   /// Host copies by the device memory that they are of.

@@ -76,6 +76,8 @@ class Device {
   virtual void start(std::shared_ptr<Program> program, const RunOptions& options, std::function<void(Outcome)> done) = 0;
   /// Ends a run in progress as soon as it can, with ENGINE and this reason. Does not wait.
   virtual void cancel(const std::string& reason) = 0;
+  /// What it has chosen between where there was a choice, as lines for people.
+  virtual std::vector<std::string> choices() { return {}; }
 };
 
 }  // namespace raylite

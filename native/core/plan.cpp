@@ -60,20 +60,6 @@ struct Header {
   std::uint32_t magic, version, buffers, tensors, instructions, indices, attributes, string_bytes;
 };
 
-std::size_t dtype_bytes(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-    case DType::kI32:
-      return 4;
-    case DType::kU8:
-      return 1;
-    case DType::kBF16:
-    case DType::kF16:
-      return 2;
-  }
-  return 0;
-}
-
 /// All streams advance as far as their waits allow; what is then left can never run.
 void check_waits(const Plan& plan) {
   const std::size_t count = plan.instructions.size();

@@ -12,6 +12,20 @@ namespace raylite {
 
 const char* dtype_name(DType dtype);
 
+inline std::size_t dtype_bytes(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kI32:
+      return 4;
+    case DType::kU8:
+      return 1;
+    case DType::kBF16:
+    case DType::kF16:
+      return 2;
+  }
+  return 0;
+}
+
 /// What runs beside each other: kernels, exchanges between ranks, copies between device and host, disk.
 enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1, kCopy = 2, kDisk = 3 };
 constexpr std::uint32_t kStreams = 4;

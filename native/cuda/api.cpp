@@ -5,6 +5,7 @@
 #include <cstring>
 #include <exception>
 
+#include "cuda/attention_choices.h"
 #include "cuda/context.h"
 #include "cuda/group_failure.h"
 #include "cuda/kernels.h"
@@ -147,6 +148,15 @@ constexpr CudaApi kApi{
     [](void* prepared, const CudaRun* run, CudaFailure* failure) {
       return guarded(failure, [&] {
         static_cast<PreparedProgram*>(prepared)->run(*run);
+        return true;
+      });
+    },
+    [](void* device, void (*take)(void* to, const char* line), void* to) {
+      for (const std::string& line : context_of(device)->attention().lines()) take(to, line.c_str());
+    },
+    [](const CudaLibraries* libraries, const char* properties, const CudaAttentionShape* shape, std::uint64_t* workspace, CudaFailure* failure) {
+      return guarded(failure, [&] {
+        *workspace = plan_library_attention(*libraries, properties, *shape);
         return true;
       });
     },

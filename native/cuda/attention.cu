@@ -1,5 +1,7 @@
 // attention and attention_backward over packed segments, a warp per row and head. dq has an owner per query, dk and dv one
 // per key, so that nothing is added by two and equal inputs give equal bits. f32 throughout but for the tensors.
+#include "cuda/attention_library.h"
+#include "cuda/attention_own.h"
 #include "cuda/attention_rows.cuh"
 #include "cuda/attention_tiles.h"
 #include "cuda/kernels.h"
@@ -134,9 +136,10 @@ __global__ void __launch_bounds__(kWarpThreads) key_gradient_kernel(AttentionBac
 
 dim3 grid_of_rows(std::int64_t rows, std::int64_t heads) { return dim3(grid_of(parts(rows, kWarps)).x, static_cast<unsigned>(heads)); }
 
+}  // namespace
+
 template <class T>
-void run_forward(const AttentionArguments<T>& a, const Team& team) {
-  Queue& queue = *team.queue;
+void attend(const AttentionArguments<T>& a, const Queue& queue) {
   const Fault fault = queue.faults->expect_segments(queue, a.mask.starts, a.mask.ends, a.n);
   if constexpr (!std::is_same_v<T, float>) {
     if (fits_tiles(a)) return attend_by_tiles(a, fault, queue);
@@ -148,9 +151,7 @@ void run_forward(const AttentionArguments<T>& a, const Team& team) {
 }
 
 template <class T>
-void run_backward(const AttentionBackwardArguments<T>& a, const Team& team) {
-  Queue& queue = *team.queue;
-  auto* deltas = reinterpret_cast<float*>(team.workspace);
+void attend_back(const AttentionBackwardArguments<T>& a, float* deltas, const Queue& queue) {
   const Masks masks = masks_of(a.dropout);
   const float kept = kept_scale(a.dropout);
   const Fault fault = queue.faults->expect_segments(queue, a.mask.starts, a.mask.ends, a.n);
@@ -163,6 +164,31 @@ void run_backward(const AttentionBackwardArguments<T>& a, const Team& team) {
     launch(queue, grid_of_rows(a.n, a.heads), dim3(kWarpThreads), shared_floats(2, a.head_dim, 1), query_gradient_kernel<T, kPer>, a, deltas, masks, kept, fault);
     launch(queue, grid_of_rows(a.n, a.kv_heads), dim3(kWarpThreads), shared_floats(2, a.head_dim, 2), key_gradient_kernel<T, kPer>, a, deltas, masks, kept);
   });
+}
+
+template void attend(const AttentionArguments<BFloat16>&, const Queue&);
+template void attend(const AttentionArguments<Float16>&, const Queue&);
+template void attend_back(const AttentionBackwardArguments<BFloat16>&, float*, const Queue&);
+template void attend_back(const AttentionBackwardArguments<Float16>&, float*, const Queue&);
+
+namespace {
+
+template <class T>
+void run_forward(const AttentionArguments<T>& a, const Team& team) {
+  const Queue& queue = *team.queue;
+  if constexpr (!std::is_same_v<T, float>) {
+    if (attend_by_library(a, queue)) return;
+  }
+  if (!queue.is_choosing) attend(a, queue);
+}
+
+template <class T>
+void run_backward(const AttentionBackwardArguments<T>& a, const Team& team) {
+  const Queue& queue = *team.queue;
+  if constexpr (!std::is_same_v<T, float>) {
+    if (attend_back_by_library(a, queue)) return;
+  }
+  if (!queue.is_choosing) attend_back(a, reinterpret_cast<float*>(team.workspace), queue);
 }
 
 }  // namespace

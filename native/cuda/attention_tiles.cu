@@ -28,11 +28,12 @@ struct HeadRows {
   __device__ HeadRows(const T* p, std::int64_t heads, std::int64_t head_dim, std::int64_t head) : at(p + head * head_dim), width(heads * head_dim) {}
 };
 
-/// Two stages of two tiles of kStretch rows. By arithmetic: an array of pointers would lie in memory.
+/// Two stages of two tiles of kStretch rows: what a block walks over. By arithmetic: an array of pointers would lie in memory.
 template <int kDim, class T>
 struct Stages {
-  T* first;
-  __device__ T* operator[](int stage) const { return first + stage * (2 * kStretch * kRow<kDim>); }
+  T* begin;
+  __device__ T* first(int stage) const { return begin + stage * (2 * kStretch * kRow<kDim>); }
+  __device__ T* second(int stage) const { return first(stage) + kStretch * kRow<kDim>; }
 };
 
 /// Starts the copies of rows [first, first + kCount) of a head; rows beyond n and columns beyond `dim` become zeros.
@@ -44,6 +45,15 @@ __device__ inline void copy_tile(T* to, const HeadRows<T>& rows, std::int64_t fi
     const bool is_there = first + row < n && column < dim;
     copy_ahead(to + row * kRow<kDim> + column, is_there ? rows.at + (first + row) * rows.width + column : rows.at, is_there);
   }
+}
+
+/// Starts the copies of the tiles of a stage: rows [row, row + kStretch) of two heads.
+template <int kDim, class T>
+__device__ inline void copy_stage(const Stages<kDim, T>& to, int stage, const HeadRows<T>& first, const HeadRows<T>& second, std::int64_t row, std::int64_t n,
+                                  std::int64_t dim) {
+  copy_tile<kDim, kStretch>(to.first(stage), first, row, n, dim);
+  copy_tile<kDim, kStretch>(to.second(stage), second, row, n, dim);
+  end_copies();
 }
 
 /// A fragment of 16 rows and 16 columns of a tile, as the left operand.
@@ -144,24 +154,19 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<T>
   const std::int64_t row = first + 16 * warp + g;
   const Seen seen[2] = {seen_or_nothing(a.mask, row, a.n), seen_or_nothing(a.mask, row + 8, a.n)};
   const std::int64_t begin = seen_by(a.mask, first, a.n).begin, end = seen_by(a.mask, last, a.n).end;
-  const auto copy_keys = [&](int stage, std::int64_t key) {
-    copy_tile<kDim, kStretch>(keys[stage], k, key, a.n, a.head_dim);
-    copy_tile<kDim, kStretch>(keys[stage] + kStretch * kRow<kDim>, v, key, a.n, a.head_dim);
-    end_copies();
-  };
   copy_tile<kDim, kRows>(queries, q, first, a.n, a.head_dim);
-  copy_keys(0, begin);
+  copy_stage(keys, 0, k, v, begin, a.n, a.head_dim);
 
   const float factor = a.scale * kLog2E;
   float sums[kDim / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
   int stage = 0;
   for (std::int64_t key = begin; key < end; key += kStretch, stage ^= 1) {
-    copy_keys(stage ^ 1, key + kStretch);  // what lies beyond the end is not used
+    copy_stage(keys, stage ^ 1, k, v, key + kStretch, a.n, a.head_dim);  // what lies beyond the end is not used
     await_copies<1>();
     __syncthreads();
     float scores[kStretch / 8][4] = {};
-    multiply_rows<T, kDim, kStretch>(scores, queries, 16 * warp, keys[stage]);
+    multiply_rows<T, kDim, kStretch>(scores, queries, 16 * warp, keys.first(stage));
     RL_UNROLL
     for (int half = 0; half < 2; half++) {
       float most = -INFINITY;
@@ -197,7 +202,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<T>
         sums[j][2 * half + 1] *= shrink;
       }
     }
-    add_weighted<T, kDim, kStretch>(sums, scores, keys[stage] + kStretch * kRow<kDim>);
+    add_weighted<T, kDim, kStretch>(sums, scores, keys.second(stage));
     __syncthreads();  // before the next copies fall on these keys
   }
   await_copies<0>();
@@ -242,25 +247,20 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(AttentionBackw
     delta[half] = deltas[(row + 8 * half) * a.heads + head];
   }
   const std::int64_t begin = seen_by(a.mask, first, a.n).begin, end = seen_by(a.mask, last, a.n).end;
-  const auto copy_keys = [&](int stage, std::int64_t key) {
-    copy_tile<kDim, kStretch>(keys[stage], k, key, a.n, a.head_dim);
-    copy_tile<kDim, kStretch>(keys[stage] + kStretch * kRow<kDim>, v, key, a.n, a.head_dim);
-    end_copies();
-  };
   copy_tile<kDim, kRows>(queries, q, first, a.n, a.head_dim);
   copy_tile<kDim, kRows>(grads, grad, first, a.n, a.head_dim);
-  copy_keys(0, begin);
+  copy_stage(keys, 0, k, v, begin, a.n, a.head_dim);
 
   const float factor = a.scale * kLog2E;
   float sums[kDim / 8][4] = {};
   int stage = 0;
   for (std::int64_t key = begin; key < end; key += kStretch, stage ^= 1) {
-    copy_keys(stage ^ 1, key + kStretch);
+    copy_stage(keys, stage ^ 1, k, v, key + kStretch, a.n, a.head_dim);
     await_copies<1>();
     __syncthreads();
     float scores[kStretch / 8][4] = {}, gains[kStretch / 8][4] = {};
-    multiply_rows<T, kDim, kStretch>(scores, queries, 16 * warp, keys[stage]);
-    multiply_rows<T, kDim, kStretch>(gains, grads, 16 * warp, keys[stage] + kStretch * kRow<kDim>);
+    multiply_rows<T, kDim, kStretch>(scores, queries, 16 * warp, keys.first(stage));
+    multiply_rows<T, kDim, kStretch>(gains, grads, 16 * warp, keys.second(stage));
     RL_UNROLL
     for (int j = 0; j < kStretch / 8; j++) {
       RL_UNROLL
@@ -272,7 +272,7 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(AttentionBackw
         scores[j][i] = slope_of(scores[j][i], gains[j][i], factor, lse[half], delta[half], is_seen, scale).slope;
       }
     }
-    add_weighted<T, kDim, kStretch>(sums, scores, keys[stage]);
+    add_weighted<T, kDim, kStretch>(sums, scores, keys.first(stage));
     __syncthreads();
   }
   await_copies<0>();
@@ -292,27 +292,22 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(AttentionBackwar
   const std::int64_t key = first + 16 * warp + g;
   const std::int64_t begin = seeing(a.mask, first, a.n).begin, end = seeing(a.mask, last, a.n).end;
   const Seen seen[2] = {key < a.n ? seeing(a.mask, key, a.n) : Seen{0, 0}, key + 8 < a.n ? seeing(a.mask, key + 8, a.n) : Seen{0, 0}};
-  const auto copy_queries = [&](int stage, std::int64_t head, std::int64_t row) {
-    const HeadRows<T> q(a.q, a.q_layout, head), grad(a.grad_o, a.heads, a.head_dim, head);
-    copy_tile<kDim, kStretch>(queries[stage], q, row, a.n, a.head_dim);
-    copy_tile<kDim, kStretch>(queries[stage] + kStretch * kRow<kDim>, grad, row, a.n, a.head_dim);
-    end_copies();
-  };
   copy_tile<kDim, kRows>(keys, k, first, a.n, a.head_dim);
   copy_tile<kDim, kRows>(values, v, first, a.n, a.head_dim);
 
   const float factor = a.scale * kLog2E;
   float key_sums[kDim / 8][4] = {}, value_sums[kDim / 8][4] = {};
   for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-    copy_queries(0, head, begin);
+    const HeadRows<T> q(a.q, a.q_layout, head), grad(a.grad_o, a.heads, a.head_dim, head);
+    copy_stage(queries, 0, q, grad, begin, a.n, a.head_dim);
     int stage = 0;
     for (std::int64_t row = begin; row < end; row += kStretch, stage ^= 1) {
-      copy_queries(stage ^ 1, head, row + kStretch);
+      copy_stage(queries, stage ^ 1, q, grad, row + kStretch, a.n, a.head_dim);
       await_copies<1>();
       __syncthreads();
       float scores[kStretch / 8][4] = {}, gains[kStretch / 8][4] = {};  // by keys, then queries
-      multiply_rows<T, kDim, kStretch>(scores, keys, 16 * warp, queries[stage]);
-      multiply_rows<T, kDim, kStretch>(gains, values, 16 * warp, queries[stage] + kStretch * kRow<kDim>);
+      multiply_rows<T, kDim, kStretch>(scores, keys, 16 * warp, queries.first(stage));
+      multiply_rows<T, kDim, kStretch>(gains, values, 16 * warp, queries.second(stage));
       RL_UNROLL
       for (int j = 0; j < kStretch / 8; j++) {
         RL_UNROLL
@@ -327,8 +322,8 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(AttentionBackwar
           gains[j][i] = found.slope;
         }
       }
-      add_weighted<T, kDim, kStretch>(value_sums, scores, queries[stage] + kStretch * kRow<kDim>);
-      add_weighted<T, kDim, kStretch>(key_sums, gains, queries[stage]);
+      add_weighted<T, kDim, kStretch>(value_sums, scores, queries.second(stage));
+      add_weighted<T, kDim, kStretch>(key_sums, gains, queries.first(stage));
       __syncthreads();
     }
     await_copies<0>();

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "cuda/attention_choices.h"
 #include "cuda/nccl_groups.h"
 #include "cuda/product.h"
 
@@ -14,7 +15,8 @@ Context::Context(int index, const CudaLibraries& libraries)
       has_cublas_lt_(libraries.cublas_lt != nullptr),
       use_(index),
       constants_(2 * sizeof(float)),
-      groups_(std::make_unique<NcclGroups>(libraries.nccl)) {
+      groups_(std::make_unique<NcclGroups>(libraries.nccl)),
+      attention_(std::make_unique<AttentionChoices>(libraries)) {
   cudaDeviceProp properties;
   RL_CUDA(cudaGetDeviceProperties(&properties, index));
   processors_ = properties.multiProcessorCount;

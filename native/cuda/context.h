@@ -10,6 +10,7 @@
 
 namespace raylite::cuda {
 
+class AttentionChoices;
 class NcclGroups;
 class Products;
 
@@ -25,6 +26,7 @@ class Context {
   /// Opens cuBLASLt at the first call. Throws EngineError("CUDA").
   Products& products();
   NcclGroups& groups() { return *groups_; }
+  AttentionChoices& attention() { return *attention_; }
   int index() const { return index_; }
   /// A float of the device that is 1.
   const float* one() const { return constants_.as<float>(); }
@@ -53,6 +55,7 @@ class Context {
   std::mutex copy_mutex_;
   std::unique_ptr<Products> products_;
   std::unique_ptr<NcclGroups> groups_;
+  std::unique_ptr<AttentionChoices> attention_;
 };
 
 }  // namespace raylite::cuda

@@ -16,13 +16,18 @@ struct PreparedProgram::Observer {
   std::vector<Event> begins, ends;  // of each instruction, for a profile
 };
 
+namespace {
+constexpr std::size_t kVariantsMax = 8;  // of a program that keep a graph
+}
+
 PreparedProgram::PreparedProgram(Context& context, const Program& program)
     : context_(context),
       program_(program),
       worst_((context.use(), sizeof(unsigned long long))),
       worst_on_host_(sizeof(unsigned long long)),
       faults_(worst_.as<unsigned long long>()),
-      event_of_(program.instructions.size(), -1) {
+      event_of_(program.instructions.size(), -1),
+      segments_(context, program) {
   for (std::size_t i = 0; i < program.instructions.size(); i++) {
     const Instruction& instruction = program.instructions[i];
     if (instruction.stream == raylite::Stream::kDisk) {
@@ -44,7 +49,9 @@ PreparedProgram::PreparedProgram(Context& context, const Program& program)
 }
 
 PreparedProgram::~PreparedProgram() {
-  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+  for (const auto& [rows, variant] : variants_) {
+    if (variant.graph != nullptr) cudaGraphExecDestroy(variant.graph);
+  }
 }
 
 namespace {
@@ -56,6 +63,37 @@ bool can_start(const Instruction& instruction, const std::uint32_t (&issued)[kSt
   return true;
 }
 }  // namespace
+
+void PreparedProgram::run_instruction(std::size_t i, bool is_choosing) {
+  const Instruction& instruction = program_.instructions[i];
+  const auto s = static_cast<std::uint32_t>(instruction.stream);
+  Queue queue{context_.stream(s), &context_, &faults_, &calls_, &groups_, i, &segments_, is_choosing};
+  Team team;
+  team.workspace = program_.workspaces[s] ? program_.workspaces[s]->data() : nullptr;
+  team.queue = &queue;
+  try {
+    instruction.bound.run(instruction.bound.arguments.get(), team);
+  } catch (const EngineError& error) {
+    throw EngineError(error.code(), describe(i, instruction.op, instruction.path) + ": " + error.what());
+  }
+}
+
+void PreparedProgram::choose() {
+  for (std::size_t i = 0; i < program_.instructions.size(); i++) {
+    const std::string& op = program_.instructions[i].op;
+    if (op == "attention" || op == "attention_backward") run_instruction(i, true);
+  }
+}
+
+PreparedProgram::Variant& PreparedProgram::variant_of(const CudaRun& run) {
+  segments_.begin(run);
+  if (variants_.empty()) choose();  // finds out which segments matter
+  if (variants_.count(segments_.rows()) == 0) {
+    if (!variants_.empty()) choose();
+    if (variants_.size() >= kVariantsMax) segments_.forget();
+  }
+  return variants_[segments_.rows()];
+}
 
 void PreparedProgram::issue_one(std::size_t i, Observer* observer) {
   const Instruction& instruction = program_.instructions[i];
@@ -69,15 +107,7 @@ void PreparedProgram::issue_one(std::size_t i, Observer* observer) {
   const bool is_timed = observer != nullptr && observer->run.seconds != nullptr;
   if (observer != nullptr && observer->run.jitter != 0) delay(stream, observer->run.jitter, static_cast<std::uint32_t>(i));
   if (is_timed) RL_CUDA(cudaEventRecord(observer->begins[i].get(), stream));
-  Queue queue{stream, &context_, &faults_, &calls_, &groups_, i};
-  Team team;
-  team.workspace = program_.workspaces[s] ? program_.workspaces[s]->data() : nullptr;
-  team.queue = &queue;
-  try {
-    instruction.bound.run(instruction.bound.arguments.get(), team);
-  } catch (const EngineError& error) {
-    throw EngineError(error.code(), describe(i, instruction.op, instruction.path) + ": " + error.what());
-  }
+  run_instruction(i, false);
   if (is_timed) RL_CUDA(cudaEventRecord(observer->ends[i].get(), stream));
   if (observer != nullptr && observer->run.check) expect_finite(stream, instruction, i);
   if (event_of_[i] >= 0) RL_CUDA(cudaEventRecord(done_[static_cast<std::size_t>(event_of_[i])].get(), stream));
@@ -110,7 +140,7 @@ void PreparedProgram::issue(Observer* observer) {
   RL_CUDA(cudaMemcpyAsync(worst_on_host_.as<void>(), worst_.as<void>(), sizeof(unsigned long long), cudaMemcpyDeviceToHost, compute));
 }
 
-void PreparedProgram::capture() {
+cudaGraphExec_t PreparedProgram::capture() {
   const cudaStream_t compute = context_.stream(0);
   RL_CUDA(cudaStreamBeginCapture(compute, cudaStreamCaptureModeThreadLocal));
   cudaGraph_t graph = nullptr;
@@ -121,16 +151,18 @@ void PreparedProgram::capture() {
     throw;
   }
   RL_CUDA(cudaStreamEndCapture(compute, &graph));
-  const cudaError_t error = cudaGraphInstantiate(&graph_, graph, 0);
+  cudaGraphExec_t captured = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&captured, graph, 0);
   cudaGraphDestroy(graph);
   RL_CUDA(error);
+  return captured;
 }
 
 /// No group may be given up between the look at whether it is whole and the launch of kernels that use it.
-void PreparedProgram::launch_graph() {
+void PreparedProgram::launch_graph(cudaGraphExec_t graph) {
   std::vector<std::unique_lock<std::mutex>> held;
   for (const auto& group : groups_) held.push_back(group->hold());
-  RL_CUDA(cudaGraphLaunch(graph_, context_.stream(0)));
+  RL_CUDA(cudaGraphLaunch(graph, context_.stream(0)));
 }
 
 void PreparedProgram::copy_mirrors(const CudaRun& run, bool is_to_device) {
@@ -182,6 +214,7 @@ void PreparedProgram::throw_faults() {
 
 void PreparedProgram::launch(const CudaRun& run) {
   const cudaStream_t compute = context_.stream(0);
+  Variant& variant = variant_of(run);
   copy_mirrors(run, true);
   if (run.check || run.jitter != 0 || run.seconds != nullptr) {
     Observer observer{run, {}, {}};
@@ -196,15 +229,15 @@ void PreparedProgram::launch(const CudaRun& run) {
       RL_CUDA(cudaEventElapsedTime(&milliseconds, observer.begins[i].get(), observer.ends[i].get()));
       run.seconds[i] = static_cast<double>(milliseconds) / 1000;
     }
-  } else if (runs_ == 0) {
+  } else if (variant.runs == 0) {
     issue(nullptr);  // loads kernels and chooses algorithms, which a capture must not
   } else {
-    if (graph_ == nullptr) capture();
-    launch_graph();
+    if (variant.graph == nullptr) variant.graph = capture();
+    launch_graph(variant.graph);
   }
   copy_mirrors(run, false);
   RL_CUDA(cudaStreamSynchronize(compute));
-  runs_++;
+  variant.runs++;
 }
 
 void PreparedProgram::run(const CudaRun& run) {

@@ -1,6 +1,7 @@
 // A program as a GPU runs it: put on the streams once, then captured as a graph that every later run launches again.
 #pragma once
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "cuda/host_calls.h"
 #include "cuda/nccl_group.h"
 #include "cuda/queue.h"
+#include "cuda/segments.h"
 
 namespace raylite::cuda {
 
@@ -23,11 +25,20 @@ class PreparedProgram {
 
  private:
   struct Observer;
+  /// What is put on the streams may differ by what is known of a run's segments.
+  struct Variant {
+    cudaGraphExec_t graph = nullptr;
+    int runs = 0;
+  };
+  /// The one of a run; has it chosen who makes attention, if it is new.
+  Variant& variant_of(const CudaRun& run);
+  void choose();
+  void run_instruction(std::size_t i, bool is_choosing);
   /// Puts all instructions on the streams, in an order in which every event is recorded before it is waited for.
   void issue(Observer* observer);
   void issue_one(std::size_t i, Observer* observer);
-  void capture();
-  void launch_graph();
+  cudaGraphExec_t capture();
+  void launch_graph(cudaGraphExec_t graph);
   void copy_mirrors(const CudaRun& run, bool is_to_device);
   void launch(const CudaRun& run);
   void throw_faults();
@@ -45,8 +56,8 @@ class PreparedProgram {
   std::vector<int> event_of_;      // -1: nobody waits
   Event begin_;
   Event ends_[kStreams];
-  cudaGraphExec_t graph_ = nullptr;
-  int runs_ = 0;
+  SegmentLook segments_;
+  std::map<std::vector<std::int64_t>, Variant> variants_;  // by the rows of the segments
 };
 
 }  // namespace raylite::cuda

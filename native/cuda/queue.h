@@ -14,6 +14,7 @@ class Context;
 class Faults;
 class HostCalls;
 class NcclGroup;
+class SegmentLook;
 
 /// What a kernel reports a forbidden value by: the lowest (slot, row) of a run wins.
 struct Fault {
@@ -34,6 +35,8 @@ class Queue {
   cuda::HostCalls* calls;  // of groups that are not among the next
   const std::vector<std::shared_ptr<cuda::NcclGroup>>* groups;
   std::size_t instruction;  // that is being put there
+  cuda::SegmentLook* segments = nullptr;  // of this run
+  bool is_choosing = false;  // nothing is put there yet: who makes it is chosen, where there is a choice
 };
 
 }  // namespace raylite

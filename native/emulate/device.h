@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <condition_variable>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -83,6 +84,9 @@ struct Device {
 extern Device devices[kDevices];
 /// The calling thread's.
 extern thread_local int current;
+
+/// What is added to the clock that events take their times from.
+extern std::atomic<std::int64_t> skew_us;
 
 /// Makes a device's memory one that can be touched.
 class Touching {

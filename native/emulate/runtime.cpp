@@ -15,6 +15,7 @@ namespace raylite::emulate {
 
 Device devices[kDevices];
 thread_local int current = 0;
+std::atomic<std::int64_t> skew_us = 0;
 
 namespace {
 
@@ -85,7 +86,7 @@ bool step(Device& device, std::unique_lock<std::recursive_mutex>& lock) {
     }
     lock.lock();
   }
-  if (work.kind == Work::Kind::kRecord) work.event->done = work.number, work.event->at_ms = now_ms();
+  if (work.kind == Work::Kind::kRecord) work.event->done = work.number, work.event->at_ms = now_ms() + static_cast<double>(skew_us) / 1000;
   device.changed.notify_all();
   return true;
 }

@@ -121,10 +121,17 @@ function gpuStates(): readonly string[] {
 function cuda(machine: Machine): Finding {
   const what = 'CUDA half';
   try {
-    const { library, cublasLt, nccl, devices, reason } = findCuda(native());
+    const { library, cublasLt, nccl, cudnn, cudart, nvrtc, nvrtcBuiltins, devices, reason } = findCuda(native());
     const isAsked = library !== null && machine.gpus > 0;
     const lacks = isAsked && !cublasLt ? ['cuBLASLt (libcublasLt.so.13) was not found'] : [];
     const slow = isAsked && !nccl ? ['NCCL (libnccl.so.2) was not found: GPUs exchange through the host'] : [];
+    const unfound = [
+      ...(cudnn ? [] : ['cuDNN (libcudnn.so.9)']),
+      ...(cudart ? [] : ['the runtime (libcudart.so.13)']),
+      ...(nvrtc && nvrtcBuiltins ? [] : ['NVRTC (libnvrtc.so.13)']),
+    ];
+    if (isAsked && unfound.length > 0)
+      slow.push(`${unfound.join(', ')} not found: attention is by raylite's own kernels alone`);
     const found = devices.map(({ name, memoryBytes }) => `${name} with ${formatBytes(memoryBytes)}`).join(', ');
     const detail = [found || reason, ...lacks, ...slow].join('; ');
     return { what, level: devices.length > 0 && lacks.length === 0 ? 'ok' : 'note', detail };

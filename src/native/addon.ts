@@ -13,18 +13,58 @@ export interface NativeEngine {
   /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
   createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
   /** A GPU. Throws with code "CUDA" where there is none, or where the library at `library` cannot be opened. */
-  createCudaDevice(options: {
-    readonly library: string;
-    readonly index: number;
-    readonly cublasLt: string | null;
-    readonly nccl: string | null;
-  }): NativeDevice;
+  createCudaDevice(options: CudaOpening): NativeDevice;
+  /**
+   * Bytes of workspace that cuDNN plans attention with on a GPU that need not be here; `properties`: JSON as its frontend writes it. Throws with
+   * code "CUDA" where cuDNN is missing, "ENGINE" where it does not take the shape.
+   */
+  planCudaAttention(opening: CudaOpening, properties: string, shape: CudaAttentionShape): number;
   /** The GPUs that the library at `path` sees, or why there is none. */
   cudaInfo(path: string): { readonly devices: readonly CudaDescription[]; readonly reason: string | null };
   /** Fills `values` with normal numbers times `std`. Value i depends on the key's two words and on i alone. Blocks. */
   fillNormal(values: Float32Array, key0: number, key1: number, std: number, threads: number, isa: Isa | null): void;
   /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products of `type`. Blocks for `seconds`. */
   measurePeak(isa: Isa, seconds: number, type: 'f32' | 'bf16'): number;
+}
+
+/** Paths of NVIDIA's libraries that the library opens when it first needs them; null where they were not found. */
+export interface CudaLibraries {
+  /** Products. */
+  readonly cublasLt: string | null;
+  /** Collectives: ranks exchange through the host without. */
+  readonly nccl: string | null;
+  /** Attention beside our own, which takes the three after it along: the runtime, and the compiler of its kernels in two parts. */
+  readonly cudnn: string | null;
+  readonly cudart: string | null;
+  readonly nvrtc: string | null;
+  readonly nvrtcBuiltins: string | null;
+}
+
+/** Who makes attention where cuDNN takes it: whichever is measured to be faster, or always the same. */
+export const ATTENTION_CHOICES = ['measured', 'own', 'cudnn'] as const;
+export type AttentionChoice = (typeof ATTENTION_CHOICES)[number];
+
+export interface CudaOpening extends CudaLibraries {
+  readonly library: string;
+  readonly index: number;
+  readonly attention: AttentionChoice;
+}
+
+/**
+ * `segments` sequences of `rows` rows. Where q, k and v lie: in a tensor each, side by side in one (GPT-2), or head by head in one (GPT-NeoX).
+ */
+export interface CudaAttentionShape {
+  readonly type: 'bf16' | 'f16';
+  readonly isBackward: boolean;
+  readonly segments: number;
+  readonly rows: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly layout: 'apart' | 'fused' | 'interleaved';
+  readonly isCausal: boolean;
+  /** 0: none. */
+  readonly window: number;
 }
 
 export interface CudaDescription {
@@ -94,6 +134,8 @@ export interface NativeDevice {
   ): NativeProgram;
   /** Reads tensors of an open file straight into buffers, converted on the way, on all threads. Rejects with code "ENGINE". */
   readFile(fd: number, reads: readonly TensorRead[]): Promise<void>;
+  /** What it has chosen between where there was a choice (a GPU: who makes attention, and why), as lines for people. */
+  choices(): readonly string[];
   /** Of the device, and of the host. */
   readonly allocatedBytes: number;
   readonly hostBytes: number;

@@ -3,8 +3,15 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { PACKAGE_ROOT, RayliteError } from '../common/index.js';
-import type { CudaDescription, NativeAddon, NativeDevice } from './addon.js';
+import { ConfigError, PACKAGE_ROOT, RayliteError } from '../common/index.js';
+import {
+  ATTENTION_CHOICES,
+  type AttentionChoice,
+  type CudaDescription,
+  type CudaLibraries,
+  type NativeAddon,
+  type NativeDevice,
+} from './addon.js';
 
 /** There is no GPU to be had here: `detail` says what is missing. Nothing else of raylite needs one. */
 export class CudaMissingError extends RayliteError {
@@ -17,20 +24,30 @@ export class CudaMissingError extends RayliteError {
 }
 
 /** What this machine has of CUDA. */
-export interface CudaFindings {
+export interface CudaFindings extends CudaLibraries {
   /** Path of libraylite_cuda.so; null where it was not built. */
   readonly library: string | null;
-  /** Path of NVIDIA's library of products; null where it was not found. */
-  readonly cublasLt: string | null;
-  /** Path of NVIDIA's library of collectives; null where it was not found: ranks then exchange through the host. */
-  readonly nccl: string | null;
   readonly devices: readonly CudaDescription[];
   /** Why there is no device; null where there is one. */
   readonly reason: string | null;
 }
 
-const CUBLAS_LT = 'libcublasLt.so.13';
-const NCCL = 'libnccl.so.2';
+const NAMES: Readonly<Record<keyof CudaLibraries, RegExp>> = {
+  cublasLt: /^libcublasLt\.so\.13$/,
+  nccl: /^libnccl\.so\.2$/,
+  cudnn: /^libcudnn\.so\.9$/,
+  cudart: /^libcudart\.so\.13$/,
+  nvrtc: /^libnvrtc\.so\.13$/,
+  nvrtcBuiltins: /^libnvrtc-builtins\.so\.13\.\d+$/,
+};
+const NOTHING_FOUND: CudaLibraries = {
+  cublasLt: null,
+  nccl: null,
+  cudnn: null,
+  cudart: null,
+  nvrtc: null,
+  nvrtcBuiltins: null,
+};
 
 /** The environment's RAYLITE_CUDA_LIBRARY names another build of the library. */
 function libraryPath(): string | null {
@@ -62,34 +79,52 @@ function pythonPackages(): readonly string[] {
   }
 }
 
-function find(name: string, library: string): string | null {
+/** What the library opens when it is first needed, each from the nearest folder that has it. */
+function opened(library: string): CudaLibraries {
+  const found: { -readonly [Name in keyof CudaLibraries]: string | null } = { ...NOTHING_FOUND };
+  const missing = new Map(Object.entries(NAMES) as [keyof CudaLibraries, RegExp][]);
   for (const folder of libraryFolders(library)) {
-    const path = join(folder, name);
-    if (existsSync(path)) return path;
+    const files = existsSync(folder) ? readdirSync(folder) : [];
+    for (const [name, pattern] of missing) {
+      const file = files.find((file) => pattern.test(file));
+      if (file === undefined) continue;
+      found[name] = join(folder, file);
+      missing.delete(name);
+    }
+    if (missing.size === 0) break;
   }
-  return null;
+  return found;
 }
 
-/** What the library opens when it is first needed. */
-const opened = (library: string) => ({ cublasLt: find(CUBLAS_LT, library), nccl: find(NCCL, library) });
+/** What RAYLITE_CUDA_ATTENTION says. Throws {@link ConfigError}. */
+function attentionOfEnvironment(): AttentionChoice {
+  const said = process.env.RAYLITE_CUDA_ATTENTION ?? 'measured';
+  const choice = ATTENTION_CHOICES.find((known) => known === said);
+  if (choice === undefined) throw new ConfigError('RAYLITE_CUDA_ATTENTION', ATTENTION_CHOICES.join(', '), said);
+  return choice;
+}
 
 /** Looks for everything at once, for who wants to tell what is missing. Throws nothing. */
 export function findCuda(addon: NativeAddon): CudaFindings {
   const library = libraryPath();
   if (library === null) {
     const reason = 'this build has no CUDA half: "npm run build:cuda" makes it';
-    return { library, cublasLt: null, nccl: null, devices: [], reason };
+    return { library, ...NOTHING_FOUND, devices: [], reason };
   }
   return { library, ...opened(library), ...addon.cudaInfo(library) };
 }
 
-/** Opens GPU `index` of those that this process sees. Throws {@link CudaMissingError}. */
-export function openCudaDevice(addon: NativeAddon, index: number): NativeDevice {
+/**
+ * Opens GPU `index` of those that this process sees. `attention`: who makes it, by default as the environment's RAYLITE_CUDA_ATTENTION says.
+ * Throws {@link CudaMissingError}.
+ */
+export function openCudaDevice(addon: NativeAddon, index: number, attention?: AttentionChoice): NativeDevice {
+  const chosen = attention ?? attentionOfEnvironment();
   const library = libraryPath();
   if (library === null)
     throw new CudaMissingError({ detail: 'this build has no CUDA half: "npm run build:cuda" makes it' });
   try {
-    return addon.createCudaDevice({ library, index, ...opened(library) });
+    return addon.createCudaDevice({ library, index, ...opened(library), attention: chosen });
   } catch (cause) {
     throw new CudaMissingError({ detail: cause instanceof Error ? cause.message : String(cause) }, { cause });
   }

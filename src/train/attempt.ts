@@ -145,6 +145,8 @@ class Attempt {
     const settleOldest = async (): Promise<void> => {
       const { step, reports } = inFlight.shift()!;
       stepped(state.settle(step, await reports, this.#pace.tick(performance.now())));
+      const { choices } = (await reports)[0]!; // other ranks have the same shapes
+      if (choices.length > 0) emit({ kind: 'notes', notes: choices });
       const profiles = (await reports).flatMap(({ profile }) => profile ?? []);
       if (profiles.length > 0) await profiled(step + 1, profiles);
     };

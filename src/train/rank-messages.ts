@@ -52,4 +52,6 @@ export interface StepReport {
   /** What the device holds, and what is offloaded to the memory of the host. */
   readonly deviceBytes: number;
   readonly hostBytes: number;
+  /** What the device has chosen since the last report, as lines for people. */
+  readonly choices: readonly string[];
 }

@@ -43,6 +43,8 @@ export class TrainRank {
   #scaler: ScalerState = startScaler(null);
   /** Whether the exchanges of ZeRO++, if any, were compared with plain ones. */
   #isChecked = false;
+  /** Lines of what the device chose, that were reported. */
+  readonly #reportedChoices = new Set<string>();
 
   /** Opens what it computes on, before it joins groups. Throws CudaMissingError where that is a GPU and there is none. */
   open(device: DeviceOptions): void {
@@ -134,7 +136,14 @@ export class TrainRank {
       profile,
       deviceBytes,
       hostBytes,
+      choices: this.#newChoices(device),
     };
+  }
+
+  #newChoices(device: NativeDevice): readonly string[] {
+    const found = device.choices().filter((line) => !this.#reportedChoices.has(line));
+    for (const line of found) this.#reportedChoices.add(line);
+    return found;
   }
 
   /**

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { type FloatType, Forward, layoutOf, meshOf, ParameterStore, TrainStep } from '#src/engine/index.js';
-import { initialise, type Model } from '#src/models/index.js';
+import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
-import { CUDA, openCuda } from '../support/devices.js';
+import { CUDA, openCuda, openCudaWith } from '../support/devices.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
 
 const ROWS = 24;
@@ -132,4 +132,28 @@ test('a forward over packed rows gives the logits of the CPU', async () => {
       return [...logits!, ...tokenLosses];
     });
   near(await run(CUDA.open), await run(cpu), 2e-4);
+});
+
+test('training on CUDA with rows that are whole sequences takes cuDNN for attention, and our own kernels for the packed ones', async () => {
+  const rows = 128;
+  const model = modelFromConfig({
+    ...{ model_type: 'gpt2', n_layer: 1, n_head: 2, n_embd: 16, n_positions: rows, vocab_size: 37 },
+  });
+  const lossesOf = async (device: NativeDevice) => {
+    const settings = { model, rows, device, strategy: ALONE, optimizer: OPTIMIZER, seed: 3, dtype: 'bf16' } as const;
+    await using step = TrainStep.create(settings);
+    initialise(model, 5, step.parameters);
+    const losses: number[] = [];
+    for (const [n, lengths] of [[rows], [rows], [100, 28], [rows], [100, 28]].entries()) {
+      const batch = randomBatch(lengths, rows, 37, String(n));
+      const { loss } = await step.micro(batch, { scale: 1 / labelled(batch), isFirst: true });
+      losses.push(loss, (await step.update({ lr: 1e-2, step: n + 1 })).gradientNorm);
+    }
+    return { losses, choices: device.choices() };
+  };
+  const found = await on(() => openCudaWith('cudnn'), lossesOf);
+  const own = await on(() => openCudaWith('own'), lossesOf);
+  near(found.losses, own.losses, 2e-2);
+  assert.equal(found.choices.length, 2, found.choices.join('\n'));
+  assert.match(found.choices[0]!, /^attention, bf16, 1 x 128 rows, 2\/2 heads of 8, causal: .*cuDNN/);
 });

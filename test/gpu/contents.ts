@@ -6,6 +6,7 @@ const OPS = ['attention', 'dropout', 'linear', 'loss', 'norms', 'update'].map((n
 export const TESTS: readonly string[] = [
   'native/cuda',
   ...OPS,
+  'native/attention-choice',
   'native/engine-storage',
   'native/engine-storage-products',
   'engine/nf4',

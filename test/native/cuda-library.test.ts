@@ -5,16 +5,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { native } from '#src/native/index.js';
+import { cudaPackages } from '../support/cuda-packages.js';
 
 const LIBRARY = 'build/native/libraylite_cuda.so';
-const SITE = spawnSync(
-  'build/cuda/venv/bin/python',
-  ['-c', "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-  {
-    encoding: 'utf8',
-  },
-).stdout?.trim();
-const CUOBJDUMP = `${SITE}/nvidia/cu13/bin/cuobjdump`;
+const CUOBJDUMP = `${cudaPackages()}/nvidia/cu13/bin/cuobjdump`;
 
 interface Usage {
   readonly name: string;

@@ -2,7 +2,7 @@
 // (native/emulate), or, with RAYLITE_TEST_GPU=1, a real one.
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
+import { type AttentionChoice, type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
 
 /** The library that emulates CUDA, cuBLASLt and NCCL, which lie beside it under their names. */
 export const EMULATED = fileURLToPath(new URL('../../../../build/emulated/libraylite_cuda.so', import.meta.url));
@@ -27,15 +27,21 @@ function cpu(isa: Isa, threads: number): DeviceUnderTest {
   return { name, isCuda: false, open: () => native().createDevice({ threads, isa, pin: false }) };
 }
 
-/** GPU `index`, real or emulated. */
+/** GPU `index`, real or emulated, with attention of our own. */
 export function openCuda(index = 0): NativeDevice {
-  return IS_GPU ? openCudaDevice(native(), index) : openEmulated(index, EMULATED);
+  return openCudaWith('own', index);
+}
+
+/** GPU `index`, real or emulated; `attention`: who makes it. */
+export function openCudaWith(attention: AttentionChoice, index = 0): NativeDevice {
+  return IS_GPU ? openCudaDevice(native(), index, attention) : openEmulated(index, EMULATED, attention);
 }
 
 /** An emulated GPU; `nccl`: where its library of collectives is. */
-export function openEmulated(index: number, nccl: string | null): NativeDevice {
+export function openEmulated(index: number, nccl: string | null, attention: AttentionChoice = 'own'): NativeDevice {
   const library = resolve(EMULATED);
-  return native().createCudaDevice({ library, index, cublasLt: library, nccl });
+  const others = { cudart: null, nvrtc: null, nvrtcBuiltins: null };
+  return native().createCudaDevice({ library, index, attention, cublasLt: library, nccl, cudnn: library, ...others });
 }
 
 export const CUDA: DeviceUnderTest = { name: IS_GPU ? 'CUDA' : 'emulated CUDA', isCuda: true, open: () => openCuda() };

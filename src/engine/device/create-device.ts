@@ -1,17 +1,20 @@
 // A device of this process: its threads, or its GPU, and its memory.
 import { availableParallelism } from 'node:os';
-import { type NativeDevice, native, openCudaDevice } from '../../native/index.js';
+import { type AttentionChoice, type NativeDevice, native, openCudaDevice } from '../../native/index.js';
 
 /** Cores (default: one thread), or a GPU by its number (default 0). */
 export type DeviceOptions =
   | { readonly kind?: 'cpu'; readonly threads?: number }
-  | { readonly kind: 'cuda'; readonly index?: number };
+  | { readonly kind: 'cuda'; readonly index?: number; readonly attention?: AttentionChoice };
 
 /**
  * This machine's CPU with so many threads (default: as many as the process may use), or GPU `index` (default 0) of those that
  * the process sees. The same programs run on both. The caller disposes of it. Throws CudaMissingError where there is no GPU.
+ *
+ * `attention` says who makes attention of 16-bit numbers where cuDNN takes it too: `own` (equal inputs give equal bits), `cudnn`, or `measured`:
+ * whichever is faster. Default: what the environment's RAYLITE_CUDA_ATTENTION says, else `measured`.
  */
 export function createDevice(options: DeviceOptions = {}): NativeDevice {
-  if (options.kind === 'cuda') return openCudaDevice(native(), options.index ?? 0);
+  if (options.kind === 'cuda') return openCudaDevice(native(), options.index ?? 0, options.attention);
   return native().createDevice({ threads: options.threads ?? availableParallelism(), isa: null, pin: false });
 }
