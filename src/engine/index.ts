@@ -63,6 +63,7 @@ export type {
 export { TrainStep, type TrainStepSettings } from './device/train-step.js';
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
+export { layOut } from './lay-out.js';
 export * from './layout.js';
 export * from './mesh.js';
 export type { AnyModel, Attend, FeatureModel, LanguageModel, ModelOutputs, TokenInputs } from './model.js';

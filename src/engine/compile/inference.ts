@@ -2,7 +2,8 @@
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder } from '../builder.js';
 import type { FloatType, Graph, Tensor } from '../graph.js';
-import { type Layout, layOut, parameterBuckets } from '../layout.js';
+import { layOut } from '../lay-out.js';
+import { type Layout, parameterBuckets } from '../layout.js';
 import { groupIndex } from '../mesh.js';
 import { type AnyModel, adapted, attendCached, type LanguageModel, quantised, writeForward } from '../model.js';
 import { applyHead, writeLosses } from '../objective.js';

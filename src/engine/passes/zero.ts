@@ -5,15 +5,8 @@
 import { ConfigError } from '../../common/index.js';
 import { GraphBuilder, RANDOM } from '../builder.js';
 import { byteLength, DTYPE_BYTES, type Graph, type Parameter, parameterType, type Tensor } from '../graph.js';
-import {
-  type Bucket,
-  isByChance,
-  type Layout,
-  layOut,
-  parameterBuckets,
-  placesOf,
-  type StepStorage,
-} from '../layout.js';
+import { layOut } from '../lay-out.js';
+import { type Bucket, isByChance, type Layout, parameterBuckets, placesOf, type StepStorage } from '../layout.js';
 import { type Group, groupIndex, groupOf, type Mesh } from '../mesh.js';
 import { homeOfSlices } from '../offload.js';
 import {
