@@ -7,6 +7,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   bind_engine(env, exports);
   bind_gpu(env, exports);
   bind_comm(env, exports);
+  bind_watch(env, exports);
   bind_io(env, exports);
   bind_store(env, exports);
   return exports;

@@ -13,6 +13,7 @@ void bind_engine(Napi::Env env, Napi::Object exports);
 void bind_gpu(Napi::Env env, Napi::Object exports);
 void bind_comm(Napi::Env env, Napi::Object exports);
 void bind_io(Napi::Env env, Napi::Object exports);
+void bind_watch(Napi::Env env, Napi::Object exports);
 void bind_store(Napi::Env env, Napi::Object exports);
 
 /// The communicator inside a NativeCommunicator object; throws Napi::TypeError for anything else. In comm_binding.cpp.

@@ -1,4 +1,4 @@
-// How ranks form groups (src/native/addon.ts, NativeComm): what joins them, listens for them and watches them.
+// How ranks form groups (src/native/addon.ts, NativeComm): what joins them and listens for them.
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -14,7 +14,6 @@
 #include "comm/shm_communicator.h"
 #include "comm/tcp_communicator.h"
 #include "comm/tcp_mesh.h"
-#include "comm/watchdog.h"
 
 namespace raylite {
 
@@ -87,19 +86,6 @@ Napi::Value join_on_thread(Napi::Env env, const CommunicatorType& type, Make mak
     return comm_error(in, error);
   };
   return thread->call(env, Napi::Object::New(env), work, resolve, reject);
-}
-
-/// `{ dispose() }`: what it watches is left only after that.
-Napi::Value watch_groups(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (!info[0].IsArray()) throw Napi::TypeError::New(env, "groups: expected an array of communicators");
-  const auto list = info[0].As<Napi::Array>();
-  std::vector<std::shared_ptr<Communicator>> groups;
-  for (std::uint32_t i = 0; i < list.Length(); ++i) groups.push_back(communicator_of(list.Get(i)));
-  const auto held = std::make_shared<std::unique_ptr<Watchdog>>(std::make_unique<Watchdog>(std::move(groups)));
-  const Napi::Object result = Napi::Object::New(env);
-  result.Set("dispose", Napi::Function::New(env, [held](const Napi::CallbackInfo&) { held->reset(); }));
-  return result;
 }
 
 using SharedListener = std::shared_ptr<TcpListener>;
@@ -179,7 +165,6 @@ void bind_comm(Napi::Env env, Napi::Object exports) {
   exports.Set("shmGroupBytes", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(ShmSegment::bytes_of(info[0].As<Napi::Number>().Int32Value())));
   }));
-  exports.Set("watchGroups", Napi::Function::New(env, watch_groups));
   exports.Set("listenTcpGroup", Napi::Function::New(env, listen_tcp_group));
   exports.Set("joinTcpGroup", Napi::Function::New(env, [type](const Napi::CallbackInfo& info) {
                 const TcpJoin join = tcp_join_of(info);

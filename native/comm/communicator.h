@@ -4,15 +4,22 @@
 //
 // Messages and errors name ranks by their numbers in the job; arguments are places in the group.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "comm/standing.h"
+
 namespace raylite {
+
+struct Signature;
 
 class CommError : public std::runtime_error {
  public:
@@ -85,23 +92,62 @@ class Communicator : public Collectives {
   }
   /// Throws the error of the group, if there is one.
   virtual void check() = 0;
-  /// Tells the peers that this process runs, and looks at theirs: fails all when one has ended or stands still, and throws as
-  /// check() does. To be called every kBeatMs; peers that never did are not judged.
-  virtual void watch() = 0;
+  /// Tells the peers that this process runs, and where it stands, and looks at theirs: fails all when one has ended or stands still,
+  /// and throws as check() does. To be called every kBeatMs; peers that never did are not judged.
+  virtual void watch(const Standing& own) = 0;
   static constexpr int kBeatMs = 250;
   static constexpr int kBeatsMissed = 14;  // own beats without one of a peer: it stands still. 3.5 s
 
   /// Where the calls come from, for messages; for the thread that calls. `place` stays the caller's.
   virtual void set_place(const char* place) { place_ = place; }
+
+  // Who lets whom wait; from any thread too.
+  /// Where this rank stands in the group.
+  Standing standing(bool is_waiting) const;
+  /// The call that it is in, if it is in one.
+  std::optional<CallUnderWay> call() const;
+  /// Who lets this rank wait in the call that it is in, if that can be said: peers that are behind it and do not wait themselves.
+  std::optional<Late> late() const;
+  /// What only the device knows, told from time to time: how many calls it has begun, and which it is in (empty: in none).
+  void device_stands_at(std::uint32_t calls, const std::string& place);
   int name(int rank) const { return names_.empty() ? rank : names_[static_cast<std::size_t>(rank)]; }
   std::string rank_name(int rank) const { return "rank " + std::to_string(name(rank)); }
 
  protected:
   const char* place() const { return place_; }
+  /// As it last told; known: it has, and is still there.
+  virtual Standing standing_of(int peer) const = 0;
+  /// Counts a call, for as long as it lasts. `what` is the caller's meanwhile; to and from: the peers of a transfer.
+  class Entered {
+   public:
+    Entered(Communicator& group, const Signature& what, int to = -1, int from = -1);
+    ~Entered();
+    Entered(const Entered&) = delete;
+    Entered& operator=(const Entered&) = delete;
+
+   private:
+    Communicator& group_;
+  };
+  /// Calls of a part of another group are that one's.
+  void belong_to(const Communicator& whole) { whole_ = &whole; }
+  /// The rank to blame, by its number in the job, when a time limit is over by `over_ms`: who is late, else the one of place
+  /// `suspect`. -1: for a moment nobody, since those waited for wait themselves, and their own limits end first.
+  int blamed(int suspect, double over_ms) const;
 
  private:
+  using Moment = std::chrono::steady_clock::time_point;
   const std::vector<int> names_;
   const char* place_ = "";
+  const Communicator* whole_ = nullptr;
+
+  mutable std::mutex calls_mutex_;  // for all that follows
+  std::uint32_t host_calls_ = 0, device_calls_ = 0;
+  const Signature* what_ = nullptr;  // of the host's call under way
+  const char* host_place_ = "";
+  int to_ = -1, from_ = -1;
+  Moment host_since_;
+  std::string device_place_;  // of the device's; empty: none
+  Moment device_since_;
 };
 
 }  // namespace raylite

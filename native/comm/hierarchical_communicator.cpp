@@ -37,7 +37,10 @@ HierarchicalCommunicator::HierarchicalCommunicator(const std::string& name, int 
       inner_(std::make_unique<ShmCommunicator>(name + "." + std::to_string(machine_), options_inside(options, per_machine_))),
       between_(std::make_unique<TcpCommunicator>(listener, addresses, secret, options)),
       head_(kChunkNumbers),
-      total_(kChunkNumbers) {}
+      total_(kChunkNumbers) {
+  inner_->belong_to(*this);
+  between_->belong_to(*this);
+}
 
 /// Both parts fail together, whichever fails first.
 template <typename Call>
@@ -48,6 +51,12 @@ void HierarchicalCommunicator::guarded(Call call) {
     fail_all(error);
     throw;
   }
+}
+
+template <typename Call>
+void HierarchicalCommunicator::entered(const Signature& signature, Call call, int to, int from) {
+  const Entered entered(*this, signature, to, from);
+  guarded(call);
 }
 
 // Slice l of `data` (at l * stride, of `count` numbers) is lane l's. Afterwards the last machine has the sums there; on the others
@@ -75,7 +84,7 @@ void HierarchicalCommunicator::sum_over_machines(std::uint8_t* data, std::size_t
 }
 
 void HierarchicalCommunicator::all_reduce(void* whole, std::size_t count, Number number, ReduceOp op) {
-  guarded([&] {
+  entered(Signature::all_reduce(count, number, op), [&] {
     const std::size_t width = width_of(number), lanes = static_cast<std::size_t>(per_machine_);
     auto* data = static_cast<std::uint8_t*>(whole);
     if (count * width <= kFlatBytes) return between_->all_reduce(data, count, number, op);
@@ -92,7 +101,7 @@ void HierarchicalCommunicator::all_reduce(void* whole, std::size_t count, Number
 }
 
 void HierarchicalCommunicator::reduce_scatter(void* whole, std::size_t slice_count, Number number) {
-  guarded([&] {
+  entered(Signature::reduce_scatter(slice_count, number), [&] {
     const std::size_t slice_bytes = slice_count * width_of(number);
     auto* data = static_cast<std::uint8_t*>(whole);
     for (int machine = 0; machine < machines_; ++machine) {
@@ -109,7 +118,7 @@ void HierarchicalCommunicator::reduce_scatter(void* whole, std::size_t slice_cou
 }
 
 void HierarchicalCommunicator::all_gather(void* whole, std::size_t slice_bytes) {
-  guarded([&] {
+  entered(Signature::all_gather(slice_bytes), [&] {
     auto* data = static_cast<std::uint8_t*>(whole);
     std::vector<DirectExchange::Route> routes = no_routes();
     for (int machine = 0; machine < machines_; ++machine) {
@@ -124,7 +133,7 @@ void HierarchicalCommunicator::all_gather(void* whole, std::size_t slice_bytes) 
 }
 
 void HierarchicalCommunicator::all_to_all(const void* in, void* out, std::size_t slice_bytes) {
-  guarded([&] {
+  entered(Signature::all_to_all(slice_bytes), [&] {
     const auto* from = static_cast<const std::uint8_t*>(in);
     auto* to = static_cast<std::uint8_t*>(out);
     const std::size_t block = static_cast<std::size_t>(machine_ * per_machine_) * slice_bytes;
@@ -140,7 +149,7 @@ void HierarchicalCommunicator::all_to_all(const void* in, void* out, std::size_t
 }
 
 void HierarchicalCommunicator::broadcast(void* whole, std::size_t bytes, int root) {
-  guarded([&] {
+  entered(Signature::broadcast(bytes, root), [&] {
     auto* data = static_cast<std::uint8_t*>(whole);
     const int root_lane = root % per_machine_;
     if (lane_ == root_lane) {
@@ -155,7 +164,7 @@ void HierarchicalCommunicator::broadcast(void* whole, std::size_t bytes, int roo
 
 // What crosses goes first on every rank, so that no transfer inside a machine holds one up.
 void HierarchicalCommunicator::send_receive(const Transfer& transfer) {
-  guarded([&] {
+  const auto move = [&] {
     Transfer across = transfer, inside = transfer;
     const auto is_here = [this](int peer) { return peer / per_machine_ == machine_; };
     if (transfer.to >= 0) (is_here(transfer.to) ? across : inside).to = -1;
@@ -164,11 +173,13 @@ void HierarchicalCommunicator::send_receive(const Transfer& transfer) {
     if (inside.from >= 0) inside.from %= per_machine_;
     if (across.to >= 0 || across.from >= 0) between_->send_receive(across);
     if (inside.to >= 0 || inside.from >= 0) inner_->send_receive(inside);
-  });
+  };
+  const std::size_t bytes = transfer.from >= 0 ? transfer.receive_bytes : transfer.send_bytes;
+  entered(Signature::transfer(bytes), move, transfer.to, transfer.from);
 }
 
 void HierarchicalCommunicator::barrier() {
-  guarded([&] { between_->barrier(); });
+  entered(Signature::barrier(), [&] { between_->barrier(); });
 }
 
 void HierarchicalCommunicator::fail_all(const CommError& error) noexcept {
@@ -181,10 +192,10 @@ void HierarchicalCommunicator::check() {
   between_->check();
 }
 
-void HierarchicalCommunicator::watch() {
+void HierarchicalCommunicator::watch(const Standing& own) {
   guarded([&] {
-    inner_->watch();
-    between_->watch();
+    inner_->watch(own);
+    between_->watch(own);
   });
 }
 

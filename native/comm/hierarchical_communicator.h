@@ -33,15 +33,19 @@ class HierarchicalCommunicator final : public Communicator {
   void barrier() override;
   void fail_all(const CommError& error) noexcept override;
   void check() override;
-  void watch() override;
+  void watch(const Standing& own) override;
   void set_place(const char* place) override {
+    Communicator::set_place(place);
     inner_->set_place(place);
     between_->set_place(place);
   }
 
  private:
+  Standing standing_of(int peer) const override { return between_->standing_of(peer); }
   template <typename Call>
   void guarded(Call call);
+  template <typename Call>
+  void entered(const Signature& signature, Call call, int to = -1, int from = -1);
   void sum_over_machines(std::uint8_t* data, std::size_t stride, std::size_t count, Number number, ReduceOp op);
   /// One per rank of the group, none of them used.
   std::vector<DirectExchange::Route> no_routes() const { return std::vector<DirectExchange::Route>(static_cast<std::size_t>(size())); }

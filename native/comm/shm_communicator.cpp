@@ -63,6 +63,7 @@ void ShmCommunicator::run(const Signature& signature, std::size_t chunks, Stage 
   const std::size_t collect_lag = chunks == 1 ? 0 : by_parts ? 2 : 1;
   const std::size_t reduce_lag = chunks == 1 ? 0 : 1;
   segment_.check_abort();
+  const Entered entered(*this, signature);
   current_ = signature;
   take_slots_back();
   Member& self = segment_.member(rank_);
@@ -259,9 +260,13 @@ void ShmCommunicator::barrier() {
   run(Signature::barrier(), 1, [](std::size_t, std::uint8_t*) {}, nullptr, [](std::size_t, std::uint32_t) {});
 }
 
-void ShmCommunicator::watch() {
+void ShmCommunicator::watch(const Standing& own) {
   segment_.check_abort();
-  segment_.member(rank_).beats.fetch_add(1, std::memory_order_relaxed);
+  Member& self = segment_.member(rank_);
+  self.host_calls.store(own.host, std::memory_order_relaxed);
+  self.device_calls.store(own.device, std::memory_order_relaxed);
+  self.is_waiting.store(own.is_waiting, std::memory_order_relaxed);
+  self.beats.fetch_add(1, std::memory_order_release);
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_ || segment_.has_left(peer)) continue;
     if (!segment_.is_alive(peer) && !segment_.has_left(peer)) fail(peer, "the process of " + rank_name(peer) + " ended");
@@ -269,6 +274,13 @@ void ShmCommunicator::watch() {
       fail(peer, stands_still(rank_name(peer)));
     }
   }
+}
+
+Standing ShmCommunicator::standing_of(int peer) const {
+  const Member& other = segment_.member(peer);
+  const bool is_known = other.beats.load(std::memory_order_acquire) != 0 && !segment_.has_left(peer);
+  return {is_known, other.is_waiting.load(std::memory_order_relaxed) != 0, other.host_calls.load(std::memory_order_relaxed),
+          other.device_calls.load(std::memory_order_relaxed)};
 }
 
 void ShmCommunicator::wait_for_peers(Counter Member::*counter, std::uint32_t target) {
@@ -288,13 +300,13 @@ void ShmCommunicator::wait_for(int peer, Counter Member::*which, std::uint32_t t
   }
   const Deadline deadline(operation_timeout_ms_);
   while (!counter.reached(target)) {
-    counter.sleep_below(target, deadline.left_ms(kNapMs));
+    counter.sleep_below(target, std::max(1, deadline.left_ms(kNapMs)));
     if (counter.reached(target)) break;
     const bool is_alive = segment_.is_alive(peer);
     if (counter.reached(target)) break;  // it may have left after its part
     if (!is_alive) fail_lost(peer);
     segment_.check_abort();
-    if (deadline.expired()) fail_late(latest());
+    if (deadline.expired()) fail_if_late(latest(), start);
   }
   learn_from(start);
 }
@@ -309,8 +321,13 @@ void ShmCommunicator::fail_lost(int rank) {
   fail(rank, rank_name(rank) + " ended or left" + context());
 }
 
-void ShmCommunicator::fail_late(int rank) {
-  fail(rank, rank_name(rank) + " is late: nothing came from it for " + milliseconds(operation_timeout_ms_) + context());
+/// The time limit is over.
+void ShmCommunicator::fail_if_late(int suspect, Clock::time_point start) {
+  const double waited_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  const int late = blamed(suspect, waited_ms - operation_timeout_ms_);
+  if (late < 0) return;
+  segment_.abort(late, "rank " + std::to_string(late) + " is late: nothing came from it for " + milliseconds(operation_timeout_ms_) + context());
+  segment_.check_abort();
 }
 
 // The peer that has staged the fewest chunks: the others may be waiting for it too.

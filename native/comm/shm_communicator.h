@@ -34,9 +34,11 @@ class ShmCommunicator final : public Communicator {
   void barrier() override;
   void fail_all(const CommError& error) noexcept override { segment_.abort(error.rank(), error.what()); }
   void check() override { segment_.check_abort(); }
-  void watch() override;
+  void watch(const Standing& own) override;
+  using Communicator::belong_to;
 
  private:
+  Standing standing_of(int peer) const override;
   using Member = ShmSegment::Member;
   using Lane = ShmSegment::Lane;
   /// The bytes [start, start + length) of `bytes` that chunk `index` covers.
@@ -69,7 +71,7 @@ class ShmCommunicator final : public Communicator {
   void wait_for_bell(int peer, Condition is_met);
   void learn_from(Clock::time_point start);
   [[noreturn]] void fail_lost(int rank);
-  [[noreturn]] void fail_late(int rank);
+  void fail_if_late(int suspect, Clock::time_point start);
   /// What a slot has for each rank, in whole cache lines.
   std::size_t part_of_slot() const { return ShmSegment::kSlotBytes / static_cast<std::size_t>(size_) & ~std::size_t{63}; }
   const std::uint8_t* staged(int rank, std::uint32_t sequence) const { return segment_.slot(rank, sequence).data; }

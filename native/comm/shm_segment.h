@@ -44,6 +44,8 @@ class ShmSegment {
     std::atomic<std::uint32_t> has_joined;
     std::atomic<std::uint32_t> has_left;
     std::atomic<std::uint32_t> beats;  // 0: nobody watches for this rank
+    // of a Standing, as of the last beat
+    std::atomic<std::uint32_t> host_calls, device_calls, is_waiting;
   };
   struct Slot {
     Signature signature;

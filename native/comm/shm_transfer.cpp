@@ -20,6 +20,7 @@ void ShmCommunicator::send_receive(const Transfer& transfer) {
   const std::lock_guard<std::mutex> lock(one_call_);
   segment_.check_abort();
   current_ = Signature::transfer(transfer.from >= 0 ? transfer.receive_bytes : transfer.send_bytes);
+  const Entered entered(*this, current_, transfer.to, transfer.from);
   // Slots of collectives before this: the peers empty them without further help.
   if (transfer.to >= 0) wait_for_peers(&Member::consumed, sequence_);
   const std::size_t to_send = transfer.to < 0 ? 0 : chunks_of(transfer.send_bytes);
@@ -97,8 +98,8 @@ void ShmCommunicator::wait_for_bell(int peer, Condition is_met) {
     if (is_met()) return learn_from(start);
     if (!is_alive) fail_lost(peer);
     segment_.check_abort();
-    if (deadline.expired()) fail_late(peer);
-    bell.sleep_below(rung + 1, deadline.left_ms(kNapMs));
+    if (deadline.expired()) fail_if_late(peer, start);
+    bell.sleep_below(rung + 1, std::max(1, deadline.left_ms(kNapMs)));
   }
 }
 

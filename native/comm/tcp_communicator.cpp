@@ -53,7 +53,7 @@ TcpCommunicator::TcpCommunicator(const TcpListener& listener, const std::vector<
 }
 
 /// Peers that watch shall know it from a process that ended.
-TcpCommunicator::~TcpCommunicator() { tell_all({kNewsMagic, News::Kind::kLeave, name(rank_), {}}); }
+TcpCommunicator::~TcpCommunicator() { tell_all({kNewsMagic, News::Kind::kLeave, name(rank_), 0, 0, 0, {}}); }
 
 void TcpCommunicator::all_reduce(void* whole, std::size_t count, Number number, ReduceOp op) {
   auto* data = static_cast<std::uint8_t*>(whole);
@@ -136,15 +136,20 @@ void TcpCommunicator::run(const Signature& out, const Signature& in, Exchange& e
   const std::lock_guard<std::mutex> lock(one_call_);
   check_abort();
   current_ = in;
+  int to = -1, from = -1;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
     Peer& other = peer(rank);
     read_news(rank);
     other.frames_to_send = exchange.frames_out(rank);
     other.frames_to_receive = exchange.frames_in(rank);
+    if (other.frames_to_send > 0) to = rank;
+    if (other.frames_to_receive > 0) from = rank;
     other.calls_out += other.frames_to_send > 0;
     other.calls_in += other.frames_to_receive > 0;
   }
+  const bool is_transfer = in.collective == Collective::kTransfer;
+  const Entered entered(*this, current_, is_transfer ? to : -1, is_transfer ? from : -1);
   Clock::time_point last_progress = Clock::now();
   bool is_first_look = true;
   while (!is_done()) {
@@ -157,8 +162,8 @@ void TcpCommunicator::run(const Signature& out, const Signature& in, Exchange& e
     is_first_look = false;
     if (now - last_progress < kSpin) continue;
     const double waited_ms = std::chrono::duration<double, std::milli>(now - last_progress).count();
-    if (waited_ms >= operation_timeout_ms_) late(waited_ms);
-    wait(static_cast<int>(std::min<double>(kNapMs, operation_timeout_ms_ - waited_ms + 1)));
+    if (waited_ms >= operation_timeout_ms_) fail_if_late(waited_ms);
+    wait(static_cast<int>(std::max(1.0, std::min<double>(kNapMs, operation_timeout_ms_ - waited_ms + 1))));
     check_abort();
   }
 }
@@ -350,6 +355,7 @@ void TcpCommunicator::read_news(int rank) {
     switch (news.kind) {
       case News::Kind::kBeat:
         from.beats += 1;
+        from.standing = {true, from.news.is_waiting != 0, from.news.host_calls, from.news.device_calls};
         break;
       case News::Kind::kLeave:
         from.has_left = true;
@@ -363,9 +369,17 @@ void TcpCommunicator::read_news(int rank) {
   }
 }
 
-void TcpCommunicator::watch() {
+Standing TcpCommunicator::standing_of(int rank) const {
+  const std::lock_guard<std::mutex> lock(news_mutex_);
+  const Peer& other = peers_[static_cast<std::size_t>(rank)];
+  Standing standing = other.standing;
+  standing.is_known = standing.is_known && !other.has_left;
+  return standing;
+}
+
+void TcpCommunicator::watch(const Standing& own) {
   check_abort();
-  tell_all({kNewsMagic, News::Kind::kBeat, name(rank_), {}});
+  tell_all({kNewsMagic, News::Kind::kBeat, name(rank_), own.host, own.device, own.is_waiting, {}});
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_) continue;
     read_news(rank);
@@ -393,7 +407,8 @@ void TcpCommunicator::peer_failed(int rank, const std::string& what) {
   fail(rank, "lost " + rank_name(rank) + ": " + what + context());
 }
 
-void TcpCommunicator::late(double waited_ms) {
+/// The time limit is over.
+void TcpCommunicator::fail_if_late(double waited_ms) {
   // Who has sent nothing of this call at all holds up the others too.
   int latest = -1;
   for (int rank = 0; rank < size_; ++rank) {
@@ -401,7 +416,10 @@ void TcpCommunicator::late(double waited_ms) {
     if (!is_waited_for) continue;
     if (latest < 0 || peer(rank).frames_to_receive > peer(latest).frames_to_receive) latest = rank;
   }
-  fail(latest, rank_name(latest) + " is late: nothing came from it for " + milliseconds(waited_ms) + context());
+  const int late = blamed(latest, waited_ms - operation_timeout_ms_);
+  if (late < 0) return;
+  set_aborted(late, "rank " + std::to_string(late) + " is late: nothing came from it for " + milliseconds(waited_ms) + context());
+  check_abort();
 }
 
 /// What the call under way was doing, for messages.
@@ -425,7 +443,7 @@ void TcpCommunicator::set_aborted(int rank, const std::string& reason) noexcept 
     abort_reason_ = reason;
     is_aborted_.store(true);
   }
-  News news{kNewsMagic, News::Kind::kFailure, rank, {}};
+  News news{kNewsMagic, News::Kind::kFailure, rank, 0, 0, 0, {}};
   std::memcpy(news.reason, reason.data(), std::min(reason.size(), sizeof(news.reason) - 1));
   tell_all(news);
   const std::uint64_t one = 1;

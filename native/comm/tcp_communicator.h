@@ -35,7 +35,9 @@ class TcpCommunicator final : public Communicator {
   void barrier() override;
   void fail_all(const CommError& error) noexcept override { set_aborted(error.rank(), error.what()); }
   void check() override { check_abort(); }
-  void watch() override;
+  void watch(const Standing& own) override;
+  using Communicator::belong_to;
+  Standing standing_of(int peer) const override;
 
  private:
   struct FrameHeader {
@@ -52,6 +54,7 @@ class TcpCommunicator final : public Communicator {
     std::uint32_t magic;
     Kind kind;
     std::int32_t rank;
+    std::uint32_t host_calls, device_calls, is_waiting;  // of a Standing, with a sign of life
     char reason[500];
   };
   struct Peer {
@@ -79,6 +82,7 @@ class TcpCommunicator final : public Communicator {
     std::uint32_t beats = 0;
     bool has_left = false;
     Pulse pulse;
+    Standing standing;
   };
   enum class Progress { kNone, kSome };
 
@@ -94,7 +98,7 @@ class TcpCommunicator final : public Communicator {
   void wait(int milliseconds);
   void read_news(int rank);
   [[noreturn]] void peer_failed(int rank, const std::string& what);
-  [[noreturn]] void late(double waited_ms);
+  void fail_if_late(double waited_ms);
   [[noreturn]] void fail(int rank, const std::string& reason);
   std::string context() const;
   void tell_all(const News& news) noexcept;
@@ -110,7 +114,7 @@ class TcpCommunicator final : public Communicator {
   Scratch scratch_;
   std::mutex one_call_;
   Signature current_{};     // of the call under way
-  std::mutex news_mutex_;   // who reads the control connections: a call, or the thread that watches
+  mutable std::mutex news_mutex_;  // who reads the control connections: a call, or the thread that watches
   std::atomic<std::uint64_t> bytes_sent_{0};
   std::atomic<bool> is_aborted_{false};
   std::mutex abort_mutex_;

@@ -95,6 +95,10 @@ struct CudaGroup {
   double timeout_ms;  // that a rank waits in one collective
   /// Whether the ranks are whole: asked from any thread. Does not throw.
   bool (*is_whole)(Communicator&, CollectiveFailure&);
+  /// Tells the others how many collectives the stream has begun, and which it is in (empty: none). Does not throw.
+  void (*stands_at)(Communicator&, std::uint32_t calls, const std::string& place);
+  /// Whether it can be said who lets this rank wait: filled in, for a wait of so many milliseconds. Does not throw.
+  bool (*is_late)(Communicator&, double ms, CollectiveFailure&);
 };
 
 /// Bytes of the device on their way to a rank of a group that it has joined, or from it.

@@ -70,6 +70,17 @@ bool is_whole(Communicator& group, CollectiveFailure& failure) {
   return succeeds(failure, [&] { group.check(); });
 }
 
+void stands_at(Communicator& group, std::uint32_t calls, const std::string& place) { group.device_stands_at(calls, place); }
+
+bool is_late(Communicator& group, double ms, CollectiveFailure& failure) {
+  const std::optional<Late> late = group.late();
+  if (!late) return false;
+  const int rank = late->ranks.front();
+  failure = {"rank " + std::to_string(rank) + " is late: nothing came from it for " + std::to_string(static_cast<long long>(ms)) + " ms while " +
+                 group.rank_name(group.rank()) + " waited for it", rank};
+  return true;
+}
+
 }  // namespace
 
 std::string join_cuda_group(const CudaApi& api, void* device, const std::shared_ptr<Communicator>& group, double timeout_ms) {
@@ -77,7 +88,7 @@ std::string join_cuda_group(const CudaApi& api, void* device, const std::shared_
   if (!reason.empty()) return reason;
   const Naming naming = named_group(api, device, *group);
   if (!naming.is_made) return naming.reason;
-  const CudaGroup wanted{group, naming.id, timeout_ms, is_whole};
+  const CudaGroup wanted{group, naming.id, timeout_ms, is_whole, stands_at, is_late};
   CudaFailure failure{};
   failure.rank = -1;
   if (api.join(device, &wanted, &failure)) return {};

@@ -89,6 +89,8 @@ NcclGroup::NcclGroup(const Nccl& nccl, int device, const CudaGroup& group)
       size_(group.ranks->size()),
       ranks_(group.ranks),
       check_(group.is_whole),
+      stands_at_(group.stands_at),
+      late_(group.is_late),
       timeout_(group.timeout_ms),
       scratch_(sizeof(float)),
       mark_(sizeof(Mark)) {
@@ -203,16 +205,30 @@ bool NcclGroup::is_late(CollectiveFailure& failure) {
   if (count != seen_count_) seen_at_ = now;
   seen_count_ = count;
   if (mark.place == 0 || now - seen_at_ <= timeout_) return false;
+  const auto ranks = ranks_.lock();
+  if (!ranks || late_(*ranks, timeout_.count(), failure)) return true;
   failure = {"a peer is late: nothing came from it for " + std::to_string(std::llround(timeout_.count())) + " ms", -1};
-  return true;
+  return now - seen_at_ > timeout_ + kBlameMost;
+}
+
+/// Every collective leaves two marks.
+void NcclGroup::tell_where() const {
+  const volatile Mark& mark = *mark_.as<Mark>();
+  const std::uint32_t calls = (mark.count + 1) / 2;
+  if (const auto ranks = ranks_.lock()) stands_at_(*ranks, calls, text_of(mark.place));
+}
+
+std::string NcclGroup::text_of(std::uint32_t wanted) const {
+  for (const auto& [text, place] : places_) {
+    if (place == wanted) return text;
+  }
+  return {};
 }
 
 void NcclGroup::give_up(const CollectiveFailure& failure) {
-  const std::uint32_t at = static_cast<const volatile Mark*>(mark_.as<Mark>())->place;
   failure_ = failure;
-  for (const auto& [text, place] : places_) {
-    if (place == at) failure_.message = text + ": " + failure.message;
-  }
+  const std::string text = text_of(static_cast<const volatile Mark*>(mark_.as<Mark>())->place);
+  if (!text.empty()) failure_.message = text + ": " + failure.message;
   is_given_up_ = true;
   abort();
 }
@@ -222,6 +238,7 @@ void NcclGroup::watch() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!is_stopping_ && !is_given_up_) {
     changed_.wait_for(lock, kLookEvery);
+    tell_where();
     CollectiveFailure failure;
     if (!is_stopping_ && (!is_whole(failure) || has_error(failure) || is_late(failure))) give_up(failure);
   }

@@ -44,6 +44,8 @@ class NcclGroup {
   bool is_whole(CollectiveFailure& failure) const;
   bool has_error(CollectiveFailure& failure);
   bool is_late(CollectiveFailure& failure);
+  void tell_where() const;
+  std::string text_of(std::uint32_t place) const;
   void give_up(const CollectiveFailure& failure);
   void watch();
   void abort();
@@ -54,6 +56,8 @@ class NcclGroup {
   const int size_;
   const std::weak_ptr<Communicator> ranks_;
   bool (*const check_)(Communicator&, CollectiveFailure&);
+  void (*const stands_at_)(Communicator&, std::uint32_t, const std::string&);
+  bool (*const late_)(Communicator&, double, CollectiveFailure&);
   const std::chrono::duration<double, std::milli> timeout_;
   DeviceBytes scratch_;
   Stream messages_;

@@ -65,6 +65,10 @@ export class TrainingView {
         const from = event.fromStep > 0 ? `, going on after step ${event.fromStep}` : '';
         return `${event.parameterCount} parameters, ${formatBytes(event.estimateBytes)} a worker by estimate, ${group}${from}`;
       }
+      case 'late':
+        return `${paint('yellow', 'warning', this.#out)}: ${clean(event.message)}`;
+      case 'came':
+        return `${event.ranks.length === 1 ? 'rank' : 'ranks'} ${event.ranks.join(', ')} came`;
       case 'grown':
         return `from here on ${groupText(event)}, after step ${event.step}`;
       case 'evaluated': {

@@ -203,6 +203,15 @@ export interface TcpJoinOptions extends JoinOptions {
   readonly seals?: boolean;
 }
 
+/** What the watch over a rank's groups has seen. */
+export interface WatchNews {
+  /** `late`: `ranks` let this one wait, as `message` says. `came`: those told before do no longer. `broken`: the groups have failed. */
+  readonly kind: 'late' | 'came' | 'broken';
+  /** By their numbers in the job; none where nobody is known to be at fault. */
+  readonly ranks: readonly number[];
+  readonly message: string;
+}
+
 export interface NativeComm {
   /** Joins the group `name` (a fresh name under /dev/shm) of `size` ranks; waits for all. Rejects after timeoutMs, naming the ranks that did not come. */
   joinShmGroup(options: JoinOptions & { readonly name: string; readonly size: number }): Promise<NativeCommunicator>;
@@ -210,10 +219,10 @@ export interface NativeComm {
   shmGroupBytes(size: number): number;
   /**
    * Watches over all groups of a rank: tells the peers that this process runs, and notices within 5 s whose process has ended or
-   * stands still (which slow work does not), whether or not anybody waits for it. What breaks one group ends all. Dispose it before
-   * the groups.
+   * stands still (which slow work does not), whether or not anybody waits for it. What breaks one group ends all. `tell` hears of that, and
+   * of ranks that let this one wait for 4 s. Dispose it before the groups.
    */
-  watchGroups(groups: readonly NativeCommunicator[]): { dispose(): void };
+  watchGroups(groups: readonly NativeCommunicator[], tell?: (news: WatchNews) => void): { dispose(): void };
   /** Opens a listening socket on `host` for one coming group. */
   listenTcpGroup(host: string): { readonly port: number; readonly listener: object };
   /** Connects all ranks in a mesh; `addresses[r]` is "host:port" of rank r. `secret` must be equal on all ranks; it never travels. */

@@ -10,7 +10,7 @@ import type { Prepared } from './prepare.js';
 import { profileOrder } from './profile-settings.js';
 import { type EvaluatedEvent, Pace, type StepEvent, type TrainingEvent, type WaitEvent } from './progress.js';
 import { RankGroup } from './rank-group.js';
-import type { StepReport } from './rank-messages.js';
+import type { LateNews, StepReport } from './rank-messages.js';
 import type { RunState } from './run-state.js';
 import { takeSamples } from './samples.js';
 import type { TrainerSettings } from './trainer-options.js';
@@ -29,6 +29,8 @@ export interface Run {
   readonly emit: (event: TrainingEvent) => void;
   /** There is no room for workers yet. */
   readonly waits: (event: WaitEvent) => void;
+  /** Ranks let others wait, or have come. */
+  readonly late: (news: LateNews) => void;
   /** The steps behind `fromStep` come next. */
   readonly begins: (fromStep: number) => Promise<void>;
   /** A step is done. */
@@ -54,7 +56,9 @@ export async function attempt(run: Run): Promise<void> {
     onWait: (workers: number, reason: string) => run.waits({ kind: 'waiting', workers, reason, seconds }),
     ...(signal && { signal }),
   };
-  await using group = await RankGroup.start(settings.scaling, prepared.counts, wait);
+  const lateMsMax = settings.run.failure.collectiveTimeoutSeconds * 1000;
+  const options = { scaling: settings.scaling, lateMsMax, onLate: run.late };
+  await using group = await RankGroup.start(options, prepared.counts, wait);
   let onAbort = (): void => {};
   const stopped = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(signal?.reason);

@@ -35,6 +35,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   saveTotalLimit: `"run.checkpoint.numToKeep" ${RUN}`,
   resumeFromCheckpoint: `"run.resume" ${RUN}`,
   reportTo: `"run.reportTo" ${RUN}`,
+  ddpTimeout: `"run.failure.collectiveTimeoutSeconds" ${RUN}`,
   loggingDir: `"run.loggingDir" ${RUN}`,
 };
 

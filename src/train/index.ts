@@ -25,6 +25,7 @@ export {
   type QuickstartResult,
   quickstart,
 } from './quickstart.js';
+export type { LateNews } from './rank-messages.js';
 export type { DataChoice, FreshModel, Recipe, RecipeOptions, Scores } from './recipe.js';
 export { recipeOf } from './recipes.js';
 export type { TrainingResult } from './run-state.js';

@@ -2,6 +2,7 @@
 import type { RunReport } from '../observe/index.js';
 import type { FeedFacts } from './feed.js';
 import type { GroupKind } from './rank-group.js';
+import type { LateNews } from './rank-messages.js';
 import type { Sample } from './samples.js';
 
 /** What a run tells while it runs, in order. */
@@ -25,6 +26,8 @@ export type TrainingEvent =
   | StepEvent
   /** Where the time of the profiled steps went, as tables. */
   | { readonly kind: 'profile'; readonly step: number; readonly text: string }
+  /** Ranks let others wait in an exchange, for 4 s so far; `message` names them, the exchange and the instruction. Or they have come. */
+  | LateNews
   /** Behind a step there was room for more workers, who share the next ones: so many now. */
   | { readonly kind: 'grown'; readonly step: number; readonly workers: number; readonly group: GroupKind }
   /** Nodes are to leave: behind a step the run went on without the workers there, whose state moved in memory; so many there are now. */

@@ -4,9 +4,10 @@ import { type ActorHandle, actor, drainingNodes, kill, type ObjectRef, type Plac
 import { EngineError, formatBytes, InfeasibleError, type NodeId } from '../common/index.js';
 import type { DeviceOptions, Mesh } from '../engine/index.js';
 import { collectState, deliverState, type Position } from './hand-over.js';
+import { LateRanks } from './late-ranks.js';
 import { planJoints } from './plan-joints.js';
 import { TrainRank } from './rank.js';
-import type { RankPlace, RankReady } from './rank-messages.js';
+import type { LateNews, RankPlace, RankReady } from './rank-messages.js';
 import type { RankPlan } from './rank-plan.js';
 import { findFreeRoom, findRoom, type RoomWait, type Seat, seatsOf, usableSeats } from './rank-room.js';
 import { type TrainerSettings, threadsOf } from './trainer-options.js';
@@ -16,6 +17,14 @@ export type Rank = ActorHandle<TrainRank>;
 export type GroupKind = 'alone' | 'shm' | 'tcp' | 'hierarchical' | 'nccl';
 
 type Scaling = TrainerSettings['scaling'];
+
+/** What a group asks of its owner. */
+export interface GroupOptions {
+  readonly scaling: Scaling;
+  /** How long a rank that lives may let the others wait. */
+  readonly lateMsMax: number;
+  readonly onLate: (news: LateNews) => void;
+}
 
 export class RankGroup implements AsyncDisposable {
   /** Rejects when a rank has ended or stands still, whatever the others do meanwhile. */
@@ -32,11 +41,13 @@ export class RankGroup implements AsyncDisposable {
   #generation = 0;
   #kind: GroupKind = 'alone';
   #hostReason: string | null = null;
+  readonly #options: GroupOptions;
   readonly #scaling: Scaling;
   readonly #rooms: PlacementGroup[] = [];
 
-  private constructor(scaling: Scaling) {
-    this.#scaling = scaling;
+  private constructor(options: GroupOptions) {
+    this.#options = options;
+    this.#scaling = options.scaling;
     this.lost = new Promise((_resolve, reject) => {
       this.#reject = reject;
     });
@@ -61,10 +72,10 @@ export class RankGroup implements AsyncDisposable {
    * Starts as many actors as there is room for, the first of `counts` (largest first) that is; for the last of them it waits. Rejects as
    * {@link findRoom} does.
    */
-  static async start(scaling: Scaling, counts: readonly number[], wait: RoomWait): Promise<RankGroup> {
+  static async start(options: GroupOptions, counts: readonly number[], wait: RoomWait): Promise<RankGroup> {
     for (;;) {
-      const { workers, room } = await findRoom(counts, scaling, wait);
-      const group = new RankGroup(scaling);
+      const { workers, room } = await findRoom(counts, options.scaling, wait);
+      const group = new RankGroup(options);
       try {
         // A node may turn out to be lost meanwhile: fewer workers may still find room.
         const isWhole = await group.#add(room ? seatsOf(room, workers) : workers, room, counts.length > 1);
@@ -84,7 +95,7 @@ export class RankGroup implements AsyncDisposable {
     await this.all((rank) => rank.open(device));
     await this.#sortByMachine();
     const joints = await planJoints(this.#ranks, mesh, name);
-    const reasons = await this.all((rank, index) => rank.join(joints[index]!, index));
+    const reasons = await this.all((rank, index) => rank.join(joints[index]!, index, this.#options.lateMsMax));
     this.#hostReason = reasons.find((reason) => reason !== null) ?? null;
     const ways = joints.flat().map(({ way }) => way.kind);
     const way = (['hierarchical', 'tcp', 'shm'] as const).find((known) => ways.includes(known)) ?? 'alone';
@@ -94,7 +105,8 @@ export class RankGroup implements AsyncDisposable {
     const failed = (reason: unknown): void => {
       if (generation === this.#generation) this.#reject(reason);
     };
-    for (const rank of this.#ranks) rank.watch().then(undefined, failed);
+    const late = new LateRanks(this.#options.onLate);
+    for (const [index, rank] of this.#ranks.entries()) listen(rank, (news) => late.hear(index, news)).catch(failed);
   }
 
   /** Asks every rank, in order; resolves with all answers, rejects with the first failure. */
@@ -245,6 +257,11 @@ async function isAnyLost(seats: readonly (Seat | null)[]): Promise<boolean> {
   const rooms = new Set(seats.flatMap((seat) => seat?.room ?? []));
   const infos = await Promise.all([...rooms].map((room) => room.info()));
   return infos.some(({ state }) => state === 'RESCHEDULING');
+}
+
+/** Resolves when the rank leaves its groups; rejects when they are broken. */
+async function listen(rank: Rank, hear: (news: LateNews) => void): Promise<void> {
+  for await (const news of rank.watch().values()) hear(news);
 }
 
 /** Throws {@link InfeasibleError} for a GPU or a node with less memory than its ranks are about to take. */

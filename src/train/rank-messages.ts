@@ -14,6 +14,13 @@ export interface RankPlace {
   readonly gpu: CudaDescription | null;
 }
 
+/** Ranks let the one that tells it wait, as `message` says; or do no longer. */
+export interface LateNews {
+  readonly kind: 'late' | 'came';
+  readonly ranks: readonly number[];
+  readonly message: string;
+}
+
 /** A rank has built its engine. */
 export interface RankReady {
   readonly jobHash: string;

@@ -26,7 +26,7 @@ import { exportAdapter, exportModel } from './export-model.js';
 import type { Position } from './hand-over.js';
 import { JoinedGroups } from './joined-groups.js';
 import type { JointPlan } from './plan-joints.js';
-import type { RankPlace, RankReady, StepOrder, StepReport } from './rank-messages.js';
+import type { LateNews, RankPlace, RankReady, StepOrder, StepReport } from './rank-messages.js';
 import { type RankPlan, settingsOf } from './rank-plan.js';
 import { nextScaler, type ScalerState, startScaler } from './scaler.js';
 import { learningRate, momentum } from './schedule.js';
@@ -65,14 +65,14 @@ export class TrainRank {
   }
 
   /** Joins its groups and waits for all. Why its GPU cannot exchange by itself; null if it does, or if there is none. */
-  async join(joints: readonly JointPlan[], rank: number): Promise<string | null> {
-    this.#communicators = await this.#groups.join(joints, rank);
+  async join(joints: readonly JointPlan[], rank: number, lateMsMax: number): Promise<string | null> {
+    this.#communicators = await this.#groups.join(joints, rank, lateMsMax);
     return this.#isOnGpu ? await this.#groups.joinDevice(this.#opened(), rank) : null;
   }
 
-  /** Rejects when a peer has ended or stands still, also while this rank waits for nobody. Pending until it leaves its groups. */
-  watch(): Promise<void> {
-    return this.#groups.broken();
+  /** As {@link JoinedGroups.news}: throws when a peer has ended or stands still, also while this rank waits for nobody. */
+  async *watch(): AsyncGenerator<LateNews, void, undefined> {
+    yield* this.#groups.news();
   }
 
   /** Compiles, allocates and sets first values. */

@@ -8,10 +8,14 @@ export class RunReporter {
   #lastMs = Number.NEGATIVE_INFINITY;
   #sending: Promise<void> = Promise.resolve();
 
-  /** Sends `report`, unless it is another step of a running run, with nothing measured, so soon after the last one. */
+  /** Sends `report`, unless it is another step of a running run, with nothing measured and nothing to say, so soon after the last one. */
   report(report: RunReport): void {
     const nowMs = performance.now();
-    const isMinor = report.state === 'RUNNING' && report.step < report.totalSteps && report.evalLoss === undefined;
+    const isMinor =
+      report.state === 'RUNNING' &&
+      report.step < report.totalSteps &&
+      report.evalLoss === undefined &&
+      report.message === undefined;
     if (isMinor && nowMs - this.#lastMs < INTERVAL_MS) return;
     this.#lastMs = nowMs;
     // Reports are for looking at: a head that is away for a moment must not end a run that does not need it.

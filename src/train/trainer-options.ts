@@ -107,6 +107,11 @@ const run = z.strictObject({
         .max(2_000_000)
         .refine((seconds) => seconds !== 0, 'a positive number of seconds, or -1 for no limit')
         .default(600),
+      /**
+       * How long a worker that lives may let the others wait in an exchange (the `timeout` of torch's groups, Transformers' `ddp_timeout`): then
+       * all of them end with an error that names it, as at the loss of a worker. Who is late is told after 4 s. Default 600.
+       */
+      collectiveTimeoutSeconds: z.number().positive().max(2_000_000).default(600),
     })
     .prefault({}),
   checkpoint: z.strictObject({ everySteps: z.int().min(0).default(0), numToKeep: count.default(2) }).prefault({}),
@@ -121,6 +126,7 @@ const KEYS = [
   'joinTimeoutSeconds',
   'keepBest',
   'patience',
+  'collectiveTimeoutSeconds',
   'everySteps',
   'numToKeep',
   'prompts',

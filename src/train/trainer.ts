@@ -55,6 +55,10 @@ export class Trainer {
         emit(event);
         this.#report(run, state.failures === 0 ? 'STARTING' : 'RESTARTING', event.reason);
       },
+      late: (news) => {
+        emit(news);
+        this.#report(run, 'RUNNING', news.kind === 'late' ? news.message : undefined);
+      },
       begins: (fromStep) => monitors.start(fromStep),
       stepped: (event) => {
         last = event;
@@ -122,7 +126,7 @@ export class Trainer {
     await prepared.feed.restore();
   }
 
-  #report({ prepared, state }: Run, phase: Exclude<RunReport['state'], 'RUNNING'>, message?: string): void {
+  #report({ prepared, state }: Run, phase: RunReport['state'], message?: string): void {
     const { length } = state.losses;
     const loss = state.losses[length - 1];
     this.#reporter.report({

@@ -69,3 +69,12 @@ test('a run that waits for room says for how long and why, with the end of the w
     'no room for one worker yet: waits for a first node to join\n',
   ]);
 });
+
+test('a rank that lets the others wait is told in a line of its own, and that it came', () => {
+  const message = 'rank 2 is late: rank 0 has waited 4.1 s in barrier at instruction 1 (barrier, h.1)';
+  const late = { kind: 'late', ranks: [2], message } as const;
+  assert.deepEqual(shown(null, [late, { kind: 'came', ranks: [2], message: '' }]), [
+    `warning: ${message}\n`,
+    'rank 2 came\n',
+  ]);
+});

@@ -8,7 +8,14 @@ import { after, before } from 'node:test';
 import { type Cluster, init } from '#src/client/index.js';
 import { generateInstructions, promptOf, trainBpe } from '#src/data/index.js';
 import { Checkpoint } from '#src/models/index.js';
-import { type DsConfigInput, type SftOptions, sft, Trainer, type TrainerOptions } from '#src/train/index.js';
+import {
+  type DsConfigInput,
+  type Recipe,
+  type SftOptions,
+  sft,
+  Trainer,
+  type TrainerOptions,
+} from '#src/train/index.js';
 
 const { train: records } = generateInstructions({ train: 300, heldOut: 0, seed: 1 });
 const texts = records.map(({ record }) =>
@@ -25,6 +32,8 @@ export interface TinyOptions {
   learningRate?: number;
   optimizer?: 'AdamW' | 'Muon';
   recipe?: Partial<SftOptions>;
+  /** What becomes of the recipe. */
+  change?: (recipe: Recipe) => Recipe;
   deepspeed?: DsConfigInput;
   scaling?: TrainerOptions['scaling'];
 }
@@ -49,17 +58,18 @@ export function tinyRuns(label: string) {
 }
 
 export function tinyTrainer(storage: string, name: string, workers: Workers, more: TinyOptions = {}): Trainer {
+  const recipe = sft({
+    model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 2 },
+    data: { records },
+    tokenizer,
+    template: 'short',
+    sequenceLength: 64,
+    maxSteps: STEPS,
+    learningRate: more.learningRate ?? 3e-3,
+    ...more.recipe,
+  });
   return new Trainer({
-    recipe: sft({
-      model: { kind: 'gpt2', layers: 2, hidden: 32, heads: 2 },
-      data: { records },
-      tokenizer,
-      template: 'short',
-      sequenceLength: 64,
-      maxSteps: STEPS,
-      learningRate: more.learningRate ?? 3e-3,
-      ...more.recipe,
-    }),
+    recipe: more.change?.(recipe) ?? recipe,
     scaling: { workers, ...more.scaling },
     deepspeed: {
       train_batch_size: 4,

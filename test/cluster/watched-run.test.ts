@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import type { DsConfigInput } from '#src/train/index.js';
+import { TrainingError } from '#src/common/index.js';
+import type { DsConfigInput, LateNews, Recipe } from '#src/train/index.js';
+import { lateAt } from './slow-data.js';
 import { close, rankPids, STEPS, tinyRuns } from './tiny-trainer.js';
 
 const { pathOf, trainer } = tinyRuns('watched');
@@ -76,4 +78,32 @@ test('OneCycle moves momentum and rate: the same losses on one worker, on two an
   close(await losses('cycle-offloaded', 2, {}, { zero_optimization: offloaded }), one);
   const stays = await losses('cycle-stays', 1, { cycle_momentum: false });
   assert.ok(Math.abs(stays.at(-1)! - one.at(-1)!) > 1e-3);
+});
+
+test('a worker whose data is late is told by name while the others wait, once, and the run goes on as without', async () => {
+  const plain = await trainer('in-time', 4).fit();
+  const heard: LateNews[] = [];
+  const { losses } = await trainer('late', 4, {
+    change: (recipe) => lateAt(recipe, { step: 4, place: 2, ms: 7000 }),
+  }).fit({ onProgress: (event) => event.kind === 'late' && heard.push(event) });
+  close(losses, plain.losses);
+  assert.deepEqual(
+    heard.map(({ ranks }) => ranks),
+    [[2]],
+  );
+  assert.match(
+    heard[0]!.message,
+    /^rank 2 is late: rank [013] has waited \d\.\d s in .+ of .+ at instruction \d+ \((reduce_scatter|all_reduce|all_gather)/,
+  );
+});
+
+test('a worker that is late for longer than collectiveTimeoutSeconds ends the run with its name', async () => {
+  const change = (recipe: Recipe) => lateAt(recipe, { step: 2, place: 1, ms: 60_000 });
+  const run = { failure: { collectiveTimeoutSeconds: 5 } };
+  await assert.rejects(trainer('too-late', 2, { change, run }).fit(), (error: TrainingError) => {
+    assert.ok(error instanceof TrainingError);
+    assert.match(error.message, /rank 1 is late: nothing came from it for 5\d{3} ms/);
+    assert.match(error.message, /while rank 0 waited for it in .* at instruction \d+ /);
+    return true;
+  });
 });

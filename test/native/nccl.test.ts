@@ -2,6 +2,7 @@
 // late or gives up. What the collectives leave is tested with those of CPUs. As many GPUs as ranks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { WatchNews } from '#src/native/index.js';
 import { openCuda, openEmulated } from '../support/devices.js';
 import { PlanWriter } from '../support/native-plan.js';
 import { range } from './engine-reference.js';
@@ -85,8 +86,22 @@ test('a rank that lives but does not come ends the wait of the others when the t
   assert.equal(failure.code, 'COMM');
   assert.match(
     failure.message,
-    /^instruction 0 \(reduce_scatter, gradients\): a peer is late: nothing came from it for 500 ms$/,
+    /^instruction 0 \(reduce_scatter, gradients\): rank 1 is late: nothing came from it for 500 ms while rank 0 waited for it$/,
   );
+  assert.equal(failure.rank, 1);
+});
+
+test('a rank that lets the others wait is told to them by name, with the instruction that their GPUs are at', async () => {
+  await using ranks = await Ranks.start('shm', 3, GPUS);
+  const waiting = [0, 2].map((rank) => ranks.peers[rank]!.ask({ kind: 'run' }));
+  for (const rank of [0, 2]) {
+    const { kind, ranks: late, message }: WatchNews = JSON.parse(await ranks.peers[rank]!.ask({ kind: 'news' }));
+    assert.deepEqual([kind, late], ['late', [1]]);
+    const expected = `^rank 1 is late: rank ${rank} has waited \\d\\.\\d s at instruction 0 \\(reduce_scatter, gradients\\)$`;
+    assert.match(message, new RegExp(expected));
+  }
+  const result = await ranks.peers[1]!.ask({ kind: 'run' });
+  assert.deepEqual(await Promise.all(waiting), [result, result], 'which then go on');
 });
 
 test('abort and a device that is disposed in the midst of a run end it for all, with the reason', async () => {

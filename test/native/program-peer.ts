@@ -1,5 +1,5 @@
 // One rank of the tests of programs with collectives: a process that runs one plan over and over, as it is told.
-import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
+import { type NativeCommunicator, type NativeDevice, native, type WatchNews } from '#src/native/index.js';
 import { openCuda } from '../support/devices.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../support/native-plan.js';
 import { digest, fill, joinGroup, type Sibling } from './comm-data.js';
@@ -29,6 +29,8 @@ export type ProgramRequest =
   | { readonly kind: 'exit' }
   /** Waits for a message from another rank. */
   | { readonly kind: 'receive'; readonly from: number }
+  /** The first that the watch over a rank on a GPU says. */
+  | { readonly kind: 'news' }
   | { readonly kind: 'abort'; readonly reason: string }
   | { readonly kind: 'dispose' };
 
@@ -78,6 +80,7 @@ interface Member {
   readonly device: NativeDevice;
   readonly group: NativeCommunicator;
   readonly watch: Disposing | null;
+  readonly news: Promise<WatchNews>;
   readonly step: StepProgram;
 }
 
@@ -88,13 +91,18 @@ async function join(request: ProgramRequest & { readonly kind: 'join' }): Promis
   const group = await joinGroup({ ...request, timeoutMs: 60_000, secret: 'open sesame' }, listener);
   if (request.gpu === null) {
     const device = native().createDevice({ threads: 2, isa: null, pin: false });
-    return { device, group, watch: null, step: new StepProgram(device, group) };
+    const never = new Promise<WatchNews>(() => {});
+    return { device, group, watch: null, news: never, step: new StepProgram(device, group) };
   }
-  const watch = native().watchGroups([group]);
+  let hear: (news: WatchNews) => void = () => {};
+  const news = new Promise<WatchNews>((resolve) => {
+    hear = resolve;
+  });
+  const watch = native().watchGroups([group], (heard) => hear(heard));
   const device = openCuda(request.gpu);
   const reason = await device.join(group, request.operationTimeoutMs);
   if (reason !== null) throw new Error(reason);
-  return { device, group, watch, step: new StepProgram(device, group) };
+  return { device, group, watch, news, step: new StepProgram(device, group) };
 }
 
 async function answer(request: ProgramRequest, note: (text: string) => void): Promise<string> {
@@ -108,7 +116,7 @@ async function answer(request: ProgramRequest, note: (text: string) => void): Pr
     return 'joined';
   }
   if (!member) throw new Error('join a group first');
-  const { device, group, watch, step } = member;
+  const { device, group, watch, news, step } = member;
   const run = () => step.run(fill(group.rank, COUNT), group.rank + 0.5);
   switch (request.kind) {
     case 'run':
@@ -126,6 +134,8 @@ async function answer(request: ProgramRequest, note: (text: string) => void): Pr
       await device.pass(group, { ...message, from: request.from });
       return 'received';
     }
+    case 'news':
+      return JSON.stringify(await news);
     case 'abort':
       group.abort(request.reason);
       return 'aborted';

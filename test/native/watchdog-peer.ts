@@ -1,5 +1,5 @@
 // One rank of the watchdog's tests: a process with several groups that waits in one of them, computes, or does nothing, as it is told.
-import { type NativeCommunicator, native } from '#src/native/index.js';
+import { type NativeCommunicator, native, type WatchNews } from '#src/native/index.js';
 import { PlanWriter } from '../support/native-plan.js';
 import { joinGroup, type Sibling } from './comm-data.js';
 import { serve } from './peer-process.js';
@@ -14,9 +14,13 @@ export type WatchRequest =
       readonly addresses: readonly string[];
       readonly rank: number;
       readonly names: readonly number[];
+      /** How long a call waits for a rank. */
+      readonly operationTimeoutMs: number;
     }
   /** Over all groups joined so far. */
   | { readonly kind: 'watch' }
+  /** The next that the watch says. */
+  | { readonly kind: 'news' }
   /** A barrier of the group, inside a program or called by itself. */
   | { readonly kind: 'wait'; readonly id: string; readonly isProgram: boolean }
   /** Runs a program that exchanges nothing until a run fails. */
@@ -26,6 +30,8 @@ export type WatchRequest =
 const groups = new Map<string, NativeCommunicator>();
 let listeners: object[] = [];
 let watch: { dispose(): void } | null = null;
+const news: WatchNews[] = [];
+let onNews = (): void => {};
 
 /** A program with a product, and a barrier of the group if asked for. */
 function load(id: string, hasBarrier: boolean) {
@@ -45,15 +51,34 @@ async function answer(request: WatchRequest, note: (text: string) => void): Prom
       return `127.0.0.1:${port}`;
     }
     case 'join': {
-      const { id, sibling, name, addresses, rank, names } = request;
+      const { id, sibling, name, addresses, rank, names, operationTimeoutMs } = request;
       const secret = 'open sesame';
-      const joining = { sibling, name, addresses, secret, rank, size: names.length, names, timeoutMs: 60_000 };
+      const joining = {
+        sibling,
+        name,
+        addresses,
+        secret,
+        rank,
+        size: names.length,
+        names,
+        timeoutMs: 60_000,
+        operationTimeoutMs,
+      };
       groups.set(id, await joinGroup(joining, sibling === 'shm' ? null : listeners.shift()!));
       return 'joined';
     }
     case 'watch':
-      watch = native().watchGroups([...groups.values()]);
+      watch = native().watchGroups([...groups.values()], (heard) => {
+        news.push(heard);
+        onNews();
+      });
       return 'watching';
+    case 'news':
+      while (news.length === 0)
+        await new Promise<void>((resolve) => {
+          onNews = resolve;
+        });
+      return JSON.stringify(news.shift());
     case 'wait': {
       if (!request.isProgram) {
         await groups.get(request.id)!.barrier();

@@ -2,6 +2,7 @@
 // and over TCP, and groups that share nothing but a rank.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { WatchNews } from '#src/native/index.js';
 import { SIBLINGS, type Sibling } from './comm-data.js';
 import { failureOf, Peer as PeerProcess } from './peer-process.js';
 import type { WatchRequest } from './watchdog-peer.js';
@@ -22,17 +23,22 @@ class Job implements AsyncDisposable {
   }
 
   /** Joins the ranks `names` of the job in a group. */
-  async join(id: string, sibling: Sibling, names: readonly number[]): Promise<void> {
+  async join(id: string, sibling: Sibling, names: readonly number[], operationTimeoutMs = 60_000): Promise<void> {
     const members = names.map((name) => this.peers[name]!);
     const listen = (peer: Peer) => (sibling === 'shm' ? '' : peer.ask({ kind: 'listen' }));
     const addresses = await Promise.all(members.map(listen));
     const name = `${prefix}${count++}`;
-    const common = { kind: 'join', id, sibling, name, addresses, names } as const;
+    const common = { kind: 'join', id, sibling, name, addresses, names, operationTimeoutMs } as const;
     await Promise.all(members.map((peer, rank) => peer.ask({ ...common, rank })));
   }
 
   async watch(): Promise<void> {
     await Promise.all(this.peers.map((peer) => peer.ask({ kind: 'watch' })));
+  }
+
+  /** The next that the watch of `rank` says. */
+  async news(rank: number): Promise<WatchNews> {
+    return JSON.parse(await this.peers[rank]!.ask({ kind: 'news' })) as WatchNews;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,6 +96,43 @@ for (const sibling of SIBLINGS) {
       assert.equal(far.rank, 0, far.message);
       const near = await failureOf(job.peers[1]!.ask({ kind: 'wait', id: 'first', isProgram: false }));
       assert.deepEqual({ ...near }, { ...far });
+    });
+
+    test('a rank that lives but lets others wait is told to them by name, with the call and the instruction, and that it came', async () => {
+      await using job = new Job(3);
+      await job.join('all', sibling, [0, 1, 2]);
+      await job.watch();
+      const waiting = [0, 1].map((rank) => job.peers[rank]!.ask({ kind: 'wait', id: 'all', isProgram: true }));
+      const late = await Promise.all([0, 1].map((rank) => job.news(rank)));
+      for (const [rank, { kind, ranks, message }] of late.entries()) {
+        assert.deepEqual([kind, ranks], ['late', [2]]);
+        const expected = `^rank 2 is late: rank ${rank} has waited \\d\\.\\d s in barrier at instruction 1 \\(barrier, h\\.1\\)$`;
+        assert.match(message, new RegExp(expected));
+      }
+      await job.peers[2]!.ask({ kind: 'wait', id: 'all', isProgram: false });
+      assert.deepEqual(await Promise.all(waiting), ['passed', 'passed']);
+      for (const rank of [0, 1]) assert.deepEqual(await job.news(rank), { kind: 'came', ranks: [2], message: '' });
+    });
+
+    test('who waits for a late rank itself is not blamed, by a warning or when the time is up', async () => {
+      await using job = new Job(3);
+      await job.join('first', sibling, [0, 1], 6000);
+      await job.join('second', sibling === 'shm' ? 'tcp' : 'shm', [1, 2], 6000);
+      await job.watch();
+      const failures = [
+        failureOf(job.peers[0]!.ask({ kind: 'wait', id: 'first', isProgram: false })),
+        failureOf(job.peers[1]!.ask({ kind: 'wait', id: 'second', isProgram: false })),
+      ];
+      assert.deepEqual((await job.news(1)).ranks, [2]);
+      for (const { code, rank, message } of await Promise.all(failures)) {
+        assert.deepEqual([code, rank], ['COMM', 2], message);
+        assert.match(
+          message,
+          /rank 2 is late: nothing came from it for 6\d{3} ms while rank 1 waited for it in barrier/,
+        );
+      }
+      const { kind, ranks } = await job.news(0);
+      assert.deepEqual([kind, ranks], ['broken', [2]], 'rank 0, which waited for rank 1, never heard a warning');
     });
 
     test('who leaves in order is not missed', async () => {
