@@ -18,15 +18,22 @@ Napi::Value run_program(Napi::Env env, const LoadedProgram& loaded, const RunOpt
   Device& device = loaded.device->live();
   const auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   auto settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "raylite run", 0, 1);
-  const auto done = [settle, deferred, profile = options.profile](const Outcome& result) mutable {
+  const auto done = [settle, deferred, options](const Outcome& result) mutable {
     auto* outcome = new Outcome(result);
-    const napi_status status = settle.BlockingCall(outcome, [deferred, profile](Napi::Env env, Napi::Function, Outcome* raw) {
+    const napi_status status = settle.BlockingCall(outcome, [deferred, options](Napi::Env env, Napi::Function, Outcome* raw) {
       const std::unique_ptr<Outcome> outcome(raw);
       if (!outcome->code.empty()) {
         const Napi::Error error = coded_error(env, outcome->code.c_str(), outcome->message);
         if (outcome->code == "COMM") error.Value().Set("rank", Napi::Number::New(env, outcome->rank));
         deferred->Reject(error.Value());
-      } else if (profile) {
+      } else if (options.check && outcome->finding.instruction >= 0) {
+        Napi::Object finding = Napi::Object::New(env);
+        finding.Set("instruction", static_cast<double>(outcome->finding.instruction));
+        finding.Set("message", outcome->finding.message);
+        deferred->Resolve(finding);
+      } else if (options.check) {
+        deferred->Resolve(env.Null());
+      } else if (options.profile) {
         Napi::Float64Array seconds = Napi::Float64Array::New(env, outcome->seconds.size());
         std::copy(outcome->seconds.begin(), outcome->seconds.end(), seconds.Data());
         deferred->Resolve(seconds);

@@ -355,7 +355,7 @@ void TcpCommunicator::read_news(int rank) {
     switch (news.kind) {
       case News::Kind::kBeat:
         from.beats += 1;
-        from.standing = {true, from.news.is_waiting != 0, from.news.host_calls, from.news.device_calls};
+        from.standing = {true, news.is_waiting != 0, news.host_calls, news.device_calls};
         break;
       case News::Kind::kLeave:
         from.has_left = true;

@@ -66,7 +66,7 @@ struct CudaMirror {
 struct CudaRun {
   const CudaMirror* mirrors;
   std::size_t mirror_count;
-  bool check;
+  Finding* finding;  // null: nobody looks for numbers that are not finite
   std::uint32_t jitter;
   double* seconds;  // of each instruction; null: not wanted
 };

@@ -79,9 +79,12 @@ void CudaDevice::cancel(const std::string& reason) {
 
 std::shared_ptr<Memory> CudaDevice::allocate(std::size_t bytes, bool on_host) {
   if (on_host) {
-    void* host = checked([&](CudaFailure* failure) { return api_.allocate_host(handle_.get(), bytes, failure); });
-    std::memset(host, 0, bytes);
-    return std::make_shared<Memory>(static_cast<std::uint8_t*>(host), bytes, [free = api_.free_host, handle = handle_, host] { free(handle.get(), host); });
+    // From the start of a page on: transfers of files take whole ones.
+    constexpr std::size_t kPage = SwapFile::kAligned;
+    void* host = checked([&](CudaFailure* failure) { return api_.allocate_host(handle_.get(), bytes + kPage - 1, failure); });
+    auto* begin = reinterpret_cast<std::uint8_t*>((reinterpret_cast<std::uintptr_t>(host) + kPage - 1) / kPage * kPage);
+    std::memset(begin, 0, bytes);
+    return std::make_shared<Memory>(begin, bytes, [free = api_.free_host, handle = handle_, host] { free(handle.get(), host); });
   }
   void* memory = checked([&](CudaFailure* failure) { return api_.allocate(handle_.get(), bytes, failure); });
   const auto give_back = [free = api_.free, handle = handle_, mirrors = mirrors_, memory] {
@@ -204,7 +207,7 @@ Outcome CudaDevice::run(const Job& job) {
   }
   Outcome outcome;
   if (job.options.profile) outcome.seconds.assign(job.program->instructions.size(), 0.0);
-  const CudaRun run{mirrors.data(), mirrors.size(), job.options.check, job.options.jitter,
+  const CudaRun run{mirrors.data(), mirrors.size(), job.options.check ? &outcome.finding : nullptr, job.options.jitter,
                     job.options.profile ? outcome.seconds.data() : nullptr};
   CudaFailure failure{};
   failure.rank = -1;
@@ -230,7 +233,7 @@ void CudaDevice::thread_main() {
     const std::function<void(Outcome)> done = std::move(job->done);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (!cancelled_.empty()) outcome = {"ENGINE", std::exchange(cancelled_, {}), -1, {}};
+      if (!cancelled_.empty()) outcome = {"ENGINE", std::exchange(cancelled_, {}), -1, {}, {}};
       next_.reset();
       busy_ = false;  // before `done`, so that it may start the next run
     }

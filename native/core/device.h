@@ -10,10 +10,9 @@
 #include "comm/communicator.h"
 #include "core/kernels.h"
 #include "core/memory.h"
+#include "core/program.h"
 
 namespace raylite {
-
-struct Program;
 
 /// How a run ended. `code` is empty when it went well, else ENGINE or COMM (then `rank` is the late or dead one, or -1).
 struct Outcome {
@@ -21,12 +20,13 @@ struct Outcome {
   std::string message;
   int rank = -1;
   std::vector<double> seconds;  // of each instruction, when profiled
+  Finding finding;              // when checked
 };
 
 /// What a run does beside its instructions. Nothing of it costs anything when off.
 struct RunOptions {
   bool profile = false;     // take the seconds of each instruction
-  bool check = false;       // end with ENGINE at the first output that holds a number that is not finite
+  bool check = false;       // look for the first output that holds a number that is not finite, and go on: peers may be in the same run
   std::uint32_t jitter = 0;  // not 0: late at random before each instruction, drawn from this seed
 };
 

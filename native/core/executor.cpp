@@ -113,10 +113,8 @@ struct Executor::Run {
       outcome.rank = broken ? broken->rank() : -1;
       failed.store(true);
     }
-    // What a check finds concerns this rank alone, unless peers are in the same program.
-    const bool is_private = options.check && program->streams[1].empty();
     for (const auto& communicator : program->communicators) {
-      if (!communicator || is_private) continue;
+      if (!communicator) continue;
       if (broken) communicator->fail_all(*broken);
       else communicator->abort(message);
     }
@@ -188,13 +186,14 @@ struct Executor::Run {
     }
   }
 
-  /// Fails the run if an output of the instruction holds NaN or infinity.
+  /// Notes an output of the instruction that holds NaN or infinity.
   void check_outputs(std::uint32_t i) {
     const Instruction& instruction = program->instructions[i];
     for (const Output& output : instruction.outputs) {
       const std::int64_t at = first_not_finite(output);
       if (at < 0) continue;
-      fail(describe(i, instruction.op, instruction.path) + ": " + output.name + "[" + std::to_string(at) + "] is not finite");
+      const std::lock_guard<std::mutex> lock(mutex);
+      outcome.finding.note(i, instruction, output, at);
       return;
     }
   }

@@ -10,6 +10,20 @@
 
 namespace raylite {
 
+namespace {
+
+bool run_on_host(const Instruction& instruction, std::string& failure) {
+  try {
+    instruction.bound.run(instruction.bound.arguments.get(), Team{});
+    return true;
+  } catch (const std::exception& error) {
+    failure = error.what();
+    return false;
+  }
+}
+
+}  // namespace
+
 std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t size,
                                       std::vector<std::shared_ptr<Memory>> memories,
                                       std::vector<std::shared_ptr<Communicator>> communicators,
@@ -55,6 +69,7 @@ std::shared_ptr<Program> load_program(const std::uint8_t* bytes, std::size_t siz
     instruction.stream = row.stream;
     instruction.bound = bind(binder, device.kernels());
     instruction.outputs = binder.taken_outputs();
+    if (row.stream == Stream::kDisk) instruction.run_on_host = run_on_host;
     instruction.ordinal = static_cast<std::uint32_t>(program->streams[stream].size());
     program->streams[stream].push_back(static_cast<std::uint32_t>(i));
     workspace_bytes[stream] = std::max(workspace_bytes[stream], instruction.bound.workspace_bytes);

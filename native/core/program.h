@@ -40,6 +40,17 @@ struct Instruction {
   std::uint32_t ordinal = 0;    // its place in its stream
   std::uint32_t waits[kStreams] = {};  // how many instructions of each other stream must have finished before it starts
   bool is_waiting = false;             // for any
+  /// For a device whose own kernels have nothing to do with it: of the disk's stream. False with the reason; does not throw.
+  bool (*run_on_host)(const Instruction&, std::string& failure) = nullptr;
+};
+
+/// The first instruction of a run that left a number which is not finite.
+struct Finding {
+  std::int64_t instruction = -1;  // none
+  std::string message;
+
+  /// Streams run side by side: of several findings that of the lowest instruction counts.
+  void note(std::size_t index, const Instruction& at, const Output& output, std::int64_t element);
 };
 
 struct Program {
@@ -63,6 +74,12 @@ std::shared_ptr<Program> load_program(const std::uint8_t* plan, std::size_t plan
 /// "instruction 12 (linear, layers.3.attn.qkv)"
 inline std::string describe(std::size_t index, const std::string& op, const std::string& path) {
   return "instruction " + std::to_string(index) + " (" + op + (path.empty() ? "" : ", " + path) + ")";
+}
+
+inline void Finding::note(std::size_t index, const Instruction& at, const Output& output, std::int64_t element) {
+  if (instruction >= 0 && instruction <= static_cast<std::int64_t>(index)) return;
+  instruction = static_cast<std::int64_t>(index);
+  message = describe(index, at.op, at.path) + ": " + output.name + "[" + std::to_string(element) + "] is not finite";
 }
 
 }  // namespace raylite

@@ -50,7 +50,7 @@ void put_mark(cudaStream_t stream, Mark* mark, std::uint32_t place) {
   launch(queue, dim3(1), dim3(1), 0, mark_kernel, mark, place);
 }
 
-void expect_finite(cudaStream_t stream, const Instruction& instruction, std::size_t index) {
+void look_for_not_finite(cudaStream_t stream, const Instruction& instruction, std::size_t index, Finding& finding) {
   const Queue queue{stream, nullptr, nullptr, nullptr, nullptr, index};
   for (const Output& output : instruction.outputs) {
     DeviceBytes first(sizeof(unsigned long long));
@@ -62,8 +62,7 @@ void expect_finite(cudaStream_t stream, const Instruction& instruction, std::siz
     unsigned long long at = 0;
     RL_CUDA(cudaMemcpyAsync(&at, found, sizeof(at), cudaMemcpyDeviceToHost, stream));
     RL_CUDA(cudaStreamSynchronize(stream));
-    if (at == ~0ull) continue;
-    throw EngineError("ENGINE", describe(index, instruction.op, instruction.path) + ": " + output.name + "[" + std::to_string(at) + "] is not finite");
+    if (at != ~0ull) return finding.note(index, instruction, output, static_cast<std::int64_t>(at));
   }
 }
 

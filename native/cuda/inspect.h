@@ -16,7 +16,7 @@ struct Mark {
 void put_mark(cudaStream_t stream, Mark* mark, std::uint32_t place);
 /// Keeps the stream busy for up to 200 µs, drawn from the seed and the instruction.
 void delay(cudaStream_t stream, std::uint32_t seed, std::uint32_t instruction);
-/// Waits for the stream; throws EngineError at the first number of an output that is not finite.
-void expect_finite(cudaStream_t stream, const Instruction& instruction, std::size_t index);
+/// Waits for the stream, and notes the first number of an output that is not finite.
+void look_for_not_finite(cudaStream_t stream, const Instruction& instruction, std::size_t index, Finding& finding);
 
 }  // namespace raylite::cuda

@@ -10,6 +10,8 @@
 
 namespace raylite::cuda {
 
+constexpr auto kDisk = static_cast<std::uint32_t>(raylite::Stream::kDisk);
+
 /// Looks at a run instruction by instruction, which therefore is not captured.
 struct PreparedProgram::Observer {
   const CudaRun& run;
@@ -26,13 +28,11 @@ PreparedProgram::PreparedProgram(Context& context, const Program& program)
       worst_((context.use(), sizeof(unsigned long long))),
       worst_on_host_(sizeof(unsigned long long)),
       faults_(worst_.as<unsigned long long>()),
+      disk_(program),
       event_of_(program.instructions.size(), -1),
       segments_(context, program) {
   for (std::size_t i = 0; i < program.instructions.size(); i++) {
     const Instruction& instruction = program.instructions[i];
-    if (instruction.stream == raylite::Stream::kDisk) {
-      throw EngineError("SHAPE", describe(i, instruction.op, instruction.path) + ": this device does not have the op");
-    }
     for (std::uint32_t s = 0; s < kStreams; s++) {
       if (instruction.waits[s] == 0) continue;
       int& event = event_of_[program.streams[s][instruction.waits[s] - 1]];
@@ -103,13 +103,19 @@ void PreparedProgram::issue_one(std::size_t i, Observer* observer) {
     if (instruction.waits[other] == 0) continue;
     const std::uint32_t last = program_.streams[other][instruction.waits[other] - 1];
     RL_CUDA(cudaStreamWaitEvent(stream, done_[static_cast<std::size_t>(event_of_[last])].get(), 0));
+    if (other == kDisk) disk_.wait(stream, instruction.waits[other]);
   }
   const bool is_timed = observer != nullptr && observer->run.seconds != nullptr;
   if (observer != nullptr && observer->run.jitter != 0) delay(stream, observer->run.jitter, static_cast<std::uint32_t>(i));
   if (is_timed) RL_CUDA(cudaEventRecord(observer->begins[i].get(), stream));
-  run_instruction(i, false);
+  if (s == kDisk) {
+    disk_.put(i, stream);
+    if (is_timed) disk_.wait(stream, instruction.ordinal + 1);  // its end, not that it was handed over
+  } else {
+    run_instruction(i, false);
+  }
   if (is_timed) RL_CUDA(cudaEventRecord(observer->ends[i].get(), stream));
-  if (observer != nullptr && observer->run.check) expect_finite(stream, instruction, i);
+  if (observer != nullptr && observer->run.finding != nullptr) look_for_not_finite(stream, instruction, i, *observer->run.finding);
   if (event_of_[i] >= 0) RL_CUDA(cudaEventRecord(done_[static_cast<std::size_t>(event_of_[i])].get(), stream));
 }
 
@@ -136,6 +142,7 @@ void PreparedProgram::issue(Observer* observer) {
     if (program_.streams[s].empty()) continue;
     RL_CUDA(cudaEventRecord(ends_[s].get(), context_.stream(s)));
     RL_CUDA(cudaStreamWaitEvent(compute, ends_[s].get(), 0));
+    if (s == kDisk) disk_.wait(compute, static_cast<std::uint32_t>(program_.streams[s].size()));
   }
   RL_CUDA(cudaMemcpyAsync(worst_on_host_.as<void>(), worst_.as<void>(), sizeof(unsigned long long), cudaMemcpyDeviceToHost, compute));
 }
@@ -216,7 +223,7 @@ void PreparedProgram::launch(const CudaRun& run) {
   const cudaStream_t compute = context_.stream(0);
   Variant& variant = variant_of(run);
   copy_mirrors(run, true);
-  if (run.check || run.jitter != 0 || run.seconds != nullptr) {
+  if (run.finding != nullptr || run.jitter != 0 || run.seconds != nullptr) {
     Observer observer{run, {}, {}};
     for (std::size_t i = 0; run.seconds != nullptr && i < program_.instructions.size(); i++) {
       observer.begins.emplace_back(true);
@@ -243,21 +250,23 @@ void PreparedProgram::launch(const CudaRun& run) {
 void PreparedProgram::run(const CudaRun& run) {
   context_.use();
   calls_.begin();
+  disk_.begin();
   try {
     launch(run);
     calls_.throw_failure();
+    disk_.throw_failure();
     for (const auto& group : groups_) group->hold();
     throw_faults();
   } catch (const std::exception& error) {
     // Nothing may be left running, and no peer waiting for what will not come.
     const auto* broken = dynamic_cast<const GroupFailure*>(&error);
-    const bool is_private = run.check && program_.streams[1].empty();
     for (const auto& group : program_.communicators) {
-      if (!group || is_private) continue;
+      if (!group) continue;
       if (broken != nullptr) group->fail_all(CommError(broken->what(), broken->rank()));
       else group->abort(error.what());
     }
     for (std::uint32_t s = 0; s < kStreams; s++) cudaStreamSynchronize(context_.stream(s));
+    disk_.drain();
     throw;
   }
 }

@@ -8,6 +8,7 @@
 #include "core/cuda_api.h"
 #include "core/program.h"
 #include "cuda/context.h"
+#include "cuda/disk_calls.h"
 #include "cuda/host_calls.h"
 #include "cuda/nccl_group.h"
 #include "cuda/queue.h"
@@ -51,6 +52,7 @@ class PreparedProgram {
   PinnedBytes worst_on_host_;
   Faults faults_;
   HostCalls calls_;
+  DiskCalls disk_;
   std::vector<std::shared_ptr<NcclGroup>> groups_;  // of its own that the device makes the collectives of
   std::vector<Event> done_;        // of instructions that others wait for; by event_of_
   std::vector<int> event_of_;      // -1: nobody waits

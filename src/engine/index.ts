@@ -60,7 +60,7 @@ export type {
   UpdateOptions,
   UpdateResult,
 } from './device/step-options.js';
-export { TrainStep, type TrainStepSettings } from './device/train-step.js';
+export { type Origin, TrainStep, type TrainStepSettings } from './device/train-step.js';
 export { workspaceBytesOf } from './device/workspaces.js';
 export * from './graph.js';
 export { layOut } from './lay-out.js';

@@ -169,6 +169,12 @@ export interface TensorRead {
   readonly to: 'f32' | 'bf16' | 'f16';
 }
 
+/** The first instruction of a run that left a number which is not finite: its place in the plan, and it, op, path and element in words. */
+export interface NativeFinding {
+  readonly instruction: number;
+  readonly message: string;
+}
+
 export interface NativeProgram {
   /** Of its kernels, allocated with the program. */
   readonly workspaceBytes: number;
@@ -176,8 +182,8 @@ export interface NativeProgram {
   run(): Promise<void>;
   /** As run(), and returns the seconds of each instruction. */
   profile(): Promise<Float64Array>;
-  /** As run(), but rejects with code "ENGINE" at the first instruction that leaves NaN or infinity, naming it. */
-  check(): Promise<void>;
+  /** As run(); which instruction was the first to leave NaN or infinity, or null. */
+  check(): Promise<NativeFinding | null>;
   /** As run(), with every thread late by up to 200 µs at every instruction, drawn from `seed` (from 1 on). For tests. */
   jitter(seed: number): Promise<void>;
   dispose(): void;

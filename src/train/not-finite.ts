@@ -34,9 +34,17 @@ export function notFinite(
     const index = step * trainBatch + (fault.micro * mesh.data + data) * microBatch + row;
     where = `${feed.placeOf(index, token % sequenceLength) ?? 'padding'} (row ${index})`;
   }
-  const cause = fault?.cause ? `, first in ${fault.cause}` : '';
+  const first = fault?.cause ?? originOf(reports);
+  const cause = first === null ? '' : `, first in ${first}`;
   return new EngineError({
     detail: `step ${step + 1}: the loss is ${loss} and the gradient's norm ${gradientNorm}, at ${where}${cause}. Lower the learning rate, or look at the record`,
     rank,
   });
+}
+
+/** Of what several ranks found, the lowest instruction of the first micro-batch: what came behind it has spread. */
+function originOf(reports: readonly StepReport[]): string | null {
+  const found = reports.flatMap(({ origin }, rank) => (origin ? [{ ...origin, rank }] : []));
+  const [first] = found.sort((a, b) => a.micro - b.micro || a.instruction - b.instruction);
+  return first ? `${first.message}, on rank ${first.rank}` : null;
 }

@@ -1,6 +1,6 @@
 // What a rank is asked and answers, beside its plan: values that travel between the driver and the ranks.
 import type { NodeId } from '../common/index.js';
-import type { MemoryFigures, PipelineTimes, StepProfile } from '../engine/index.js';
+import type { MemoryFigures, Origin, PipelineTimes, StepProfile } from '../engine/index.js';
 import type { CudaDescription } from '../native/index.js';
 import type { ScalerState } from './scaler.js';
 
@@ -46,6 +46,8 @@ export interface StepReport {
   readonly gradientNorm: number;
   /** The first token of this rank whose loss is not a finite number: its micro-batch and row there, and what made it. */
   readonly fault: { readonly micro: number; readonly token: number; readonly cause: string | null } | null;
+  /** Where a micro-batch takes several ranks: where the first number that is not finite appeared on this one. */
+  readonly origin: Origin | null;
   readonly learningRate: number;
   /** The gradients were not finite, so that nothing was changed. */
   readonly isSkipped: boolean;

@@ -121,6 +121,9 @@ export class TrainRank {
     const beta1 = momentum(plan.schedule, updates) ?? undefined;
     const { gradientNorm, isSkipped } = await train.update({ lr: rate, beta1, step: updates + 1, lossScale });
     this.#scaler = nextScaler(this.#scaler, isSkipped, plan.precision.lossScaling);
+    // All ranks have the same norm, so that they agree on looking for its origin. In f16 scales that are too large are no fault.
+    const isTraced = isSkipped && plan.precision.lossScaling === null;
+    const origin = isTraced ? await train.trace(micros, { scale, step: order.step }) : null;
     const seconds = (performance.now() - start) / 1000;
     const { allocatedBytes: deviceBytes, hostBytes } = device;
     const profile = order.profile?.isLast ? await train.endProfile(order.profile.steps, plan.threads) : null;
@@ -128,6 +131,7 @@ export class TrainRank {
       loss,
       gradientNorm,
       fault,
+      origin,
       learningRate: rate,
       isSkipped,
       scaler: this.#scaler,

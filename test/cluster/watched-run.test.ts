@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { TrainingError } from '#src/common/index.js';
+import { EngineError, TrainingError } from '#src/common/index.js';
 import type { DsConfigInput, LateNews, Recipe } from '#src/train/index.js';
 import { lateAt } from './slow-data.js';
 import { close, rankPids, STEPS, tinyRuns } from './tiny-trainer.js';
@@ -104,6 +104,15 @@ test('a worker that is late for longer than collectiveTimeoutSeconds ends the ru
     assert.ok(error instanceof TrainingError);
     assert.match(error.message, /rank 1 is late: nothing came from it for 5\d{3} ms/);
     assert.match(error.message, /while rank 0 waited for it in .* at instruction \d+ /);
+    return true;
+  });
+});
+
+test('a loss that is not finite names step, record, rank and op where the ranks exchange within a micro-batch', async () => {
+  await assert.rejects(trainer('infinite', 2, { zero: 2, learningRate: 1e30 }).fit(), (error: EngineError) => {
+    assert.ok(error instanceof EngineError);
+    assert.match(error.message, /step \d: the loss is (NaN|Infinity) and the gradient's norm NaN, at .*\(row \d+\)/);
+    assert.match(error.message, /, first in instruction \d+ \(\w+, [\w.]+\): \w+\[\d+\] is not finite, on rank [01]\./);
     return true;
   });
 });

@@ -20,9 +20,11 @@ export interface TestDevice extends Disposable {
 }
 
 export function openDevice(threads = 2): TestDevice {
-  const device = native().createDevice({ threads, isa: null, pin: false });
-  return { device, [Symbol.dispose]: () => device.dispose() };
+  return held(native().createDevice({ threads, isa: null, pin: false }));
 }
+
+/** Disposed with the block that uses it. */
+export const held = (device: NativeDevice): TestDevice => ({ device, [Symbol.dispose]: () => device.dispose() });
 
 /** A loaded graph with its parameters: what gradient checks poke at. */
 export class GraphRun implements Disposable {

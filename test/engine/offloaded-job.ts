@@ -15,7 +15,8 @@ import {
   type ZeroStage,
 } from '#src/engine/index.js';
 import { initialise, type Model } from '#src/models/index.js';
-import { openDevice } from './device-for-tests.js';
+import type { NativeDevice } from '#src/native/index.js';
+import { held, openDevice } from './device-for-tests.js';
 import { joinMesh } from './meshes-for-tests.js';
 import { labelled, randomBatch } from './models-for-tests.js';
 
@@ -36,6 +37,8 @@ export interface OffloadJob extends StepStorage {
   /** A step whose gradients overflow on the last rank, or null. */
   readonly overflowAt: number | null;
   readonly threads?: number;
+  /** What each rank runs on. Default: the CPU, with `threads`. */
+  readonly open?: (rank: number) => NativeDevice;
   /** At stage 3: where the slices of the parameters are. */
   readonly offloadParam?: ParameterOffload | null;
 }
@@ -69,8 +72,8 @@ async function traceRank(
   rank: number,
   communicators: Communicators,
 ): Promise<Trace> {
-  using opened = openDevice(job.threads ?? 1);
-  const { model: build, zeroStage, micros, steps, overflowAt, offloadParam = null, ...settings } = job;
+  const { model: build, zeroStage, micros, steps, overflowAt, open, offloadParam = null, ...settings } = job;
+  using opened = open ? held(open(rank)) : openDevice(job.threads ?? 1);
   const model = build();
   // What has more than 16 elements is cut at stage 3.
   const tuning = { paramPersistenceThreshold: 16, offloadParam };
@@ -103,7 +106,9 @@ async function traceRank(
   }
   const memory = { deviceBytes: opened.device.allocatedBytes, hostBytes: opened.device.hostBytes };
   const parameters = new Map<string, Float32Array>();
-  for (const name of parameterGraph(model).parameters.keys()) parameters.set(name, await train.gatherParameter(name));
+  // Two ranks of one process cannot look at their devices while one waits for the other within a run: the pieces have all.
+  const names = open && zeroStage === 3 ? [] : parameterGraph(model).parameters.keys();
+  for (const name of names) parameters.set(name, await train.gatherParameter(name));
   const { totalBytes, hostBytes, diskBytes } = train.compiled.memory;
   return {
     numbers,

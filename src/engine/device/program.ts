@@ -1,5 +1,5 @@
 // A plan loaded on a device: constants filled in, inputs and outputs as views.
-import type { NativeCommunicator, NativeDevice, NativeProgram } from '../../native/index.js';
+import type { NativeCommunicator, NativeDevice, NativeFinding, NativeProgram } from '../../native/index.js';
 import type { Plan } from '../plan/plan.js';
 import { type DeviceBuffers, placeOf } from './buffers.js';
 import { engineError, translated } from './native-errors.js';
@@ -74,8 +74,8 @@ export class Program {
     return translated(() => this.#program.profile());
   }
 
-  /** As run(), but ends at the first instruction that leaves a number that is not finite: an EngineError with its model path. */
-  check(): Promise<void> {
+  /** As run(), and looks for the first instruction that leaves a number that is not finite. */
+  check(): Promise<NativeFinding | null> {
     return translated(() => this.#program.check());
   }
 

@@ -1,6 +1,6 @@
 // The training job of one rank: its memory on one device, and the programs of a step over it, which run one at a time.
-import { ConfigError, EngineError } from '../../common/index.js';
-import type { NativeDevice } from '../../native/index.js';
+import { ConfigError } from '../../common/index.js';
+import type { NativeDevice, NativeFinding } from '../../native/index.js';
 import type { CompiledPipeline, PipelineWork } from '../compile/pipeline.js';
 import type { TrainingSettings } from '../compile/settings.js';
 import { compileStep } from '../compile/step.js';
@@ -43,6 +43,11 @@ export interface TrainStepSettings extends TrainingSettings {
   readonly communicators?: Communicators;
   /** Of what is random in training: the masks of dropout, rounding by chance. Default 42. */
   readonly seed?: number;
+}
+
+/** Where the first number of a step appeared that is not finite: its micro-batch and instruction, and the words for it. */
+export interface Origin extends NativeFinding {
+  readonly micro: number;
 }
 
 /** The training of a model on one rank, a step at a time: micro-batches, then an update. */
@@ -259,19 +264,35 @@ export class TrainStep implements AsyncDisposable {
 
   /**
    * Runs the batch last given once more and says where the first number that is not finite appears: instruction, op, model path.
-   * Null if none does, or where a micro-batch takes several ranks (pipelines, ZeRO stage 2), which no rank can run alone. The gradients are of no use after.
+   * Null if none does, or where a micro-batch takes several ranks (pipelines, ZeRO stage 2), which no rank can run alone: {@link trace}. The
+   * gradients are of no use after.
    */
   diagnose(): Promise<string | null> {
     return this.#turns.take(async () => {
       const program = this.#forwardBackward;
       if (!(program instanceof Program) || isShared(program.plan)) return null;
-      try {
-        await program.check();
-        return null;
-      } catch (error) {
-        if (error instanceof EngineError) return error.detail;
-        throw error;
+      return (await program.check())?.message ?? null;
+    });
+  }
+
+  /**
+   * Where a micro-batch takes several ranks: runs those of a step once more, behind an update that changed nothing, and says where the first
+   * number that is not finite appeared on this rank. All ranks must call it, since they wait for each other as ever. Null if none did, for
+   * pipelines, and where {@link diagnose} serves.
+   */
+  trace(batches: readonly Batch[], options: Omit<MicroOptions, 'isFirst'>): Promise<Origin | null> {
+    const lossScale = this.#checkedScale(options);
+    return this.#turns.take(async () => {
+      const program = this.#forwardBackward;
+      if (!(program instanceof Program) || !isShared(program.plan)) return null;
+      let origin: Origin | null = null;
+      for (const [micro, batch] of batches.entries()) {
+        this.#writeMicro(program, batch, { ...options, lossScale, isFirst: micro === 0 }, micro);
+        if (micro === 0 && this.#clear) await this.#turns.run(this.#clear);
+        const finding = await program.check();
+        if (finding) origin ??= { micro, ...finding };
       }
+      return origin;
     });
   }
 
