@@ -1,12 +1,17 @@
 """PyTorch's side of the figures on a GPU, one JSON object per line: the same shapes, bf16 compute, fp32 masters in AdamW, torch.compile and
-flash attention. Needs torch with CUDA alone: the model is written out below."""
+flash attention. Usage: peer.py SHAPES. Needs torch with CUDA alone: the models are written out (peer_models.py)."""
+import gc
 import json
+import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
+from peer_models import Model
+
 DEVICE = "cuda"
+shapes = json.load(open(sys.argv[1]))
 
 
 def show(figure, **fields):
@@ -27,72 +32,70 @@ def seconds_of(work, repeats=10):
     return sorted(times)[len(times) // 2]
 
 
-for n, i, o in [(8192, 8192, 8192), (8192, 1600, 6400), (8192, 768, 3072)]:
-    x = torch.randn(n, i, device=DEVICE, dtype=torch.bfloat16)
-    w = torch.randn(o, i, device=DEVICE, dtype=torch.bfloat16)
-    seconds = seconds_of(lambda: F.linear(x, w))
-    show(f"linear {n}x{i}x{o} bf16", seconds=seconds, teraflops=2 * n * i * o / seconds / 1e12)
-
-for d in (4096, 1600):
-    n = 16384
-    x = torch.randn(n, d, device=DEVICE, dtype=torch.bfloat16)
-    w = torch.ones(d, device=DEVICE, dtype=torch.bfloat16)
-    norm = torch.compile(lambda x: F.rms_norm(x, (d,), w, 1e-6))
-    seconds = seconds_of(lambda: norm(x))
-    show(f"rms_norm {n}x{d} bf16", seconds=seconds, terabytesPerSecond=n * d * 4 / seconds / 1e12)
-
-for batch, tokens, heads, c in [(4, 2048, 16, 128), (8, 1024, 12, 64)]:
-    q, k, v = (torch.randn(batch, heads, tokens, c, device=DEVICE, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-    forward = seconds_of(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True))
-    o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    do = torch.randn_like(o)
-    backward = seconds_of(lambda: torch.autograd.grad(o, (q, k, v), do, retain_graph=True))
-    flops = 2 * 2 * batch * heads * tokens * tokens * c / 2
-    show(f"attention {batch}x{tokens} of {heads}x{c} bf16", forwardSeconds=forward, forwardTeraflops=flops / forward / 1e12,
-         backwardSeconds=backward, backwardTeraflops=2.5 * flops / backward / 1e12)
+def draw(*dims, **more):
+    return torch.randn(*dims, device=DEVICE, dtype=torch.bfloat16, **more)
 
 
-class Block(torch.nn.Module):
-    def __init__(self, d, heads):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = torch.nn.LayerNorm(d), torch.nn.LayerNorm(d)
-        self.qkv, self.out = torch.nn.Linear(d, 3 * d), torch.nn.Linear(d, d)
-        self.up, self.down = torch.nn.Linear(d, 4 * d), torch.nn.Linear(4 * d, d)
-
-    def forward(self, x):
-        b, t, d = x.shape
-        q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.qkv(self.norm1(x)).split(d, 2))
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, d)
-        x = x + self.out(o)
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+def products():
+    best = 0
+    for n, i, o in shapes["products"]:
+        x, w = draw(n, i), draw(o, i)
+        seconds = seconds_of(lambda: F.linear(x, w))
+        best = max(best, 2 * n * i * o / seconds)
+        show(f"linear {n}x{i}x{o} bf16", seconds=seconds, teraflops=2 * n * i * o / seconds / 1e12)
+    return best
 
 
-class Gpt2(torch.nn.Module):
-    def __init__(self, layers, heads, d, positions=1024, vocabulary=50257):
-        super().__init__()
-        self.tokens, self.positions = torch.nn.Embedding(vocabulary, d), torch.nn.Embedding(positions, d)
-        self.blocks = torch.nn.ModuleList(Block(d, heads) for _ in range(layers))
-        self.norm = torch.nn.LayerNorm(d)
+def memory_bound():
+    n = shapes["copied"]
+    x, y = draw(n), draw(n)
+    seconds = seconds_of(lambda: y.copy_(x))
+    ceiling = n * 4 / seconds
+    show("copy", seconds=seconds, terabytesPerSecond=ceiling / 1e12)
+    n = shapes["stepped"]
+    p = torch.nn.Parameter(torch.zeros(n, device=DEVICE))
+    p.grad = torch.randn(n, device=DEVICE)
+    optimizer = torch.optim.AdamW([p], lr=1e-4, fused=True)
+    seconds = seconds_of(optimizer.step)
+    show("adamw", seconds=seconds, terabytesPerSecond=n * 28 / seconds / 1e12, ofCopy=n * 28 / seconds / ceiling)
+    for n, d in shapes["norms"]:
+        x, w = draw(n, d), torch.ones(d, device=DEVICE, dtype=torch.bfloat16)
+        norm = torch.compile(lambda x: F.rms_norm(x, (d,), w, 1e-6))
+        seconds = seconds_of(lambda: norm(x))
+        show(f"rms_norm {n}x{d} bf16", seconds=seconds, terabytesPerSecond=n * d * 4 / seconds / 1e12, ofCopy=n * d * 4 / seconds / ceiling)
+    return ceiling
 
-    def forward(self, ids, labels):
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
-        for block in self.blocks:
-            x = block(x)
-        logits = F.linear(self.norm(x), self.tokens.weight)
-        return F.cross_entropy(logits.float().view(-1, logits.shape[-1]), labels.view(-1), ignore_index=-100)
+
+def attention():
+    for batch, tokens, heads, c in shapes["attention"]:
+        q, k, v = (draw(batch, heads, tokens, c, requires_grad=True) for _ in range(3))
+        forward = seconds_of(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        do = torch.randn_like(o)
+        backward = seconds_of(lambda: torch.autograd.grad(o, (q, k, v), do, retain_graph=True))
+        flops = 2 * 2 * batch * heads * tokens * tokens * c / 2
+        show(f"attention {batch}x{tokens} of {heads}x{c} bf16", forwardSeconds=forward, forwardTeraflops=flops / forward / 1e12,
+             backwardSeconds=backward, backwardTeraflops=2.5 * flops / backward / 1e12)
 
 
-for name, layers, heads, d, sequences in [("GPT-2 124M", 12, 12, 768, 16), ("GPT-2 1.5B", 48, 25, 1600, 8)]:
+def train(shape, ceiling):
+    """Reserved memory and the compiler's caches go before the next one comes."""
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    model = Gpt2(layers, heads, d).to(DEVICE)
+    sequences, tokens, lora = shape["sequences"], shape["tokens"], shape.get("loraRank")
+    with torch.device(DEVICE):
+        model = Model(shape["config"], lora)
+    if shape.get("isBare") or lora is not None:
+        model = model.to(torch.bfloat16)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     compiled = torch.compile(model)
-    at = torch.arange(sequences * 1024, device=DEVICE, dtype=torch.int64)
-    ids = ((at * 7919 + at * at * 31 + 13) % 50257).view(sequences, 1024)
+    s = model.s
+    at = torch.arange(sequences * tokens, device=DEVICE, dtype=torch.int64)
+    ids = ((at * 7919 + at * at * 31 + 13) % s.vocabulary).view(sequences, tokens)
     labels = torch.full_like(ids, -100)
     labels[:, :-1] = ids[:, 1:]
     times = []
@@ -102,15 +105,47 @@ for name, layers, heads, d, sequences in [("GPT-2 124M", 12, 12, 768, 16), ("GPT
         with torch.autocast(DEVICE, dtype=torch.bfloat16):
             loss = compiled(ids, labels)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         if step > 4:
             times.append(time.perf_counter() - start)
     best = min(times)
-    count = sum(p.numel() for p in model.parameters())
-    flops = sequences * 1024 * (6 * count + 6 * layers * d * 1024)
-    show(name, tokensPerSecond=sequences * 1024 / best, mfu=flops / best / 989e12, loss=loss.item(),
+    flops = sequences * tokens * ((6 if lora is None else 4) * model.multiplied() + 6 * s.layers * s.d * tokens) / best
+    show(shape["name"], tokensPerSecond=sequences * tokens / best, mfu=flops / 989e12, ofCeiling=flops / ceiling, loss=loss.item(),
          gibibytes=torch.cuda.max_memory_allocated() / 2**30)
-    del model, compiled, optimizer
+
+
+@torch.no_grad()
+def decode(shape, ceiling, prompt=16):
+    with torch.device(DEVICE):
+        model = Model(shape["config"]).to(torch.bfloat16)
+    s, steps = model.s, shape["steps"]
+    weights = 2 * sum(p.numel() for p in model.parameters())
+    for count in shape["sequences"]:
+        room = prompt + steps
+        caches = [(torch.zeros(count, s.kv_heads, room, s.head_dim, device=DEVICE, dtype=torch.bfloat16),
+                   torch.zeros(count, s.kv_heads, room, s.head_dim, device=DEVICE, dtype=torch.bfloat16)) for _ in range(s.layers)]
+        step = torch.compile(model.decode, mode="reduce-overhead")
+        ids = torch.zeros(count, 1, device=DEVICE, dtype=torch.int64)
+        at = torch.zeros(1, device=DEVICE, dtype=torch.int64)
+        for k in range(prompt):
+            ids = step(ids.clone(), at.fill_(k), caches)
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for k in range(prompt, room):
+            ids = step(ids.clone(), at.fill_(k), caches)
+            ids.tolist()  # they are looked at, as by who generates
+        seconds = (time.perf_counter() - start) / steps
+        read = weights + count * 4 * s.layers * s.kv_heads * s.head_dim * (prompt + steps / 2)
+        show(f"{shape['name']}, {count} at a time", tokensPerSecond=count / seconds, ofCopy=read / seconds / ceiling)
+
+
+flops_ceiling = products()
+bytes_ceiling = memory_bound()
+attention()
+decode(shapes["decoding"], bytes_ceiling)
+for each in shapes["training"]:
+    if not each.get("isOffloaded"):  # PyTorch alone has nothing for it
+        train(each, flops_ceiling)

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { CudaMissingError, findCuda, native } from '#src/native/index.js';
 import type { Figure, OpenScene, Sample, Scene } from '../harness/figure.js';
+import { nameOf, readShapes, type Shapes } from './shapes.js';
 
 interface Kind {
   readonly figure: string;
@@ -11,65 +12,85 @@ interface Kind {
   readonly unit: string;
   readonly goal: Figure['goal'];
   readonly isOursAlone?: boolean;
+  readonly isLessBetter?: boolean;
 }
 
-const product = (shape: string): Kind => ({
-  figure: `linear ${shape} bf16`,
-  field: 'teraflops',
-  unit: 'TFLOP/s',
-  goal: { ratio: 1 },
-});
-const attention = (shape: string, field: string, goal: Figure['goal']): Kind => ({
-  figure: `attention ${shape} bf16`,
-  field,
-  unit: 'TFLOP/s',
-  goal,
-});
-/** What the choice between the two is made of: our own kernels alone, and cuDNN alone. */
-const attentionBy = (shape: string, teraflops: number): readonly Kind[] =>
-  ['ownForwardTeraflops', 'ownBackwardTeraflops', 'cudnnForwardTeraflops', 'cudnnBackwardTeraflops'].map((field) => ({
-    ...attention(shape, field, { value: teraflops }),
-    isOursAlone: true,
-  }));
-/** 85 % of what an H200 reads and writes. */
-const BANDWIDTH_GOAL = { value: 0.85 * 4.3 };
+const SHAPES = 'bench/gpu/shapes.json';
 
-const KINDS: readonly Kind[] = [
-  { figure: 'GPT-2 124M', field: 'tokensPerSecond', unit: 'tokens/s', goal: { ratio: 1.15 } },
-  { figure: 'GPT-2 1.5B', field: 'tokensPerSecond', unit: 'tokens/s', goal: { ratio: 1.15 } },
-  { figure: 'GPT-2 1.5B', field: 'mfu', unit: 'of 989 TFLOP/s', goal: { value: 0.6 } },
-  product('8192x8192x8192'),
-  product('8192x1600x6400'),
-  product('8192x768x3072'),
-  attention('4x2048 of 16x128', 'forwardTeraflops', { value: 600 }),
-  attention('4x2048 of 16x128', 'backwardTeraflops', { ratio: 1 }),
-  ...attentionBy('4x2048 of 16x128', 600),
-  attention('8x1024 of 12x64', 'forwardTeraflops', { ratio: 1 }),
-  attention('8x1024 of 12x64', 'backwardTeraflops', { ratio: 1 }),
-  ...attentionBy('8x1024 of 12x64', 400),
-  { figure: 'adamw of 2^28', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL, isOursAlone: true },
-  { figure: 'rms_norm 16384x4096 bf16', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL },
-  { figure: 'rms_norm 16384x1600 bf16', field: 'terabytesPerSecond', unit: 'TB/s', goal: BANDWIDTH_GOAL },
-];
+/** What is measured of `shapes`, and what is aimed at. */
+function kindsOf({ products, norms, attention, training, decoding }: Shapes): readonly Kind[] {
+  const ofCopy = { field: 'ofCopy', unit: 'of what a copy moves', goal: { value: 0.85 } } as const;
+  const flops = { unit: 'TFLOP/s' } as const;
+  return [
+    ...training.flatMap(({ name: figure, isOffloaded = false }): readonly Kind[] => [
+      { figure, field: 'tokensPerSecond', unit: 'tokens/s', goal: { ratio: 1.15 }, isOursAlone: isOffloaded },
+      {
+        figure,
+        field: 'mfu',
+        unit: 'of 989 TFLOP/s',
+        goal: { value: isOffloaded ? 0.4 : 0.6 },
+        isOursAlone: isOffloaded,
+      },
+      { figure, field: 'ofCeiling', unit: 'of the fastest product', goal: { value: 0.75 }, isOursAlone: isOffloaded },
+      { figure, field: 'gibibytes', unit: 'GiB', goal: { ratio: 1 }, isOursAlone: isOffloaded, isLessBetter: true },
+      ...(isOffloaded
+        ? ([
+            { figure, field: 'overlapped', unit: 'of the transfers', goal: { value: 0.9 }, isOursAlone: true },
+          ] as const)
+        : []),
+    ]),
+    ...products.map(
+      (shape): Kind => ({ figure: nameOf.product(shape), field: 'teraflops', ...flops, goal: { ratio: 1 } }),
+    ),
+    ...attention.flatMap((shape): readonly Kind[] => {
+      const figure = nameOf.attention(shape);
+      const isWide = shape[3] === 128;
+      return [
+        { figure, field: 'forwardTeraflops', ...flops, goal: isWide ? { value: 600 } : { ratio: 1 } },
+        { figure, field: 'backwardTeraflops', ...flops, goal: { ratio: 1 } },
+        ...['ownForward', 'ownBackward', 'cudnnForward', 'cudnnBackward'].map(
+          (way): Kind => ({
+            figure,
+            field: `${way}Teraflops`,
+            ...flops,
+            goal: { value: isWide ? 600 : 400 },
+            isOursAlone: true,
+          }),
+        ),
+      ];
+    }),
+    { figure: nameOf.copy, field: 'terabytesPerSecond', unit: 'TB/s', goal: { ratio: 1 } },
+    { figure: nameOf.adamw, ...ofCopy },
+    ...norms.map((shape): Kind => ({ figure: nameOf.norm(shape), ...ofCopy })),
+    ...decoding.sequences.flatMap((count): readonly Kind[] => {
+      const figure = nameOf.decoding(decoding, count);
+      return [
+        { figure, field: 'tokensPerSecond', unit: 'tokens/s', goal: { ratio: 1.15 } },
+        { figure, ...ofCopy, goal: { value: 0.7 } },
+      ];
+    }),
+  ];
+}
 
-const nameOf = ({ figure, field }: Kind): string => `${figure}, ${field}`;
+const figureName = ({ figure, field }: Kind): string => `${figure}, ${field}`;
 
 /** @param python one whose PyTorch sees the GPU; null: ours alone */
 export function gpuSuite(python: string | null): readonly Scene[] {
-  return [{ names: KINDS.map(nameOf), open: async () => open(python) }];
+  const kinds = kindsOf(readShapes(SHAPES));
+  return [{ names: kinds.map(figureName), open: async () => open(python, kinds) }];
 }
 
-function open(python: string | null): OpenScene {
+function open(python: string | null, kinds: readonly Kind[]): OpenScene {
   const { devices, reason } = findCuda(native());
   if (devices.length === 0) throw new CudaMissingError({ detail: `the suite "gpu" measures a GPU: ${reason}` });
   const ours = figuresOf(process.execPath, 'build/tests/bench/gpu/ours.js');
   const peer = python === null ? null : figuresOf(python, 'bench/gpu/peer.py');
-  const figures = KINDS.map((kind): Figure => {
+  const figures = kinds.map((kind): Figure => {
     const sample = (from: Figures) => async (): Promise<Sample> => ({ value: measuredValue(from, kind) });
     return {
-      name: nameOf(kind),
+      name: figureName(kind),
       unit: kind.unit,
-      isMoreBetter: true,
+      isMoreBetter: !kind.isLessBetter,
       goal: kind.goal,
       ours: sample(ours),
       peer: peer && !kind.isOursAlone ? sample(peer) : null,
@@ -86,7 +107,7 @@ type Figures = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
 
 /** All that a program prints: a line of JSON for each figure. */
 function figuresOf(command: string, file: string): Figures {
-  const { stdout, status, error } = spawnSync(command, [file], {
+  const { stdout, status, error } = spawnSync(command, [file, SHAPES], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });

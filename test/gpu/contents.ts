@@ -13,6 +13,7 @@ export const TESTS: readonly string[] = [
   'engine/optimizers',
   'engine/rounding-by-chance',
   'engine/cuda',
+  'engine/cuda-offload',
   'infer/cuda-generation',
   'native/shared-memory',
   'native/vocabulary-ops',

@@ -46,6 +46,7 @@ const testArguments = (test: string): readonly string[] => [
 const RUN_WHOLE = new Set<string>([
   'native/cuda',
   'engine/cuda',
+  'engine/cuda-offload',
   'engine/nf4',
   'engine/optimizers',
   'engine/rounding-by-chance',
@@ -125,7 +126,10 @@ function bench(): void {
     [process.execPath, 'bench/gpu/ours.mjs'],
     ['python3', 'bench/gpu/peer.py'],
   ] as const) {
-    const { status } = spawnSync(command, [join(HERE, file)], { cwd: HERE, stdio: 'inherit' });
+    const { status } = spawnSync(command, [join(HERE, file), join(HERE, 'bench/gpu/shapes.json')], {
+      cwd: HERE,
+      stdio: 'inherit',
+    });
     if (status !== 0) failed++;
   }
   add('figures', { passed: 2 - failed, failed, skipped: 0 }, (performance.now() - start) / 1000);

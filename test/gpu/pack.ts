@@ -52,7 +52,7 @@ function main(): number {
   bundle('build/tests/test/golden/main.js', join(FOLDER, 'tests/golden/main.mjs'));
   copy('node_modules/tokenizers/tokenizers.linux-x64-gnu.node', 'tests/golden/tokenizers.linux-x64-gnu.node');
   bundle('build/tests/bench/gpu/ours.js', join(FOLDER, 'bench/gpu/ours.mjs'));
-  copy('bench/gpu/peer.py', 'bench/gpu/peer.py');
+  for (const name of ['peer.py', 'peer_models.py', 'shapes.json']) copy(`bench/gpu/${name}`, `bench/gpu/${name}`);
   copy('package.json', 'package.json'); // whose version the code reads, two folders up
   const golden = process.env.RAYLITE_TEST_GOLDEN ?? '../shared/golden';
   const folders = GOLDEN_FOLDERS.filter((name) => existsSync(join(golden, name)));
