@@ -31,21 +31,27 @@ void Watchdog::loop() {
   }
 }
 
+/// What breaks one group ends all.
+template <class Call>
+void Watchdog::unless_broken(Call call) {
+  try {
+    call();
+  } catch (const CommError& error) {
+    for (const auto& other : groups_) other->fail_all(error);
+    if (tell_ && !is_broken_) tell_({WatchNews::Kind::kBroken, {error.rank()}, error.what()});
+    is_broken_ = true;
+  }
+}
+
 void Watchdog::look() {
   // What begins and ends between two signs of life is no waiting.
   const bool is_waiting = std::any_of(groups_.begin(), groups_.end(), [](const auto& group) {
     const auto call = group->call();
     return call && call->ms >= Communicator::kBeatMs;
   });
-  for (const auto& group : groups_) {
-    try {
-      group->watch(group->standing(is_waiting));
-    } catch (const CommError& error) {
-      for (const auto& other : groups_) other->fail_all(error);
-      if (tell_ && !is_broken_) tell_({WatchNews::Kind::kBroken, {error.rank()}, error.what()});
-      is_broken_ = true;
-    }
-  }
+  // What ended a call is passed on first: a rank that no longer waits, and says so, would be blamed by who waits for it.
+  for (const auto& group : groups_) unless_broken([&] { group->check(); });
+  for (const auto& group : groups_) unless_broken([&] { group->watch(group->standing(is_waiting)); });
   if (tell_ && !is_broken_) look_who_is_late();
 }
 

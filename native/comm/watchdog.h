@@ -37,6 +37,8 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
  private:
+  template <class Call>
+  void unless_broken(Call call);
   void look();
   void look_who_is_late();
   void loop();
