@@ -4,17 +4,9 @@
 //   starting | alive ─actorWorkerGone→ pending (restarts left) | dead
 //   any ─endActor→ dead                        (killed, constructor threw, owner or job ended)
 import { type ActorId, ConfigError, type WorkerId } from '../common/index.js';
-import {
-  type ActorRecord,
-  type ActorRequest,
-  type Address,
-  type ClusterState,
-  type Death,
-  type Effect,
-  ENDED_ACTORS_MAX,
-  FAILED_STARTS_MAX,
-  type WorkerEnd,
-} from './cluster-state.js';
+import { type ClusterState, ENDED_ACTORS_MAX, FAILED_STARTS_MAX } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { ActorRecord, ActorRequest, Address, Death, WorkerEnd } from './entities.js';
 import { infeasible, schedule, wait } from './schedule.js';
 import { addActor, buryActor, nameKey, retireWorker } from './tables.js';
 

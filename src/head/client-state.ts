@@ -1,7 +1,9 @@
 // Drivers and workers that talk to the head: who they are, and what ends with them.
 import type { WorkerId } from '../common/index.js';
 import { endActorsOf } from './actor-state.js';
-import type { ClientRecord, ClusterState, Effect } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { ClientRecord } from './entities.js';
 import { dropGroupsOf } from './group-state.js';
 import { endJob, startTimes } from './job-state.js';
 import { endLeasesOf } from './lease-state.js';

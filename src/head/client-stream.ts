@@ -14,8 +14,9 @@ import {
 } from '../common/index.js';
 import { type Channel, failureOf, MessageChannel, wire } from '../protocol/index.js';
 import type { Cluster } from './cluster.js';
-import type { Answer, ClientRecord } from './cluster-state.js';
 import { drainingNodes } from './drain-state.js';
+import type { Answer } from './effects.js';
+import type { ClientRecord } from './entities.js';
 import { groupNamed } from './group-state.js';
 import { waitReason } from './schedule.js';
 import { actorIn, groupIn, leaseIn } from './wire-in.js';

@@ -3,8 +3,9 @@
 import { type ClusterId, type JobId, type NodeId, newClusterId, newWorkerId, type WorkerId } from '../common/index.js';
 import type { RunReport } from '../observe/index.js';
 import type { wire } from '../protocol/index.js';
-import { type Answer, type ClusterState, createClusterState, type Effect } from './cluster-state.js';
+import { type ClusterState, createClusterState } from './cluster-state.js';
 import { drainingNodes } from './drain-state.js';
+import type { Answer, Effect } from './effects.js';
 import type { JobLogs } from './job-logs.js';
 import { LogFlushes } from './log-flushes.js';
 import { NodeSurveys, type SurveyResult } from './node-survey.js';

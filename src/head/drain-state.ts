@@ -3,7 +3,9 @@
 //   (serving) ─drainNode→ draining ─drainNode (another order replaces it)→ draining
 //   draining ─nodeBeat (nothing runs there) │ nodeOverdue→ dead (node-state.ts)
 import { ConfigError, type NodeId } from '../common/index.js';
-import type { Answer, ClusterState, DrainOrder, Effect, NodeRecord } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Answer, Effect } from './effects.js';
+import type { DrainOrder, NodeRecord } from './entities.js';
 import { dropIdle } from './handover.js';
 import { workersAt } from './tables.js';
 

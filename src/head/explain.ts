@@ -9,16 +9,9 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import { actorStateName } from './actor-state.js';
-import type {
-  ActorRecord,
-  BundlePlace,
-  ClusterState,
-  GroupRecord,
-  JobRecord,
-  LeaseRecord,
-  NodeRecord,
-} from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
 import { drainText } from './drain-state.js';
+import type { ActorRecord, BundlePlace, GroupRecord, JobRecord, LeaseRecord, NodeRecord } from './entities.js';
 import { groupStateName } from './group-state.js';
 import type { PendingKey } from './pending-queue.js';
 import { groupDemand, waitReason } from './schedule.js';

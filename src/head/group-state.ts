@@ -14,7 +14,9 @@ import {
   type WorkerId,
 } from '../common/index.js';
 import { endActor } from './actor-state.js';
-import type { ClusterState, Effect, GroupRecord, GroupRequest } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { GroupRecord, GroupRequest } from './entities.js';
 import { groupDemand, schedule, wait } from './schedule.js';
 import { explainGroupInfeasible } from './scheduler/explain-group.js';
 import { devicesOf } from './scheduler/gpu-room.js';

@@ -1,7 +1,9 @@
 // Workers pass from lease to lease. One that is given back goes on to the next lease that asks for the same, at once or when there
 // is room for it, so that no process ends and none starts; and who holds leases hears when others wait for what they take.
 import type { LeaseId, NodeId, WorkerId } from '../common/index.js';
-import type { Address, ClusterState, Effect, LeaseRecord, Place, WorkerRecord } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { Address, LeaseRecord, Place, WorkerRecord } from './entities.js';
 import type { PendingKey } from './pending-queue.js';
 import { fitsGpus } from './scheduler/gpu-room.js';
 import { holderOf, placeOf } from './tables.js';

@@ -2,6 +2,8 @@
 
 export { serveClient } from './client-stream.js';
 export * from './cluster-state.js';
+export * from './effects.js';
+export * from './entities.js';
 export { type Explanation, explain } from './explain.js';
 export { httpCensus } from './http/app.js';
 export type * from './http/calls-view.js';

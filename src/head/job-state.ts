@@ -4,14 +4,9 @@
 //   PENDING ─stopJob→ STOPPED
 import { ConfigError, type JobId } from '../common/index.js';
 import { endActor } from './actor-state.js';
-import {
-  type ClusterState,
-  type Effect,
-  ENDED_JOBS_MAX,
-  type JobRecord,
-  type JobRequest,
-  type JobStatus,
-} from './cluster-state.js';
+import { type ClusterState, ENDED_JOBS_MAX } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { JobRecord, JobRequest, JobStatus } from './entities.js';
 import { dropGroup } from './group-state.js';
 import { infeasible, schedule, wait } from './schedule.js';
 import { placeOf, release } from './tables.js';

@@ -3,16 +3,9 @@
 //   (asked) ─requestLease→ pending ─schedule→ starting ─leaseStarted→ granted ─returnLease→ (gone)
 //   starting ─leaseStartFailed→ pending | (refused)
 import { type LeaseId, type RayliteError, WorkerCrashedError, type WorkerId } from '../common/index.js';
-import {
-  type Address,
-  type ClusterState,
-  type Effect,
-  FAILED_STARTS_MAX,
-  LEASE_ENDS_MAX,
-  type LeaseRecord,
-  type LeaseRequest,
-  type WorkerEnd,
-} from './cluster-state.js';
+import { type ClusterState, FAILED_STARTS_MAX, LEASE_ENDS_MAX } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { Address, LeaseRecord, LeaseRequest, WorkerEnd } from './entities.js';
 import { idle, tellHolders } from './handover.js';
 import { grantLease, infeasible, schedule, wait } from './schedule.js';
 import { addLease, deleteLease, deleteWorker, retireWorker } from './tables.js';

@@ -4,16 +4,10 @@
 //   connected | away ─nodeLost→ dead (final)        (draining meanwhile or not: drain-state.ts)
 import type { ActorId, JobId, LeaseId, NodeId, WorkerId } from '../common/index.js';
 import { actorStarted } from './actor-state.js';
-import {
-  type Address,
-  type ClusterState,
-  type Effect,
-  ENDED_NODES_MAX,
-  type NodeBeat,
-  type NodeFacts,
-  type WorkerRecord,
-} from './cluster-state.js';
+import { type ClusterState, ENDED_NODES_MAX } from './cluster-state.js';
 import { drainText, isEmptied } from './drain-state.js';
+import type { Effect } from './effects.js';
+import type { Address, NodeBeat, NodeFacts, WorkerRecord } from './entities.js';
 import { loseBundles } from './group-state.js';
 import { dropIdle } from './handover.js';
 import { isEnded, jobExited, startTimes } from './job-state.js';

@@ -1,6 +1,7 @@
 // Carries out effects in order, what must survive first: nothing leaves the head before the records that it depends on
 // are on disk. Whatever queued up during one write goes to disk together in the next.
-import type { ClusterState, Effect } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
 import { changeOf } from './records.js';
 import type { Change, Store } from './store.js';
 

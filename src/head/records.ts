@@ -1,14 +1,8 @@
 // The cluster's state as records of the store, and back: what a new head finds, and how it takes it up.
 import type { JobId, WorkerId } from '../common/index.js';
-import type {
-  ActorRecord,
-  ClusterState,
-  GroupRecord,
-  JobRecord,
-  LeaseRecord,
-  NodeRecord,
-  Table,
-} from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Table } from './effects.js';
+import type { ActorRecord, GroupRecord, JobRecord, LeaseRecord, NodeRecord } from './entities.js';
 import { isEnded } from './job-state.js';
 import { wait } from './schedule.js';
 import { devicesOf, gpuRoomOf, newGpuRoom } from './scheduler/gpu-room.js';

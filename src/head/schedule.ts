@@ -10,7 +10,9 @@ import {
   PlacementGroupRemovedError,
   type Resources,
 } from '../common/index.js';
-import type { Address, BundlePlace, ClusterState, Effect, GroupRecord, LeaseRecord, Place } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { Address, BundlePlace, GroupRecord, LeaseRecord, Place } from './entities.js';
 import { endUnwanted, takeIdle, tellHolders, termsOf } from './handover.js';
 import type { PendingKey } from './pending-queue.js';
 import { explainInfeasible, explainWait } from './scheduler/explain.js';

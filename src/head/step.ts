@@ -2,21 +2,21 @@
 import type { ActorId, GroupId, JobId, LeaseId, NodeId, RayliteError, WorkerId } from '../common/index.js';
 import { createActor, killActor } from './actor-state.js';
 import { clientJoined, clientLeft } from './client-state.js';
+import type { ClusterState } from './cluster-state.js';
+import { drainNode } from './drain-state.js';
+import type { Effect } from './effects.js';
 import type {
   ActorRequest,
   Address,
   ClientRecord,
-  ClusterState,
   DrainOrder,
-  Effect,
   GroupRequest,
   JobRequest,
   LeaseRequest,
   NodeBeat,
   NodeFacts,
   WorkerEnd,
-} from './cluster-state.js';
-import { drainNode } from './drain-state.js';
+} from './entities.js';
 import { awaitGroup, createGroup, removeGroup } from './group-state.js';
 import { deleteJob, isEnded, jobExited, startTimes, stopJob, submitJob } from './job-state.js';
 import { requestLease, returnLease } from './lease-state.js';

@@ -8,16 +8,16 @@ import {
   subtractResources,
   type WorkerId,
 } from '../common/index.js';
+import type { ClusterState } from './cluster-state.js';
 import type {
   ActorRecord,
   BundleRecord,
-  ClusterState,
   GroupRecord,
   LeaseRecord,
   NodeRecord,
   Place,
   WorkerRecord,
-} from './cluster-state.js';
+} from './entities.js';
 import { holdGpus, releaseGpus } from './scheduler/gpu-room.js';
 
 export function setNode(state: ClusterState, node: NodeRecord): void {

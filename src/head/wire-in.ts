@@ -19,7 +19,7 @@ import type {
   NodeBeat,
   NodeFacts,
   RuntimeEnv,
-} from './cluster-state.js';
+} from './entities.js';
 import type { RunningWorker } from './node-state.js';
 import { isLabelRule } from './scheduler/labels.js';
 import { type Demand, demandFor, isStrategy } from './scheduler/place.js';

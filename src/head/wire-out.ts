@@ -2,17 +2,9 @@
 import { ActorDiedError, ConfigError } from '../common/index.js';
 import { failureOf, wire } from '../protocol/index.js';
 import { actorStateName } from './actor-state.js';
-import type {
-  ActorRecord,
-  BundlePlace,
-  ClusterState,
-  GroupRecord,
-  JobRecord,
-  NodeRecord,
-  Place,
-  WorkerRecord,
-} from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
 import { drainingNodes } from './drain-state.js';
+import type { ActorRecord, BundlePlace, GroupRecord, JobRecord, NodeRecord, Place, WorkerRecord } from './entities.js';
 import { groupStateName } from './group-state.js';
 import { waitReason } from './schedule.js';
 import { availableOf } from './scheduler/place.js';

@@ -1,7 +1,9 @@
 // What nodes report about worker processes, turned into the next step of the actor or lease they serve.
 import { addResources, type RayliteError, subtractResources, type WorkerId } from '../common/index.js';
 import { actorStarted, actorStartFailed, actorWorkerGone, endActor, endActorsOf } from './actor-state.js';
-import type { Address, ClusterState, Death, Effect, WorkerEnd } from './cluster-state.js';
+import type { ClusterState } from './cluster-state.js';
+import type { Effect } from './effects.js';
+import type { Address, Death, WorkerEnd } from './entities.js';
 import { dropGroupsOf } from './group-state.js';
 import { startTimes } from './job-state.js';
 import { endLeasesOf, leaseStarted, leaseWorkerGone } from './lease-state.js';

@@ -1,6 +1,6 @@
 // The node agent: one machine's part of the cluster, put together from its parts, and what the head orders done.
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, freemem, hostname, totalmem } from 'node:os';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import {
   type ConnectionError,
@@ -15,6 +15,7 @@ import {
 import { type NativeArena, native, openGpuMonitor } from '../native/index.js';
 import { type Log, openLog } from '../observe/index.js';
 import type { wire } from '../protocol/index.js';
+import { Beats } from './beats.js';
 import { CallLog } from './call-log.js';
 import { gpuIds } from './gpu-ids.js';
 import { GpuWatch } from './gpu-watch.js';
@@ -27,13 +28,11 @@ import { ARENA_FOLDER, removeDead } from './node-files.js';
 import { NpmEnvs } from './npm-envs.js';
 import { ObjectIndex } from './object-index.js';
 import { Packages } from './packages.js';
-import { ProcessUses } from './process-use.js';
 import { SpillFiles } from './spill-files.js';
 import { TransferServer } from './transfer.js';
 import { WorkerPool } from './worker-pool.js';
 import { WorkerStarts } from './worker-starts.js';
 
-const BEAT_MS = 1_000;
 const WARM_WORKERS_MAX = 4;
 /** A driver frees the memory of a process within moments of its end. */
 const GPU_FREE_WAIT_MS = 10_000;
@@ -73,15 +72,12 @@ export class Agent implements AsyncDisposable {
   readonly #jobs: Jobs;
   readonly #limits: MemoryLimits;
   readonly #calls = new CallLog();
-  readonly #uses = new ProcessUses();
   readonly #head: HeadStream;
   readonly #guard: Guard;
   readonly #starts: WorkerStarts;
-  #isDraining = false;
+  readonly #beats: Beats;
   #transfer: TransferServer | null = null;
   #httpUrl = '';
-  #beat: NodeJS.Timeout | null = null;
-  #lastCpu = cpuTimes();
 
   private constructor(boot: AgentBoot, childUmask: number) {
     const { sessionDir, token } = boot;
@@ -170,7 +166,17 @@ export class Agent implements AsyncDisposable {
       gpuIds: this.#gpuIds,
       gpuWatch: this.#gpuWatch,
       failed: (workerId, failure, isFinal) => this.#head.send({ workerFailed: { workerId, failure, isFinal } }),
-      tellGpus: () => this.#sendBeat(),
+      tellGpus: () => this.#beats.send(),
+    });
+    this.#beats = new Beats({
+      arena: this.#arena,
+      index: this.#index,
+      local: this.#local,
+      pool: this.#pool,
+      calls: this.#calls,
+      gpuWatch: this.#gpuWatch,
+      gpuIds: this.#gpuIds,
+      send: (beat) => this.#head.send({ beat }),
     });
     const tokenFile = join(socketDir, 'token');
     writeFileSync(tokenFile, token, { mode: 0o600 });
@@ -220,8 +226,7 @@ export class Agent implements AsyncDisposable {
       (error: ConnectionError) => this.#end({ reason: error.message, isDrained: false }),
       () => {},
     );
-    this.#sendBeat();
-    this.#beat = setInterval(() => this.#sendBeat(), BEAT_MS);
+    this.#beats.start();
   }
 
   /**
@@ -296,10 +301,8 @@ export class Agent implements AsyncDisposable {
         .catch((error: unknown) => this.#log.error('a survey of objects failed', { error }));
     } else if (message.surveyCalls)
       this.#head.send({ callsSurveyed: { id: message.surveyCalls.id, node: this.#calls.survey() } });
-    else if (message.drain) {
-      this.#isDraining = true;
-      this.#sendBeat();
-    } else if (message.free) {
+    else if (message.drain) this.#beats.countKept();
+    else if (message.free) {
       const { reason, isDrained } = message.free;
       this.#end({ reason: reason ?? 'the head freed the node', isDrained: isDrained ?? false });
     } else if (message.welcome?.httpUrl) this.#httpUrl = message.welcome.httpUrl;
@@ -318,43 +321,8 @@ export class Agent implements AsyncDisposable {
     };
   }
 
-  #sendBeat(): void {
-    const now = cpuTimes();
-    const busy = now.busy - this.#lastCpu.busy;
-    const all = now.all - this.#lastCpu.all;
-    this.#lastCpu = now;
-    this.#head.send({
-      beat: {
-        cpuPercent: all > 0 ? (100 * busy) / all : 0,
-        memoryUsedBytes: totalmem() - freemem(),
-        memoryTotalBytes: totalmem(),
-        storeUsedBytes: this.#index.usedBytes,
-        storeTotalBytes: this.#arena.bytes,
-        workerCount: this.#pool.count,
-        ...(this.#isDraining && { keptForOthers: this.#index.keptFor((ownerId) => !this.#local.has(ownerId)) }),
-        workers: this.#workerUses(),
-        gpus: this.#gpuWatch.uses(this.#gpuIds),
-      },
-    });
-  }
-
-  #workerUses(): wire.WorkerUse.$Properties[] {
-    const running = this.#pool.assignments();
-    const uses = this.#uses.look(running.map(({ pid }) => pid));
-    return running.map(({ assignment, pid, startedAtMs }) => ({
-      workerId: assignment.workerId,
-      pid,
-      name: assignment.actor?.className ?? '',
-      actorId: assignment.actor?.actorId ?? '',
-      jobId: assignment.jobId,
-      running: [...this.#calls.running(assignment.workerId)],
-      startedMs: startedAtMs,
-      ...uses.get(pid),
-    }));
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#beat) clearInterval(this.#beat);
+    this.#beats[Symbol.dispose]();
     this.#jobs.close();
     const workers = this.#pool.close();
     this.#head.close();
@@ -373,14 +341,3 @@ export class Agent implements AsyncDisposable {
 }
 
 const VERSION = '0.1.0';
-
-function cpuTimes(): { readonly busy: number; readonly all: number } {
-  let busy = 0;
-  let all = 0;
-  for (const { times } of cpus()) {
-    const total = times.user + times.nice + times.sys + times.idle + times.irq;
-    busy += total - times.idle;
-    all += total;
-  }
-  return { busy, all };
-}

@@ -14,7 +14,7 @@ import {
 } from '../../common/index.js';
 import { isSameToken } from '../../protocol/index.js';
 import type { Cluster } from '../cluster.js';
-import type { JobRecord } from '../cluster-state.js';
+import type { JobRecord } from '../entities.js';
 import { explain } from '../explain.js';
 import { isEnded } from '../job-state.js';
 import type { PackageStore } from '../packages.js';

@@ -1,6 +1,6 @@
 // What `POST /api/nodes/<id>/drain` accepts: Ray's names, checked at the door.
 import { z } from 'zod';
-import type { DrainOrder } from '../cluster-state.js';
+import type { DrainOrder } from '../entities.js';
 import { parsedBody } from './parsed-body.js';
 
 /** The longest time that may be given: a month. */

@@ -1,7 +1,7 @@
 // What `POST /api/jobs/` accepts: Ray's names, checked at the door.
 import { z } from 'zod';
 import { ConfigError, isDeviceAmount, type JobId, newJobId } from '../../common/index.js';
-import type { JobRequest } from '../cluster-state.js';
+import type { JobRequest } from '../entities.js';
 import type { PackageStore } from '../packages.js';
 import { demandFor } from '../scheduler/place.js';
 import { parsedBody } from './parsed-body.js';

@@ -1,7 +1,7 @@
 // The cluster in Prometheus's text format. Names follow Ray's where there is a counterpart.
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
-import type { GpuUse } from '../cluster-state.js';
+import type { GpuUse } from '../entities.js';
 import { nodeStateName } from '../wire-out.js';
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];

@@ -12,8 +12,9 @@ import {
 import type { RunReport } from '../../observe/index.js';
 import { actorStateName } from '../actor-state.js';
 import type { Cluster } from '../cluster.js';
-import type { ActorRecord, ClusterState, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../cluster-state.js';
+import type { ClusterState } from '../cluster-state.js';
 import { drainText } from '../drain-state.js';
+import type { ActorRecord, GroupRecord, JobRecord, NodeBeat, NodeRecord } from '../entities.js';
 import { groupStateName } from '../group-state.js';
 import type { PendingKey } from '../pending-queue.js';
 import type { RunRecord } from '../runs.js';
