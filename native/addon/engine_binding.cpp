@@ -31,16 +31,20 @@ Napi::Value engine_info(const Napi::CallbackInfo& info) {
   return result;
 }
 
+const Kernels& kernels_option(const Napi::Object& options) {
+  const Napi::Value isa = options.Get("isa");
+  if (!isa.IsNull() && !isa.IsString()) throw Napi::TypeError::New(options.Env(), "isa: expected null, \"scalar\", \"avx2\" or \"avx512\"");
+  return kernels_of(isa.IsNull() ? best_isa() : isa.As<Napi::String>().Utf8Value());
+}
+
+int threads_option(const Napi::Object& options) { return static_cast<int>(integer_of(options.Get("threads"), "threads", 1, 1024)); }
+
 Napi::Value create_device(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto options = object_of(info[0], "options");
-  const Napi::Value isa = options.Get("isa");
-  if (!isa.IsNull() && !isa.IsString()) throw Napi::TypeError::New(env, "isa: expected null, \"scalar\", \"avx2\" or \"avx512\"");
   const Napi::Value pin = options.Get("pin");
   if (!pin.IsBoolean()) throw Napi::TypeError::New(env, "pin: expected a boolean");
-  const int threads = static_cast<int>(integer_of(options.Get("threads"), "threads", 1, 1024));
-  const Kernels& kernels = kernels_of(isa.IsNull() ? best_isa() : isa.As<Napi::String>().Utf8Value());
-  auto device = std::make_shared<CpuDevice>(threads, pin.As<Napi::Boolean>().Value(), kernels);
+  auto device = std::make_shared<CpuDevice>(threads_option(options), pin.As<Napi::Boolean>().Value(), kernels_option(options));
   return device_object(env, std::make_shared<OpenDevice>(std::move(device)));
 }
 
@@ -69,7 +73,9 @@ CudaOptions cuda_options_of(const Napi::Value& value) {
 }
 
 Napi::Value create_cuda_device(const Napi::CallbackInfo& info) {
-  return device_object(info.Env(), std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(cuda_options_of(info[0]))));
+  const auto on_host = object_of(info[1], "host");
+  auto host = std::make_shared<HostTeam>(threads_option(on_host), kernels_option(on_host));
+  return device_object(info.Env(), std::make_shared<OpenDevice>(std::make_shared<CudaDevice>(cuda_options_of(info[0]), std::move(host))));
 }
 
 bool flag_of(const Napi::Object& object, const char* name) {

@@ -12,7 +12,7 @@
 
 namespace raylite {
 
-constexpr std::uint32_t kCudaApiVersion = 4;
+constexpr std::uint32_t kCudaApiVersion = 5;
 
 /// Changes with the layout of what both sides read.
 constexpr std::uint32_t cuda_api_stamp() {

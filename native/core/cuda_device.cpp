@@ -50,7 +50,8 @@ CudaLibraries CudaOptions::libraries() const {
   return {path_or_null(cublas_lt), path_or_null(nccl), path_or_null(cudnn), path_or_null(cudart), path_or_null(nvrtc), path_or_null(nvrtc_builtins), attention};
 }
 
-CudaDevice::CudaDevice(const CudaOptions& options) : api_(cuda_library(options.library)) {
+CudaDevice::CudaDevice(const CudaOptions& options, std::shared_ptr<HostTeam> host)
+    : api_(cuda_library(options.library)), host_(std::move(host)) {
   const CudaLibraries libraries = options.libraries();
   void* handle = checked([&](CudaFailure* failure) { return api_.open(options.index, &libraries, failure); });
   handle_ = std::shared_ptr<void>(handle, api_.close);
@@ -84,7 +85,7 @@ std::shared_ptr<Memory> CudaDevice::allocate(std::size_t bytes, bool on_host) {
     void* host = checked([&](CudaFailure* failure) { return api_.allocate_host(handle_.get(), bytes + kPage - 1, failure); });
     auto* begin = reinterpret_cast<std::uint8_t*>((reinterpret_cast<std::uintptr_t>(host) + kPage - 1) / kPage * kPage);
     std::memset(begin, 0, bytes);
-    return std::make_shared<Memory>(begin, bytes, [free = api_.free_host, handle = handle_, host] { free(handle.get(), host); });
+    return std::make_shared<Memory>(begin, bytes, true, [free = api_.free_host, handle = handle_, host] { free(handle.get(), host); });
   }
   void* memory = checked([&](CudaFailure* failure) { return api_.allocate(handle_.get(), bytes, failure); });
   const auto give_back = [free = api_.free, handle = handle_, mirrors = mirrors_, memory] {
@@ -94,7 +95,7 @@ std::shared_ptr<Memory> CudaDevice::allocate(std::size_t bytes, bool on_host) {
     }
     free(handle.get(), memory);
   };
-  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, give_back);
+  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, false, give_back);
 }
 
 std::shared_ptr<std::uint8_t> CudaDevice::host_view(const std::shared_ptr<Memory>& memory) {
@@ -146,7 +147,7 @@ std::shared_ptr<Memory> CudaDevice::open_shared(const std::vector<std::uint8_t>&
   std::memcpy(handle.bytes, given.data(), given.size());
   void* memory = checked([&](CudaFailure* failure) { return api_.map(handle_.get(), &handle, failure); });
   const auto give_back = [unmap = api_.unmap, device = handle_, memory] { unmap(device.get(), memory); };
-  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, give_back);
+  return std::make_shared<Memory>(static_cast<std::uint8_t*>(memory), bytes, false, give_back);
 }
 
 std::vector<std::string> CudaDevice::choices() {

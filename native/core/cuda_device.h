@@ -9,6 +9,7 @@
 
 #include "core/cuda_api.h"
 #include "core/device.h"
+#include "core/host_team.h"
 
 namespace raylite {
 
@@ -31,8 +32,8 @@ struct CudaOptions {
 
 class CudaDevice final : public Device {
  public:
-  /// Throws EngineError("CUDA") where there is no such device, or the library cannot be opened.
-  explicit CudaDevice(const CudaOptions& options);
+  /// `host`: who makes what stays on the host. Throws EngineError("CUDA") where there is no such device, or the library cannot be opened.
+  CudaDevice(const CudaOptions& options, std::shared_ptr<HostTeam> host);
   /// Cancels a run in progress (its outcome: ENGINE) and joins the thread.
   ~CudaDevice() override;
 
@@ -41,6 +42,7 @@ class CudaDevice final : public Device {
   std::shared_ptr<Memory> allocate(std::size_t bytes, bool on_host) override;
   std::shared_ptr<std::uint8_t> host_view(const std::shared_ptr<Memory>& memory) override;
   bool is_host() const override { return false; }
+  std::shared_ptr<HostTeam> host_team() override { return host_; }
   void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) override;
   void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) override;
   void copy(const Memory& from, std::size_t from_offset, const Memory& to, std::size_t to_offset, std::size_t bytes) override;
@@ -69,6 +71,7 @@ class CudaDevice final : public Device {
   Outcome run(const Job& job);
 
   const CudaApi& api_;
+  const std::shared_ptr<HostTeam> host_;
   std::shared_ptr<void> handle_;  // memories hold it too
   const std::shared_ptr<Mirrors> mirrors_ = std::make_shared<Mirrors>();
   std::mutex mutex_;

@@ -14,6 +14,8 @@
 
 namespace raylite {
 
+class HostTeam;
+
 /// How a run ended. `code` is empty when it went well, else ENGINE or COMM (then `rank` is the late or dead one, or -1).
 struct Outcome {
   std::string code;
@@ -51,6 +53,8 @@ class Device {
   virtual std::shared_ptr<std::uint8_t> host_view(const std::shared_ptr<Memory>& memory) = 0;
   /// Whether memory is the host's own.
   virtual bool is_host() const = 0;
+  /// Who makes what is on the stream kHost; null where the device is the host.
+  virtual std::shared_ptr<HostTeam> host_team() { return nullptr; }
   /// Copies to and from the host, between runs. From any thread.
   virtual void read(const Memory& from, std::size_t offset, void* to, std::size_t bytes) = 0;
   virtual void write(const Memory& to, std::size_t offset, const void* from, std::size_t bytes) = 0;

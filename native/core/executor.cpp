@@ -8,43 +8,9 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "core/sync.h"
+#include "core/team_shared.h"
 
 namespace raylite {
-
-/// What the threads of one team share during a run.
-class TeamShared {
- public:
-  explicit TeamShared(int count) : barrier(count) {}
-
-  Barrier barrier;
-  alignas(64) std::atomic<std::int64_t> claimed{0};
-  bool stop = false;     // written by the last to arrive at a barrier, read by all after it
-  double started = 0.0;  // the same: when the instruction began, if that is measured
-
-  // The lowest row that held a forbidden value in the current instruction.
-  std::mutex fault_mutex;
-  bool has_fault = false;
-  std::string fault_what;
-  std::int64_t fault_row = 0, fault_value = 0, fault_low = 0, fault_high = 0;
-};
-
-void Team::barrier() const {
-  shared->barrier.arrive([this] { shared->claimed.store(0, std::memory_order_relaxed); });
-}
-
-std::int64_t Team::claim() const { return shared->claimed.fetch_add(1, std::memory_order_relaxed); }
-
-void Team::fail_value(const char* what, std::int64_t row, std::int64_t value, std::int64_t low, std::int64_t high) const {
-  const std::lock_guard<std::mutex> lock(shared->fault_mutex);
-  if (shared->has_fault && shared->fault_row <= row) return;
-  shared->has_fault = true;
-  shared->fault_what = what;
-  shared->fault_row = row;
-  shared->fault_value = value;
-  shared->fault_low = low;
-  shared->fault_high = high;
-}
 
 namespace {
 
@@ -204,9 +170,7 @@ struct Executor::Run {
       shared.claimed.store(0, std::memory_order_relaxed);
       if (shared.has_fault) {
         const Instruction& instruction = program->instructions[i];
-        fail(describe(i, instruction.op, instruction.path) + ": " + shared.fault_what + "[" +
-             std::to_string(shared.fault_row) + "] is " + std::to_string(shared.fault_value) + ", expected " +
-             std::to_string(shared.fault_low) + " <= value < " + std::to_string(shared.fault_high));
+        fail(describe(i, instruction.op, instruction.path) + ": " + shared.fault());
       }
       shared.stop = failed.load();
     });
@@ -215,7 +179,7 @@ struct Executor::Run {
   std::shared_ptr<Program> program;
   const RunOptions options;
   TeamShared compute;
-  TeamShared alone[kStreams] = {TeamShared(1), TeamShared(1), TeamShared(1), TeamShared(1)};  // by stream
+  TeamShared alone[kStreams] = {TeamShared(1), TeamShared(1), TeamShared(1), TeamShared(1), TeamShared(1)};  // by stream
   Signal progress[kStreams];
   std::mutex mutex;  // for the three below, but for the seconds, which each thread writes for itself
   std::atomic<bool> failed{false};
@@ -292,7 +256,7 @@ void Executor::compute_main(int thread, bool pin, std::uint64_t seen) {
 }
 
 void Executor::stream_main(std::uint32_t stream, std::uint64_t seen) {
-  constexpr const char* kNames[kStreams] = {"rl-compute", "rl-exchange", "rl-copy", "rl-disk"};
+  constexpr const char* kNames[kStreams] = {"rl-compute", "rl-exchange", "rl-copy", "rl-disk", "rl-host"};
   pthread_setname_np(pthread_self(), kNames[stream]);
   while (const std::shared_ptr<Run> run = next_run(seen)) {
     run->run_stream(stream, run->alone[stream], 0, 1);

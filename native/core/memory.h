@@ -11,20 +11,22 @@ class Memory {
  public:
   /// Throws EngineError("ENGINE") when the system has no such memory to give.
   explicit Memory(std::size_t bytes);
-  /// Memory of a device, which `give_back` takes again; it may not be the host's to touch.
-  Memory(std::uint8_t* data, std::size_t bytes, std::function<void()> give_back)
-      : data_(data), bytes_(bytes), give_back_(std::move(give_back)) {}
+  /// Memory of a device, which `give_back` takes again; `is_on_host`: whether it is the host's to touch.
+  Memory(std::uint8_t* data, std::size_t bytes, bool is_on_host, std::function<void()> give_back)
+      : data_(data), bytes_(bytes), is_on_host_(is_on_host), give_back_(std::move(give_back)) {}
   ~Memory() { release(); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
   std::uint8_t* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
+  bool is_on_host() const { return is_on_host_; }
   void release() noexcept;
 
  private:
   std::uint8_t* data_ = nullptr;
   std::size_t bytes_ = 0;
+  const bool is_on_host_ = true;
   void* mapping_ = nullptr;
   std::size_t mapped_bytes_ = 0;
   std::function<void()> give_back_;

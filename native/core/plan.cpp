@@ -92,6 +92,18 @@ void check_waits(const Plan& plan) {
   }
 }
 
+/// What is on the stream kHost goes to the kernels' own, whose order stands for the waits between the two.
+void join_host_stream(Plan& plan) {
+  for (PlanInstruction& instruction : plan.instructions) {
+    if (instruction.stream == Stream::kHost) instruction.stream = Stream::kCompute;
+  }
+  for (PlanInstruction& instruction : plan.instructions) {
+    auto& waits = instruction.waits;
+    const auto is_of_own = [&](std::uint32_t wait) { return plan.instructions[wait].stream == instruction.stream; };
+    waits.erase(std::remove_if(waits.begin(), waits.end(), is_of_own), waits.end());
+  }
+}
+
 }  // namespace
 
 const char* dtype_name(DType dtype) {
@@ -110,7 +122,7 @@ const char* dtype_name(DType dtype) {
   return "?";
 }
 
-Plan decode_plan(const std::uint8_t* bytes, std::size_t size) {
+Plan decode_plan(const std::uint8_t* bytes, std::size_t size, bool is_host) {
   Cutter cutter(bytes, size);
   const Section head = cutter.cut("header", 1, sizeof(Header));
   const Header header = head.get<Header>(0, 0);
@@ -227,6 +239,7 @@ Plan decode_plan(const std::uint8_t* bytes, std::size_t size) {
       }
     }
   }
+  if (is_host) join_host_stream(plan);
   check_waits(plan);
   return plan;
 }

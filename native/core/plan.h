@@ -26,9 +26,9 @@ inline std::size_t dtype_bytes(DType dtype) {
   return 0;
 }
 
-/// What runs beside each other: kernels, exchanges between ranks, copies between device and host, disk.
-enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1, kCopy = 2, kDisk = 3 };
-constexpr std::uint32_t kStreams = 4;
+/// What runs beside each other: kernels, exchanges between ranks, copies between device and host, disk, kernels on memory of the host.
+enum class Stream : std::uint32_t { kCompute = 0, kCommunication = 1, kCopy = 2, kDisk = 3, kHost = 4 };
+constexpr std::uint32_t kStreams = 5;
 
 struct PlanBuffer {
   std::uint64_t bytes = 0;
@@ -61,7 +61,8 @@ struct Plan {
   std::vector<PlanInstruction> instructions;
 };
 
-/// Decodes `size` bytes. Throws EngineError("PLAN") naming the row at fault; never reads outside of the bytes.
-Plan decode_plan(const std::uint8_t* bytes, std::size_t size);
+/// Decodes `size` bytes. `is_host`: the device is the host itself, whose kernels make what is on the stream kHost in the order of the plan.
+/// Throws EngineError("PLAN") naming the row at fault; never reads outside of the bytes.
+Plan decode_plan(const std::uint8_t* bytes, std::size_t size, bool is_host);
 
 }  // namespace raylite

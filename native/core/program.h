@@ -40,7 +40,7 @@ struct Instruction {
   std::uint32_t ordinal = 0;    // its place in its stream
   std::uint32_t waits[kStreams] = {};  // how many instructions of each other stream must have finished before it starts
   bool is_waiting = false;             // for any
-  /// For a device whose own kernels have nothing to do with it: of the disk's stream. False with the reason; does not throw.
+  /// For a device whose own kernels have nothing to do with it: of the streams kDisk and kHost. False with the reason; does not throw.
   bool (*run_on_host)(const Instruction&, std::string& failure) = nullptr;
 };
 

@@ -10,8 +10,6 @@
 
 namespace raylite::cuda {
 
-constexpr auto kDisk = static_cast<std::uint32_t>(raylite::Stream::kDisk);
-
 /// Looks at a run instruction by instruction, which therefore is not captured.
 struct PreparedProgram::Observer {
   const CudaRun& run;
@@ -28,7 +26,8 @@ PreparedProgram::PreparedProgram(Context& context, const Program& program)
       worst_((context.use(), sizeof(unsigned long long))),
       worst_on_host_(sizeof(unsigned long long)),
       faults_(worst_.as<unsigned long long>()),
-      disk_(program),
+      disk_(program, raylite::Stream::kDisk),
+      host_(program, raylite::Stream::kHost),
       event_of_(program.instructions.size(), -1),
       segments_(context, program) {
   for (std::size_t i = 0; i < program.instructions.size(); i++) {
@@ -63,6 +62,17 @@ bool can_start(const Instruction& instruction, const std::uint32_t (&issued)[kSt
   return true;
 }
 }  // namespace
+
+StreamThread* PreparedProgram::thread_of(std::uint32_t stream) {
+  switch (static_cast<raylite::Stream>(stream)) {
+    case raylite::Stream::kDisk:
+      return &disk_;
+    case raylite::Stream::kHost:
+      return &host_;
+    default:
+      return nullptr;
+  }
+}
 
 void PreparedProgram::run_instruction(std::size_t i, bool is_choosing) {
   const Instruction& instruction = program_.instructions[i];
@@ -103,14 +113,14 @@ void PreparedProgram::issue_one(std::size_t i, Observer* observer) {
     if (instruction.waits[other] == 0) continue;
     const std::uint32_t last = program_.streams[other][instruction.waits[other] - 1];
     RL_CUDA(cudaStreamWaitEvent(stream, done_[static_cast<std::size_t>(event_of_[last])].get(), 0));
-    if (other == kDisk) disk_.wait(stream, instruction.waits[other]);
+    if (StreamThread* thread = thread_of(other)) thread->wait(stream, instruction.waits[other]);
   }
   const bool is_timed = observer != nullptr && observer->run.seconds != nullptr;
   if (observer != nullptr && observer->run.jitter != 0) delay(stream, observer->run.jitter, static_cast<std::uint32_t>(i));
   if (is_timed) RL_CUDA(cudaEventRecord(observer->begins[i].get(), stream));
-  if (s == kDisk) {
-    disk_.put(i, stream);
-    if (is_timed) disk_.wait(stream, instruction.ordinal + 1);  // its end, not that it was handed over
+  if (StreamThread* thread = thread_of(s)) {
+    thread->put(i, stream);
+    if (observer != nullptr) thread->wait(stream, instruction.ordinal + 1);  // its end, not that it was handed over
   } else {
     run_instruction(i, false);
   }
@@ -142,7 +152,7 @@ void PreparedProgram::issue(Observer* observer) {
     if (program_.streams[s].empty()) continue;
     RL_CUDA(cudaEventRecord(ends_[s].get(), context_.stream(s)));
     RL_CUDA(cudaStreamWaitEvent(compute, ends_[s].get(), 0));
-    if (s == kDisk) disk_.wait(compute, static_cast<std::uint32_t>(program_.streams[s].size()));
+    if (StreamThread* thread = thread_of(s)) thread->wait(compute, static_cast<std::uint32_t>(program_.streams[s].size()));
   }
   RL_CUDA(cudaMemcpyAsync(worst_on_host_.as<void>(), worst_.as<void>(), sizeof(unsigned long long), cudaMemcpyDeviceToHost, compute));
 }
@@ -251,10 +261,12 @@ void PreparedProgram::run(const CudaRun& run) {
   context_.use();
   calls_.begin();
   disk_.begin();
+  host_.begin();
   try {
     launch(run);
     calls_.throw_failure();
     disk_.throw_failure();
+    host_.throw_failure();
     for (const auto& group : groups_) group->hold();
     throw_faults();
   } catch (const std::exception& error) {
@@ -267,6 +279,7 @@ void PreparedProgram::run(const CudaRun& run) {
     }
     for (std::uint32_t s = 0; s < kStreams; s++) cudaStreamSynchronize(context_.stream(s));
     disk_.drain();
+    host_.drain();
     throw;
   }
 }

@@ -8,11 +8,11 @@
 #include "core/cuda_api.h"
 #include "core/program.h"
 #include "cuda/context.h"
-#include "cuda/disk_calls.h"
 #include "cuda/host_calls.h"
 #include "cuda/nccl_group.h"
 #include "cuda/queue.h"
 #include "cuda/segments.h"
+#include "cuda/stream_thread.h"
 
 namespace raylite::cuda {
 
@@ -34,6 +34,8 @@ class PreparedProgram {
   /// The one of a run; has it chosen who makes attention, if it is new.
   Variant& variant_of(const CudaRun& run);
   void choose();
+  /// Who makes the instructions of a stream, where the device does not.
+  StreamThread* thread_of(std::uint32_t stream);
   void run_instruction(std::size_t i, bool is_choosing);
   /// Puts all instructions on the streams, in an order in which every event is recorded before it is waited for.
   void issue(Observer* observer);
@@ -52,7 +54,8 @@ class PreparedProgram {
   PinnedBytes worst_on_host_;
   Faults faults_;
   HostCalls calls_;
-  DiskCalls disk_;
+  StreamThread disk_;
+  StreamThread host_;
   std::vector<std::shared_ptr<NcclGroup>> groups_;  // of its own that the device makes the collectives of
   std::vector<Event> done_;        // of instructions that others wait for; by event_of_
   std::vector<int> event_of_;      // -1: nobody waits

@@ -11,9 +11,9 @@ export interface NativeEngine {
   /** The best instruction set of this CPU, and the op names the executor knows. */
   engineInfo(): { readonly isa: Isa; readonly ops: readonly string[]; readonly cores: number };
   /** A CPU device: `threads` pinned compute threads plus one for communication. `isa` null takes the best. */
-  createDevice(options: { readonly threads: number; readonly isa: Isa | null; readonly pin: boolean }): NativeDevice;
-  /** A GPU. Throws with code "CUDA" where there is none, or where the library at `library` cannot be opened. */
-  createCudaDevice(options: CudaOpening): NativeDevice;
+  createDevice(options: HostOptions & { readonly pin: boolean }): NativeDevice;
+  /** A GPU; `host` makes what a program has in memory of the host. Throws with code "CUDA" where there is none, or where the library at `library` cannot be opened. */
+  createCudaDevice(options: CudaOpening, host: HostOptions): NativeDevice;
   /**
    * Bytes of workspace that cuDNN plans attention with on a GPU that need not be here; `properties`: JSON as its frontend writes it. Throws with
    * code "CUDA" where cuDNN is missing, "ENGINE" where it does not take the shape.
@@ -25,6 +25,12 @@ export interface NativeEngine {
   fillNormal(values: Float32Array, key0: number, key1: number, std: number, threads: number, isa: Isa | null): void;
   /** Multiply-adds of one core from registers alone, in GFLOP/s: the limit of matrix products of `type`. Blocks for `seconds`. */
   measurePeak(isa: Isa, seconds: number, type: 'f32' | 'bf16'): number;
+}
+
+/** Threads of the host and the kernels that they run; `isa` null takes the best. */
+export interface HostOptions {
+  readonly threads: number;
+  readonly isa: Isa | null;
 }
 
 /** Paths of NVIDIA's libraries that the library opens when it first needs them; null where they were not found. */

@@ -115,16 +115,21 @@ export function findCuda(addon: NativeAddon): CudaFindings {
 }
 
 /**
- * Opens GPU `index` of those that this process sees. `attention`: who makes it, by default as the environment's RAYLITE_CUDA_ATTENTION says.
+ * Opens GPU `index` of those that this process sees. `threads` of the host make what a program has in its memory. `attention`: who makes it, by default as the environment's RAYLITE_CUDA_ATTENTION says.
  * Throws {@link CudaMissingError}.
  */
-export function openCudaDevice(addon: NativeAddon, index: number, attention?: AttentionChoice): NativeDevice {
+export function openCudaDevice(
+  addon: NativeAddon,
+  index: number,
+  threads: number,
+  attention?: AttentionChoice,
+): NativeDevice {
   const chosen = attention ?? attentionOfEnvironment();
   const library = libraryPath();
   if (library === null)
     throw new CudaMissingError({ detail: 'this build has no CUDA half: "npm run build:cuda" makes it' });
   try {
-    return addon.createCudaDevice({ library, index, ...opened(library), attention: chosen });
+    return addon.createCudaDevice({ library, index, ...opened(library), attention: chosen }, { threads, isa: null });
   } catch (cause) {
     throw new CudaMissingError({ detail: cause instanceof Error ? cause.message : String(cause) }, { cause });
   }

@@ -91,7 +91,8 @@ export class RankGroup implements AsyncDisposable {
   /** Lets the ranks find each other in the groups of `mesh`. `name` must be new each time. */
   async join(mesh: Mesh, name: string): Promise<void> {
     const isOnGpus = this.#scaling.gpusPerWorker > 0;
-    const device: DeviceOptions = isOnGpus ? { kind: 'cuda' } : { threads: threadsOf(this.#scaling) };
+    const threads = threadsOf(this.#scaling);
+    const device: DeviceOptions = isOnGpus ? { kind: 'cuda', threads } : { threads };
     await this.all((rank) => rank.open(device));
     await this.#sortByMachine();
     const joints = await planJoints(this.#ranks, mesh, name);

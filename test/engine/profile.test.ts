@@ -41,6 +41,32 @@ test('an exchange is exposed for as long as no other instruction runs', () => {
   }
 });
 
+test('what the host steps beside a device is offload, and hidden while the device computes; a device that is the host makes it itself', () => {
+  const builder = new GraphBuilder();
+  const [here, there] = ['here', 'there'].map((name) => builder.input(name, 'f32', [10]));
+  const [stepped] = builder.op('activation', 'there', [there!], { kind: 3 });
+  const [used] = builder.op('activation', 'here', [here!], { kind: 3 });
+  const places = new Map([
+    [here!.id, { buffer: 'inputs', offsetBytes: 0 }],
+    [used!.id, { buffer: 'inputs', offsetBytes: 64 }],
+    [there!.id, { buffer: 'inputs@host', offsetBytes: 0 }],
+    [stepped!.id, { buffer: 'inputs@host', offsetBytes: 64 }],
+  ]);
+  const buffers = new Map([
+    ['inputs', 128],
+    ['inputs@host', 128],
+  ]);
+  const program = plan({ graph: builder.build(), places, buffers, host: new Set(['inputs@host']) });
+  const figures = (isHost: boolean) => {
+    const profiler = new StepProfiler(() => 1, isHost);
+    profiler.add(program, Float64Array.of(5, 3));
+    const { seconds, offloadSeconds, exposedOffloadSeconds } = profiler.summary(1, LIMITS);
+    return { seconds, offloadSeconds, exposedOffloadSeconds };
+  };
+  assert.deepEqual(figures(false), { seconds: 5, offloadSeconds: 5, exposedOffloadSeconds: 2 });
+  assert.deepEqual(figures(true), { seconds: 8, offloadSeconds: 0, exposedOffloadSeconds: 0 });
+});
+
 test('kinds are sorted by time, with arithmetic, traffic and the share of the limit', () => {
   const program = exchange();
   const profiler = new StepProfiler();

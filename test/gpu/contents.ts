@@ -5,6 +5,7 @@ const OPS = ['attention', 'dropout', 'linear', 'loss', 'norms', 'update'].map((n
 /** Test files under test/, without `.test.js`. */
 export const TESTS: readonly string[] = [
   'native/cuda',
+  'native/cuda-host',
   ...OPS,
   'native/attention-choice',
   'native/engine-storage',

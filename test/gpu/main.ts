@@ -45,6 +45,7 @@ const testArguments = (test: string): readonly string[] => [
 /** Files whose names of tests say nothing of CUDA run on it among other devices, or alone. */
 const RUN_WHOLE = new Set<string>([
   'native/cuda',
+  'native/cuda-host',
   'engine/cuda',
   'engine/cuda-offload',
   'engine/nf4',

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type AttentionChoice, type NativeDevice, native } from '#src/native/index.js';
-import { EMULATED, IS_GPU, openCudaWith } from '../support/devices.js';
+import { EMULATED, HOST, IS_GPU, openCudaWith } from '../support/devices.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../support/native-plan.js';
 import { random, range } from './engine-reference.js';
 
@@ -189,10 +189,10 @@ if (!IS_GPU) {
   test('without cuDNN attention is our own, and a line says what is missing', async () => {
     const nothing = { nccl: null, cudnn: null, cudart: null, nvrtc: null, nvrtcBuiltins: null };
     const open = () =>
-      native().createCudaDevice({
-        ...{ library: EMULATED, index: 0, cublasLt: EMULATED, attention: 'measured' },
-        ...nothing,
-      });
+      native().createCudaDevice(
+        { library: EMULATED, index: 0, cublasLt: EMULATED, attention: 'measured', ...nothing },
+        HOST,
+      );
     const { choices } = await run(open, SHAPE, [EQUAL]);
     assert.deepEqual(choices, ['attention: own kernels: cuDNN (libcudnn.so.9) was not found']);
   });

@@ -2,10 +2,19 @@
 // (native/emulate), or, with RAYLITE_TEST_GPU=1, a real one.
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type AttentionChoice, type Isa, type NativeDevice, native, openCudaDevice } from '#src/native/index.js';
+import {
+  type AttentionChoice,
+  type HostOptions,
+  type Isa,
+  type NativeDevice,
+  native,
+  openCudaDevice,
+} from '#src/native/index.js';
 
 /** The library that emulates CUDA, cuBLASLt and NCCL, which lie beside it under their names. */
 export const EMULATED = fileURLToPath(new URL('../../../../build/emulated/libraylite_cuda.so', import.meta.url));
+
+export const HOST: HostOptions = { threads: 2, isa: null };
 
 export const IS_GPU = process.env.RAYLITE_TEST_GPU === '1';
 
@@ -34,14 +43,22 @@ export function openCuda(index = 0): NativeDevice {
 
 /** GPU `index`, real or emulated; `attention`: who makes it. */
 export function openCudaWith(attention: AttentionChoice, index = 0): NativeDevice {
-  return IS_GPU ? openCudaDevice(native(), index, attention) : openEmulated(index, EMULATED, attention);
+  return IS_GPU ? openCudaDevice(native(), index, HOST.threads, attention) : openEmulated(index, EMULATED, attention);
 }
 
-/** An emulated GPU; `nccl`: where its library of collectives is. */
-export function openEmulated(index: number, nccl: string | null, attention: AttentionChoice = 'own'): NativeDevice {
+/** An emulated GPU; `nccl`: where its library of collectives is; `host`: who makes what is offloaded. */
+export function openEmulated(
+  index: number,
+  nccl: string | null,
+  attention: AttentionChoice = 'own',
+  host: HostOptions = HOST,
+): NativeDevice {
   const library = resolve(EMULATED);
   const others = { cudart: null, nvrtc: null, nvrtcBuiltins: null };
-  return native().createCudaDevice({ library, index, attention, cublasLt: library, nccl, cudnn: library, ...others });
+  return native().createCudaDevice(
+    { library, index, attention, cublasLt: library, nccl, cudnn: library, ...others },
+    host,
+  );
 }
 
 export const CUDA: DeviceUnderTest = { name: IS_GPU ? 'CUDA' : 'emulated CUDA', isCuda: true, open: () => openCuda() };

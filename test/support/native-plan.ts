@@ -19,7 +19,7 @@ export interface TensorHandle {
 
 export interface InstructionOptions {
   readonly path?: string;
-  readonly stream?: 0 | 1;
+  readonly stream?: 0 | 1 | 4;
   readonly waits?: readonly number[];
 }
 

@@ -3,7 +3,7 @@ import { placed } from '../autodiff.js';
 import { byteLength, type FloatType, isFloatType } from '../graph.js';
 import { defaultCost, type OpRule, type PlacedOp, ruleOf } from '../ops/index.js';
 import type { Plan } from '../plan/plan.js';
-import { COMMUNICATION, COMPUTE, COPY, DISK, STREAMS } from '../plan/schedule.js';
+import { COMMUNICATION, COMPUTE, COPY, DISK, HOST, STREAMS } from '../plan/schedule.js';
 
 /** What a device does at best, all threads together. */
 export interface Limits {
@@ -47,7 +47,10 @@ export interface StepProfile {
   readonly communicationSeconds: number;
   /** The part of `communicationSeconds` in which no other instruction ran. Waiting for slower workers counts. */
   readonly exposedCommunicationSeconds: number;
-  /** Of copies between device and host, and of the disk; and the part of it in which nothing was computed or exchanged. */
+  /**
+   * Of copies between device and host, of the disk, and beside a GPU of what the host computes; and the part of it in which the device neither
+   * computed nor exchanged.
+   */
   readonly offloadSeconds: number;
   readonly exposedOffloadSeconds: number;
   readonly limits: Limits;
@@ -67,9 +70,12 @@ export class StepProfiler {
   #exposedOffloadSeconds = 0;
   readonly #groupSize: (group: number) => number;
 
-  /** `groupSize`: how many ranks exchange where an op has this attribute `group`. */
-  constructor(groupSize: (group: number) => number = () => 1) {
+  readonly #isHost: boolean;
+
+  /** `groupSize`: how many ranks exchange where an op has this attribute `group`; `isHost`: the device is the host, and makes its part too. */
+  constructor(groupSize: (group: number) => number = () => 1, isHost = true) {
     this.#groupSize = groupSize;
+    this.#isHost = isHost;
   }
 
   /** One run of `plan`: `seconds[i]` are those of instruction i. */
@@ -80,15 +86,15 @@ export class StepProfiler {
     });
     sums[seconds.length]! += 1; // runs
     this.#runs.set(plan, sums);
-    const { streams } = plan.schedule;
+    const streams = plan.schedule.streams.map((stream) => (this.#isHost && stream === HOST ? COMPUTE : stream));
     const busy = (stream: number) => seconds.reduce((sum, value, i) => (streams[i] === stream ? sum + value : sum), 0);
-    const makespan = replay(plan, seconds);
+    const makespan = replay(plan, streams, seconds);
     this.#seconds += makespan;
     this.#communicationSeconds += busy(COMMUNICATION);
     // What it would take if exchanges took no time.
-    const alone = replay(plan, seconds, COMMUNICATION);
+    const alone = replay(plan, streams, seconds, COMMUNICATION);
     this.#exposedSeconds += Math.max(0, makespan - alone);
-    this.#offloadSeconds += busy(COPY) + busy(DISK);
+    this.#offloadSeconds += busy(COPY) + busy(DISK) + busy(HOST);
     this.#exposedOffloadSeconds += Math.max(0, alone - busy(COMPUTE));
   }
 
@@ -167,10 +173,10 @@ function leastSeconds(
  * When the last instruction ends, if each takes its seconds and starts once its stream and what it waits for are through. Those of the
  * stream `timeless`, if any, take none.
  */
-function replay({ schedule }: Plan, seconds: Float64Array, timeless = -1): number {
+function replay({ schedule }: Plan, streams: readonly number[], seconds: Float64Array, timeless = -1): number {
   const ends = new Float64Array(seconds.length);
   const free = STREAMS.map(() => 0);
-  for (const [index, stream] of schedule.streams.entries()) {
+  for (const [index, stream] of streams.entries()) {
     const start = schedule.waits[index]!.reduce((latest, wait) => Math.max(latest, ends[wait]!), free[stream]!);
     ends[index] = start + (stream === timeless ? 0 : seconds[index]!);
     free[stream] = ends[index]!;

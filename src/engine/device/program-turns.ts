@@ -48,9 +48,9 @@ export class ProgramTurns {
     else await program.run();
   }
 
-  /** From here on every run takes the time of its instructions. `groupSize`: how many ranks exchange in a group. */
-  startProfile(groupSize: (group: number) => number): void {
-    this.#profiler = new StepProfiler(groupSize);
+  /** From here on every run takes the time of its instructions. `groupSize`: how many ranks exchange in a group; `isHost`: the device is the host. */
+  startProfile(groupSize: (group: number) => number, isHost: boolean): void {
+    this.#profiler = new StepProfiler(groupSize, isHost);
   }
   /** Ends what `startProfile` began `steps` steps ago; `limits` measures what the machine can do. */
   endProfile(steps: number, limits: () => Promise<Limits>): Promise<StepProfile> {

@@ -330,7 +330,7 @@ export class TrainStep implements AsyncDisposable {
   /** From here on every run takes the time of its instructions. Results are the same. */
   startProfile(): void {
     const { mesh, rank } = this.strategy;
-    this.#turns.startProfile((group) => groupSizeAt(mesh, rank, group));
+    this.#turns.startProfile((group) => groupSizeAt(mesh, rank, group), this.#device.isHost);
   }
 
   /** Ends what `startProfile` began `steps` steps ago, and measures what the machine can do with `threads` threads. */

@@ -22,7 +22,7 @@ export interface Plan {
 /** Orders the ops of a graph, puts them on streams, and gives every tensor that has no place yet one in the arena. */
 export function plan({ graph, places: given, buffers: sizes, scratch, host }: PlacedGraph): Plan {
   const fixed = withChains(graph, given);
-  const order = schedule(graph, fixed, scratch);
+  const order = schedule(graph, fixed, scratch, host);
   const { places: touched, ...arena } = planMemory(graph, fixed, order, scratch);
   const used = new Set([...touched.values()].map((place) => place.buffer));
   const places = new Map(touched);

@@ -1,7 +1,9 @@
 // Gives every op its stream and the ops of other streams that must have ended before it starts. Dependencies are found by
 // bytes, not by names: an op waits for the last op of each other stream that wrote what it touches, or touched what it writes,
 // unless it is known to have ended by what was waited for before. An op beside the kernels that is the first to touch a scratch
-// buffer also waits for the kernel before it in the order: there the buffer begins to live, on bytes of what has ended by then.
+// buffer also waits for the kernel before it in the order: there the buffer begins to live, on bytes of what has ended by then. Kernels
+// whose operands all lie in memory of the host have a stream of their own there; a device that is the host makes them among the others. The
+// device's kernels are ahead of the host by one run of its ops, so that what it has yet to read of theirs is not all there at once.
 import { byteLength, type Graph, type Op, type TensorId } from '../graph.js';
 import { type OpRule, ruleOf } from '../ops/index.js';
 import type { Place } from './placement.js';
@@ -10,7 +12,8 @@ export const COMPUTE = 0;
 export const COMMUNICATION = 1;
 export const COPY = 2;
 export const DISK = 3;
-export const STREAMS = ['compute', 'communication', 'copy', 'disk'] as const;
+export const HOST = 4;
+export const STREAMS = ['compute', 'communication', 'copy', 'disk', 'host'] as const;
 
 /** Streams and waits: of each op its stream, and the ops of other streams that must have ended before. */
 export interface Schedule {
@@ -31,18 +34,27 @@ interface Access {
   readonly isWrite: boolean;
 }
 
-/** `scratch` has the buffers of `places` that live from the first to the last op that touches them. */
+/**
+ * `scratch` has the buffers of `places` that live from the first to the last op that touches them, `host` those that lie in memory of the
+ * host.
+ */
 export function schedule(
   graph: Graph,
   places: ReadonlyMap<TensorId, Place>,
   scratch: ReadonlyMap<string, number> = new Map(),
+  host: ReadonlySet<string> = new Set(),
 ): Schedule {
-  const streams = graph.ops.map((op) => streamOf(ruleOf(op.kind)));
+  const isOnHost = (id: TensorId) => host.has((places.get(id) ?? places.get(rootOf(graph, id)))?.buffer ?? '');
+  const streams = graph.ops.map((op) => {
+    const stream = streamOf(ruleOf(op.kind));
+    return stream === COMPUTE && host.size > 0 && op.outputs.every(isOnHost) ? HOST : stream;
+  });
   const used = new Set(streams);
   const waits: number[][] = [];
   const clocks: Clock[] = [];
   const last: number[] = STREAMS.map(() => -1);
   const history = new Map<string, Access[]>();
+  let hostBehind = -1; // the last op of the host's run before this one
   for (const [index, stream] of streams.entries()) {
     const clock: Clock = STREAMS.map(() => -1);
     const previous = last[stream]!;
@@ -53,6 +65,8 @@ export function schedule(
     const isBeginning = stream !== COMPUTE && begins(graph.ops[index]!, places, scratch, history);
     const needed = used.size > 1 ? conflicts(graph, places, history, index, stream) : [];
     if (isBeginning && last[COMPUTE]! >= 0) needed.push(last[COMPUTE]!);
+    if (stream === HOST && last[COMPUTE]! > last[HOST]!) hostBehind = last[HOST]!;
+    if (stream === COMPUTE && hostBehind >= 0) needed.push(hostBehind);
     const waitedFor: number[] = [];
     // The latest first: it may have waited for the others.
     for (const op of needed.toSorted((a, b) => b - a)) {

@@ -1,16 +1,16 @@
 // The thread, and what streams say to it.
-#include "cuda/disk_calls.h"
+#include "cuda/stream_thread.h"
 
 #include "core/error.h"
 #include "cuda/check.h"
 
 namespace raylite::cuda {
 
-DiskCalls::DiskCalls(const Program& program) : program_(program) {
-  if (!program.streams[static_cast<std::size_t>(raylite::Stream::kDisk)].empty()) thread_ = std::thread([this] { thread_main(); });
+StreamThread::StreamThread(const Program& program, raylite::Stream stream) : program_(program) {
+  if (!program.streams[static_cast<std::size_t>(stream)].empty()) thread_ = std::thread([this] { thread_main(); });
 }
 
-DiskCalls::~DiskCalls() {
+StreamThread::~StreamThread() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     is_stopping_ = true;
@@ -19,17 +19,17 @@ DiskCalls::~DiskCalls() {
   if (thread_.joinable()) thread_.join();
 }
 
-void DiskCalls::put(std::size_t instruction, cudaStream_t stream) {
-  Call& call = transfers_.emplace(instruction, Call{this, instruction, 0}).first->second;
+void StreamThread::put(std::size_t instruction, cudaStream_t stream) {
+  Call& call = calls_.emplace(instruction, Call{this, instruction, 0}).first->second;
   RL_CUDA(cudaLaunchHostFunc(stream, hand_over, &call));
 }
 
-void DiskCalls::wait(cudaStream_t stream, std::uint32_t count) {
+void StreamThread::wait(cudaStream_t stream, std::uint32_t count) {
   Call& call = waits_.emplace(count, Call{this, 0, count}).first->second;
   RL_CUDA(cudaLaunchHostFunc(stream, await, &call));
 }
 
-void DiskCalls::hand_over(void* raw) {
+void StreamThread::hand_over(void* raw) {
   const Call& call = *static_cast<Call*>(raw);
   {
     const std::lock_guard<std::mutex> lock(call.owner->mutex_);
@@ -38,14 +38,14 @@ void DiskCalls::hand_over(void* raw) {
   call.owner->changed_.notify_all();
 }
 
-void DiskCalls::await(void* raw) {
+void StreamThread::await(void* raw) {
   const Call& call = *static_cast<Call*>(raw);
-  DiskCalls& owner = *call.owner;
+  StreamThread& owner = *call.owner;
   std::unique_lock<std::mutex> lock(owner.mutex_);
   owner.changed_.wait(lock, [&] { return owner.over_ >= call.count; });
 }
 
-void DiskCalls::thread_main() {
+void StreamThread::thread_main() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return is_stopping_ || !queue_.empty(); });
@@ -68,18 +68,18 @@ void DiskCalls::thread_main() {
   }
 }
 
-void DiskCalls::begin() {
+void StreamThread::begin() {
   const std::lock_guard<std::mutex> lock(mutex_);
   over_ = 0;
   failure_.clear();
 }
 
-void DiskCalls::throw_failure() {
+void StreamThread::throw_failure() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!failure_.empty()) throw EngineError("ENGINE", failure_);
 }
 
-void DiskCalls::drain() {
+void StreamThread::drain() {
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [this] { return queue_.empty() && !is_busy_; });
 }
