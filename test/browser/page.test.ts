@@ -5,16 +5,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import type { Head } from '#src/head/index.js';
-import {
-  type ClientPeer,
-  headIn,
-  joinDriver,
-  joinNode,
-  type NodePeer,
-  TOKEN,
-  temporaryFolder,
-} from '../head/head-process.js';
+import { type ClientPeer, headIn, joinDriver, joinNode, type NodePeer, TOKEN } from '../head/head-process.js';
 import { chromiumPath, withoutChromium } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const skip = withoutChromium();
 const FIRST_OUTPUT = 'epoch 1\nstep 1 loss 9.01 <img src=x onerror=alert(1)>\n';

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { trainBpe } from '#src/data/index.js';
 import { type Estimate, estimate, sft } from '#src/train/index.js';
-import { temporaryFolder } from '../head/head-process.js';
 import { CLI } from '../support/cli.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const tokenizer = trainBpe(['one two three four five six seven eight nine ten'], { vocabSize: 300 });
 const MODEL = { kind: 'gpt2', layers: 4, hidden: 32, heads: 2 } as const;

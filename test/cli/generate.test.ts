@@ -9,8 +9,8 @@ import { layoutOf, ParameterStore } from '#src/engine/index.js';
 import { TextGenerator } from '#src/infer/index.js';
 import { initialise, modelFromConfig, saveModel } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
-import { temporaryFolder } from '../head/head-process.js';
 import { CLI } from '../support/cli.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const EXAMPLE = resolve('build/tests/examples/generate/main.js');
 const folder = temporaryFolder();

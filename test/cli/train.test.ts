@@ -6,8 +6,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TrainingResult } from '#src/train/index.js';
-import { temporaryFolder } from '../head/head-process.js';
 import { CLI } from '../support/cli.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const EXAMPLE = 'examples/sft/sft.json';
 const TOKENIZER = 'examples/sft/tokenizer';

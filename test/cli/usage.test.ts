@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { temporaryFolder } from '../head/head-process.js';
 import { CLI } from '../support/cli.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 function raylite(
   args: readonly string[],

@@ -5,8 +5,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { CurrentCluster } from '#src/common/index.js';
-import { temporaryFolder } from '../head/head-process.js';
 import { CLI } from '../support/cli.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const SMALL = ['--num-cpus', '2', '--object-store-memory', '64M'];
 const START = ['start', '--head', '--port', '0', '--dashboard-port', '0', ...SMALL];

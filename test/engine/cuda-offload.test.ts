@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { type FileSettings, type OptimizerOffload, PARAMETERS_ON_HOST } from '#src/engine/index.js';
-import { temporaryFolder } from '../head/head-process.js';
 import { EMULATED, IS_GPU, openCuda, openEmulated } from '../support/devices.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { OPTIMIZER, tinyLlama } from './models-for-tests.js';
 import { type OffloadJob, type Trace, trace } from './offloaded-job.js';
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { type FloatType, Forward, layoutOf, meshOf, ParameterStore, TrainStep } from '#src/engine/index.js';
 import { initialise, type Model, modelFromConfig } from '#src/models/index.js';
 import { type NativeCommunicator, type NativeDevice, native } from '#src/native/index.js';
-import { CUDA, openCuda, openCudaWith } from '../support/devices.js';
+import { CUDA, NO_CUDNN, openCuda, openCudaWith } from '../support/devices.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';
 
 const ROWS = 24;
@@ -134,7 +134,9 @@ test('a forward over packed rows gives the logits of the CPU', async () => {
   near(await run(CUDA.open), await run(cpu), 2e-4);
 });
 
-test('training on CUDA with rows that are whole sequences takes cuDNN for attention, and our own kernels for the packed ones', async () => {
+test('training on CUDA with rows that are whole sequences takes cuDNN for attention, and our own kernels for the packed ones', {
+  skip: NO_CUDNN,
+}, async () => {
   const rows = 128;
   const model = modelFromConfig({
     ...{ model_type: 'gpt2', n_layer: 1, n_head: 2, n_embd: 16, n_positions: rows, vocab_size: 37 },

@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import type { ConfigError } from '#src/common/index.js';
 import { compileStep, type ParameterOffload, TrainStep } from '#src/engine/index.js';
 import { adapterFromConfig, initialise, initialiseAdapter, modelFromConfig, withAdapter } from '#src/models/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { openDevice } from './device-for-tests.js';
 import { assertSame, type MeshJob, runMesh } from './meshes-for-tests.js';
 import { ALONE, labelled, OPTIMIZER, randomBatch, tinyGpt2, tinyLlama } from './models-for-tests.js';

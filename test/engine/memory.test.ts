@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { MemoryCase } from './memory-case.js';
 
 /** The young generation of V8, which is no part of a plan, else grows or shrinks by 16 MB whenever it likes. */

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { EngineError } from '#src/common/index.js';
 import { compileTraining, type FileSettings, meshOf, OffloadFile, TrainStep } from '#src/engine/index.js';
 import { initialise } from '#src/models/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { openDevice } from './device-for-tests.js';
 import { ALONE, OPTIMIZER, randomBatch, tinyLlama } from './models-for-tests.js';
 

@@ -19,7 +19,7 @@ import {
   type ZeroStage,
 } from '#src/engine/index.js';
 import { modelFromConfig } from '#src/models/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { ALONE, OPTIMIZER, tinyGpt2, tinyLlama } from './models-for-tests.js';
 import { type OffloadJob, ROWS, type Trace, trace } from './offloaded-job.js';
 

@@ -9,7 +9,7 @@ import {
   type ZeroStage,
 } from '#src/engine/index.js';
 import { adapterFromConfig, type Model, modelFromConfig, withAdapter, withNf4 } from '#src/models/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { DROPPING, FAMILIES, LLAMA } from './families-for-tests.js';
 import { assertSame, runMesh, SMOOTH } from './meshes-for-tests.js';
 

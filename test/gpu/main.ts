@@ -154,8 +154,12 @@ if (!mode) {
 }
 const found = findCuda(native());
 console.log(JSON.stringify(found, null, 1));
-console.log(run('nvidia-smi', []).output.split('\n').slice(0, 20).join('\n'));
-if (found.devices.length === 0) total.failed++;
-else mode();
+if (found.devices.length > 0) {
+  console.log(run('nvidia-smi', []).output.split('\n').slice(0, 20).join('\n'));
+  mode();
+} else {
+  console.log(`Nothing can run here: ${found.reason ?? 'no GPU'}.`);
+  total.failed++;
+}
 console.log(`GPU: ${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed === 0 ? 0 : 1;

@@ -12,7 +12,7 @@ const ARCHIVE = 'build/raylite-gpu.tar.xz';
 const MIB_MAX = 60;
 
 /** One file that needs no packages. What is loaded by path (the addon) is named by the environment. */
-function bundle(from: string, to: string): void {
+function bundle(from: string, to: string, flags: readonly string[] = []): void {
   const banner =
     "import{createRequire as raylite_require}from'node:module';const require=raylite_require(import.meta.url);";
   execFileSync('node_modules/.bin/esbuild', [
@@ -20,6 +20,7 @@ function bundle(from: string, to: string): void {
     ...['--bundle', '--platform=node', '--format=esm', '--target=node20', '--log-level=error', '--external:*.node'],
     `--banner:js=${banner}`,
     `--outfile=${to}`,
+    ...flags,
   ]);
 }
 
@@ -47,7 +48,8 @@ function main(): number {
   copy('build/native/raylite.node', 'native/raylite.node');
   copy(library, 'native/libraylite_cuda.so');
   for (const name of ['node', 'native/raylite.node']) execFileSync('strip', [join(FOLDER, name)]);
-  for (const test of TESTS) bundle(`build/tests/test/${test}.test.js`, join(FOLDER, `tests/${test}.mjs`));
+  const textless = [`--alias:tokenizers=${resolve('build/tests/test/gpu/no-tokenizers.js')}`];
+  for (const test of TESTS) bundle(`build/tests/test/${test}.test.js`, join(FOLDER, `tests/${test}.mjs`), textless);
   bundle('build/tests/test/gpu/main.js', join(FOLDER, 'tests/gpu/main.mjs'));
   bundle('build/tests/test/golden/main.js', join(FOLDER, 'tests/golden/main.mjs'));
   copy('node_modules/tokenizers/tokenizers.linux-x64-gnu.node', 'tests/golden/tokenizers.linux-x64-gnu.node');

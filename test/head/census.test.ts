@@ -4,7 +4,8 @@ import { request } from 'node:http';
 import { test } from 'node:test';
 import type { Head } from '#src/head/index.js';
 import { httpCensus } from '#src/head/index.js';
-import { headIn, openClient, openNode, TOKEN, temporaryFolder } from './head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { headIn, openClient, openNode, TOKEN } from './head-process.js';
 
 const CENSUS = [
   'GET /',

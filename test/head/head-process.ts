@@ -1,19 +1,10 @@
 // A head inside the test's process, its folder, and a raw client or node on its gRPC door.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type HeadBoot, PROTOCOL_VERSION } from '#src/common/index.js';
 import { type Head, startHead } from '#src/head/index.js';
 import { openGrpc } from '#src/protocol/grpc/index.js';
 import { MessageChannel, wire } from '#src/protocol/index.js';
 
 export const TOKEN = 'test-token-0123456789';
-
-/** A folder that goes with its owner. */
-export function temporaryFolder(): Disposable & { readonly path: string } {
-  const path = mkdtempSync(join(tmpdir(), 'raylite-head-test-'));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
-}
 
 export function bootOf(dir: string, overrides: Partial<HeadBoot> = {}): HeadBoot {
   return {

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { HeadStateError } from '#src/common/index.js';
 import { LevelStore } from '#src/head/index.js';
-import { headIn, joinDriver, joinNode, TOKEN, temporaryFolder } from './head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { headIn, joinDriver, joinNode, TOKEN } from './head-process.js';
 
 const isDamaged = (error: HeadStateError): boolean => {
   assert.equal(error.code, 'RAYLITE_HEAD_STATE');

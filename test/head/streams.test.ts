@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PROTOCOL_VERSION } from '#src/common/index.js';
-import { headIn, joinDriver, joinNode, openClient, openNode, temporaryFolder } from './head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { headIn, joinDriver, joinNode, openClient, openNode } from './head-process.js';
 
 const spec = { actorId: 'actor-1', className: 'Hits', code: { module: 'file:///hits.js', name: 'Hits', package: '' } };
 const address = { workerId: 'w', nodeId: 'node-a', uds: '/run/w', tcp: '' };

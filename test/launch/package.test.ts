@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { list } from 'tar';
 import { packDirectory } from '#src/launch/package/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 function write(root: string, files: Readonly<Record<string, string>>): void {
   for (const [path, text] of Object.entries(files)) {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type AttentionChoice, type NativeDevice, native } from '#src/native/index.js';
-import { EMULATED, HOST, IS_GPU, openCudaWith } from '../support/devices.js';
+import { EMULATED, HOST, IS_GPU, NO_CUDNN, openCudaWith } from '../support/devices.js';
 import { type LoadedPlan, PlanWriter, type TensorHandle } from '../support/native-plan.js';
 import { random, range } from './engine-reference.js';
 
@@ -129,7 +129,7 @@ for (const shape of [
 ] as const) {
   const { type, heads, kvHeads, headDim, causal, window, isFused } = shape;
   const label = `${type}, ${heads}/${kvHeads} heads of ${headDim}, causal ${causal}, window ${window}, fused ${isFused}`;
-  test(`cuDNN's attention on CUDA has the numbers of our own: ${label}`, async () => {
+  test(`cuDNN's attention on CUDA has the numbers of our own: ${label}`, { skip: NO_CUDNN }, async () => {
     const found = await run(by('cudnn'), shape, [EQUAL, EQUAL]);
     const own = await run(by('own'), shape, [EQUAL]);
     for (const results of found.results) near(results, own.results[0]!, TOLERANCES[type]);
@@ -139,7 +139,9 @@ for (const shape of [
   });
 }
 
-test('on CUDA cuDNN has the runs whose segments are all alike, in any order with others', async () => {
+test('on CUDA cuDNN has the runs whose segments are all alike, in any order with others', {
+  skip: NO_CUDNN,
+}, async () => {
   const layouts = [PACKED, EQUAL, PACKED, [256], EQUAL, PACKED, [256], EQUAL];
   const own = await run(by('own'), SHAPE, layouts);
   const found = await run(by('cudnn'), SHAPE, layouts);
@@ -158,7 +160,7 @@ test('on CUDA segments of other lengths than multiples of 128, and heads that cu
   assert.deepEqual((await run(by('cudnn'), wide, [EQUAL])).choices, []);
 });
 
-test('measured on CUDA, each direction has a line that says who makes it and why', async () => {
+test('measured on CUDA, each direction has a line that says who makes it and why', { skip: NO_CUDNN }, async () => {
   const { choices, results } = await run(by('measured'), SHAPE, [EQUAL, EQUAL]);
   const own = await run(by('own'), SHAPE, [EQUAL]);
   for (const found of results) near(found, own.results[0]!, TOLERANCES.bf16);

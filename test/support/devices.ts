@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   type AttentionChoice,
+  findCuda,
   type HostOptions,
   type Isa,
   type NativeDevice,
@@ -60,6 +61,9 @@ export function openEmulated(
     host,
   );
 }
+
+/** Why tests of cuDNN cannot run; false where they can. */
+export const NO_CUDNN: string | false = IS_GPU && findCuda(native()).cudnn === null && 'no cuDNN on this machine';
 
 export const CUDA: DeviceUnderTest = { name: IS_GPU ? 'CUDA' : 'emulated CUDA', isCuda: true, open: () => openCuda() };
 

@@ -8,7 +8,7 @@ import { layoutOf, ParameterStore } from '#src/engine/index.js';
 import { initialise, modelFromConfig, saveModel } from '#src/models/index.js';
 import { native } from '#src/native/index.js';
 import { evaluateFolder } from '#src/train/index.js';
-import { temporaryFolder } from '../head/head-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 test('a model saved in bf16 is evaluated in bf16', async () => {
   using folder = temporaryFolder();
