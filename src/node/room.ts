@@ -60,14 +60,22 @@ export class Room {
       });
   }
 
-  /** What is free; or waits until there is room. Null: it `isOver`. Rejects with StoreFullError or OutOfDiskError. */
-  async lease(size: number, holder: Holder, isOver: () => boolean): Promise<SlabLease | null> {
+  /**
+   * What is free; or waits until there is room, or `own` gives something that the holder has. Null: it `isGone`. Rejects with StoreFullError or
+   * OutOfDiskError.
+   */
+  async lease(
+    size: number,
+    holder: Holder,
+    isGone: () => boolean,
+    own: () => SlabLease | null = () => null,
+  ): Promise<SlabLease | null> {
     const now = this.#leaseNow(size, holder);
     if (now) return now;
     if (size > this.#table.capacity) return this.#table.lease(size, holder); // says so
     this.#waiting.push(holder);
     try {
-      return await this.#make(size, holder, isOver);
+      return await this.#make(size, holder, isGone, own);
     } finally {
       this.#waiting.splice(this.#waiting.indexOf(holder), 1);
     }
@@ -84,10 +92,17 @@ export class Room {
     }
   }
 
-  async #make(size: number, holder: Holder, isOver: () => boolean): Promise<SlabLease | null> {
+  async #make(
+    size: number,
+    holder: Holder,
+    isGone: () => boolean,
+    own: () => SlabLease | null,
+  ): Promise<SlabLease | null> {
     let diskError: OutOfDiskError | null = null;
     for (let fruitless = 0; fruitless < FRUITLESS_MAX; ) {
-      if (isOver()) return null;
+      if (isGone()) return null;
+      const empty = own();
+      if (empty) return empty;
       if (this.#mayCollect) {
         await this.#makers.collect();
         const collected = this.#leaseNow(size, holder);

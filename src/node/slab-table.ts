@@ -85,11 +85,14 @@ export class SlabTable {
     this.#collect(slab);
   }
 
-  /** Whether a slab of `holder` has `size` bytes and nothing in it: it may not have heard yet that what was there is gone. */
-  hasEmpty(size: number, holder: Holder): boolean {
-    for (const slab of this.#slabs.values())
-      if (slab.holder === holder && slab.size >= size && slab.objects.size === 0) return true;
-    return false;
+  /**
+   * A slab of `holder` that has `size` bytes and nothing in it: it has not heard yet that what was there is gone, or not of the slab, which was
+   * leased to a request whose answer did not arrive.
+   */
+  emptyOf(size: number, holder: Holder): SlabLease | null {
+    for (const { slab, offset, size: bytes, holder: of, objects } of this.#slabs.values())
+      if (of === holder && bytes >= size && objects.size === 0) return { slab, offset, size: bytes };
+    return null;
   }
 
   /** Notes an object. Returns false when it does not lie inside a slab of `holder`. */

@@ -84,4 +84,15 @@ describe('the slabs of an arena', () => {
       }),
     );
   });
+
+  test('are found again, where they are empty, by a holder who never heard of them', () => {
+    const slabs = table(4);
+    const worker = {};
+    const lost = slabs.lease(2 * PAGE, worker);
+    const { slab, offset } = slabs.lease(2 * PAGE, worker);
+    assert.ok(slabs.sealed({ objectId: id('w-1'), slab, offset, size: 10, serial: 1, ownerId: owner('w') }, worker));
+    assert.deepEqual(slabs.emptyOf(2 * PAGE, worker), lost);
+    assert.equal(slabs.emptyOf(2 * PAGE + 1, worker), null);
+    assert.equal(slabs.emptyOf(PAGE, {}), null);
+  });
 });
