@@ -136,8 +136,7 @@ export class ObjectStore {
       .leaseSlab(Math.max(usual, pages(bytes)))
       .then(
         (slab) => {
-          // Of one that we have we are about to hear that it is empty.
-          if (this.#slabs.some((known) => known.slab.slab === slab.slab)) return;
+          if (slab.slab === 0) return; // there is room in one that we have
           this.#slabs.push({ slab, free: [{ offset: slab.offset, size: slab.size }], serial: 0 });
         },
         (error: Error) => this.#fail(this.#waiting.splice(0, 1), error),

@@ -103,9 +103,10 @@ export class ObjectIndex {
     return count;
   }
 
-  /** Waits until there is room, maybe in a slab that `holder` has; null: it `isGone`. Rejects with StoreFullError or OutOfDiskError. */
+  /** Waits until there is room; null: in a slab that `holder` has. Rejects with StoreFullError or OutOfDiskError. */
   lease(size: number, holder: Holder, isGone: () => boolean): Promise<SlabLease | null> {
-    return this.#room.lease(size, holder, isGone, () => this.#table.emptyOf(size, holder));
+    const isOver = () => isGone() || this.#table.hasEmpty(size, holder);
+    return this.#room.lease(size, holder, isOver, () => this.#table.unusedOf(size, holder));
   }
   giveBack(slab: number, holder: Holder): void {
     this.#table.giveBack(slab, holder);

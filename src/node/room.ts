@@ -61,13 +61,13 @@ export class Room {
   }
 
   /**
-   * What is free; or waits until there is room, or `own` gives something that the holder has. Null: it `isGone`. Rejects with StoreFullError or
+   * What is free; or waits until there is room, or `own` gives something that the holder has. Null: it `isOver`. Rejects with StoreFullError or
    * OutOfDiskError.
    */
   async lease(
     size: number,
     holder: Holder,
-    isGone: () => boolean,
+    isOver: () => boolean,
     own: () => SlabLease | null = () => null,
   ): Promise<SlabLease | null> {
     const now = this.#leaseNow(size, holder);
@@ -75,7 +75,7 @@ export class Room {
     if (size > this.#table.capacity) return this.#table.lease(size, holder); // says so
     this.#waiting.push(holder);
     try {
-      return await this.#make(size, holder, isGone, own);
+      return await this.#make(size, holder, isOver, own);
     } finally {
       this.#waiting.splice(this.#waiting.indexOf(holder), 1);
     }
@@ -95,14 +95,14 @@ export class Room {
   async #make(
     size: number,
     holder: Holder,
-    isGone: () => boolean,
+    isOver: () => boolean,
     own: () => SlabLease | null,
   ): Promise<SlabLease | null> {
     let diskError: OutOfDiskError | null = null;
     for (let fruitless = 0; fruitless < FRUITLESS_MAX; ) {
-      if (isGone()) return null;
-      const empty = own();
-      if (empty) return empty;
+      if (isOver()) return null;
+      const unused = own();
+      if (unused) return unused;
       if (this.#mayCollect) {
         await this.#makers.collect();
         const collected = this.#leaseNow(size, holder);

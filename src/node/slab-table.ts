@@ -14,6 +14,8 @@ export interface SlabLease {
 interface Slab extends SlabLease {
   holder: Holder | null; // null: its process is gone, its objects are not
   readonly objects: Set<ObjectId>;
+  /** Something was sealed in it. */
+  isUsed: boolean;
 }
 export interface StoredObject {
   readonly objectId: ObjectId;
@@ -67,7 +69,7 @@ export class SlabTable {
     if (!region || !(bytes > 0))
       throw new StoreFullError({ nodeId: this.#nodeId, requestedBytes: size, capacityBytes: this.capacity });
     const id = this.#nextSlab++;
-    const slab: Slab = { slab: id, offset: region.offset, size: bytes, holder, objects: new Set() };
+    const slab: Slab = { slab: id, offset: region.offset, size: bytes, holder, objects: new Set(), isUsed: false };
     region.offset += bytes;
     region.size -= bytes;
     if (region.size === 0) this.#free.splice(at, 1);
@@ -85,13 +87,17 @@ export class SlabTable {
     this.#collect(slab);
   }
 
-  /**
-   * A slab of `holder` that has `size` bytes and nothing in it: it has not heard yet that what was there is gone, or not of the slab, which was
-   * leased to a request whose answer did not arrive.
-   */
-  emptyOf(size: number, holder: Holder): SlabLease | null {
-    for (const { slab, offset, size: bytes, holder: of, objects } of this.#slabs.values())
-      if (of === holder && bytes >= size && objects.size === 0) return { slab, offset, size: bytes };
+  /** Whether a slab of `holder` has `size` bytes and nothing in it any more: it may not have heard yet that what was there is gone. */
+  hasEmpty(size: number, holder: Holder): boolean {
+    for (const slab of this.#slabs.values())
+      if (slab.holder === holder && slab.size >= size && slab.isUsed && slab.objects.size === 0) return true;
+    return false;
+  }
+
+  /** A slab of `holder` with `size` bytes that it never used, though it asks for more: the answer that leased it did not arrive. */
+  unusedOf(size: number, holder: Holder): SlabLease | null {
+    for (const { slab, offset, size: bytes, holder: of, isUsed } of this.#slabs.values())
+      if (of === holder && bytes >= size && !isUsed) return { slab, offset, size: bytes };
     return null;
   }
 
@@ -106,6 +112,7 @@ export class SlabTable {
     if (!isInside) return false;
     this.#objectBytes += pages(object.size) - pages(this.#objects.get(object.objectId)?.size ?? 0);
     slab.objects.add(object.objectId);
+    slab.isUsed = true;
     this.#objects.set(object.objectId, object);
     return true;
   }

@@ -85,14 +85,18 @@ describe('the slabs of an arena', () => {
     );
   });
 
-  test('are found again, where they are empty, by a holder who never heard of them', () => {
+  test('that their holder never used are found again when it asks for more; those that it emptied are told apart', () => {
     const slabs = table(4);
     const worker = {};
     const lost = slabs.lease(2 * PAGE, worker);
     const { slab, offset } = slabs.lease(2 * PAGE, worker);
-    assert.ok(slabs.sealed({ objectId: id('w-1'), slab, offset, size: 10, serial: 1, ownerId: owner('w') }, worker));
-    assert.deepEqual(slabs.emptyOf(2 * PAGE, worker), lost);
-    assert.equal(slabs.emptyOf(2 * PAGE + 1, worker), null);
-    assert.equal(slabs.emptyOf(PAGE, {}), null);
+    const object = { objectId: id('w-1'), slab, offset, size: 10, serial: 1, ownerId: owner('w') };
+    assert.ok(slabs.sealed(object, worker));
+    assert.deepEqual(slabs.unusedOf(2 * PAGE, worker), lost);
+    assert.equal(slabs.unusedOf(2 * PAGE + 1, worker), null);
+    assert.equal(slabs.unusedOf(PAGE, {}), null);
+    assert.equal(slabs.hasEmpty(PAGE, worker), false);
+    slabs.freed(id('w-1'));
+    assert.equal(slabs.hasEmpty(PAGE, worker), true);
   });
 });
