@@ -29,7 +29,7 @@ for (const sibling of SIBLINGS) {
       for (const failure of await Promise.all(others)) {
         assert.equal(failure.code, 'COMM');
         assert.equal(failure.rank, 1, failure.message);
-        assert.match(failure.message, /^instruction \d \((reduce_scatter|all_gather|all_reduce|barrier)/);
+        assert.match(failure.message, /instruction \d \((reduce_scatter|all_gather|all_reduce|barrier)/);
         assert.match(failure.message, /rank 1/);
       }
       const again = await failureOf(ranks.peers[0]!.ask({ kind: 'run' }));
