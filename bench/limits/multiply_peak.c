@@ -5,25 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
-
-#ifdef __AVX512F__
-#define BYTES 64
-#else
-#define BYTES 32
-#endif
-typedef float Vector __attribute__((vector_size(BYTES)));
+#include "machine.h"
 
 enum { CHAINS = 12, ROUNDS = 1 << 20, REPEATS = 200 };  // enough independent chains to cover the latency of two units
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec + now.tv_nsec * 1e-9;
-}
 
 static void *multiply_fp32(void *out) {
   Vector sum[CHAINS], a = {0}, b = {0};

@@ -7,14 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #ifdef __AVX512F__
 #include <immintrin.h>
-#define BYTES 64
-#else
-#define BYTES 32
 #endif
-typedef float Vector __attribute__((vector_size(BYTES)));
+#include "machine.h"
 
 enum { AT_ONCE = 8, ROUNDS = 5, THREADS_MAX = 64, READS_MAX = 4, WRITES_MAX = 3 };
 static const size_t kBytes = (size_t)512 << 20;  // of all tensors together: many times any cache
@@ -27,12 +23,6 @@ struct Part {
   pthread_barrier_t *barrier;
   double begins[ROUNDS], ends[ROUNDS];  // by its own clock: whoever else waits at a barrier may get a core only when all is done
 };
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec + now.tv_nsec * 1e-9;
-}
 
 static inline void put(Vector *to, Vector x, int in_place) {
 #ifdef __AVX512F__

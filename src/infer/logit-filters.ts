@@ -9,11 +9,6 @@ export function penaliseRepetition(logits: Float32Array, history: readonly numbe
   for (const id of new Set(history)) logits[id] = logits[id]! < 0 ? logits[id]! * penalty : logits[id]! / penalty;
 }
 
-/** Rules out every token that would repeat a run of `size` tokens of `history`. */
-export function forbidRepeatedRuns(logits: Float32Array, history: readonly number[], size: number): void {
-  forbid(logits, endsOfRepeatedRuns(history, size));
-}
-
 /** The tokens that would repeat a run of `size` tokens of `history`. */
 export function endsOfRepeatedRuns(history: readonly number[], size: number): readonly number[] {
   const ends: number[] = [];

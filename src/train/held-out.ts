@@ -2,6 +2,7 @@
 // measurements is the best, and when it has been that for too long.
 import { coordinatesOf } from '../engine/index.js';
 import type { Feed } from './feed.js';
+import { lossOverRanks } from './loss-over-ranks.js';
 import type { Share } from './prepare.js';
 import type { RankGroup } from './rank-group.js';
 import type { TrainerSettings } from './trainer-options.js';
@@ -35,8 +36,7 @@ export async function measureHeldOut(group: RankGroup, { batch, plan }: Share, f
       const place = coordinatesOf(mesh, index).data;
       return rank.evaluate(labelCount, feed.passOver({ first, count }, place, mesh.data, microBatch));
     });
-    // The ranks of a tensor group all have the loss of their rows.
-    for (const [rank, part] of parts.entries()) if (coordinatesOf(mesh, rank).tensor === 0) sum += part;
+    sum += lossOverRanks(mesh, parts);
   }
   return sum;
 }

@@ -1,10 +1,11 @@
 // What the attempts of a run share and change: how far it is, what was measured on the way, and what comes of it.
 import { join } from 'node:path';
 import type { RunId } from '../common/index.js';
-import { coordinatesOf, type MemoryFigures, type StepProfile } from '../engine/index.js';
+import type { MemoryFigures, StepProfile } from '../engine/index.js';
 import { BubbleMeter, type PipelineMetrics } from './bubble.js';
 import type { CheckpointIndex } from './checkpoint.js';
 import { bestOf, type HeldOutLoss } from './held-out.js';
+import { lossOverRanks } from './loss-over-ranks.js';
 import { isSound, notFinite } from './not-finite.js';
 import type { Prepared, Share } from './prepare.js';
 import type { StepEvent } from './progress.js';
@@ -131,10 +132,9 @@ export class RunState {
   settle(step: number, reports: readonly StepReport[], secondsPerStep: number): StepEvent {
     const { totalSteps, trainBatch, feed, precision } = this.#prepared;
     const { plan, estimate } = this.share;
-    // The ranks of a tensor group all have the loss of their rows.
-    const loss = reports.reduce(
-      (sum, report, rank) => (coordinatesOf(plan.mesh, rank).tensor === 0 ? sum + report.loss : sum),
-      0,
+    const loss = lossOverRanks(
+      plan.mesh,
+      reports.map((report) => report.loss),
     );
     const { gradientNorm, learningRate, isSkipped, scaler } = reports[0]!;
     if (!isSound(precision.dtype, loss, isSkipped))

@@ -1,7 +1,8 @@
 // Cases of rules without an op: filters of sampling, schedules, loss scales, casts and block quantisation.
 import { dequantise, narrow, quantise, widen } from '#src/engine/index.js';
 import {
-  forbidRepeatedRuns,
+  endsOfRepeatedRuns,
+  forbid,
   keepMinP,
   keepTopK,
   keepTopP,
@@ -21,7 +22,7 @@ const FILTERS: Readonly<Record<string, (logits: Float32Array, history: readonly 
   top_p: (logits, _, value) => keepTopP(logits, value),
   min_p: (logits, _, value) => keepMinP(logits, value),
   repetition_penalty: penaliseRepetition,
-  no_repeat_ngram: forbidRepeatedRuns,
+  no_repeat_ngram: (logits, history, size) => forbid(logits, endsOfRepeatedRuns(history, size)),
 };
 
 export async function runFilter({ golden, tensors }: OpRun): Promise<Checks> {

@@ -28,8 +28,8 @@ export function undifferentiated(forward: Graph): Graph {
 }
 
 /**
- * Losses of a micro-batch on a rank that runs the whole model ; `moveOut` brings what is offloaded to the device. At ZeRO stage 3 blocks are gathered as in
- * training: all ranks must run it.
+ * Losses of a micro-batch on a rank that runs the whole model; `moveOut` brings what is offloaded to the device. At ZeRO stage 3 blocks are
+ * gathered as in training: all ranks must run it.
  */
 export function compileEvaluation(
   settings: TrainingSettings,
